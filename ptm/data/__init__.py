@@ -1,0 +1,1 @@
+"""Reading labelled examples from files and hubs; knows nothing of text or images."""

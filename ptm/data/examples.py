@@ -1,0 +1,243 @@
+"""A data source to two sets of labelled examples: splits, held-out shares, limits, class numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptm import hub, order
+from ptm.data.labels import check_classes, discover_labels, encode_labels
+from ptm.data.tables import READERS, Table, join_tables
+from ptm.errors import ConfigError, DataError
+from ptm.spec import DataSpec
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+_SELECT = 0x5E1EC7  # stream of the fixed draw behind shares and limits: not the run's seed, so always the same rows
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split: columns by role (``text``, ``text_pair``, ``image``), class numbers, and where each stands."""
+
+    columns: Mapping[str, Sequence[Any]]
+    targets: np.ndarray  # int64 [n]
+    where: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def select(self, rows: np.ndarray) -> Examples:
+        """Only these rows, in this order; the i-th of them gets id i."""
+        columns = {role: [values[row] for row in rows] for role, values in self.columns.items()}
+        return Examples(columns, self.targets[rows], lambda i: self.where(int(rows[i])))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of a run. ``train`` is None when only evaluating; ``digests`` are SHA-256 a split."""
+
+    train: Examples | None
+    eval: Examples
+    labels: tuple[str, ...]
+    digests: Mapping[str, str]
+
+
+def load_dataset(
+    data: DataSpec,
+    columns: Mapping[str, str],
+    *,
+    labels: tuple[str, ...] | None = None,
+    train: bool = True,
+) -> Dataset:
+    """Read what ``data`` names. ``columns`` maps roles to column names; ``labels`` overrides those of the source.
+
+    Raises ConfigError for a split that is not there, DataError for contents that cannot be used, both before
+    any model is loaded.
+    """
+    share = _share(data.eval)
+    needs_train = train or share is not None
+    train_table = read_split(data.source, data.train, columns, data.label) if needs_train else None
+    if share is None:
+        if data.eval is None:
+            raise ConfigError(
+                "data.eval is missing",
+                where=data.source,
+                expected=_splits_there(data.source),
+                cure="name the split to evaluate on, or hold out a share of train: eval: 20%",
+            )
+        eval_table = read_split(data.source, data.eval, columns, data.label)
+    else:
+        assert train_table is not None
+        eval_table = train_table
+
+    stored = (train_table or eval_table).label_names
+    names = labels or data.labels or stored or discover_labels((train_table or eval_table).columns["label"])
+    if len(names) < 2:
+        raise DataError(
+            f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
+        )
+    train_set = _examples(train_table, columns, names) if train_table is not None else None
+    eval_set = _examples(eval_table, columns, names)
+    digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
+    if share is not None:
+        assert train_set is not None
+        kept, held_out = hold_out(train_set.targets, share)
+        train_set, eval_set = train_set.select(kept), train_set.select(held_out)
+    if train_set is not None and train:
+        train_set = _limit(train_set, data.max_train_examples)
+        check_classes(train_set.targets, names, f"{data.source} {data.train or ''}".strip())
+    eval_set = _limit(eval_set, data.max_eval_examples)
+    return Dataset(train_set if train else None, eval_set, names, digests)
+
+
+def hold_out(targets: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers (kept, held out): the share of every class, at least one each, by a fixed draw."""
+    draw = order.uniforms(_SELECT, 0, np.arange(len(targets)), 1)[:, 0]
+    held = np.zeros(len(targets), dtype=bool)
+    for label in np.unique(targets):
+        rows = np.flatnonzero(targets == label)
+        held[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(share * len(rows)))]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def read_split(source: str, split: str | None, columns: Mapping[str, str], label: str) -> Table:
+    """One split as a table whose columns are named by role, ``label`` among them."""
+    kind, _, place = source.partition(":")
+    wanted = {**columns, "label": label}
+    if kind in READERS:
+        reader, suffixes = READERS[kind]
+        files = split_files(Path(place), split, suffixes)
+        table = join_tables([reader(path, list(dict.fromkeys(wanted.values()))) for path in files])
+    elif kind == "imagefolder":
+        return _read_imagefolder(Path(place), split)
+    elif kind == "hub":
+        table = hub.read_dataset(place, split, list(dict.fromkeys(wanted.values())))
+    elif kind == "builtin":
+        return _read_builtin(place, split)
+    else:
+        raise ConfigError(f"unknown kind of source {kind!r}", where="data.source")
+    return Table({role: table.columns[name] for role, name in wanted.items()}, table.where, table.digest, table.label_names)
+
+
+def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a split: the source itself, ``split``, ``split`` + suffix, all of a folder, or its shards."""
+    if not source.exists():
+        raise DataError("there is no such file or folder", where=source, cure="correct data.source; relative paths are "
+                        "relative to the config file, and to the working directory in --set")
+    if split is None:
+        target = source
+    elif source.is_file():
+        raise ConfigError(
+            f"data.source is one file, so there is no split {split!r} in it",
+            where=source,
+            cure="name the folder as the source and the files as splits, or hold out a share: eval: 20%",
+        )
+    else:
+        target = source / split
+    if target.is_file():
+        return [target]
+    if target.is_dir():
+        found = sorted(path for path in target.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    else:
+        found = [path for suffix in suffixes if (path := target.with_name(target.name + suffix)).is_file()][:1]
+        found = found or sorted(path for s in suffixes for path in source.glob(f"{split}-*{s}"))
+    if not found:
+        raise DataError(
+            f"no split {split!r}" if split else f"no file that ends in {' or '.join(suffixes)}",
+            where=source,
+            expected=_splits_there(f":{source}"),
+            cure="correct data.train or data.eval",
+        )
+    return found
+
+
+def _splits_there(source: str) -> str:
+    kind, _, place = source.partition(":")
+    if kind == "builtin":
+        return "train or test"
+    path = Path(place)
+    if kind == "hub" or not path.is_dir():
+        return "the name of a split"
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    return f"one of: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else "something in the folder"
+
+
+def _share(split: str | None) -> float | None:
+    """0.2 for "20%", None for the name of a split."""
+    if split is None or not split.endswith("%"):
+        return None
+    try:
+        share = float(split[:-1]) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ConfigError(f"data.eval is {split!r}", expected="a share between 0% and 100%, such as 20%")
+    return share
+
+
+def _examples(table: Table, columns: Mapping[str, str], labels: tuple[str, ...]) -> Examples:
+    targets = encode_labels(table.columns["label"], labels, table.label_names, table.where)
+    return Examples({role: table.columns[role] for role in columns}, targets, table.where)
+
+
+def _limit(examples: Examples, most: int | None) -> Examples:
+    if most is None or most >= len(examples):
+        return examples
+    draw = order.uniforms(_SELECT, 1, np.arange(len(examples)), 1)[:, 0]
+    return examples.select(np.sort(np.argsort(draw, kind="stable")[:most]))
+
+
+def _read_imagefolder(source: Path, split: str | None) -> Table:
+    """A folder a class. The digest covers names, sizes and bytes of all files."""
+    root = source / split if split else source
+    if not root.is_dir():
+        raise DataError("there is no such folder", where=root, expected=_splits_there(f":{source}"))
+    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise DataError("no folder in it", where=root, expected="a folder a class, with its images in it")
+    paths: list[Path] = []
+    names: list[str] = []
+    digest = hashlib.sha256()
+    for name in classes:
+        files = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        if not files:
+            raise DataError(
+                "no image in it",
+                where=root / name,
+                expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}",
+                cure="add images or remove the folder",
+            )
+        for path in files:
+            digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        paths += files
+        names += [name] * len(files)
+    return Table({"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes))
+
+
+def _read_builtin(name: str, split: str | None) -> Table:
+    """scikit-learn's handwritten digits, uint8 [8, 8] each; every fifth one is the test split."""
+    if name != "digits":
+        raise ConfigError(f"no builtin data {name!r}", where="data.source", expected="builtin:digits")
+    if split not in (None, "train", "test"):
+        raise ConfigError(f"builtin:digits has no split {split!r}", where="data", expected="train or test")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)  # stored as 0 … 16
+    rows = np.arange(len(pixels))
+    if split is not None:
+        rows = rows[rows % 5 == 0] if split == "test" else rows[rows % 5 != 0]
+    digest = hashlib.sha256(pixels[rows].tobytes() + bunch.target[rows].tobytes()).hexdigest()
+    return Table(
+        {"image": list(pixels[rows]), "label": [int(v) for v in bunch.target[rows]]},
+        lambda row: f"builtin:digits, image {rows[row]}",
+        digest,
+        tuple(str(digit) for digit in range(10)),
+    )

@@ -1,0 +1,206 @@
+"""Files of rows to columns, strictly: every refusal names the file and the line.
+
+CSV, TSV and JSON are read with the standard library, not with ``datasets``: no type is guessed (a review that
+reads "NA" stays a review), a bad line has a number, and no cache can be stale. 67,349 rows of SST-2 take 0.1 s.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptm.errors import DataError
+
+MAX_FIELD_CHARS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some columns of some rows. ``where(i)`` says where row i stands; ``digest`` is the SHA-256 of what was read."""
+
+    columns: Mapping[str, Sequence[Any]]
+    where: Callable[[int], str]
+    digest: str
+    label_names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Table:
+    """Comma-separated, quoted with ``"``, with a header row."""
+    return _read_separated(path, columns, {"delimiter": ",", "strict": True})
+
+
+def read_tsv(path: Path, columns: Sequence[str]) -> Table:
+    """Tab-separated with a header row; quotes are ordinary characters, as in the GLUE files."""
+    return _read_separated(path, columns, {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
+
+
+def read_json(path: Path, columns: Sequence[str]) -> Table:
+    """An object a line, or one list of objects."""
+    text, digest = _read_text(path)
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    lines: list[int] = []
+    for number, record in _json_records(text, path):
+        place = f"{path}:{number}"
+        if not isinstance(record, dict):
+            raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
+        require_columns(columns, list(record), place)
+        lines.append(number)
+        for name in columns:
+            values[name].append(record[name])
+    _require_rows(len(lines), path)
+    return Table(values, lambda row: f"{path}:{lines[row]}", digest)
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> Table:
+    """Columns of a parquet file; class names come along when ``datasets`` wrote them into its metadata."""
+    import pyarrow
+    import pyarrow.parquet
+
+    digest = file_digest(path)
+    try:
+        schema = pyarrow.parquet.read_schema(path)
+        require_columns(columns, schema.names, str(path))
+        table = pyarrow.parquet.read_table(path, columns=list(columns))
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"not a readable parquet file: {error}", where=path) from None
+    _require_rows(table.num_rows, path)
+    names = None
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = next((tuple(map(str, features[c]["names"])) for c in columns if "names" in features.get(c, {})), None)
+    except (KeyError, TypeError, ValueError):
+        pass  # no such metadata, or another program's
+    values = {name: table.column(name).to_pylist() for name in columns}
+    return Table(values, lambda row: f"{path}, row {row}", digest, names)
+
+
+READERS: Mapping[str, tuple[Callable[[Path, Sequence[str]], Table], tuple[str, ...]]] = {
+    "csv": (read_csv, (".csv",)),
+    "tsv": (read_tsv, (".tsv", ".tab", ".txt")),
+    "json": (read_json, (".jsonl", ".json", ".ndjson")),
+    "parquet": (read_parquet, (".parquet",)),
+}
+
+
+def join_tables(tables: Sequence[Table]) -> Table:
+    """Several files of one split, one after the other."""
+    if len(tables) == 1:
+        return tables[0]
+    columns = {name: [v for table in tables for v in table.columns[name]] for name in tables[0].columns}
+    places = [(table, row) for table in tables for row in range(len(table))]
+    digest = hashlib.sha256("".join(table.digest for table in tables).encode()).hexdigest()
+
+    def where(row: int) -> str:
+        table, inner = places[row]
+        return table.where(inner)
+
+    return Table(columns, where, digest, tables[0].label_names)
+
+
+def require_columns(wanted: Sequence[str], present: Sequence[str], where: str) -> None:
+    """DataError naming the missing column, those that are there, and the closest of them."""
+    for name in wanted:
+        if name not in present:
+            close = difflib.get_close_matches(name, present, n=1)
+            raise DataError(
+                f"no column {name!r}",
+                where=where,
+                expected=f"one of the columns there: {', '.join(map(repr, present[:30]))}",
+                cure=f"did you mean {close[0]!r}?" if close else "name the right column in data:",
+            )
+        if present.count(name) > 1:
+            raise DataError(f"the column {name!r} stands there twice", where=where, cure="rename one of them")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_text(path: Path) -> tuple[str, str]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"byte 0x{raw[error.start]:02x} is not UTF-8",
+            where=f"{path}:{line}",
+            expected="text in UTF-8",
+            cure=f"convert it: iconv -f ISO-8859-1 -t UTF-8 {path.name} > utf8_{path.name}",
+        ) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataError("a NUL character", where=f"{path}:{line}", expected="plain text", cure="is this a text file?")
+    if not text.strip():
+        raise DataError("the file is empty", where=path, expected="a header row and rows, or JSON objects")
+    return text, hashlib.sha256(raw).hexdigest()
+
+
+def _read_separated(path: Path, columns: Sequence[str], dialect: Mapping[str, Any]) -> Table:
+    text, digest = _read_text(path)
+    csv.field_size_limit(MAX_FIELD_CHARS)
+    reader = csv.reader(io.StringIO(text, newline=""), **dialect)
+    values: dict[str, list[str]] = {name: [] for name in columns}
+    lines: list[int] = []
+    try:
+        header = next(reader)
+        require_columns(columns, header, f"{path}:1")
+        places = [(values[name], header.index(name)) for name in columns]
+        start = reader.line_num + 1
+        for fields in reader:
+            if len(fields) != len(header):
+                if not fields:  # a blank line
+                    start = reader.line_num + 1
+                    continue
+                raise DataError(
+                    f"{len(fields)} fields, the header has {len(header)}",
+                    where=f"{path}:{start}",
+                    expected=f"a value each for {', '.join(header)}",
+                    cure='put texts that contain the separator into "quotes"'
+                    if dialect["delimiter"] == ","
+                    else "tabs separate fields; quotes do not protect them in a tsv",
+                )
+            for column, place in places:
+                column.append(fields[place])
+            lines.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"malformed: {error}", where=f"{path}:{reader.line_num}") from None
+    _require_rows(len(lines), path)
+    return Table(values, lambda row: f"{path}:{lines[row]}", digest)
+
+
+def _json_records(text: str, path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number, record); for a list the number of the record instead of the line."""
+    if text.lstrip().startswith("["):
+        try:
+            yield from enumerate(json.loads(text), start=1)
+            return
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"not JSON: {error}", where=path) from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"not JSON: {error}", where=f"{path}:{number}", expected="an object a line") from None
+
+
+def _require_rows(rows: int, path: Path) -> None:
+    if rows == 0:
+        raise DataError("no rows below the header", where=path, expected="at least one example")

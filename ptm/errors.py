@@ -1,0 +1,108 @@
+"""Everything that can go wrong through no fault of ptm's, each kind with its exit code.
+
+A user sees one message per error: what is wrong, where, what was expected, what to do. Whatever is not
+one of these is a bug of ours, and ends with exit code 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong: ``where`` is ``file:line:col``, a path with a row, or a key; all but ``what`` may be empty."""
+
+    what: str
+    where: str = ""
+    expected: str = ""
+    cure: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.cure:
+            lines.append(f"  to fix: {self.cure}")
+        return "\n".join(lines)
+
+
+class PtmError(Exception):
+    """Base of what a user can cause. Carries one or several problems; all are shown at once."""
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str | Problem | Sequence[Problem],
+        *,
+        where: object = "",
+        expected: str = "",
+        cure: str = "",
+    ) -> None:
+        if isinstance(what, str):
+            self.problems: tuple[Problem, ...] = (Problem(what, str(where), expected, cure),)
+        elif isinstance(what, Problem):
+            self.problems = (what,)
+        else:
+            self.problems = tuple(what)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ConfigError(PtmError):
+    """The YAML, an option or the use of the command line is wrong."""
+
+    exit_code = 2
+
+
+class RunDirectoryError(ConfigError):
+    """A run directory is taken, locked, missing or not what was asked for."""
+
+
+class DataError(PtmError):
+    """The data cannot be used: a missing column, a bad row, an unreadable image."""
+
+    exit_code = 3
+
+
+class ModelError(PtmError):
+    """Weights, a checkpoint, a tokenizer or a teacher cannot be used."""
+
+    exit_code = 3
+
+
+class StorageError(PtmError):
+    """A file of the run could not be written: no space, no permission, a broken disk."""
+
+    exit_code = 3
+
+
+class ExpectationMissed(PtmError):
+    """The run is done, but a metric is not what ``expect:`` asks for."""
+
+    exit_code = 4
+
+
+class OutOfMemory(PtmError):
+    """The model and the batch do not fit the device."""
+
+    exit_code = 5
+
+
+class MissingDownload(PtmError):
+    """Something must be downloaded and cannot be: no network, no cache."""
+
+    exit_code = 6
+
+
+class NotFinite(PtmError):
+    """A loss, a gradient or a metric is NaN or infinite."""
+
+    exit_code = 7
+
+
+class Interrupted(PtmError):
+    """A signal stopped the run; what was done is saved and ``--resume`` goes on from it."""
+
+    exit_code = 75

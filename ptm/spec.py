@@ -1,0 +1,296 @@
+"""What a run is: frozen, keyword-only dataclasses, one a section of the YAML. No torch in here.
+
+Every field says what it means in its description; docs/configuration.md and the JSON Schema are made from
+them. Values are checked by pydantic one by one; what must hold *between* fields is in :func:`cross_check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+TaskName = Literal["text-classification", "image-classification"]
+TEXT_TASKS: tuple[str, ...] = ("text-classification",)
+VISION_TASKS: tuple[str, ...] = ("image-classification",)
+
+Strings = tuple[str, ...]
+Floats = tuple[float, ...]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelSpec:
+    """The model that is trained, and where its weights come from."""
+
+    name: str = Field(
+        min_length=1,
+        description="Text: a hub id (`bert-base-uncased`), a directory, or `package:NAME/DIR` (data of an installed "
+        "Python package). Vision: a torchvision classifier (`resnet50`), a CIFAR residual network (`resnet20`, 6n+2 "
+        "layers). Either: the directory of an earlier run. A name is a path when it starts with `./`, `../`, `/` or "
+        "`~`, or when it contains `/` and exists.",
+    )
+    weights: str = Field(
+        default="default",
+        min_length=1,
+        description="`default` (the pre-trained weights that belong to the name), `none` (random start), the name of "
+        "a torchvision weight enum (`IMAGENET1K_V2`), or a file: `.safetensors`, or `.pth`/`.th`/`.pt`/`.bin` read "
+        "without executing anything in it.",
+    )
+    revision: str | None = Field(default=None, description="Hub models: the branch, tag or commit to use.")
+    freeze: Literal["none", "backbone", "embeddings"] | Strings = Field(
+        default="none",
+        description="What is not trained: `backbone` (all but the head), `embeddings`, or a list of name patterns "
+        "(`encoder.layer.0.*`).",
+    )
+    width: Positive | None = Field(
+        default=None,
+        description="CIFAR residual networks only: channels of the first stage (default 16).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TeacherSpec:
+    """A frozen model whose outputs the student learns from. Its presence makes a run a distillation."""
+
+    name: str = Field(min_length=1, description="As `model.name`; usually the directory of a fine-tuned run.")
+    weights: str = Field(default="default", min_length=1, description="As `model.weights`.")
+    revision: str | None = Field(default=None, description="As `model.revision`.")
+    width: Positive | None = Field(default=None, description="As `model.width`.")
+    labels: Strings | None = Field(
+        default=None,
+        description="Names of the teacher's outputs in its own order, for a checkpoint that does not carry them. "
+        "Its outputs are matched to the student's labels by name.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DistillSpec:
+    """How the student learns from the teacher."""
+
+    method: Literal["kd"] = Field(default="kd", description="`kd`: soft labels (Hinton et al. 2015, arXiv:1503.02531).")
+    temperature: float = Field(
+        default=2.0, gt=0, description="Softens both distributions; the loss is multiplied by its square."
+    )
+    kd_weight: float = Field(default=0.5, ge=0, description="Weight of the teacher's term.")
+    ce_weight: float = Field(default=0.5, ge=0, description="Weight of the cross-entropy with the true labels.")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataSpec:
+    """Which examples, and which of their fields."""
+
+    source: str = Field(
+        min_length=1,
+        description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
+        "`imagefolder:` (a folder a class), each followed by a file or folder; or `builtin:digits`.",
+    )
+    train: str | None = Field(
+        default=None, description="The training split: a split name, or a file or folder under the source."
+    )
+    eval: str | None = Field(
+        default=None,
+        description="The evaluation split, likewise; or a share such as `20%`, held out of train (every class alike, "
+        "always the same rows).",
+    )
+    text: str | None = Field(default=None, description="Text tasks: the column with the text (default `text`).")
+    text_pair: str | None = Field(default=None, description="Text tasks: the column with the second text of a pair.")
+    image: str | None = Field(default=None, description="Tables of images: the column with the image (default `image`).")
+    label: str = Field(default="label", min_length=1, description="The column with the label: names or whole numbers.")
+    labels: Strings | None = Field(
+        default=None,
+        description="The label names; index = position. Default: those of the source, else those found in train, "
+        "sorted.",
+    )
+    max_length: int | None = Field(
+        default=None, ge=2, description="Text tasks: longer texts are cut to so many tokens (default 128)."
+    )
+    image_size: Positive | None = Field(
+        default=None, description="Vision: side of the square input in pixels (default: that of the weights)."
+    )
+    augment: Literal["none", "crop", "standard", "trivial"] | None = Field(
+        default=None,
+        description="Vision, training images only (default `none`): `crop` (small images: pad by 1/8 and crop; large "
+        "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment).",
+    )
+    mean: Floats | None = Field(default=None, description="Vision: mean a channel, on [0, 1] (default: the weights').")
+    std: Floats | None = Field(default=None, description="Vision: standard deviation a channel, likewise.")
+    max_train_examples: Positive | None = Field(
+        default=None, description="Use only so many training examples; always the same ones."
+    )
+    max_eval_examples: Positive | None = Field(default=None, description="The same for evaluation.")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainSpec:
+    """How long and how to train. Exactly one of `epochs` and `steps`."""
+
+    epochs: Positive | None = Field(default=None, description="Passes over the training data.")
+    steps: Positive | None = Field(default=None, description="Optimizer steps, instead of epochs.")
+    batch_size: Positive = Field(
+        default=32, description="Examples an optimizer step, over all processes together."
+    )
+    micro_batch_size: Positive | None = Field(
+        default=None,
+        description="Examples a forward pass: a batch is cut into such pieces and their gradients are added "
+        "(default: the batch divided by the number of processes).",
+    )
+    eval_batch_size: Positive | None = Field(default=None, description="Examples an evaluation batch (default: 64).")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="Neither decays biases nor the parameters of normalisation layers."
+    )
+    learning_rate: float = Field(gt=0, description="The highest learning rate of the schedule.")
+    head_learning_rate: float | None = Field(
+        default=None, gt=0, description="That of the new output layer (default: the same)."
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="Decoupled for AdamW, L2 for SGD.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
+    scheduler: Literal["linear", "cosine", "constant", "step"] = Field(
+        default="linear", description="How the learning rate falls after the warm-up."
+    )
+    warmup: Fraction = Field(default=0.0, description="Share of all steps in which the learning rate rises from 0.")
+    milestones: Floats = Field(
+        default=(0.5, 0.75), description="`step` scheduler: shares of all steps after which the rate is multiplied."
+    )
+    step_factor: float = Field(default=0.1, gt=0, lt=1, description="`step` scheduler: by what it is multiplied.")
+    max_grad_norm: float | None = Field(
+        default=1.0, gt=0, description="Gradients are scaled down to this norm; `null` leaves them."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of the target spread over all classes, in training only."
+    )
+    seed: int = Field(default=42, ge=0, lt=2**32, description="All randomness of the run is a function of it.")
+    group_by_length: bool = Field(
+        default=True, description="Text tasks: batches of texts of like length, so that little is spent on padding."
+    )
+    eval_every_steps: Positive | None = Field(
+        default=None, description="Evaluate every so many steps (default: after each epoch; always at the end)."
+    )
+    save_every_steps: Positive | None = Field(
+        default=None, description="Checkpoint every so many steps, besides one at each evaluation."
+    )
+    keep_checkpoints: Annotated[int, Field(ge=2)] = Field(
+        default=2, description="Newest checkpoints kept, besides the best."
+    )
+    log_every_steps: Positive = Field(default=20, description="A line in metrics.jsonl every so many steps.")
+    early_stopping: Positive | None = Field(
+        default=None, description="Stop after so many evaluations without a better `best` metric."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class BestSpec:
+    """Which evaluation is the best one; its weights become `model/`. Without it, the last weights do."""
+
+    metric: str = Field(min_length=1, description="The name of a metric, such as `accuracy`, `f1_macro`, `loss`.")
+    mode: Literal["max", "min"] = Field(default="max", description="Whether more is better.")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RuntimeSpec:
+    """On what and how the run is computed; what it does not change is the experiment."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        default="auto", description="`auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`."
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="Arithmetic of the forward pass; weights and their updates stay fp32. `fp16` scales the loss and "
+        "needs CUDA.",
+    )
+    threads: Positive | None = Field(
+        default=None, description="CPU threads a process (default: the cores, shared by the processes)."
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Processes that decode and augment images; the result does not depend on it."
+    )
+    deterministic: bool = Field(
+        default=False, description="CUDA: the same bits each time, at some cost. CPU runs always are."
+    )
+    channels_last: bool = Field(default=True, description="Vision: memory layout that convolutions like best.")
+    compile: bool = Field(default=False, description="Compile the model with torch.compile before training.")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RunSpec:
+    """One experiment."""
+
+    version: Literal[1] = Field(description="The version of this format.")
+    task: TaskName = Field(description="What the model is to do.")
+    model: ModelSpec
+    teacher: TeacherSpec | None = None
+    distill: DistillSpec | None = None
+    data: DataSpec
+    train: TrainSpec
+    best: BestSpec | None = None
+    runtime: RuntimeSpec = Field(default_factory=RuntimeSpec)
+    output: str = Field(
+        min_length=1, description="The run directory, relative to the working directory, not to the config."
+    )
+    expect: dict[str, Annotated[str, Field(pattern=r"^\s*(>=|<=|>|<|==)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")]] = (
+        Field(
+            default_factory=dict,
+            description='Bounds on final metrics, such as `accuracy: ">= 0.9"`; a run that misses one exits with 4.',
+        )
+    )
+
+
+def cross_check(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """What is wrong between fields: (key path, what, cure), in the order of the file."""
+    text, vision = spec.task in TEXT_TASKS, spec.task in VISION_TASKS
+    data, train = spec.data, spec.train
+
+    def foreign(section: str, holder: Any, keys: tuple[str, ...], kind: str) -> Iterator[Any]:
+        for key in keys:
+            if getattr(holder, key) is not None:
+                yield (section, key), f"{section}.{key} is for {kind} tasks, this is {spec.task}", "remove it"
+
+    if text:
+        yield from foreign("data", data, ("image", "image_size", "augment", "mean", "std"), "image")
+        yield from foreign("model", spec.model, ("width",), "image")
+        if data.source.startswith(("imagefolder:", "builtin:")):
+            yield ("data", "source"), f"{data.source.split(':')[0]}: holds images, this is {spec.task}", (
+                "use hub:, csv:, tsv:, json: or parquet:"
+            )
+    if vision:
+        yield from foreign("data", data, ("text", "text_pair", "max_length"), "text")
+        yield from foreign("model", spec.model, ("revision",), "text")
+        for key in ("mean", "std"):
+            value = getattr(data, key)
+            if value is not None and len(value) != 3:
+                yield ("data", key), f"data.{key} has {len(value)} numbers", "give three: red, green, blue"
+        if data.std is not None and any(value <= 0 for value in data.std):
+            yield ("data", "std"), "a standard deviation must be above 0", "give three positive numbers"
+    if data.labels is not None:
+        if len(data.labels) < 2:
+            yield ("data", "labels"), "fewer than two labels", "name every class, in the order of their numbers"
+        doubled = sorted({name for name in data.labels if data.labels.count(name) > 1})
+        if doubled:
+            yield ("data", "labels"), f"label names repeat: {', '.join(doubled)}", "give each class its own name"
+    if (train.epochs is None) == (train.steps is None):
+        both = train.epochs is not None
+        yield ("train", "steps") if both else ("train",), (
+            "train has both epochs and steps" if both else "train says neither epochs nor steps"
+        ), "give exactly one of them"
+    if train.micro_batch_size is not None and train.micro_batch_size > train.batch_size:
+        yield ("train", "micro_batch_size"), (
+            f"micro_batch_size {train.micro_batch_size} is larger than batch_size {train.batch_size}"
+        ), "make it at most the batch size"
+    if train.early_stopping is not None and spec.best is None:
+        yield ("train", "early_stopping"), "early_stopping needs to know which metric counts", (
+            "add best: {metric: accuracy, mode: max}"
+        )
+    if any(not 0 < point < 1 for point in train.milestones) or list(train.milestones) != sorted(train.milestones):
+        yield ("train", "milestones"), "milestones are rising shares of the run between 0 and 1", "such as [0.5, 0.75]"
+    if spec.distill is not None and spec.teacher is None:
+        yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
+    if spec.distill is not None and spec.distill.kd_weight == 0:
+        yield ("distill", "kd_weight"), "with kd_weight 0 the teacher teaches nothing", "give it a positive weight"
+    if spec.runtime.precision == "fp16" and spec.runtime.device == "cpu":
+        yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"

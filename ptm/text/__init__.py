@@ -1,0 +1,1 @@
+"""Text pipelines: tokens, transformers' models, one module a task."""

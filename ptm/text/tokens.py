@@ -1,0 +1,113 @@
+"""Texts to token ids once, kept in flat arrays; batches are cut from them by index."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptm.data.examples import Examples
+from ptm.errors import DataError, Problem
+
+_CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of all examples end to end: example i is ``ids[starts[i]:starts[i+1]]``."""
+
+    ids: np.ndarray  # int32 [total]
+    types: np.ndarray | None  # uint8 [total]: 0 first text, 1 second; None for models without segments
+    starts: np.ndarray  # int64 [n + 1]
+    cut: int  # examples longer than max_length
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def pad(self, rows: np.ndarray, pad_id: int) -> dict[str, Tensor]:
+        """``input_ids`` int64 [n, longest], and a mask only where something is padded: attention without one is faster."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        real = np.arange(width) < lengths[:, None]  # bool [n, width]
+        places = (self.starts[rows][:, None] + np.arange(width))[real]
+        input_ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+        input_ids[real] = self.ids[places]
+        inputs = {"input_ids": torch.from_numpy(input_ids)}
+        if self.types is not None:
+            types = np.zeros((len(rows), width), dtype=np.int64)
+            types[real] = self.types[places]
+            inputs["token_type_ids"] = torch.from_numpy(types)
+        if not real.all():
+            inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
+        return inputs
+
+
+def tokenize(tokenizer: Any, examples: Examples, max_length: int) -> Tokens:
+    """All texts of a split. Raises DataError for rows that are not text."""
+    texts, pairs = examples.columns["text"], examples.columns.get("text_pair")
+    for role, column in examples.columns.items():
+        _require_text(column, role, examples)
+    # A second text matters to the model only if its tokenizer marks segments.
+    with_types = pairs is not None and "token_type_ids" in tokenizer.model_input_names
+    ids: list[np.ndarray] = []
+    types: list[np.ndarray] = []
+    lengths: list[int] = []
+    cut = 0
+    for start in range(0, len(texts), _CHUNK):
+        chunk = list(texts[start : start + _CHUNK])
+        encoded = tokenizer(
+            chunk,
+            None if pairs is None else list(pairs[start : start + _CHUNK]),
+            truncation="longest_first",
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=with_types,
+        )
+        sizes = [len(row) for row in encoded["input_ids"]]
+        lengths += sizes
+        cut += sum(bool(getattr(e, "overflowing", None)) for e in (encoded.encodings or ()))
+        ids.append(np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32, count=sum(sizes)))
+        if with_types:
+            types.append(np.fromiter((t for r in encoded["token_type_ids"] for t in r), dtype=np.uint8, count=sum(sizes)))
+    if min(lengths) == 0:
+        raise DataError("the tokenizer makes no token of this text", where=examples.where(lengths.index(0)))
+    return Tokens(
+        np.concatenate(ids),
+        np.concatenate(types) if with_types else None,
+        np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        cut,
+    )
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """SHA-256 of all that decides how the tokenizer cuts a text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+    description = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(description.encode()).hexdigest()
+
+
+def _require_text(column: Sequence[Any], role: str, examples: Examples) -> None:
+    wrong = [row for row, value in enumerate(column) if not isinstance(value, str) or not value.strip()]
+    if wrong:
+        raise DataError(
+            [
+                Problem(
+                    f"no {role} here" if column[row] is None or column[row] == "" else f"the {role} is {column[row]!r}",
+                    examples.where(row),
+                    "a text",
+                    "remove the row or fill it in",
+                )
+                for row in wrong[:5]
+            ]
+            + ([Problem(f"and {len(wrong) - 5} more rows like these")] if len(wrong) > 5 else [])
+        )

@@ -1,0 +1,280 @@
+"""Image classifiers by name: which architecture, which weights, which preprocessing; then the model itself.
+
+First a plan (cheap: nothing is read but a small JSON file), so that everything wrong or missing can be said
+before anything starts; then the model. Heads are not replaced by surgery: every constructor takes the number
+of classes, so the model is built as it shall be and the weights are fitted into it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models as zoo
+from torchvision.models import WeightsEnum
+
+from ptm.errors import ModelError, Problem
+from ptm.order import INIT, mix
+from ptm.spec import ModelSpec, TeacherSpec
+from ptm.vision import resnet_cifar
+from ptm.vision.downloads import cached_file, fetch, missing_file
+from ptm.vision.saved import WEIGHTS, Preprocessing, read_saved, saved_directory
+from ptm.weights import SUFFIXES, LoadReport, fit_weights, read_weights
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CIFAR = Preprocessing(
+    image_size=32, resize=None, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD
+)
+
+# Output layers besides the last one, by architecture, and the weight of their loss in training: 0.4 is Inception-v3's
+# (the reference implementation of Szegedy et al. 2015, arXiv:1512.00567), 0.3 GoogLeNet's (arXiv:1409.4842, section 5).
+AUXILIARY: dict[str, tuple[tuple[str, ...], float]] = {
+    "inception_v3": (("AuxLogits",), 0.4),
+    "googlenet": (("aux1", "aux2"), 0.3),
+}
+
+# Names in published torchvision files that the current code spells differently.
+_RENAMED = (
+    (re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"), r"\1\2"),  # densenet
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),  # vit
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPlan:
+    """What a ``model:`` or ``teacher:`` section means."""
+
+    architecture: str
+    width: int | None
+    weights: Path | WeightsEnum | None  # None: a random start
+    labels: tuple[str, ...] | None  # names of the outputs, where an earlier run wrote them down
+    preprocessing: Preprocessing
+    own_normalisation: bool  # whether mean and std come with the weights, rather than from a default
+
+
+def architectures() -> tuple[str, ...]:
+    """All names that can be built: the CIFAR residual networks, then torchvision's classifiers."""
+    return (*resnet_cifar.NAMES, *zoo.list_models(module=zoo))
+
+
+def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
+    """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
+    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
+    if _is_path(spec.name):
+        return _plan_saved(spec, key)
+    if spec.name not in architectures():
+        raise _unknown(spec.name, architectures(), f"{key}.name", "a model")
+    width = spec.width
+    if spec.name in resnet_cifar.NAMES:
+        width = spec.width or resnet_cifar.WIDTH
+    elif spec.width is not None:
+        raise ModelError(
+            f"{spec.name} has no width to choose", where=f"{key}.width", cure=f"remove it, or use one of "
+            f"{', '.join(resnet_cifar.NAMES)}",
+        )  # fmt: skip
+    weights = _named_weights(spec.name, spec.weights, key)
+    own = isinstance(weights, WeightsEnum)
+    return ModelPlan(
+        architecture=spec.name,
+        width=width,
+        weights=weights,
+        labels=None,
+        preprocessing=_preprocessing(spec.name, weights if isinstance(weights, WeightsEnum) else None),
+        own_normalisation=own,
+    )
+
+
+def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
+    """The weights that are neither here nor can be fetched: [] when all is well."""
+    weights = plan_model(spec).weights
+    if not isinstance(weights, WeightsEnum):
+        return []
+    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
+    return missing_file(weights.url, f"{key} {spec.name} (weights {weights.name})", f"{key}.weights")
+
+
+def build_model(
+    plan: ModelPlan, classes: int, *, image_size: int, seed: int, trained: bool
+) -> tuple[nn.Module, LoadReport]:
+    """The model with ``classes`` outputs for square images, on the CPU.
+
+    What is random in it is a function of ``seed``; no other randomness is touched. ``trained``: it will be used as
+    it is, so nothing in it may be random, and heads that only help training are left out.
+    """
+    if trained and plan.weights is None:
+        raise ModelError(
+            f"{plan.architecture} with weights: none has not learned anything",
+            expected="trained weights",
+            cure="use the directory of a finished run, or weights from a file",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(mix(seed, INIT))
+        model = _construct(plan, classes, image_size, auxiliary=not trained)
+    _check_size(model, plan.architecture, image_size)
+    if plan.weights is None:
+        return model, LoadReport("random start", 0)
+    path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
+    where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
+    state = _current_names(plan.architecture, read_weights(path), image_size)
+    # Auxiliary heads may be missing whole: torchvision's GoogLeNet drops them after training.
+    optional = AUXILIARY.get(plan.architecture, ((), 0.0))[0]
+    return model, fit_weights(model, state, (last_layer(model), *optional), where, trained=trained)
+
+
+def head_of(model: nn.Module, architecture: str) -> tuple[str, ...]:
+    """Name prefixes of the layers that give class scores: the last one and, in training, auxiliary ones."""
+    auxiliary = AUXILIARY.get(architecture, ((), 0.0))[0]
+    inner = [(name, getattr(model, name)) for name in auxiliary if getattr(model, name, None) is not None]
+    return (last_layer(model), *(f"{name}.{last_layer(module)}" for name, module in inner))
+
+
+def last_layer(model: nn.Module) -> str:
+    """The name of the linear layer (in SqueezeNet: 1x1 convolution) that comes last: the classifier."""
+    return [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+
+
+def _is_path(name: str) -> bool:
+    return name in (".", "..") or name.startswith(("./", "../", "/", "~")) or ("/" in name and Path(name).exists())
+
+
+def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
+    directory = saved_directory(Path(spec.name).expanduser())
+    saved = read_saved(directory)
+    if saved.architecture not in architectures():
+        raise _unknown(saved.architecture, architectures(), str(directory), "a model")
+    if spec.width not in (None, saved.width):
+        raise ModelError(
+            f"{key}.width is {spec.width}, the saved model's is {saved.width}", where=directory, cure="remove it"
+        )
+    own = spec.weights == "default"
+    return ModelPlan(
+        architecture=saved.architecture,
+        width=saved.width,
+        weights=directory / WEIGHTS if own else _named_weights(saved.architecture, spec.weights, key),
+        labels=saved.labels if own else None,
+        preprocessing=saved.preprocessing,
+        own_normalisation=True,
+    )
+
+
+def _named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEnum | None:
+    if weights == "none":
+        return None
+    path = Path(weights).expanduser()
+    if "/" in weights or path.suffix.lower() in SUFFIXES:
+        if not path.exists():
+            raise ModelError("there is no such file", where=path, cure=f"correct {key}.weights")
+        return path
+    if architecture in resnet_cifar.NAMES:
+        raise ModelError(
+            f"no pre-trained weights belong to {architecture}" if weights == "default" else f"no weights {weights!r}",
+            where=f"{key}.weights",
+            expected="none (a random start) or a file",
+            cure=f"--set {key}.weights=none, or --set {key}.weights=FILE.safetensors",
+        )
+    members = zoo.get_model_weights(architecture).__members__
+    # Files without a classifier (VGG-16's IMAGENET1K_FEATURES) name no categories.
+    usable = {name: member for name, member in members.items() if member.meta["categories"]}
+    if weights == "default":
+        return usable["DEFAULT"]
+    if weights not in usable:
+        raise _unknown(weights, ("default", "none", *usable), f"{key}.weights of {architecture}", "weights")
+    return usable[weights]
+
+
+def _unknown(name: str, known: tuple[str, ...], where: str, kind: str) -> ModelError:
+    close = difflib.get_close_matches(name, known, n=3)
+    return ModelError(
+        f"there is no {kind.removeprefix('a ')} {name!r}",
+        where=where,
+        expected=f"{kind} file or directory, or one of {', '.join(known)}",
+        cure=f"did you mean {' or '.join(close)}?" if close else "",
+    )
+
+
+def _preprocessing(architecture: str, weights: WeightsEnum | None) -> Preprocessing:
+    """That of the weights; of the architecture's default weights where they say nothing."""
+    if architecture in resnet_cifar.NAMES:
+        return CIFAR
+    preset = (weights or zoo.get_model_weights(architecture).DEFAULT).transforms()
+    # These two were converted from TensorFlow, which scales to [-1, 1]. torchvision normalises as for ImageNet and
+    # undoes it inside the model (transform_input); here it is done once, and their own values are written down.
+    tensorflow = architecture in AUXILIARY
+    return Preprocessing(
+        image_size=preset.crop_size[0],
+        resize=preset.resize_size[0],
+        interpolation=preset.interpolation.value,
+        mean=(0.5, 0.5, 0.5) if tensorflow else tuple(preset.mean),
+        std=(0.5, 0.5, 0.5) if tensorflow else tuple(preset.std),
+    )
+
+
+def _construct(plan: ModelPlan, classes: int, image_size: int, *, auxiliary: bool) -> nn.Module:
+    name = plan.architecture
+    if name in resnet_cifar.NAMES:
+        return resnet_cifar.ResNetCifar(resnet_cifar.NAMES[name], classes, plan.width or resnet_cifar.WIDTH)
+    options: dict[str, Any] = {"num_classes": classes}
+    if name in AUXILIARY:
+        # Their own initialisation draws a truncated normal for every layer; useless where weights follow.
+        options |= {"aux_logits": auxiliary, "transform_input": False, "init_weights": plan.weights is None}
+    if name.startswith("vit_"):
+        options["image_size"] = image_size
+    if name.startswith("maxvit_"):
+        options["input_size"] = (image_size, image_size)
+    try:
+        return zoo.get_model(name, weights=None, **options)
+    except (ValueError, AssertionError) as error:
+        raise _wrong_size(name, image_size, error) from None
+
+
+def _check_size(model: nn.Module, architecture: str, image_size: int) -> None:
+    """A forward pass over shapes only (no arithmetic, no memory): does the model take images of this size?"""
+    shapes = {
+        name: torch.empty_like(tensor, device="meta")
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(model, shapes, torch.empty(2, 3, image_size, image_size, device="meta"))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise _wrong_size(architecture, image_size, error) from None
+
+
+def _wrong_size(architecture: str, image_size: int, error: Exception) -> ModelError:
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    usual = _preprocessing(architecture, None).image_size
+    return ModelError(
+        f"{architecture} does not take images of {image_size}x{image_size}: {why}",
+        where="data.image_size",
+        expected=f"{usual}, or another size that the model can divide",
+        cure=f"--set data.image_size={usual}",
+    )
+
+
+def _current_names(architecture: str, state: Mapping[str, Tensor], image_size: int) -> Mapping[str, Tensor]:
+    """Names as torchvision spells them now, and a vision transformer's position embeddings for ``image_size``."""
+    if architecture in resnet_cifar.NAMES:
+        return state
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _RENAMED:
+            name = pattern.sub(replacement, name)
+        renamed[name] = tensor
+    embedding = renamed.get("encoder.pos_embedding")
+    if architecture.startswith("vit_") and embedding is not None and embedding.ndim == 3:
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        patch = int(architecture.rsplit("_", 1)[1])
+        try:
+            renamed = dict(interpolate_embeddings(image_size, patch, renamed))  # bicubic, as in the paper
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"position embeddings cannot be resized: {error}", where=architecture) from None
+    return renamed

@@ -1,0 +1,151 @@
+"""``model.json``: what the weights of a saved vision model do not say themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ptm.errors import ModelError
+
+FILE = "model.json"
+WEIGHTS = "model.safetensors"
+FORMAT = 1
+
+SMALL = 96  # pixels; images up to this side are resized as they are, larger ones are resized and cropped
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+_RATIO = 8 / 7  # 256 to 224, the resize before the centre crop since Krizhevsky et al. 2012
+
+_MAX_BYTES = 16_000_000
+_MAX_SIDE = 8192
+_MAX_CLASSES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """From an RGB image to a network's input: resize the shorter side to ``resize``, cut ``image_size`` square from
+    the middle (``resize`` None: resize both sides to ``image_size``), scale to [0, 1], subtract ``mean``, divide by
+    ``std`` (a channel each)."""
+
+    image_size: int
+    resize: int | None
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def at_size(self, image_size: int) -> Preprocessing:
+        """The same for another input size: the same margin around the crop, none for small images."""
+        if image_size == self.image_size:
+            return self
+        ratio = self.resize / self.image_size if self.resize else _RATIO
+        resize = None if image_size <= SMALL else round(image_size * ratio)
+        return replace(self, image_size=image_size, resize=resize)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """The content of ``model.json``. ``architecture`` and ``width`` as in the spec; ``labels`` name the outputs."""
+
+    architecture: str
+    width: int | None
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
+def saved_directory(directory: Path) -> Path:
+    """``directory``, or its ``model/``, whichever holds a ``model.json``; ModelError when neither does."""
+    if not directory.is_dir():
+        raise ModelError("there is no such directory", where=directory, cure="correct the name of the model")
+    for place in (directory / "model", directory):
+        if (place / FILE).is_file():
+            return place
+    text = any((place / "config.json").is_file() for place in (directory / "model", directory))
+    raise ModelError(
+        "this is a text model" if text else "holds no finished model of an image task",
+        where=directory,
+        expected=f"the directory of a finished run (with model/{FILE} in it), or its model/",
+        cure="choose the run of an image task" if text else "finish that run first: ptm train … --resume",
+    )
+
+
+def write_saved(directory: Path, saved: SavedModel) -> None:
+    content = {
+        "format": FORMAT,
+        "task": "image-classification",
+        "architecture": saved.architecture,
+        "width": saved.width,
+        "labels": list(saved.labels),
+        **asdict(saved.preprocessing),
+    }
+    (directory / FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_saved(directory: Path) -> SavedModel:
+    """Read and check ``model.json``; whoever wrote it, a value that makes no sense is a ModelError that names it."""
+    path = directory / FILE
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"larger than {_MAX_BYTES} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot be read: {error}", where=path) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelError(
+            "is not the description of a saved model that this version of ptm knows",
+            where=path,
+            expected=f'an object with "format": {FORMAT}',
+        )
+
+    def get(key: str, check: Callable[[Any], bool], expected: str) -> Any:
+        value = content.get(key)
+        if not check(value):
+            raise ModelError(f"{key} is {_short(value)}", where=path, expected=expected)
+        return value
+
+    side = f"a whole number from 1 to {_MAX_SIDE}"
+    image_size = get("image_size", lambda v: _is_whole(v, _MAX_SIDE), side)
+    labels = get("labels", _is_labels, f"2 to {_MAX_CLASSES} different names")
+    return SavedModel(
+        architecture=get("architecture", lambda v: isinstance(v, str) and 0 < len(v) <= 100, "the name of a model"),
+        width=get("width", lambda v: v is None or _is_whole(v, 4096), "a whole number or null"),
+        labels=tuple(labels),
+        preprocessing=Preprocessing(
+            image_size=image_size,
+            resize=get(
+                "resize",
+                lambda v: v is None or (_is_whole(v, _MAX_SIDE) and v >= image_size),
+                f"{side}, not below image_size, or null",
+            ),
+            interpolation=get("interpolation", lambda v: v in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"),
+            mean=tuple(get("mean", lambda v: _is_channels(v, -1000.0), "three numbers")),
+            std=tuple(get("std", lambda v: _is_channels(v, 1e-6), "three positive numbers")),
+        ),
+    )
+
+
+def _is_whole(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def _is_channels(value: Any, least: float) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and least <= v <= 1000 for v in value)
+    )
+
+
+def _is_labels(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 2 <= len(value) <= _MAX_CLASSES
+        and all(isinstance(name, str) and name for name in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
