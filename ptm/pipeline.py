@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptm.weights import LoadReport
+
 Split = Literal["train", "eval"]
 
 
@@ -83,7 +85,7 @@ class Pipeline(Protocol):
     labels: tuple[str, ...]
     head: tuple[str, ...]  # prefixes of the names of the head's parameters
     embeddings: tuple[str, ...]  # the same for the embeddings; () where there are none
-    load_report: Mapping[str, Any]  # what was loaded, what is new, what was left over; for the log and the record
+    load_report: LoadReport  # what was loaded, what is new, what was left over
     view: str  # two pipelines with the same view over the same data can share batches
 
     def size(self, split: Split) -> int:

@@ -6,8 +6,11 @@ them. Values are checked by pydantic one by one; what must hold *between* fields
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+import difflib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import PurePath
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -18,11 +21,23 @@ TaskName = Literal["text-classification", "image-classification"]
 TEXT_TASKS: tuple[str, ...] = ("text-classification",)
 VISION_TASKS: tuple[str, ...] = ("image-classification",)
 
+# What may stand before the colon of ``data.source``, and what it holds.
+TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet")
+FILE_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, "imagefolder")
+SOURCES: tuple[str, ...] = ("hub", *FILE_SOURCES, "builtin")
+
 Strings = tuple[str, ...]
 Floats = tuple[float, ...]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Bound = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*(>=|<=|>|<|==)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$",
+        examples=['">= 0.9"', '"< 0.5"'],
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -197,7 +212,9 @@ class RuntimeSpec:
     """On what and how the run is computed; what it does not change is the experiment."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
-        default="auto", description="`auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`."
+        default="auto",
+        examples=["auto", "cpu", "cuda", "cuda:0"],
+        description="`auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32",
@@ -223,74 +240,152 @@ class RunSpec:
 
     version: Literal[1] = Field(description="The version of this format.")
     task: TaskName = Field(description="What the model is to do.")
-    model: ModelSpec
-    teacher: TeacherSpec | None = None
-    distill: DistillSpec | None = None
-    data: DataSpec
-    train: TrainSpec
-    best: BestSpec | None = None
-    runtime: RuntimeSpec = Field(default_factory=RuntimeSpec)
+    model: ModelSpec = Field(description="The model that is trained.")
+    teacher: TeacherSpec | None = Field(default=None, description="The model it learns from, in a distillation.")
+    distill: DistillSpec | None = Field(default=None, description="How it learns from the teacher.")
+    data: DataSpec = Field(description="The examples.")
+    train: TrainSpec = Field(description="How long and how to train.")
+    best: BestSpec | None = Field(default=None, description="Which evaluation is the best one.")
+    runtime: RuntimeSpec = Field(default_factory=RuntimeSpec, description="On what and how it is computed.")
     output: str = Field(
         min_length=1, description="The run directory, relative to the working directory, not to the config."
     )
-    expect: dict[str, Annotated[str, Field(pattern=r"^\s*(>=|<=|>|<|==)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")]] = (
-        Field(
-            default_factory=dict,
-            description='Bounds on final metrics, such as `accuracy: ">= 0.9"`; a run that misses one exits with 4.',
-        )
+    expect: dict[str, Bound] = Field(
+        default_factory=dict,
+        description='Bounds on final metrics, such as `accuracy: ">= 0.9"`; a run that misses one exits with 4.',
     )
 
 
-def cross_check(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """What is wrong between fields: (key path, what, cure), in the order of the file."""
-    text, vision = spec.task in TEXT_TASKS, spec.task in VISION_TASKS
-    data, train = spec.data, spec.train
+def cross_check(
+    spec: RunSpec, unsure: Collection[str] = frozenset()
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """What is wrong between fields: (key path, what, cure), section by section.
 
-    def foreign(section: str, holder: Any, keys: tuple[str, ...], kind: str) -> Iterator[Any]:
-        for key in keys:
-            if getattr(holder, key) is not None:
-                yield (section, key), f"{section}.{key} is for {kind} tasks, this is {spec.task}", "remove it"
+    ``unsure`` names keys (``train.epochs``) whose value in ``spec`` only stands in for one that could not be
+    read: what rests on them is left out, so that one mistake is not reported as two.
+    """
 
-    if text:
-        yield from foreign("data", data, ("image", "image_size", "augment", "mean", "std"), "image")
-        yield from foreign("model", spec.model, ("width",), "image")
-        if data.source.startswith(("imagefolder:", "builtin:")):
-            yield ("data", "source"), f"{data.source.split(':')[0]}: holds images, this is {spec.task}", (
-                "use hub:, csv:, tsv:, json: or parquet:"
-            )
-    if vision:
-        yield from foreign("data", data, ("text", "text_pair", "max_length"), "text")
-        yield from foreign("model", spec.model, ("revision",), "text")
-        for key in ("mean", "std"):
-            value = getattr(data, key)
-            if value is not None and len(value) != 3:
-                yield ("data", key), f"data.{key} has {len(value)} numbers", "give three: red, green, blue"
-        if data.std is not None and any(value <= 0 for value in data.std):
-            yield ("data", "std"), "a standard deviation must be above 0", "give three positive numbers"
-    if data.labels is not None:
-        if len(data.labels) < 2:
-            yield ("data", "labels"), "fewer than two labels", "name every class, in the order of their numbers"
-        doubled = sorted({name for name in data.labels if data.labels.count(name) > 1})
-        if doubled:
-            yield ("data", "labels"), f"label names repeat: {', '.join(doubled)}", "give each class its own name"
-    if (train.epochs is None) == (train.steps is None):
-        both = train.epochs is not None
-        yield ("train", "steps") if both else ("train",), (
-            "train has both epochs and steps" if both else "train says neither epochs nor steps"
-        ), "give exactly one of them"
-    if train.micro_batch_size is not None and train.micro_batch_size > train.batch_size:
-        yield ("train", "micro_batch_size"), (
-            f"micro_batch_size {train.micro_batch_size} is larger than batch_size {train.batch_size}"
-        ), "make it at most the batch size"
-    if train.early_stopping is not None and spec.best is None:
-        yield ("train", "early_stopping"), "early_stopping needs to know which metric counts", (
-            "add best: {metric: accuracy, mode: max}"
-        )
-    if any(not 0 < point < 1 for point in train.milestones) or list(train.milestones) != sorted(train.milestones):
-        yield ("train", "milestones"), "milestones are rising shares of the run between 0 and 1", "such as [0.5, 0.75]"
-    if spec.distill is not None and spec.teacher is None:
+    def sure(*keys: str) -> bool:
+        return not any(key == other or key.startswith(f"{other}.") for key in keys for other in unsure)
+
+    if sure("task"):
+        yield from _foreign_keys(spec)
+    if sure("data.source"):
+        yield from _check_source(spec, sure("task"))
+    yield from _check_data(spec.data)
+    yield from _check_train(spec, sure)
+    if spec.distill is not None and spec.teacher is None and sure("teacher"):
         yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
     if spec.distill is not None and spec.distill.kd_weight == 0:
-        yield ("distill", "kd_weight"), "with kd_weight 0 the teacher teaches nothing", "give it a positive weight"
+        yield (
+            ("distill", "kd_weight"),
+            "with kd_weight 0 the teacher teaches nothing",
+            "give it a positive weight",
+        )
     if spec.runtime.precision == "fp16" and spec.runtime.device == "cpu":
         yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
+
+
+Complaints = Iterator[tuple[tuple[str, ...], str, str]]
+
+
+def _foreign_keys(spec: RunSpec) -> Complaints:
+    """Keys that are for other tasks."""
+    text_only = (
+        ("data", "text"),
+        ("data", "text_pair"),
+        ("data", "max_length"),
+        ("model", "revision"),
+        ("teacher", "revision"),
+    )
+    image_only = (
+        *(("data", key) for key in ("image", "image_size", "augment", "mean", "std")),
+        ("model", "width"),
+        ("teacher", "width"),
+    )
+    kind, keys = ("image", image_only) if spec.task in TEXT_TASKS else ("text", text_only)
+    for section, key in keys:
+        if getattr(getattr(spec, section), key, None) is not None:
+            yield (section, key), f"{section}.{key} is for {kind} tasks, this is {spec.task}", "remove it"
+
+
+def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
+    source = spec.data.source
+    kind, colon, place = source.partition(":")
+    if not colon or kind not in SOURCES:
+        suffix = PurePath(source).suffix.lower().removeprefix(".")
+        guess = {"jsonl": "json", "ndjson": "json", "tab": "tsv", "txt": "tsv"}.get(suffix, suffix)
+        kinds = ", ".join(f"{name}:" for name in SOURCES)
+        if colon:
+            close = difflib.get_close_matches(kind, SOURCES, n=1)
+            what = f"unknown kind of source {kind + ':'!r}"
+            cure = f"did you mean {close[0]}:{place}" if close else f"begin it with one of {kinds}"
+        else:
+            what = f"the source {source!r} does not say what it is"
+            cure = f"write {guess}:{source}" if guess in TABLE_SOURCES else f"begin it with one of {kinds}"
+        yield ("data", "source"), what, cure
+    elif not place.strip():
+        yield ("data", "source"), f"{kind}: names nothing", f"write {kind}:NAME"
+    elif task_known and spec.task in TEXT_TASKS and kind in ("imagefolder", "builtin"):
+        yield (
+            ("data", "source"),
+            f"{kind}: holds images, this is {spec.task}",
+            "use hub:, csv:, tsv:, json: or parquet:",
+        )
+
+
+def _check_data(data: DataSpec) -> Complaints:
+    for key, values in (("mean", data.mean), ("std", data.std)):
+        if values is not None and len(values) != 3:
+            yield ("data", key), f"data.{key} has {len(values)} numbers", "give three: red, green, blue"
+    if data.std is not None and any(value <= 0 for value in data.std):
+        yield ("data", "std"), "a standard deviation must be above 0", "give three positive numbers"
+    if data.labels is not None:
+        if len(data.labels) < 2:
+            yield (
+                ("data", "labels"),
+                "fewer than two labels",
+                "name every class, in the order of their numbers",
+            )
+        doubled = sorted(name for name, times in Counter(data.labels).items() if times > 1)
+        if doubled:
+            yield (
+                ("data", "labels"),
+                f"label names repeat: {', '.join(doubled)}",
+                "give each class its own name",
+            )
+
+
+def _check_train(spec: RunSpec, sure: Callable[..., bool]) -> Complaints:
+    """``sure`` says whether all of some keys could be read."""
+    train = spec.train
+    if (train.epochs is None) == (train.steps is None) and sure("train.epochs", "train.steps"):
+        both = train.epochs is not None
+        yield (
+            ("train", "steps") if both else ("train",),
+            ("train has both epochs and steps" if both else "train says neither epochs nor steps"),
+            "set one of them to null, or remove it" if both else "add one of them, such as epochs: 3",
+        )
+    if (
+        train.micro_batch_size is not None
+        and train.micro_batch_size > train.batch_size
+        and sure("train.batch_size")
+    ):
+        yield (
+            ("train", "micro_batch_size"),
+            (f"micro_batch_size {train.micro_batch_size} is larger than batch_size {train.batch_size}"),
+            "make it at most the batch size",
+        )
+    if train.early_stopping is not None and spec.best is None and sure("best"):
+        yield (
+            ("train", "early_stopping"),
+            "early_stopping needs to know which metric counts",
+            ("add best: {metric: accuracy, mode: max}"),
+        )
+    points = list(train.milestones)
+    if points != sorted(points) or any(not 0 < point < 1 for point in points):
+        yield (
+            ("train", "milestones"),
+            "milestones are rising shares of the run between 0 and 1",
+            "such as [0.5, 0.75]",
+        )

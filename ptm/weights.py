@@ -1,4 +1,4 @@
-"""Weights that someone else's program wrote: read without executing anything, and fitted to a model or refused.
+"""Weights that another program wrote: read without executing anything, and fitted to a model or refused.
 
 A checkpoint that loads halfway trains from a half-random start and nobody notices. So a backbone is loaded
 whole or not at all; only the output layer may be new, and only when the model is about to be trained.
@@ -22,7 +22,12 @@ from ptm.errors import ModelError, Problem
 PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 
-_CONTAINERS = ("state_dict", "model", "model_state_dict", "module")  # where programs put weights beside other things
+_CONTAINERS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "module",
+)  # where programs put weights beside other things
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile, and wrapper classes
 # How torch's restricted unpickler says that it was asked to import, build or call something.
 _REFUSALS = (
@@ -59,7 +64,7 @@ class LoadReport:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, on the CPU, without containers and common prefixes around the names.
+    """The tensors of a checkpoint by name, on the CPU, without containers and prefixes around them.
 
     Pickled checkpoints go through torch's restricted unpickler, which knows tensors and plain containers and
     calls nothing else. Whatever is unreadable or holds more than tensors is a ModelError.
@@ -83,9 +88,9 @@ def fit_weights(
 ) -> LoadReport:
     """Copy ``state`` into ``model``. ``head`` are prefixes of the names of the output layer.
 
-    The backbone must fit in every name and shape. Output layers of another shape, or that are not in ``state``,
-    stay as they were initialised and are reported as new; with ``trained`` (a teacher, an evaluation) they must
-    fit too. Raises ModelError before anything is changed.
+    The backbone must fit in every name and shape. Output layers of another shape, or that are not in
+    ``state``, stay as they were initialised and are reported as new; with ``trained`` (a teacher, an
+    evaluation) they must fit too. Raises ModelError before anything is changed.
     """
     own = model.state_dict()
     misfits = [name for name in own if name in state and not _fits(own[name], state[name])]
@@ -132,21 +137,27 @@ def _read_pickle(path: Path) -> Any:
             f"holds more than tensors ({refused.strip()}); reading that could run code, so it was not read",
             where=path,
             expected="tensors by name",
-            cure="if you trust where it comes from, convert it once: python -c \"import torch; torch.save("
+            cure='if you trust where it comes from, convert it once: python -c "import torch; torch.save('
             f"torch.load('{path.name}', weights_only=False)['state_dict'], 'weights.pth')\"",
         ) from None
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
     text = str(error).strip()
-    why = f": {text.splitlines()[0][:200]}" if text and not isinstance(error, (UnpicklingError, KeyError)) else ""
+    why = (
+        f": {text.splitlines()[0][:200]}"
+        if text and not isinstance(error, (UnpicklingError, KeyError))
+        else ""
+    )
     try:
         with path.open("rb") as file:
             pointer = file.read(24).startswith(b"version https://git-lfs")
     except OSError:
         pointer = False
     if pointer:
-        return ModelError("is a Git LFS pointer, not the weights", where=path, cure="fetch the file: git lfs pull")
+        return ModelError(
+            "is a Git LFS pointer, not the weights", where=path, cure="fetch the file: git lfs pull"
+        )
     return ModelError(
         f"cannot be read as {path.suffix} weights{why}",
         where=path,
@@ -159,7 +170,9 @@ def _unwrap(content: Any) -> Any:
     for _ in range(8):  # a pickle can contain itself
         if not isinstance(content, Mapping):
             break
-        content = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content)
+        content = next(
+            (content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content
+        )
     return content
 
 
@@ -170,7 +183,9 @@ def _require_tensors(content: Any, path: Path) -> dict[str, Tensor]:
             where=path,
             expected=f"tensors by name, directly or under one of {', '.join(_CONTAINERS)}",
         )
-    foreign = [f"{key!r} ({type(value).__name__})" for key, value in content.items() if not _plain(key, value)]
+    foreign = [
+        f"{key!r} ({type(value).__name__})" for key, value in content.items() if not _plain(key, value)
+    ]
     if foreign:
         raise ModelError(
             f"holds entries that are not plain tensors: {_some(foreign)}",
@@ -223,7 +238,9 @@ def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], broken: list
     )
 
 
-def _describe(own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: tuple[str, ...] | list[str]) -> str:
+def _describe(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: tuple[str, ...] | list[str]
+) -> str:
     """``fc.weight: [10, 512] in the model, [1000, 512] in the file; … and 3 more``."""
     return _some(
         [

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.errors import DataError
+from ptm.files import file_digest
 
 MAX_FIELD_CHARS = 10_000_000
 
@@ -120,12 +121,6 @@ def require_columns(wanted: Sequence[str], present: Sequence[str], where: str) -
             )
         if present.count(name) > 1:
             raise DataError(f"the column {name!r} stands there twice", where=where, cure="rename one of them")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_text(path: Path) -> tuple[str, str]:

@@ -73,7 +73,7 @@ class TextClassification:
         self.labels = data.labels
         self.head = loaded.head
         self.embeddings = loaded.embeddings
-        self.load_report = loaded.report.as_dict()
+        self.load_report = loaded.report
         self.view = view
         self._data = data
         self._tokens = tokens

@@ -1,4 +1,4 @@
-"""Published weights: in torch's cache, or fetched into it, and always with the digest that their name promises."""
+"""Published weights: in torch's cache, or fetched into it; always with the digest that the name promises."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ptm.errors import MissingDownload, ModelError, Problem, StorageError
 
 
 def cached_file(url: str) -> Path:
-    """Where torch keeps, or would keep, the file of ``url``: ``$TORCH_HOME/hub/checkpoints`` (~/.cache/torch)."""
+    """Where torch keeps, or would keep, the file of ``url``: ``$TORCH_HOME/hub/checkpoints``."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
 def missing_file(url: str, what: str, key: str) -> list[Problem]:
-    """A problem when the file of ``url`` is neither cached nor can be fetched. ``key`` of the spec asks for it."""
+    """A problem if the file of ``url`` is neither cached nor can be fetched; ``key`` asks for it."""
     if cached_file(url).is_file() or hub.reachable(url):
         return []
     return [

@@ -23,7 +23,7 @@ from ptm.errors import ModelError, Problem
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec, TeacherSpec
 from ptm.vision import resnet_cifar
-from ptm.vision.downloads import cached_file, fetch, missing_file
+from ptm.vision.downloads import fetch, missing_file
 from ptm.vision.saved import WEIGHTS, Preprocessing, read_saved, saved_directory
 from ptm.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 
@@ -33,8 +33,8 @@ CIFAR = Preprocessing(
     image_size=32, resize=None, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD
 )
 
-# Output layers besides the last one, by architecture, and the weight of their loss in training: 0.4 is Inception-v3's
-# (the reference implementation of Szegedy et al. 2015, arXiv:1512.00567), 0.3 GoogLeNet's (arXiv:1409.4842, section 5).
+# Heads besides the last one, by architecture, and the weight of their loss in training: 0.4 in the authors'
+# code of Inception-v3 (Szegedy et al. 2015, arXiv:1512.00567), 0.3 in GoogLeNet (arXiv:1409.4842, section 5).
 AUXILIARY: dict[str, tuple[tuple[str, ...], float]] = {
     "inception_v3": (("AuxLogits",), 0.4),
     "googlenet": (("aux1", "aux2"), 0.3),
@@ -92,6 +92,11 @@ def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
     )
 
 
+def stored_labels(name: str) -> tuple[str, ...] | None:
+    """The names of the outputs of a model saved earlier; None for any other name."""
+    return read_saved(saved_directory(Path(name).expanduser())).labels if _is_path(name) else None
+
+
 def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
     weights = plan_model(spec).weights
@@ -102,12 +107,13 @@ def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
 
 
 def build_model(
-    plan: ModelPlan, classes: int, *, image_size: int, seed: int, trained: bool
+    plan: ModelPlan, classes: int, *, image_size: int, seed: int, trained: bool, keep_head: bool = True
 ) -> tuple[nn.Module, LoadReport]:
     """The model with ``classes`` outputs for square images, on the CPU.
 
-    What is random in it is a function of ``seed``; no other randomness is touched. ``trained``: it will be used as
-    it is, so nothing in it may be random, and heads that only help training are left out.
+    What is random in it is a function of ``seed``; no other randomness is touched. ``trained``: it will be
+    used as it is, so nothing in it may be random, and heads that only help training are left out. Without
+    ``keep_head`` the output layer is new even where it would fit: as many classes, but others.
     """
     if trained and plan.weights is None:
         raise ModelError(
@@ -124,6 +130,10 @@ def build_model(
     path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
     where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
     state = _current_names(plan.architecture, read_weights(path), image_size)
+    if not keep_head:
+        state = {
+            name: t for name, t in state.items() if not name.startswith(head_of(model, plan.architecture))
+        }
     # Auxiliary heads may be missing whole: torchvision's GoogLeNet drops them after training.
     optional = AUXILIARY.get(plan.architecture, ((), 0.0))[0]
     return model, fit_weights(model, state, (last_layer(model), *optional), where, trained=trained)
@@ -142,7 +152,11 @@ def last_layer(model: nn.Module) -> str:
 
 
 def _is_path(name: str) -> bool:
-    return name in (".", "..") or name.startswith(("./", "../", "/", "~")) or ("/" in name and Path(name).exists())
+    return (
+        name in (".", "..")
+        or name.startswith(("./", "../", "/", "~"))
+        or ("/" in name and Path(name).exists())
+    )
 
 
 def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
@@ -152,7 +166,9 @@ def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
         raise _unknown(saved.architecture, architectures(), str(directory), "a model")
     if spec.width not in (None, saved.width):
         raise ModelError(
-            f"{key}.width is {spec.width}, the saved model's is {saved.width}", where=directory, cure="remove it"
+            f"{key}.width is {spec.width}, the saved model's is {saved.width}",
+            where=directory,
+            cure="remove it",
         )
     own = spec.weights == "default"
     return ModelPlan(
@@ -175,7 +191,9 @@ def _named_weights(architecture: str, weights: str, key: str) -> Path | WeightsE
         return path
     if architecture in resnet_cifar.NAMES:
         raise ModelError(
-            f"no pre-trained weights belong to {architecture}" if weights == "default" else f"no weights {weights!r}",
+            f"no pre-trained weights belong to {architecture}"
+            if weights == "default"
+            else f"no weights {weights!r}",
             where=f"{key}.weights",
             expected="none (a random start) or a file",
             cure=f"--set {key}.weights=none, or --set {key}.weights=FILE.safetensors",
@@ -205,8 +223,8 @@ def _preprocessing(architecture: str, weights: WeightsEnum | None) -> Preprocess
     if architecture in resnet_cifar.NAMES:
         return CIFAR
     preset = (weights or zoo.get_model_weights(architecture).DEFAULT).transforms()
-    # These two were converted from TensorFlow, which scales to [-1, 1]. torchvision normalises as for ImageNet and
-    # undoes it inside the model (transform_input); here it is done once, and their own values are written down.
+    # These two were converted from TensorFlow, which scales to [-1, 1]. torchvision normalises as for
+    # ImageNet and undoes it inside the model (transform_input); here it is done once, with their own values.
     tensorflow = architecture in AUXILIARY
     return Preprocessing(
         image_size=preset.crop_size[0],
@@ -243,7 +261,9 @@ def _check_size(model: nn.Module, architecture: str, image_size: int) -> None:
     }
     try:
         with torch.no_grad():
-            torch.func.functional_call(model, shapes, torch.empty(2, 3, image_size, image_size, device="meta"))
+            torch.func.functional_call(
+                model, shapes, torch.empty(2, 3, image_size, image_size, device="meta")
+            )
     except (RuntimeError, ValueError, AssertionError) as error:
         raise _wrong_size(architecture, image_size, error) from None
 
@@ -260,7 +280,7 @@ def _wrong_size(architecture: str, image_size: int, error: Exception) -> ModelEr
 
 
 def _current_names(architecture: str, state: Mapping[str, Tensor], image_size: int) -> Mapping[str, Tensor]:
-    """Names as torchvision spells them now, and a vision transformer's position embeddings for ``image_size``."""
+    """Names as torchvision spells them now; position embeddings of vision transformers for ``image_size``."""
     if architecture in resnet_cifar.NAMES:
         return state
     renamed: dict[str, Tensor] = {}

@@ -2,8 +2,8 @@
 
 6n+2 layers: a 3x3 convolution, three stages of n blocks with ``width``, 2·width and 4·width channels, global
 average pooling and a linear layer. Shortcuts have no parameters (option A): where the shape changes they take
-every second pixel and fill the new channels with zeros. Names are those of the checkpoints commonly shared for
-these networks (``conv1``, ``bn1``, ``layer1.0.conv1`` …, ``linear``).
+every second pixel and fill the new channels with zeros. Names are those of the checkpoints that are commonly
+shared for these networks (``conv1``, ``bn1``, ``layer1.0.conv1`` …, ``linear``).
 """
 
 from __future__ import annotations

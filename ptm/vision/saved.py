@@ -25,9 +25,11 @@ _MAX_CLASSES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """From an RGB image to a network's input: resize the shorter side to ``resize``, cut ``image_size`` square from
-    the middle (``resize`` None: resize both sides to ``image_size``), scale to [0, 1], subtract ``mean``, divide by
-    ``std`` (a channel each)."""
+    """From an RGB image to a network's input.
+
+    Resize the shorter side to ``resize`` and cut a square of ``image_size`` from the middle (``resize`` None:
+    resize both sides to ``image_size``), scale to [0, 1], subtract ``mean``, divide by ``std`` (by channel).
+    """
 
     image_size: int
     resize: int | None
@@ -46,7 +48,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
-    """The content of ``model.json``. ``architecture`` and ``width`` as in the spec; ``labels`` name the outputs."""
+    """The content of ``model.json``; ``architecture`` and ``width`` as in the spec, ``labels`` by output."""
 
     architecture: str
     width: int | None
@@ -83,7 +85,7 @@ def write_saved(directory: Path, saved: SavedModel) -> None:
 
 
 def read_saved(directory: Path) -> SavedModel:
-    """Read and check ``model.json``; whoever wrote it, a value that makes no sense is a ModelError that names it."""
+    """Read and check ``model.json``, whoever wrote it: a value that makes no sense is a ModelError."""
     path = directory / FILE
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -108,7 +110,9 @@ def read_saved(directory: Path) -> SavedModel:
     image_size = get("image_size", lambda v: _is_whole(v, _MAX_SIDE), side)
     labels = get("labels", _is_labels, f"2 to {_MAX_CLASSES} different names")
     return SavedModel(
-        architecture=get("architecture", lambda v: isinstance(v, str) and 0 < len(v) <= 100, "the name of a model"),
+        architecture=get(
+            "architecture", lambda v: isinstance(v, str) and 0 < len(v) <= 100, "the name of a model"
+        ),
         width=get("width", lambda v: v is None or _is_whole(v, 4096), "a whole number or null"),
         labels=tuple(labels),
         preprocessing=Preprocessing(
@@ -118,7 +122,9 @@ def read_saved(directory: Path) -> SavedModel:
                 lambda v: v is None or (_is_whole(v, _MAX_SIDE) and v >= image_size),
                 f"{side}, not below image_size, or null",
             ),
-            interpolation=get("interpolation", lambda v: v in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"),
+            interpolation=get(
+                "interpolation", lambda v: v in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"
+            ),
             mean=tuple(get("mean", lambda v: _is_channels(v, -1000.0), "three numbers")),
             std=tuple(get("std", lambda v: _is_channels(v, 1e-6), "three positive numbers")),
         ),

@@ -1,0 +1,208 @@
+"""The command line. A command parses, calls, prints; nothing heavy is imported until one needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ptm.rundir import Mode
+
+app = typer.Typer(
+    name="ptm",
+    help="Fine-tune, distil and evaluate pre-trained models: each experiment one short YAML file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Argument(help="The experiment: a YAML file.", show_default=False)]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set train.epochs=1. Repeatable.")]
+Output = Annotated[Path | None, typer.Option("--output", help="The run directory, instead of the config's.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
+
+
+@app.command()
+def finetune(
+    config: Config,
+    set_: Set = [],  # noqa: B006
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    nproc: Processes = 1,
+    json_: Json = False,
+) -> None:
+    """Train a pre-trained model on your data."""
+    _train("finetune", config, set_, output, resume, overwrite, nproc, json_)
+
+
+@app.command()
+def distill(
+    config: Config,
+    set_: Set = [],  # noqa: B006
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    nproc: Processes = 1,
+    json_: Json = False,
+) -> None:
+    """Train a small model to do what a large one does."""
+    _train("distill", config, set_, output, resume, overwrite, nproc, json_)
+
+
+@app.command("eval")
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A run directory, or a config whose model is evaluated as it is.", show_default=False)],
+    set_: Set = [],  # noqa: B006
+    data: Annotated[str | None, typer.Option("--data", help="Another source: csv:FOLDER, imagefolder:FOLDER, …")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Another split, or a file under the source.")] = None,
+    expect: Annotated[list[str], typer.Option("--expect", metavar="BOUND", help='Exit with 4 if missed: "accuracy>=0.9".')] = [],  # noqa: B006
+    predictions: Annotated[Path | None, typer.Option("--predictions", help="Write a line an example to this file.")] = None,
+    json_: Json = False,
+) -> None:
+    """Measure a trained model."""
+    from ptm.expect import parse_bound
+
+    bounds = dict(parse_bound(text) for text in expect)
+    from ptm.experiment import raise_missed, run_evaluation
+    from ptm.runlog import reporter_for
+
+    overrides = [*set_, *([f"data.source={data}"] if data else []), *([f"data.eval={split}"] if split else [])]
+    if data or split:
+        overrides.append("expect={}")  # the config's bounds are for its own data
+    results = run_evaluation(
+        target, overrides=overrides, expect=bounds, predictions=predictions, reporter=reporter_for(sys.stderr)
+    )
+    _show(results, as_json=json_)
+    raise_missed(results)
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)]) -> None:
+    """Say what is wrong with configs, without running them."""
+    from ptm.config import check_files
+
+    problems = check_files(files)
+    for problem in problems:
+        typer.echo(str(problem), err=True)
+    if problems:
+        raise typer.Exit(2)
+    typer.echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a config, for editors."""
+    from ptm.config import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]) -> None:
+    """Write a run's report.html and README.md again."""
+    from ptm.errors import RunDirectoryError
+    from ptm.report import write_report
+    from ptm.rundir import is_run
+
+    if not is_run(run):
+        raise RunDirectoryError("not a run of ptm", where=run, expected="a directory that ptm finetune or distill wrote")
+    write_report(run)
+    typer.echo(str(run / "report.html"))
+
+
+def _train(
+    command: str,
+    config: Path,
+    changes: list[str],
+    output: Path | None,
+    resume: bool,
+    overwrite: bool,
+    nproc: int,
+    as_json: bool,
+) -> None:
+    from ptm.config import load_config
+    from ptm.errors import ConfigError
+
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other", cure="give one of them")
+    spec = load_config(config, [*changes, *([f"output={output}"] if output else [])])
+    if command == "distill" and spec.teacher is None:
+        raise ConfigError("there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune")
+    if command == "finetune" and spec.teacher is not None:
+        raise ConfigError(
+            "this config has a teacher:, so it is a distillation",
+            where=config,
+            cure="use ptm distill, or leave the teacher out: --set teacher=null --set distill=null",
+        )
+    if nproc > 1 and "RANK" not in os.environ:
+        from ptm.launch import launch
+
+        raise typer.Exit(launch(sys.argv[1:], nproc))
+    from ptm.experiment import run_training
+    from ptm.runlog import reporter_for
+
+    mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
+    results = run_training(spec, mode=mode, reporter=reporter_for(sys.stderr))
+    if os.environ.get("RANK", "0") == "0":
+        _show(results, as_json=as_json)
+        from ptm.experiment import raise_missed
+
+        raise_missed(results)
+
+
+def _show(results: dict[str, Any], *, as_json: bool) -> None:
+    """Results on standard output: JSON for programs, a table and what to do next for people."""
+    if as_json:
+        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title=f"{results['model']['name']} on {results['eval']['examples']} examples", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in results["metrics"].items():
+        table.add_row(name, f"{value:.4f}")
+    console.print(table)
+    train = results.get("train")
+    if train:
+        typer.echo(f"{train['steps']} steps in {train['seconds']:.1f} s, {train['examples_per_second']:.0f} examples/s")
+        teacher = results.get("teacher")
+        if teacher:
+            typer.echo(
+                f"teacher: {teacher['parameters']:,} parameters, accuracy {teacher['metrics']['accuracy']:.4f}; "
+                f"student: {results['model']['parameters']:,} parameters, accuracy {results['metrics']['accuracy']:.4f}"
+            )
+        output = os.path.relpath(results["output"])
+        typer.echo(f"run: {output}   report: {output}/report.html\nnext: ptm eval {output} --split …")
+
+
+def main() -> None:
+    """Entry point: every error a user can cause becomes one message and its exit code."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from ptm.errors import PtmError
+
+    try:
+        app()
+    except PtmError as error:
+        rank = os.environ.get("RANK", "0")
+        for problem in error.problems:
+            print(f"error: {problem}" if rank == "0" else f"error (process {rank}): {problem}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped before anything was written", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,386 @@
+"""THE training loop and THE evaluation loop. Every command and every task goes through them.
+
+One step, top to bottom: the ids of its examples (a function of seed and epoch) are cut into micro-batches;
+each process takes its share; every forward pass starts from its own seed; losses and counts are added up over
+micro-batches and processes; the gradient is divided once by the global count, clipped, applied. Between steps,
+and only there, the run is evaluated, saved, or stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptm import optim, order
+from ptm.checkpoint import CheckpointStore, Progress, restore
+from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory, Problem
+from ptm.objective import Lesson, Objective
+from ptm.pipeline import Metrics, Pipeline, Split
+from ptm.runlog import MetricsLog, Reporter
+from ptm.runtime import Runtime, batch_norms
+from ptm.signals import StopFlag
+from ptm.spec import RunSpec
+
+DEFAULT_EVAL_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a run is made of; nothing in it changes while it runs but the weights."""
+
+    spec: RunSpec
+    pipeline: Pipeline
+    objective: Objective
+    runtime: Runtime
+    store: CheckpointStore
+    log: MetricsLog
+    reporter: Reporter
+    stop: StopFlag
+
+
+class StopRequested(Exception):
+    """A signal came during an evaluation; the loop saves and ends the run."""
+
+
+def train(setting: Setting, *, resume: bool) -> Progress:
+    """Train to the end, from the newest checkpoint if ``resume``. The model of the pipeline ends up trained.
+
+    Raises Interrupted when a signal stopped the run (what was done is saved), NotFinite when a loss or
+    gradient is not a number, OutOfMemory when model and batch do not fit.
+    """
+    with _memory_errors(setting.spec):
+        return _Training(setting).run(resume)
+
+
+def evaluate(
+    pipeline: Pipeline,
+    runtime: Runtime,
+    *,
+    batch_size: int,
+    split: Split = "eval",
+    stop: StopFlag | None = None,
+    reporter: Reporter | None = None,
+) -> Metrics:
+    """Every example of a split once through the model, in evaluation mode; the same metrics in every process."""
+    model = pipeline.model
+    plan = order.eval_plan(pipeline.size(split), batch_size, pipeline.lengths(split))
+    mine = plan[runtime.rank :: runtime.ranks]
+    metrics = pipeline.new_metrics()
+    model.eval()
+    if reporter is not None:
+        reporter.begin("evaluate", len(mine))
+    with torch.inference_mode(), runtime.autocast():
+        for done, batch in enumerate(pipeline.batches(split, mine, 0), start=1):
+            # Several processes must stop at the same place: they do so after the evaluation.
+            if stop is not None and stop.requested and runtime.ranks == 1:
+                raise StopRequested
+            metrics.update(batch, pipeline.forward(model, batch.to(runtime.device)))
+            if reporter is not None:
+                reporter.advance(done, "")
+    if reporter is not None:
+        reporter.end()
+    if runtime.ranks == 1:
+        return metrics
+    first, *others = runtime.gather(metrics)
+    return first.merge(others)
+
+
+class _Training:
+    """One run of the loop. Its attributes are what changes; ``setting`` is what does not."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        spec, pipeline, runtime = setting.spec, setting.pipeline, setting.runtime
+        self.model = pipeline.model
+        optim.freeze(self.model, spec.model, pipeline.head, pipeline.embeddings)
+        groups = optim.parameter_groups(self.model, setting.objective.module, spec.train, pipeline.head)
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = optim.build_optimizer(groups, spec.train)
+        self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+        self.counts = optim.StepCounts.of(spec.train, pipeline.size("train"))
+        self.lengths = pipeline.lengths("train") if spec.train.group_by_length else None
+        self.micro = spec.train.micro_batch_size or math.ceil(spec.train.batch_size / runtime.ranks)
+        self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
+        self.progress = Progress()
+        self.saved_step = 0
+        self.unchecked: tuple[int, np.ndarray, Tensor] | None = None  # the newest step's sums, perhaps still on the GPU
+        self.part_names: tuple[str, ...] = ()
+
+    def run(self, resume: bool) -> Progress:
+        if resume:
+            self._restore()
+        progress, setting, counts = self.progress, self.setting, self.counts
+        setting.reporter.begin("train", counts.steps, progress.step)
+        steps: Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[Lesson]]] | None = None
+        while True:
+            self._evaluate_if_due()
+            ended = progress.step >= counts.steps or progress.finished
+            stopping = not ended and setting.runtime.any(setting.stop.requested)
+            if ended or stopping or self._save_due():
+                progress.finished = ended
+                self._save()
+            if ended:
+                break
+            if stopping:
+                raise self._interrupted()
+            if steps is None or progress.step % counts.steps_per_epoch == 0:
+                steps = self._epoch_steps()
+            self._step(*next(steps))
+        setting.reporter.end()
+        return progress
+
+    # -- one step ------------------------------------------------------------------------------------------
+
+    def _epoch_steps(self) -> Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[Lesson]]]:
+        """The rest of the current epoch: (examples, this process's micro-batches, its lessons) a step."""
+        spec, runtime = self.setting.spec.train, self.setting.runtime
+        epoch, first = self.counts.epoch(self.progress.step)
+        size = self.setting.pipeline.size("train")
+        batches = order.epoch_plan(size, spec.batch_size, spec.seed, epoch, self.lengths)[first:]
+        batches = batches[: self.counts.steps - self.progress.step]
+        shares = [order.share(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks) for ids in batches]
+        # One stream of lessons for the whole epoch, so that loading runs ahead of training.
+        lessons = self.setting.objective.lessons([ids for share in shares for _, ids in share], epoch)
+        for ids, share in zip(batches, shares, strict=True):
+            yield len(ids), share, lessons
+
+    def _step(self, examples: int, share: list[tuple[int, np.ndarray]], lessons: Iterator[Lesson]) -> None:
+        begun = time.perf_counter()
+        setting, runtime, step = self.setting, self.setting.runtime, self.progress.step
+        optim.training_mode(self.model)
+        norms = batch_norms(self.model.modules()) if runtime.ranks > 1 else []
+        before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator, union-attr]
+        sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # loss, count; then the objective's parts
+        for index, _ in share:
+            lesson = next(lessons).to(runtime.device)
+            runtime.seed(setting.spec.train.seed, order.DROPOUT, step, index)
+            with runtime.autocast():
+                output = setting.objective.loss(self.compiled, lesson)
+            self.scaler.scale(output.loss_sum).backward()
+            self.part_names = tuple(output.parts)
+            row = torch.stack([output.loss_sum.detach().double(), *(p.double() for p in output.parts.values())])
+            sums = torch.nn.functional.pad(sums, (0, 1 + len(row) - len(sums)))
+            sums[0] += row[0]
+            sums[1] += output.count
+            sums[2:] += row[1:]
+        if runtime.ranks > 1:
+            self._combine(sums, norms, before, examples)
+        norm = self._update(sums[1])
+        self._learned(examples, share, sums, norm)
+        self.progress.seconds += time.perf_counter() - begun
+
+    def _combine(self, sums: Tensor, norms: list[nn.Module], before: list[tuple[Tensor, Tensor]], examples: int) -> None:
+        """Make all processes hold the sums, gradients and statistics of the whole batch."""
+        runtime = self.setting.runtime
+        pieces = math.ceil(examples / self.micro)
+        passes = [len(order.share([np.empty(0)] * pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)]
+        wide = torch.nn.functional.pad(sums, (0, 8 - len(sums)))  # a process without a micro-batch knows no parts
+        runtime.sum(wide)
+        names = next((n for n in runtime.gather(self.part_names) if n), ()) if not self.part_names else self.part_names
+        self.part_names = names
+        sums.resize_(2 + len(names)).copy_(wide[: 2 + len(names)])
+        runtime.sum_gradients(self.parameters)
+        runtime.chain_batch_norms(norms, before, passes)
+
+    def _update(self, count: Tensor) -> Tensor:
+        """Divide the gradient by the count, clip it, apply it. Returns its norm before clipping."""
+        spec = self.setting.spec.train
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) / count.float()
+        factor = 1.0 / count.float()
+        if spec.max_grad_norm is not None:
+            factor = factor * (spec.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, factor)  # one pass for both the division and the clipping
+        rate = optim.rate_factor(self.progress.step, self.counts.steps, spec)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _learned(self, examples: int, share: list[tuple[int, np.ndarray]], sums: Tensor, norm: Tensor) -> None:
+        """Count the step, check its numbers, write its line."""
+        progress, spec = self.progress, self.setting.spec.train
+        progress.step += 1
+        progress.examples += examples
+        ids = np.concatenate([ids for _, ids in share]) if share else np.empty(0, dtype=np.int64)
+        # On a GPU the numbers of a step are read while the next one runs, so that it never waits for the CPU.
+        self._check()
+        self.unchecked = (examples, ids, torch.cat([sums, norm.double().reshape(1)]))
+        if self.setting.runtime.device.type == "cpu" or progress.step % spec.log_every_steps == 0:
+            self._check()
+
+    def _check(self) -> None:
+        """Take the newest step's numbers in. Raises NotFinite; nothing of that step is then saved."""
+        if self.unchecked is None:
+            return
+        examples, ids, numbers = self.unchecked
+        self.unchecked = None
+        loss_sum, count, *parts, norm = numbers.tolist()
+        loss, progress, spec = loss_sum / count, self.progress, self.setting.spec.train
+        # fp16: a gradient that overflows is the scaler's business: it skips the step and scales less.
+        bad_norm = not math.isfinite(norm) and not self.scaler.is_enabled()
+        if not math.isfinite(loss) or bad_norm:
+            self._not_finite(loss, norm, ids)
+        window = progress.window
+        for name, value in {"loss": loss_sum, "count": count, **dict(zip(self.part_names, parts, strict=True))}.items():
+            window[name] = window.get(name, 0.0) + value
+        window["examples"] = window.get("examples", 0) + examples
+        rate = progress.examples / progress.seconds if progress.seconds else 0.0
+        self.setting.reporter.advance(progress.step, f"loss {loss:.4f}  {rate:.0f} examples/s")
+        if progress.step % spec.log_every_steps == 0:
+            self._write_line(norm)
+
+    def _write_line(self, norm: float) -> None:
+        progress, window = self.progress, self.progress.window
+        count = window.pop("count")
+        examples = window.pop("examples")
+        means = {name: value / count for name, value in window.items()}
+        loss = means.pop("loss")
+        self.setting.log.write(
+            {
+                "kind": "train",
+                "step": progress.step,
+                "epoch": round(progress.step / self.counts.steps_per_epoch, 4),
+                "loss": loss,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "grad_norm": norm,
+                **({"parts": means} if means else {}),
+                "examples": int(examples),
+                "seconds": round(progress.seconds, 3),
+            }
+        )
+        window.clear()
+
+    def _not_finite(self, loss: float, norm: float, ids: np.ndarray) -> None:
+        step = self.progress.step
+        self.setting.log.write({"kind": "error", "step": step, "loss": loss, "grad_norm": norm, "ids": ids.tolist()})
+        places = [str(self.setting.pipeline.example("train", int(i))["where"]) for i in ids[:5]]
+        raise NotFinite(
+            f"the loss is {loss} and the gradient's norm {norm} at step {step}",
+            where=f"step {step}, examples {', '.join(places)}{', …' if len(ids) > 5 else ''}",
+            expected="finite numbers; this step was not saved",
+            cure="lower train.learning_rate, add warmup, look at these examples, or use precision: fp32",
+        )
+
+    # -- between steps -------------------------------------------------------------------------------------
+
+    def _evaluate_if_due(self) -> None:
+        progress, setting, spec = self.progress, self.setting, self.setting.spec
+        every = spec.train.eval_every_steps or self.counts.steps_per_epoch
+        due = progress.step > 0 and (progress.step % every == 0 or progress.step >= self.counts.steps)
+        if not due or progress.evaluated_step == progress.step:
+            return
+        self._check()
+        begun = time.perf_counter()
+        batch_size = spec.train.eval_batch_size or DEFAULT_EVAL_BATCH_SIZE
+        try:
+            values = evaluate(setting.pipeline, setting.runtime, batch_size=batch_size, stop=setting.stop).compute()
+        except StopRequested:
+            self._save()
+            raise self._interrupted() from None
+        seconds = time.perf_counter() - begun
+        epoch = round(progress.step / self.counts.steps_per_epoch, 4)
+        setting.log.write(
+            {"kind": "eval", "step": progress.step, "epoch": epoch, "metrics": values, "seconds": round(seconds, 3)}
+        )
+        if not math.isfinite(values["loss"]):
+            raise NotFinite(f"the evaluation loss is {values['loss']} at step {progress.step}", expected="a finite number")
+        progress.evaluated_step = progress.step
+        progress.last_metrics = values
+        self._compare(values)
+        mark = "  (best)" if progress.best_step == progress.step else ""
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if name in self._headline(values))
+        setting.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {shown}{mark}")
+
+    def _headline(self, values: dict[str, float]) -> set[str]:
+        best = self.setting.spec.best
+        return {"loss", best.metric if best else next(name for name in values if name != "loss")}
+
+    def _compare(self, values: dict[str, float]) -> None:
+        """Is this the best evaluation so far? Have there been too many worse ones?"""
+        best, progress = self.setting.spec.best, self.progress
+        if best is None:
+            return
+        if best.metric not in values:
+            raise ConfigError(
+                f"there is no metric {best.metric!r}", where="best.metric", expected=f"one of {', '.join(values)}"
+            )
+        value, sign = values[best.metric], 1 if best.mode == "max" else -1
+        if progress.best_value is None or sign * value > sign * progress.best_value:
+            progress.best_value, progress.best_step, progress.best_metrics = value, progress.step, values
+            progress.worse_evaluations = 0
+        else:
+            progress.worse_evaluations += 1
+        patience = self.setting.spec.train.early_stopping
+        if patience is not None and progress.worse_evaluations >= patience:
+            progress.finished = True
+            self.setting.reporter.say(f"stopping early: {patience} evaluations without a better {best.metric}")
+
+    def _save_due(self) -> bool:
+        progress, every = self.progress, self.setting.spec.train.save_every_steps
+        if progress.step == self.saved_step:
+            return False
+        return progress.evaluated_step == progress.step or (every is not None and progress.step % every == 0)
+
+    def _save(self) -> None:
+        self._check()
+        setting, progress = self.setting, self.progress
+        if setting.runtime.main:
+            progress.log_bytes = setting.log.sync()
+            progress.scaler = self.scaler.state_dict()
+            setting.store.save(progress, self.model, setting.objective.module, self.optimizer)
+        self.saved_step = progress.step
+        setting.runtime.barrier()
+
+    def _restore(self) -> None:
+        setting = self.setting
+        path = setting.store.load(setting.reporter.say)
+        if path is None:
+            setting.log.cut(0)
+            setting.reporter.say("no checkpoint yet: starting from the first step")
+            return
+        self.progress = restore(path, self.model, setting.objective.module, self.optimizer)
+        if self.progress.scaler:
+            self.scaler.load_state_dict(dict(self.progress.scaler))
+        setting.log.cut(self.progress.log_bytes)
+        self.saved_step = self.progress.step
+        setting.reporter.say(f"resumed at step {self.progress.step} from {path}")
+
+    def _interrupted(self) -> Interrupted:
+        step = self.progress.step
+        return Interrupted(
+            f"stopped by {self.setting.stop.name} after step {step} of {self.counts.steps}; everything is saved",
+            cure="the same command with --resume continues to the same bits",
+        )
+
+
+class _memory_errors:
+    """Out of memory, on a GPU or the CPU, as one message."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._spec = spec
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        out = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if out or (isinstance(error, RuntimeError) and "not enough memory" in str(error)):
+            batch = self._spec.train.batch_size
+            raise OutOfMemory(
+                Problem(
+                    "out of memory",
+                    f"batch_size {batch}, micro_batch_size {self._spec.train.micro_batch_size or batch}",
+                    "model, gradients, optimizer state and one micro-batch to fit the device",
+                    f"set train.micro_batch_size: {max(1, (self._spec.train.micro_batch_size or batch) // 2)} (the "
+                    "result stays the same), a smaller max_length or image_size, or runtime.precision: bf16",
+                )
+            ) from error

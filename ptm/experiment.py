@@ -1,0 +1,273 @@
+"""A spec to a finished run directory, or to an evaluation: puts data, models, engine and records together."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ptm import engine, files, order, record
+from ptm.checkpoint import CheckpointStore, Progress, restore
+from ptm.config import dump_config, load_config
+from ptm.errors import ConfigError, ExpectationMissed, Interrupted, MissingDownload, ModelError, NotFinite, PtmError
+from ptm.expect import check_expectations
+from ptm.objective import Distilled, Objective, Supervised
+from ptm.pipeline import Metrics, Pipeline
+from ptm.report import write_report
+from ptm.rundir import Mode, RunDirectory, is_run, open_run
+from ptm.runlog import MetricsLog, Reporter, Silent
+from ptm.runtime import Runtime, environment_ranks, open_runtime
+from ptm.signals import StopFlag, stop_on_signals
+from ptm.spec import DistillSpec, ModelSpec, RunSpec
+from ptm.tasks import task_module
+
+
+def run_training(spec: RunSpec, *, mode: Mode, reporter: Reporter) -> dict[str, Any]:
+    """``ptm finetune`` and ``ptm distill``: train, choose the best, evaluate, write everything. Returns results.json.
+
+    Raises ExpectationMissed after all is written, Interrupted when a signal came, any PtmError before the first
+    step when something cannot be used.
+    """
+    rank, _ = environment_ranks()
+    if rank > 0:
+        run = RunDirectory(Path(spec.output), resuming=mode == "resume" and is_run(Path(spec.output)))
+        return _train_in(run, spec, Silent())
+    missing = task_module(spec.task).missing(spec)
+    if missing:
+        raise MissingDownload(missing)
+    with open_run(Path(spec.output), dump_config(spec), mode) as run:
+        if run.resuming and run.read_results().get("status") == "done":
+            reporter.say(f"{run.path} is finished already")
+            results = run.read_results()
+        else:
+            results = _train_in(run, spec, reporter)
+    _raise_missed(results["expect"])
+    return results
+
+
+def run_evaluation(
+    target: str,
+    *,
+    overrides: Iterable[str] = (),
+    source: str | None = None,
+    split: str | None = None,
+    expect: Mapping[str, str] | None = None,
+    predictions: Path | None = None,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """``ptm eval``: the metrics of a run's model, or of the model that a config names, on an evaluation split.
+
+    Checks the run's own ``expect`` unless other data are named, and ``expect`` on top. Raises ModelError when a
+    file of the model has changed since the run wrote it.
+    """
+    spec, model = _evaluation_spec(Path(target), list(overrides))
+    if source is not None or split is not None:
+        spec = replace(spec, expect={}, data=replace(spec.data, source=source or spec.data.source, eval=split or spec.data.eval))
+    module = task_module(spec.task)
+    missing = module.missing(replace(spec, model=model, teacher=None))
+    if missing:
+        raise MissingDownload(missing)
+    with open_runtime(spec.runtime) as runtime:
+        data = module.load_data(spec, labels=module.stored_labels(model.name), train=False)
+        pipeline = module.build(spec, data, model=model, trained=True)
+        pipeline.model.to(runtime.device)
+        begun = time.perf_counter()
+        batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+        metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, reporter=reporter)
+        seconds = time.perf_counter() - begun
+        values = metrics.compute()
+    if predictions is not None:
+        files.write_file(predictions, _prediction_lines(metrics, pipeline))
+    bounds = {**spec.expect, **(expect or {})}
+    results = {
+        "task": spec.task,
+        "status": "done",
+        "metrics": values,
+        "eval": _rate(spec.data.eval, len(data.eval), seconds),
+        "model": _model_facts(model.name, pipeline.model),
+        "expect": [e.as_dict() for e in check_expectations(bounds, values)],
+        "labels": list(pipeline.labels),
+    }
+    return results
+
+
+def _train_in(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> dict[str, Any]:
+    """Everything from loading to results.json, in one process of perhaps several."""
+    with stop_on_signals() as stop, open_runtime(spec.runtime) as runtime:
+        try:
+            setting, teacher = _prepare(run, spec, runtime, reporter, stop)
+            progress = engine.train(setting, resume=run.resuming)
+            return _finish(run, setting, progress, teacher)
+        except (Interrupted, NotFinite) as error:
+            if runtime.main:
+                status = "interrupted" if isinstance(error, Interrupted) else "failed"
+                files.write_json(run.results, {"task": spec.task, "status": status, "reason": str(error), "metrics": {}})
+            raise
+
+
+def _prepare(
+    run: RunDirectory, spec: RunSpec, runtime: Runtime, reporter: Reporter, stop: StopFlag
+) -> tuple[engine.Setting, dict[str, Any] | None]:
+    module = task_module(spec.task)
+    data = module.load_data(spec)
+    pipeline: Pipeline = module.build(spec, data, model=spec.model, trained=False)
+    reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval, labels {_shown(data.labels)}")
+    reporter.say(f"model: {spec.model.name}, {_parameters(pipeline.model) / 1e6:.2f} M parameters; {pipeline.load_report}")
+    weights = {"model": record.weights_digest(pipeline.model)} if runtime.main else {}
+    pipeline.model.to(runtime.device)
+    objective: Objective = Supervised(pipeline)
+    teacher_facts = None
+    if spec.teacher is not None:
+        teacher: Pipeline = module.build(spec, data, model=spec.teacher, trained=True)
+        if runtime.main:
+            weights["teacher"] = record.weights_digest(teacher.model)
+        teacher.model.to(runtime.device)
+        batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+        values = engine.evaluate(teacher, runtime, batch_size=batch_size).compute()
+        teacher_facts = {**_model_facts(spec.teacher.name, teacher.model), "metrics": values}
+        reporter.say(
+            f"teacher: {spec.teacher.name}, {_parameters(teacher.model) / 1e6:.2f} M parameters, "
+            f"accuracy {values['accuracy']:.4f} on the eval split"
+        )
+        objective = Distilled(pipeline, teacher, spec.distill or DistillSpec(), runtime)
+    if runtime.main and not run.resuming:
+        record_ = record.manifest(spec, dump_config(spec), data, runtime, weights)
+        files.write_json(run.manifest, {**record_, "data": pipeline.facts(), "weights": pipeline.load_report.as_dict()})
+    store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
+    log = MetricsLog(run.metrics if runtime.main else None)
+    return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teacher_facts
+
+
+def _finish(
+    run: RunDirectory, setting: engine.Setting, progress: Progress, teacher: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Evaluate the chosen weights once more and write what the run has to show."""
+    spec, pipeline, runtime = setting.spec, setting.pipeline, setting.runtime
+    if progress.best_step not in (None, progress.step):
+        restore(setting.store.path(progress.best_step), pipeline.model, setting.objective.module, None)  # type: ignore[arg-type]
+    begun = time.perf_counter()
+    batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, reporter=setting.reporter)
+    eval_seconds = time.perf_counter() - begun
+    values = metrics.compute()
+    examples = pipeline.size("eval")
+    best = spec.best and {"metric": spec.best.metric, "mode": spec.best.mode, "value": progress.best_value, "step": progress.best_step}
+    teacher_seconds = setting.objective.teacher_seconds
+    results: dict[str, Any] = {
+        "task": spec.task,
+        "status": "done",
+        "metrics": values,
+        "best": best,
+        "train": {
+            "steps": progress.step,
+            "epochs": progress.examples / pipeline.size("train"),
+            **_rate(spec.data.train, progress.examples, progress.seconds),
+            "padding_share": _padding_share(setting),
+        },
+        "eval": _rate(spec.data.eval, examples, eval_seconds),
+        "model": _model_facts(spec.model.name, pipeline.model),
+        "teacher": teacher,
+        "distill": teacher
+        and {"teacher_seconds": round(teacher_seconds, 3), "student_seconds": round(progress.seconds - teacher_seconds, 3)},
+        "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
+        "labels": list(pipeline.labels),
+        "output": str(run.path),
+    }
+    if runtime.main:
+        with files.new_directory(run.model) as directory:
+            pipeline.save_model(directory)
+            files.seal(directory)
+        files.write_file(run.predictions, _prediction_lines(metrics, pipeline))
+        files.write_json(run.results, results)
+        write_report(run.path, lambda index: pipeline.example("eval", index))
+    runtime.barrier()
+    return results
+
+
+def _evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelSpec]:
+    """The spec to evaluate under, and the model: that of the run, or the one the config names."""
+    if not target.is_dir():
+        spec = load_config(target, overrides)
+        return spec, spec.model
+    if not is_run(target):
+        raise ConfigError("not a run of ptm", where=target, expected="a run directory or a config file")
+    model = target.resolve() / "model"
+    if not model.is_dir():
+        raise ModelError("the run is not finished: there is no model/ yet", where=target, cure="continue it with --resume")
+    problem = files.broken_seal(model)
+    if problem is not None:
+        raise ModelError(f"the model is damaged: {problem}", where=model, cure="train it again, or restore the file")
+    return load_config(target / "config.yaml", overrides), ModelSpec(name=str(model))
+
+
+def _raise_missed(expectations: list[dict[str, Any]]) -> None:
+    """ExpectationMissed with every bound that was not met."""
+    missed = [e for e in expectations if not e["met"]]
+    if missed:
+        raise ExpectationMissed(
+            "; ".join(f"{e['metric']} is {e['value']:.4f}" for e in missed),
+            expected=" and ".join(f"{e['metric']} {e['bound']}" for e in missed),
+        )
+
+
+def raise_missed(results: Mapping[str, Any]) -> None:
+    """For commands that show the results first."""
+    _raise_missed(list(results["expect"]))
+
+
+def _prediction_lines(metrics: Metrics, pipeline: Pipeline) -> bytes:
+    lines = []
+    for prediction in metrics.predictions():
+        example = pipeline.example("eval", prediction["id"])
+        prediction["where"] = example["where"]
+        if "text" in example:
+            prediction["input"] = example["text"]
+        lines.append(json.dumps(prediction, ensure_ascii=False))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _padding_share(setting: engine.Setting) -> float | None:
+    """Share of the computed tokens that were padding, in the first epoch; None where nothing is padded."""
+    lengths = setting.pipeline.lengths("train")
+    if lengths is None:
+        return None
+    spec = setting.spec.train
+    grouped = lengths if spec.group_by_length else None
+    computed = 0
+    for ids in order.epoch_plan(len(lengths), spec.batch_size, spec.seed, 0, grouped):
+        for piece in order.micro_batches(ids, spec.micro_batch_size or spec.batch_size, grouped):
+            computed += int(lengths[piece].max()) * len(piece)
+    return round(1 - int(np.sum(lengths)) / computed, 4)
+
+
+def _rate(split: str | None, examples: int, seconds: float) -> dict[str, Any]:
+    rate = round(examples / seconds, 2) if seconds else None
+    return {"split": split, "examples": examples, "seconds": round(seconds, 3), "examples_per_second": rate}
+
+
+def _model_facts(name: str, model: nn.Module) -> dict[str, Any]:
+    tensors = list(model.parameters())
+    return {
+        "name": name,
+        "parameters": _parameters(model),
+        "trainable_parameters": sum(p.numel() for p in tensors if p.requires_grad),
+        "bytes": sum(t.numel() * t.element_size() for t in model.state_dict().values() if isinstance(t, torch.Tensor)),
+    }
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _shown(labels: tuple[str, ...]) -> str:
+    return ", ".join(labels[:10]) + (f", … ({len(labels)})" if len(labels) > 10 else "")
+
+
+__all__ = ["PtmError", "raise_missed", "run_evaluation", "run_training"]

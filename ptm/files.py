@@ -1,0 +1,162 @@
+"""Writing files so that a reader finds the old content or the new, never a part: aside, synced, renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ptm.errors import StorageError
+
+ASIDE = ".writing-"  # what starts so is debris of a write that did not finish
+_OLD = ".replaced-"  # what starts so was whole, and was being replaced
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """``content`` at ``path``, durably. Raises StorageError; the earlier content then still stands."""
+    aside = path.with_name(ASIDE + path.name)
+    with storage_errors(path):
+        try:
+            write_synced(aside, content)
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_file(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON with a final newline. Floats keep all their digits; NaN is refused."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """A directory to fill, which becomes ``target`` whole or not at all; an earlier ``target`` is replaced.
+
+    All files in it are synced before it is renamed. A kill between the two renames is mended by
+    :func:`clear_debris`.
+    """
+    aside, old = target.with_name(ASIDE + target.name), target.with_name(_OLD + target.name)
+    with storage_errors(target):
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            yield aside
+            for path in aside.rglob("*"):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+            sync_directory(aside)
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.rename(target, old)
+            os.rename(aside, target)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            if old.exists() and not target.exists():
+                os.rename(old, target)
+            raise
+        sync_directory(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_debris(directory: Path) -> None:
+    """Undo or finish writes that a kill cut off. Call it only while holding the run's lock."""
+    if not directory.is_dir():
+        return
+    for entry in directory.iterdir():
+        if entry.name.startswith(_OLD):
+            target = entry.with_name(entry.name.removeprefix(_OLD))
+            if not target.exists():
+                os.rename(entry, target)
+                continue
+        if entry.name.startswith((ASIDE, _OLD)):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def seal(directory: Path) -> None:
+    """Write ``manifest.json``: size and SHA-256 of every file in ``directory``."""
+    files = {
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+    write_synced(directory / "manifest.json", json_bytes({"files": files}))
+
+
+def broken_seal(directory: Path) -> str | None:
+    """What is wrong with a sealed directory, naming the file; None when every byte is as it was written."""
+    try:
+        recorded: Mapping[str, Any] = json.loads((directory / "manifest.json").read_bytes())["files"]
+        expected = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in recorded.items()}
+    except OSError:
+        return "manifest.json is missing"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "manifest.json is damaged"
+    for name, (size, digest) in expected.items():
+        path = directory / name
+        if ".." in Path(name).parts or Path(name).is_absolute() or path.is_symlink():
+            return f"{name} leads out of the directory"
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
+        if file_digest(path) != digest:
+            return f"{name} has changed since it was written (SHA-256)"
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """An OSError while writing becomes one message with the path and the free space."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot be written: {error.strerror or error}",
+            where=path,
+            expected="a disk that takes the file",
+            cure=f"free some space ({free_bytes(path) / 1e9:.1f} GB are left) or choose another --output; "
+            "what was saved before is intact",
+        ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free on the disk that holds, or would hold, ``path``."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free

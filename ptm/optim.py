@@ -1,0 +1,121 @@
+"""Parameters into groups, and the learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from ptm.errors import ConfigError
+from ptm.spec import ModelSpec, TrainSpec
+
+
+def freeze(model: nn.Module, spec: ModelSpec, head: Sequence[str], embeddings: Sequence[str]) -> None:
+    """Mark what is not trained. Raises ConfigError for a pattern that matches nothing, or when nothing is left."""
+    names = [name for name, _ in model.named_parameters()]
+    if spec.freeze == "none":
+        return
+    if spec.freeze == "backbone":
+        frozen = {name for name in names if not name.startswith(tuple(head))}
+    elif spec.freeze == "embeddings":
+        frozen = {name for name in names if name.startswith(tuple(embeddings))} if embeddings else set()
+    else:
+        frozen = set()
+        for pattern in spec.freeze:
+            # A pattern may leave out the name of the base model: `encoder.layer.0.*` for `bert.encoder.layer.0.*`.
+            matched = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")}
+            if not matched:
+                raise ConfigError(
+                    f"the pattern {pattern!r} matches no parameter",
+                    where="model.freeze",
+                    expected=f"names such as {names[0]}, {names[-1]}",
+                )
+            frozen |= matched
+    if not frozen:
+        raise ConfigError("this model has no embeddings to freeze", where="model.freeze", cure="use backbone or patterns")
+    if len(frozen) == len(names):
+        raise ConfigError("every parameter is frozen", where="model.freeze", cure="leave something to train")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def training_mode(model: nn.Module) -> None:
+    """Train what is trained. A part whose parameters are all frozen computes as in evaluation.
+
+    Otherwise a frozen batch norm would drift with the data, and a frozen encoder would give other features
+    for the same text each time.
+    """
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
+
+
+def parameter_groups(model: nn.Module, extra: nn.Module | None, spec: TrainSpec, head: Sequence[str]) -> list[dict]:
+    """Groups for the optimizer, each with ``peak``, the highest learning rate of its schedule.
+
+    Biases and the parameters of normalisation layers (all with fewer than two dimensions) do not decay. What
+    ``extra`` holds (a projection that a distillation trains) is new, as the head is, and learns at its rate.
+    """
+    members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    named = [(name.startswith(tuple(head)), p) for name, p in model.named_parameters()]
+    named += [(True, p) for p in extra.parameters()] if extra is not None else []
+    for new, parameter in named:
+        if parameter.requires_grad:
+            members.setdefault((new, parameter.ndim >= 2), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "peak": (spec.head_learning_rate if new else None) or spec.learning_rate,
+            "weight_decay": spec.weight_decay if decays else 0.0,
+        }
+        for (new, decays), parameters in members.items()
+    ]
+
+
+def build_optimizer(groups: list[dict], spec: TrainSpec) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) or SGD with momentum; one fused pass over the weights a step."""
+    if spec.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
+    return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=spec.momentum, fused=True)
+
+
+def rate_factor(step: int, steps: int, spec: TrainSpec) -> float:
+    """The learning rate of step 0 … steps-1 as a share of its peak.
+
+    The warm-up rises linearly and reaches the peak at its last step; linear and cosine reach 0 after the last
+    step of all, as in the papers that fine-tuned BERT (arXiv:1810.04805) and SGDR without restarts
+    (arXiv:1608.03983).
+    """
+    warmup = math.ceil(spec.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if spec.scheduler == "constant":
+        return 1.0
+    if spec.scheduler == "step":
+        passed = sum(step >= math.floor(point * steps) for point in spec.milestones)
+        return spec.step_factor**passed
+    done = (step - warmup) / max(1, steps - warmup)
+    return 1.0 - done if spec.scheduler == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """How long a run is: ``steps`` in all, ``steps_per_epoch`` of them a pass over the data."""
+
+    steps: int
+    steps_per_epoch: int
+
+    @classmethod
+    def of(cls, spec: TrainSpec, examples: int) -> StepCounts:
+        per_epoch = math.ceil(examples / spec.batch_size)
+        return cls(steps=spec.steps or (spec.epochs or 1) * per_epoch, steps_per_epoch=per_epoch)
+
+    def epoch(self, step: int) -> tuple[int, int]:
+        """(epoch, step within it) of a step."""
+        return divmod(step, self.steps_per_epoch)

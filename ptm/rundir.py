@@ -1,0 +1,154 @@
+"""The run directory: who may write into it, what is in it, and whether it belongs to this experiment."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ptm import files
+from ptm.errors import RunDirectoryError
+
+Mode = Literal["new", "resume", "overwrite"]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names of the files of a run."""
+
+    path: Path
+    resuming: bool = False
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def read_results(self) -> dict[str, Any]:
+        """The content of results.json; {} when there is none yet."""
+        try:
+            return json.loads(self.results.read_bytes())
+        except (OSError, ValueError):
+            return {}
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory was made by ptm."""
+    return (path / "config.yaml").is_file() and (path / "checkpoints").is_dir()
+
+
+@contextmanager
+def open_run(path: Path, config: str, mode: Mode) -> Iterator[RunDirectory]:
+    """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment.
+
+    Raises RunDirectoryError when the directory holds something else, when it holds a run and neither
+    ``resume`` nor ``overwrite`` was asked for, when the run to resume has another config, and when another
+    process is writing. Nothing is touched in any of these cases.
+    """
+    _refuse_foreign(path, mode)
+    with files.storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        exists = is_run(path)
+        if exists and mode == "overwrite":
+            for entry in path.iterdir():
+                if entry.name != ".lock":
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        elif exists:
+            _refuse_changed(path / "config.yaml", config)
+            files.clear_debris(path)
+            files.clear_debris(path / "checkpoints")
+        run = RunDirectory(path, resuming=exists and mode == "resume")
+        if not run.resuming:
+            with files.storage_errors(path):
+                run.checkpoints.mkdir(exist_ok=True)
+            files.write_file(run.config, config.encode())
+        yield run
+
+
+def _refuse_foreign(path: Path, mode: Mode) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunDirectoryError("is a file", where=path, expected="a directory", cure="choose another --output")
+    inside = [entry.name for entry in path.iterdir() if entry.name != ".lock"]
+    if is_run(path):
+        if mode == "new":
+            raise RunDirectoryError(
+                "holds a run already",
+                where=path,
+                cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
+            )
+    elif inside:
+        raise RunDirectoryError(
+            f"holds files that are not a run of ptm ({', '.join(sorted(inside)[:3])}{', …' if len(inside) > 3 else ''})",
+            where=path,
+            cure="choose another --output; ptm deletes only its own runs",
+        )
+
+
+def _refuse_changed(saved: Path, config: str) -> None:
+    old = saved.read_text(encoding="utf-8").splitlines()
+    new = config.splitlines()
+    changes = [
+        line for line in difflib.unified_diff(old, new, lineterm="", n=0) if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
+    if changes:
+        raise RunDirectoryError(
+            "the config has changed since this run began:\n    " + "\n    ".join(changes[:20]),
+            where=saved,
+            expected="the same experiment (- as it was, + as it is now)",
+            cure="undo the change, or start anew with --overwrite or another --output",
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold ``.lock``; the system releases it when the process dies, however it dies."""
+    with files.storage_errors(path):
+        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            raise RunDirectoryError(
+                f"process {owner or 'unknown'} is writing this run",
+                where=path,
+                cure="wait for it, stop it, or choose another --output",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""What can be computed from predictions: pure functions of arrays. Sources stand beside the formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """One number a class, float64 [classes]; ``support``, int64, counts the examples of that label."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far stated probabilities are from frequencies. Arrays are [bins]; an empty bin holds NaN means.
+
+    ``error`` is the expected calibration error: the examples' mean of |accuracy - confidence| of their bin.
+    """
+
+    edges: np.ndarray  # float64 [bins + 1], from 0 to 1
+    counts: np.ndarray  # int64
+    confidence: np.ndarray  # mean probability of the predicted class
+    accuracy: np.ndarray  # share that was right
+    error: float
+    mean_confidence: float
+    mean_accuracy: float
+
+
+def wilson_interval(share: float, n: int, z: float = Z95) -> tuple[float, float]:
+    """Score interval of a proportion ``share`` seen in ``n`` examples (Wilson 1927, JASA 22, eq. 6).
+
+    Unlike the normal interval it stays within [0, 1] and is honest near its ends. Without examples: [0, 1].
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    scale = 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """How often class i (row) was taken for class j (column), int64 [classes, classes]."""
+    cells = np.bincount(targets * classes + predicted, minlength=classes * classes)
+    return cells.reshape(classes, classes)
+
+
+def per_class(matrix: np.ndarray) -> PerClass:
+    """Precision, recall and F1 = 2PR / (P + R) of each class; 0 for 0 / 0, as in the macro averages."""
+    hits = np.diag(matrix)
+    support, guesses = matrix.sum(1), matrix.sum(0)
+    return PerClass(
+        precision=_ratio(hits, guesses),
+        recall=_ratio(hits, support),
+        f1=_ratio(2 * hits, support + guesses),
+        support=support,
+    )
+
+
+def most_confused(matrix: np.ndarray, limit: int) -> list[tuple[int, int, int]]:
+    """The ``limit`` most frequent mistakes: (label, prediction, count), falling; ties in class order."""
+    mistakes = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
+    rows, columns = np.unravel_index(order, mistakes.shape)
+    found = zip(rows.tolist(), columns.tolist(), mistakes[rows, columns].tolist(), strict=True)
+    return [(row, column, count) for row, column, count in found if count]
+
+
+def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Calibration:
+    """Expected calibration error over equal-width bins (lo, hi] (Guo et al. 2017, arXiv:1706.04599, eq. 3).
+
+    ``confidence`` is the probability of the predicted class, float [n]; ``correct`` bool [n]; n at least 1.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    stated = np.bincount(place, weights=confidence, minlength=bins)
+    right = np.bincount(place, weights=correct, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Calibration(
+            edges=edges,
+            counts=counts,
+            confidence=stated / counts,
+            accuracy=right / counts,
+            error=float(np.abs(right - stated).sum() / len(confidence)),
+            mean_confidence=float(confidence.mean()),
+            mean_accuracy=float(correct.mean()),
+        )
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over ``window`` neighbours (odd), fewer at the ends; NaNs do not count and stay where they are."""
+    known = np.isfinite(values)
+    kernel = np.ones(window)
+    half = window // 2
+    total = np.convolve(np.where(known, values, 0.0), kernel)[half : half + len(values)]
+    count = np.convolve(known.astype(float), kernel)[half : half + len(values)]
+    return np.where(known, total / np.maximum(count, 1), np.nan)
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    return np.divide(over, under, out=np.zeros(len(over)), where=under > 0)

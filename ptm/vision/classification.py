@@ -1,0 +1,290 @@
+"""Task ``image-classification``: one image to one of several labels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptm import hub
+from ptm.data.examples import Dataset, Examples, load_dataset
+from ptm.data.labels import match_labels, unnamed
+from ptm.errors import ModelError, Problem
+from ptm.metrics import ClassificationMetrics
+from ptm.pipeline import Batch, Output, Split
+from ptm.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.vision import models
+from ptm.vision.images import check_headers, decode, decode_all
+from ptm.vision.models import ModelPlan
+from ptm.vision.saved import WEIGHTS, Preprocessing, SavedModel, write_saved
+from ptm.vision.views import Cutter, Stream, evaluation_view, fits_memory, view_name
+from ptm.weights import LoadReport
+
+_THUMBNAIL = 128  # pixels, the longer side
+
+
+def missing(spec: RunSpec) -> list[Problem]:
+    """All that would have to be downloaded and cannot be."""
+    found = models.missing_downloads(spec.model)
+    found += models.missing_downloads(spec.teacher) if spec.teacher else []
+    if spec.data.source.startswith("hub:"):
+        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
+    return found
+
+
+def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
+    return load_dataset(spec.data, {"image": spec.data.image or "image"}, labels=labels, train=train)
+
+
+def stored_labels(name: str) -> tuple[str, ...] | None:
+    """The output names that an earlier run wrote down, if ``name`` is one."""
+    return models.stored_labels(name)
+
+
+def build(
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+) -> ImageClassification:
+    """Load the model, and find unreadable images. ``trained`` models must come with their output layer.
+
+    A teacher looks at its student's batches wherever it takes images of the same size ("consistent teaching",
+    Beyer et al. 2022, arXiv:2106.05237). Its images are read only if it is asked for batches of its own.
+    """
+    teacher = isinstance(model, TeacherSpec)
+    where = f"{'teacher' if teacher else 'model'} {model.name!r}"
+    plan = models.plan_model(model)
+    plan = replace(plan, preprocessing=_preprocessing(spec, plan, teacher=teacher))
+    labels = _output_labels(plan, model, where) if trained else None
+    permutation = None
+    if trained:
+        outputs = len(labels) if labels else len(data.labels)
+        permutation = match_labels(labels, data.labels, outputs, where=where)
+    keep_head = trained or _same_outputs(plan.labels, data.labels, where)
+    net, report = models.build_model(
+        plan,
+        len(data.labels),
+        image_size=plan.preprocessing.image_size,
+        seed=spec.train.seed,
+        trained=trained,
+        keep_head=keep_head,
+    )
+    pipeline = ImageClassification(spec, data, plan, net, report, labels or data.labels, permutation)
+    if not teacher:
+        pipeline.read_images()
+    return pipeline
+
+
+class ImageClassification:
+    """Pipeline of one model over images."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        plan: ModelPlan,
+        model: nn.Module,
+        report: LoadReport,
+        output_labels: tuple[str, ...],
+        permutation: np.ndarray | None,
+    ) -> None:
+        self._channels_last = spec.runtime.channels_last
+        if self._channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.model = model
+        self.labels = data.labels
+        self.head = models.head_of(model, plan.architecture)
+        self.embeddings: tuple[str, ...] = ()
+        self.load_report = report.as_dict()
+        self._augment = spec.data.augment or "none"
+        self.view = view_name(plan.preprocessing, self._augment)
+        self._spec = spec
+        self._data = data
+        self._plan = plan
+        self._output_labels = output_labels
+        self._permutation = None if permutation is None else torch.from_numpy(permutation)
+        self._mean = torch.tensor(plan.preprocessing.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(plan.preprocessing.std).view(1, 3, 1, 1)
+        self._streams: dict[Split, Stream] = {}
+        self._kept_bytes: dict[Split, int] = {}
+
+    def size(self, split: Split) -> int:
+        return len(self._examples(split))
+
+    def lengths(self, split: Split) -> None:
+        return None
+
+    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
+        targets = self._examples(split).targets
+        for ids, pixels in zip(plan, self._stream(split)(plan, epoch), strict=True):
+            yield Batch(ids=ids, inputs={"pixels": pixels}, targets=torch.from_numpy(targets[ids]))
+
+    def forward(self, model: nn.Module, batch: Batch) -> Output:
+        result = self._apply(model, self._normalise(batch.inputs["pixels"]))
+        # While training, networks with auxiliary heads return a tuple: logits, then those of the other heads.
+        main, *others = result if isinstance(result, tuple) else (result,)
+        logits = self._in_data_order(main)  # [n, classes]
+        if batch.targets is None:
+            return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits)
+        smoothing = self._spec.train.label_smoothing if model.training else 0.0
+        loss = partial(F.cross_entropy, target=batch.targets, reduction="sum", label_smoothing=smoothing)
+        loss_sum = loss(logits)
+        if not others:
+            return Output(loss_sum=loss_sum, count=len(batch), logits=logits)
+        weight = models.AUXILIARY[self._plan.architecture][1]
+        auxiliary = weight * torch.stack([loss(self._in_data_order(scores)) for scores in others]).sum()
+        return Output(
+            loss_sum=loss_sum + auxiliary,
+            count=len(batch),
+            logits=logits,
+            parts={"auxiliary": auxiliary.detach()},
+        )
+
+    def new_metrics(self) -> ClassificationMetrics:
+        return ClassificationMetrics(self.labels)
+
+    def example(self, split: Split, index: int) -> dict[str, Any]:
+        """A thumbnail as PNG bytes, and where the image is."""
+        examples = self._examples(split)
+        image = decode(examples.columns["image"][index], examples.where(index))
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return {"image_png": buffer.getvalue(), "where": examples.where(index)}
+
+    def save_model(self, directory: Path) -> None:
+        """``model.safetensors`` and ``model.json``: architecture, output names, and preprocessing."""
+        from safetensors.torch import save
+
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        # Not save_file: of a full disk it tells in an exception of its own.
+        (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+        saved = SavedModel(
+            architecture=self._plan.architecture,
+            width=self._plan.width,
+            labels=self._output_labels,
+            preprocessing=self._plan.preprocessing,
+        )
+        write_saved(directory, saved)
+
+    def facts(self) -> dict[str, Any]:
+        splits: list[Split] = ["eval"] if self._data.train is None else ["train", "eval"]
+        counts = {
+            split: np.bincount(self._examples(split).targets, minlength=len(self.labels)) for split in splits
+        }
+        return {
+            **{
+                split: {
+                    "examples": self.size(split),
+                    "examples_per_label": dict(zip(self.labels, counts[split].tolist(), strict=True)),
+                    "decoded_bytes_kept": self._kept_bytes.get(split, 0),
+                }
+                for split in splits
+            },
+            "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augment},
+        }
+
+    def read_images(self) -> None:
+        """Open, and where they fit decode, the images of all splits; DataError names the unreadable ones."""
+        for split in ("train", "eval"):
+            if split == "eval" or self._data.train is not None:
+                self._stream(split)
+
+    def _examples(self, split: Split) -> Examples:
+        examples = self._data.train if split == "train" else self._data.eval
+        assert examples is not None, "this pipeline was built for evaluation only"
+        return examples
+
+    def _stream(self, split: Split) -> Stream:
+        if split in self._streams:
+            return self._streams[split]
+        examples, preprocessing = self._examples(split), self._plan.preprocessing
+        images, runtime = examples.columns["image"], self._spec.runtime
+        augment = self._augment if split == "train" else "none"
+        threads = runtime.threads or torch.get_num_threads()
+        pixels = None
+        if fits_memory(len(images), preprocessing.image_size, augment):
+            view = lambda image: evaluation_view(image, preprocessing)  # noqa: E731
+            pixels = decode_all(images, examples.where, view, preprocessing.image_size, threads)
+            self._kept_bytes[split] = pixels.nbytes
+        else:
+            check_headers(images, examples.where, threads)
+        cutter = Cutter(images, examples.where, preprocessing, augment, self._spec.train.seed, pixels)
+        gpu = runtime.device != "cpu" and torch.cuda.is_available()
+        self._streams[split] = Stream(cutter, runtime.workers, pin_memory=gpu)
+        return self._streams[split]
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, 3, s, s] to fp32, in the order of operations of torchvision's presets."""
+        if self._mean.device != pixels.device:
+            self._mean, self._std = self._mean.to(pixels.device), self._std.to(pixels.device)
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
+
+    def _apply(self, model: nn.Module, images: Tensor) -> Any:
+        try:
+            return model(images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ModelError(
+                "a training batch of one image cannot pass this model's batch normalisation",
+                where="train.batch_size",
+                expected="at least two images in every forward pass, the last one of an epoch included",
+                cure="choose another batch_size, micro_batch_size or data.max_train_examples",
+            ) from None
+
+    def _in_data_order(self, logits: Tensor) -> Tensor:
+        logits = logits.float()
+        if self._permutation is None:
+            return logits
+        if self._permutation.device != logits.device:
+            self._permutation = self._permutation.to(logits.device)
+        return logits[:, self._permutation]
+
+
+def _preprocessing(spec: RunSpec, plan: ModelPlan, *, teacher: bool) -> Preprocessing:
+    """The weights' own, or what ``data:`` says; a teacher keeps the mean and std it was trained with."""
+    chosen, data = plan.preprocessing, spec.data
+    if data.image_size is not None:
+        chosen = chosen.at_size(data.image_size)
+    if not (teacher and plan.own_normalisation):
+        chosen = replace(chosen, mean=data.mean or chosen.mean, std=data.std or chosen.std)
+    if teacher:
+        student = _preprocessing(spec, models.plan_model(spec.model), teacher=False)
+        if student.image_size == chosen.image_size:
+            chosen = replace(student, mean=chosen.mean, std=chosen.std)
+    return chosen
+
+
+def _output_labels(plan: ModelPlan, model: ModelSpec | TeacherSpec, where: str) -> tuple[str, ...] | None:
+    """The names of a trained model's outputs, if anyone tells."""
+    given = model.labels if isinstance(model, TeacherSpec) else None
+    if plan.labels is not None and given is not None and plan.labels != given:
+        raise ModelError(
+            f"teacher.labels are {', '.join(given[:20])}, the model says {', '.join(plan.labels[:20])}",
+            where=where,
+            cure="remove teacher.labels: this model carries its own",
+        )
+    return plan.labels or given
+
+
+def _same_outputs(model_labels: tuple[str, ...] | None, data_labels: tuple[str, ...], where: str) -> bool:
+    """Whether a model to be trained can keep its output layer. The same names in another order are an error:
+    the run would start from an output layer that is wrong for every class."""
+    if model_labels is None or model_labels == data_labels or unnamed(model_labels) or unnamed(data_labels):
+        return True
+    if set(model_labels) == set(data_labels):
+        raise ModelError(
+            "the model has the data's labels in another order",
+            where=where,
+            expected=f"{', '.join(model_labels[:20])}",
+            cure=f"write them in the model's order: data.labels: [{', '.join(model_labels)}]",
+        )
+    return False

@@ -1,0 +1,174 @@
+"""Files, bytes and arrays to RGB images, whatever their mode; what cannot be decoded is refused by row.
+
+Pillow decodes, because its resize is the reference that published ImageNet accuracies were measured with.
+Only common raster formats are tried: others (EPS) would start external programs.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ptm.errors import DataError, Problem
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+MAX_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns: 256 MB a decoded image
+
+_SHOWN = 5  # unreadable images in a message; the rest are counted
+_CHUNK = 256  # images a task of the thread pool
+
+Image.init()  # formats asked for by name are not loaded on demand
+# Refused below with a proper message; the warning would only be noise before it.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode(item: Any, where: str) -> Image.Image:
+    """The image as RGB, upright. ``item``: path, encoded bytes, ``{"bytes", "path"}``, uint8 [h, w(, 3)]."""
+    try:
+        if isinstance(item, np.ndarray):
+            return to_rgb(Image.fromarray(_as_pixels(item)))
+        with _stream(item) as stream:
+            image = _open(stream)
+            ImageOps.exif_transpose(image, in_place=True)  # decodes; of an animation the first frame
+            return to_rgb(image)
+    except (MemoryError, DataError):
+        raise
+    except Exception as error:  # a hostile or broken file can raise anything; none of it is a bug of ours
+        raise DataError(_unreadable(item, where, error)) from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: 16 bits scaled to 8, palettes and CMYK converted, transparency laid over white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # Pillow's own conversion would cut off at 255
+        values = np.asarray(image).clip(0, 65535) >> 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its values are floating-point numbers without a defined white")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def check_headers(images: Sequence[Any], where: Callable[[int], str], threads: int) -> None:
+    """Open every image without decoding it (0.1 ms each); DataError names what is none or too large."""
+
+    def check(rows: range) -> list[Problem]:
+        problems = []
+        for row in rows:
+            item = images[row]
+            try:
+                if isinstance(item, np.ndarray):
+                    _as_pixels(item)
+                    continue
+                with _stream(item) as stream:
+                    _open(stream)
+            except Exception as error:  # as in decode
+                problems.append(_unreadable(item, where(row), error))
+        return problems
+
+    refuse(_in_threads(check, len(images), threads))
+
+
+def decode_all(
+    images: Sequence[Any],
+    where: Callable[[int], str],
+    view: Callable[[Image.Image], np.ndarray],
+    image_size: int,
+    threads: int,
+) -> np.ndarray:
+    """``view`` of every image, uint8 [n, image_size, image_size, 3]; DataError names the unreadable ones.
+
+    Pillow decodes and resizes outside the interpreter lock, so threads help with photographs (not at 32x32).
+    """
+    pixels = np.empty((len(images), image_size, image_size, 3), dtype=np.uint8)
+
+    def fill(rows: range) -> list[Problem]:
+        problems: list[Problem] = []
+        for row in rows:
+            try:
+                pixels[row] = view(decode(images[row], where(row)))
+            except DataError as error:
+                problems += error.problems
+        return problems
+
+    refuse(_in_threads(fill, len(images), threads))
+    return pixels
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """DataError with the first few problems, if there are any."""
+    more = len(problems) - _SHOWN
+    if problems:
+        raise DataError(
+            [*problems[:_SHOWN], *([Problem(f"and {more} more images like these")] if more > 0 else [])]
+        )
+
+
+def _in_threads(work: Callable[[range], list[Problem]], count: int, threads: int) -> list[Problem]:
+    chunk = max(1, min(_CHUNK, count // (4 * threads)))
+    chunks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+    with ThreadPoolExecutor(threads) as pool:  # closed again before any worker process is forked
+        return [problem for problems in pool.map(work, chunks) for problem in problems]
+
+
+def _stream(item: Any) -> io.BufferedIOBase:
+    if isinstance(item, Mapping):
+        item = item.get("bytes") or item.get("path")
+    if isinstance(item, (bytes, bytearray)):
+        return io.BytesIO(item)
+    if isinstance(item, (str, Path)):
+        return Path(item).open("rb")
+    raise ValueError(
+        "there is no image in this row" if item is None else f"a {type(item).__name__} is no image"
+    )
+
+
+def _open(stream: io.BufferedIOBase) -> Image.Image:
+    image = Image.open(stream, formats=FORMATS)  # type: ignore[arg-type]
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
+    return image
+
+
+def _as_pixels(array: np.ndarray) -> np.ndarray:
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or array.shape[2:] not in ((), (3,))
+        or not array.size
+    ):
+        raise ValueError(f"an array of {array.dtype} {list(array.shape)} is no image")
+    return array
+
+
+def _unreadable(item: Any, where: str, error: Exception) -> Problem:
+    if isinstance(error, UnidentifiedImageError):
+        what = "is not an image" if _length(item) else "is empty"
+    elif isinstance(error, OSError) and error.strerror:
+        what = f"cannot be opened: {error.strerror}"
+    else:
+        what = f"cannot be decoded: {error or type(error).__name__}"
+    return Problem(
+        what,
+        where,
+        "an image in 8 or 16 bits, RGB or convertible to it, as JPEG, PNG, GIF, BMP, WebP, TIFF or PPM",
+        "replace the image or remove the row",
+    )
+
+
+def _length(item: Any) -> int:
+    try:
+        with _stream(item) as stream:
+            return len(stream.read(1))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,236 @@
+"""What a network sees of an image: one evaluation view, and a training view for each (seed, epoch, id).
+
+What fits in 1 GiB is decoded once, and batches are cut out of one array; random crops above 96 pixels, and
+all that does not fit, are decoded again each time, in worker processes if there are any. Either way a view
+is a pure function of (seed, epoch, id): it does not matter who cuts it, when, or beside what.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode, v2
+
+from ptm.errors import DataError, Problem
+from ptm.order import VIEW, mix, uniforms
+from ptm.vision.images import decode
+from ptm.vision.saved import SMALL, Preprocessing
+
+MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels of one split that are kept
+WORKER_GRACE = 30  # seconds a worker process goes on after SIGTERM
+
+Key = tuple[int, np.ndarray]  # epoch, ids
+
+
+def view_name(preprocessing: Preprocessing, augment: str) -> str:
+    """Everything that determines pixels, and nothing else: mean and std are applied later, by each model."""
+    p = preprocessing
+    resize = "direct" if p.resize is None else p.resize
+    return f"image_size={p.image_size} resize={resize} interpolation={p.interpolation} augment={augment}"
+
+
+def fits_memory(count: int, image_size: int, augment: str) -> bool:
+    """Whether all evaluation views are kept. Training views of large images are cut from the originals."""
+    return count * 3 * image_size**2 <= MEMORY_LIMIT and (augment == "none" or image_size <= SMALL)
+
+
+def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """uint8 [s, s, 3]: the same pixels as torchvision's preset for the weights."""
+    p = preprocessing
+    mode = InterpolationMode(p.interpolation)
+    if p.resize is None:
+        if image.size != (p.image_size, p.image_size):
+            image = v2.functional.resize(image, [p.image_size, p.image_size], mode)
+    else:
+        image = v2.functional.center_crop(v2.functional.resize(image, [p.resize], mode), [p.image_size])
+    return np.asarray(image)
+
+
+def shift_and_mirror(pixels: np.ndarray, draws: np.ndarray, *, mirror: bool) -> np.ndarray:
+    """Pad by 1/8 with black, crop at random, mirror half of them (He et al. 2015, arXiv:1512.03385, 4.2).
+
+    pixels: uint8 [n, s, s, 3]; draws: three numbers in [0, 1) an image (down, right, mirror).
+    """
+    n, side = pixels.shape[:2]
+    pad = max(1, side // 8)
+    padded = np.zeros((n, side + 2 * pad, side + 2 * pad, 3), dtype=np.uint8)
+    padded[:, pad:-pad, pad:-pad] = pixels
+    offsets = (draws[:, :2] * (2 * pad + 1)).astype(np.int64)
+    windows = sliding_window_view(padded, (side, side), axis=(1, 2)).transpose(0, 1, 2, 4, 5, 3)  # no copy
+    cut = windows[np.arange(n), offsets[:, 0], offsets[:, 1]]  # [n, s, s, 3]
+    if mirror:
+        flipped = draws[:, 2] < 0.5
+        cut[flipped] = cut[flipped, :, ::-1]
+    return cut
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Epoch and ids to a batch of pixels. ``pixels``: all evaluation views, uint8 [n, s, s, 3], if kept."""
+
+    images: Sequence[Any]
+    where: Callable[[int], str]
+    preprocessing: Preprocessing
+    augment: str
+    seed: int
+    pixels: np.ndarray | None = None
+
+    @property
+    def cheap(self) -> bool:
+        """Whether a batch takes microseconds, so that a worker process would only add the way to it."""
+        return self.pixels is not None and self.augment != "trivial"
+
+    def __call__(self, epoch: int, ids: np.ndarray) -> Tensor:
+        """uint8 [n, 3, s, s], channels last in memory, as decoded and as convolutions like it."""
+        if self.augment == "none":
+            batch = self._evaluation_views(ids)
+        elif self.preprocessing.image_size <= SMALL:
+            draws = uniforms(self.seed, epoch, ids, 3)
+            batch = shift_and_mirror(self._evaluation_views(ids), draws, mirror=self.augment != "crop")
+            if self.augment == "trivial":
+                views = (Image.fromarray(view) for view in batch)
+                batch = np.stack([self._draw(view, epoch, i) for view, i in zip(views, ids, strict=True)])
+        else:
+            batch = np.stack(
+                [self._draw(decode(self.images[i], self.where(i)), epoch, i) for i in map(int, ids)]
+            )
+        return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+    def _evaluation_views(self, ids: np.ndarray) -> np.ndarray:
+        if self.pixels is not None:
+            return self.pixels[ids]
+        decoded = (decode(self.images[i], self.where(i)) for i in map(int, ids))
+        return np.stack([evaluation_view(image, self.preprocessing) for image in decoded])
+
+    def _draw(self, image: Image.Image, epoch: int, index: int) -> np.ndarray:
+        """A random view of one image. torchvision draws from torch's global generator, which is put back."""
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed: that would reseed the GPU as well, in the middle of a run.
+            torch.default_generator.manual_seed(mix(self.seed, VIEW, epoch, int(index)))
+            return np.asarray(self._transform(image))
+
+    @cached_property
+    def _transform(self) -> Callable[[Image.Image], Image.Image]:
+        steps: list[torch.nn.Module] = []
+        if self.preprocessing.image_size > SMALL:
+            mode = InterpolationMode(self.preprocessing.interpolation)
+            steps.append(v2.RandomResizedCrop(self.preprocessing.image_size, interpolation=mode))
+            if self.augment != "crop":
+                steps.append(v2.RandomHorizontalFlip())
+        if self.augment == "trivial":
+            steps.append(v2.TrivialAugmentWide())  # Müller and Hutter 2021, arXiv:2103.10158
+        return v2.Compose(steps)
+
+
+class Stream:
+    """Batches of pixels in the order of a plan, cut here or ahead of time in ``workers`` processes.
+
+    The processes are forked: they then share the decoded pixels and start in milliseconds, where a fresh
+    interpreter takes seconds to import torch. That is safe because they use one thread and no GPU, and
+    because no thread pool of ours is alive when they start. They live as long as the stream.
+    """
+
+    def __init__(self, cutter: Cutter, workers: int, *, pin_memory: bool) -> None:
+        self._cutter = cutter
+        self._pin_memory = pin_memory
+        self._keys = _Keys()
+        self._loader = None if workers == 0 or cutter.cheap else self._start(workers)
+
+    def _start(self, workers: int) -> DataLoader[Any]:
+        return DataLoader(
+            _Keyed(self._cutter),
+            batch_size=None,  # a key is a whole batch
+            sampler=self._keys,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            pin_memory=self._pin_memory,
+            persistent_workers=True,
+            multiprocessing_context="fork",
+            worker_init_fn=_outlive_signals,
+            generator=torch.Generator(),  # its draw of a base seed must not touch the global generator
+        )
+
+    def __call__(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Tensor]:
+        if self._loader is None:
+            for ids in plan:
+                batch = self._cutter(epoch, ids)
+                yield batch.pin_memory() if self._pin_memory else batch
+            return
+        self._keys.keys = [(epoch, ids) for ids in plan]
+        try:
+            iterator = _quiet_iterator(self._loader)
+            for _ in plan:
+                batch = next(iterator)
+                if not isinstance(batch, Tensor):
+                    raise DataError(batch)
+                yield batch
+        except (RuntimeError, OSError) as error:
+            if "DataLoader worker" not in str(error) and not isinstance(error, OSError):
+                raise
+            raise DataError(
+                f"a process that decodes images was lost: {str(error).splitlines()[0]}",
+                expected="processes that outlive the run; often the memory is used up, or /dev/shm is small",
+                cure="use fewer of them: --set runtime.workers=0 needs none and gives the same result",
+            ) from None
+
+
+class _Keys:
+    """The sampler of a stream: what to cut next is set before each pass."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class _Keyed(Dataset[Any]):
+    """The cutter as torch wants it. Problems travel as values: an exception would lose its fields."""
+
+    def __init__(self, cutter: Cutter) -> None:
+        self._cutter = cutter
+
+    def __getitem__(self, key: Key) -> Tensor | list[Problem]:
+        try:
+            return self._cutter(*key)
+        except DataError as error:
+            return list(error.problems)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _quiet_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
+    """``iter(loader)`` without torch's handler of SIGCHLD.
+
+    The handler would raise a lost worker's error at whatever line the main process has reached, out of reach
+    of any ``except``. Without it the loss is noticed when the next batch is asked for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        return iter(loader)
+    finally:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+
+
+def _outlive_signals(worker: int) -> None:
+    """Signals to the whole process group are the main process's to act on: it still finishes its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE))
