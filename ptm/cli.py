@@ -76,7 +76,7 @@ def evaluate(
     from ptm.experiment import raise_missed, run_evaluation
     from ptm.runlog import reporter_for
 
-    overrides = [*set_, *([f"data.source={data}"] if data else []), *([f"data.eval={split}"] if split else [])]
+    overrides = [*set_, *([f"data.source={json.dumps(data)}"] if data else []), *([f"data.eval={json.dumps(split)}"] if split else [])]
     if data or split:
         overrides.append("expect={}")  # the config's bounds are for its own data
     results = run_evaluation(
@@ -135,7 +135,7 @@ def _train(
 
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other", cure="give one of them")
-    spec = load_config(config, [*changes, *([f"output={output}"] if output else [])])
+    spec = load_config(config, [*changes, *([f"output={json.dumps(str(output))}"] if output else [])])
     if command == "distill" and spec.teacher is None:
         raise ConfigError("there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune")
     if command == "finetune" and spec.teacher is not None:
@@ -197,9 +197,11 @@ def main() -> None:
     try:
         app()
     except PtmError as error:
+        # Of several processes the first one speaks; the others only when it may not know.
         rank = os.environ.get("RANK", "0")
-        for problem in error.problems:
-            print(f"error: {problem}" if rank == "0" else f"error (process {rank}): {problem}", file=sys.stderr)
+        if rank == "0" or error.exit_code in (1, 5):
+            for problem in error.problems:
+                print(f"error: {problem}" if rank == "0" else f"error (process {rank}): {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped before anything was written", file=sys.stderr)

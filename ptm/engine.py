@@ -155,7 +155,7 @@ class _Training:
         setting, runtime, step = self.setting, self.setting.runtime, self.progress.step
         optim.training_mode(self.model)
         norms = batch_norms(self.model.modules()) if runtime.ranks > 1 else []
-        before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator, union-attr]
+        before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator]
         sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # loss, count; then the objective's parts
         for index, _ in share:
             lesson = next(lessons).to(runtime.device)

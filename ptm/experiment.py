@@ -53,23 +53,19 @@ def run_training(spec: RunSpec, *, mode: Mode, reporter: Reporter) -> dict[str, 
 
 
 def run_evaluation(
-    target: str,
+    target: Path,
     *,
     overrides: Iterable[str] = (),
-    source: str | None = None,
-    split: str | None = None,
     expect: Mapping[str, str] | None = None,
     predictions: Path | None = None,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """``ptm eval``: the metrics of a run's model, or of the model that a config names, on an evaluation split.
 
-    Checks the run's own ``expect`` unless other data are named, and ``expect`` on top. Raises ModelError when a
-    file of the model has changed since the run wrote it.
+    Checks the config's own ``expect``, and ``expect`` on top. Raises ModelError when a file of the model has
+    changed since the run wrote it.
     """
-    spec, model = _evaluation_spec(Path(target), list(overrides))
-    if source is not None or split is not None:
-        spec = replace(spec, expect={}, data=replace(spec.data, source=source or spec.data.source, eval=split or spec.data.eval))
+    spec, model = _evaluation_spec(target, list(overrides))
     module = task_module(spec.task)
     missing = module.missing(replace(spec, model=model, teacher=None))
     if missing:
@@ -136,7 +132,7 @@ def _prepare(
             f"teacher: {spec.teacher.name}, {_parameters(teacher.model) / 1e6:.2f} M parameters, "
             f"accuracy {values['accuracy']:.4f} on the eval split"
         )
-        objective = Distilled(pipeline, teacher, spec.distill or DistillSpec(), runtime)
+        objective = Distilled(pipeline, teacher, spec.distill or DistillSpec())
     if runtime.main and not run.resuming:
         record_ = record.manifest(spec, dump_config(spec), data, runtime, weights)
         files.write_json(run.manifest, {**record_, "data": pipeline.facts(), "weights": pipeline.load_report.as_dict()})
@@ -150,8 +146,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Evaluate the chosen weights once more and write what the run has to show."""
     spec, pipeline, runtime = setting.spec, setting.pipeline, setting.runtime
-    if progress.best_step not in (None, progress.step):
-        restore(setting.store.path(progress.best_step), pipeline.model, setting.objective.module, None)  # type: ignore[arg-type]
+    if progress.best_step is not None and progress.best_step != progress.step:
+        restore(setting.store.path(progress.best_step), pipeline.model, setting.objective.module, None)
     begun = time.perf_counter()
     batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
     metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, reporter=setting.reporter)

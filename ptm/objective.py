@@ -13,7 +13,6 @@ from torch import nn
 
 from ptm.distill.losses import soft_label_loss
 from ptm.pipeline import Batch, Output, Pipeline
-from ptm.runtime import Runtime
 from ptm.spec import DistillSpec
 
 
@@ -41,10 +40,9 @@ class Objective(Protocol):
 class Supervised:
     """Cross-entropy, or whatever the pipeline's own loss is."""
 
-    module = None
-    teacher_seconds = 0.0
-
     def __init__(self, pipeline: Pipeline) -> None:
+        self.module: nn.Module | None = None
+        self.teacher_seconds = 0.0
         self._pipeline = pipeline
 
     def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Lesson]:
@@ -62,14 +60,12 @@ class Distilled:
     the student's (another tokenizer), it gets batches of its own.
     """
 
-    module = None
-
-    def __init__(self, student: Pipeline, teacher: Pipeline, spec: DistillSpec, runtime: Runtime) -> None:
+    def __init__(self, student: Pipeline, teacher: Pipeline, spec: DistillSpec) -> None:
+        self.module: nn.Module | None = None
+        self.teacher_seconds = 0.0
         self._student = student
         self._teacher = teacher
         self._spec = spec
-        self._runtime = runtime
-        self.teacher_seconds = 0.0
         teacher.model.eval().requires_grad_(False)
 
     def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Lesson]:

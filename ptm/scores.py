@@ -45,7 +45,8 @@ def wilson_interval(share: float, n: int, z: float = Z95) -> tuple[float, float]
     scale = 1 + z * z / n
     centre = (share + z * z / (2 * n)) / scale
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    low, high = float(centre - half), float(centre + half)
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding must not cut off 0 or 1
 
 
 def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

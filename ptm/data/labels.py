@@ -61,7 +61,7 @@ def encode_labels(
             ]
             + ([Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else [])
         )
-    return np.fromiter((known[value] for value in values), dtype=np.int64, count=len(values))  # type: ignore[arg-type]
+    return np.fromiter((known[value] for value in values), dtype=np.int64, count=len(values))
 
 
 def check_classes(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:

@@ -98,6 +98,7 @@ class TextClassification:
         logits = model(**batch.inputs).logits.float()  # [n, classes]
         if self._permutation is not None:
             logits = logits[:, self._permutation.to(logits.device)]
+        assert batch.targets is not None
         smoothing = self._label_smoothing if model.training else 0.0
         loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits)

@@ -181,7 +181,7 @@ def test_fine_tuning_keeps_the_head_for_the_same_labels_only(tmp_path: Path) -> 
     same = built(spec(run))
     assert same.load_report["new"] == []
     for labels in (("oak", "elm", "ash"), (*LABELS, "tree")):
-        other = built(spec(run), dataset(labels))
+        other = built(spec(run, seed=7), dataset(labels))
         assert other.load_report["new"] == ["linear.weight", "linear.bias"]
         assert torch.equal(other.model.conv1.weight, source.model.conv1.weight)
         assert not torch.equal(other.model.linear.weight[:3], source.model.linear.weight)
@@ -233,14 +233,18 @@ def test_a_teacher_of_another_size_has_a_view_of_its_own(tmp_path: Path) -> None
 
 def test_teacher_labels_that_contradict_the_model_are_refused(tmp_path: Path) -> None:
     teacher = TeacherSpec(name=saved(built(spec()), tmp_path / "run"), labels=("star", "circle", "square"))
-    with pytest.raises(ModelError, match="carries its own|the model says"):
+    with pytest.raises(ModelError, match="the model says"):
         built(spec(NET, teacher), model=teacher, trained=True)
 
 
 @pytest.mark.parametrize(
     ("name", "side", "heads", "weight"), [("inception_v3", 299, 1, 0.4), ("googlenet", 64, 2, 0.3)]
 )
-def test_auxiliary_losses_count_in_training_only(name: str, side: int, heads: int, weight: float) -> None:
+def test_auxiliary_losses_count_in_training_only(
+    monkeypatch: pytest.MonkeyPatch, name: str, side: int, heads: int, weight: float
+) -> None:
+    quick = lambda weight, mean, std, **_: torch.nn.init.normal_(weight, mean, std)  # noqa: E731
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", quick)  # saves 10 s
     pipeline = built(spec(ModelSpec(name=name, weights="none"), data={"image_size": side, "augment": "none"}))
     assert len(pipeline.head) == 1 + heads
     batch = first_batch(pipeline, 2)
