@@ -1,4 +1,4 @@
-"""What pydantic refuses, in words: one problem a key, where it stands in the file, what was expected, what to do."""
+"""What pydantic refuses, in words: a problem a key, where it stands, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Path = tuple[str, ...]
 class Refusals:
     """What is wrong with the values of a tree.
 
-    ``bad`` are the paths whose values cannot be used; ``unsure`` the dotted keys of which nothing is known, because
-    their value is bad, was not read, or seems to stand under a name that ptm does not know.
+    ``bad`` are the paths of values that cannot be used; ``unsure`` the dotted keys of which nothing is known:
+    their value is bad, was not read, or seems to stand under a name that ptm does not have.
     """
 
     findings: tuple[Finding, ...]
@@ -41,34 +41,29 @@ def explain(errors: Iterable[Mapping[str, Any]], root: Section) -> Refusals:
             missing.append((*path, str(error["loc"][-1])))
         else:
             wrong[path] = node
-    suggestions = {path: _meant(path) for path in unknown}
-    meant = {target for targets, _ in suggestions.values() for target in targets}
-    findings = [_unknown_key(root, path, *suggestions[path]) for path in unknown]
+    hints = {path: _meant(path) for path in unknown}
+    meant = [target for targets, _ in hints.values() for target in targets]
+    findings = [_unknown_key(root, path, hints[path][1]) for path in unknown]
     for path in missing:
         parent = _node(root, path[:-1])
         told = isinstance(parent, Section) and parent.incomplete
-        if not told and not any(target[: len(path)] == path for target in meant):
+        if not told and not any(_within(target, path) for target in meant):
             findings.append(_missing_key(parent, path))
     for path, node in wrong.items():
         # Of a list and its items, the item says more; what the reader refused is explained already.
-        if not isinstance(node, Unread) and not any(
-            len(p) > len(path) and p[: len(path)] == path for p in wrong
-        ):
+        if not isinstance(node, Unread) and not any(_within(other, path) for other in wrong if other != path):
             findings.append(_wrong_value(path, node))
-    bad = frozenset([*unknown, *wrong])
-    targets = {
-        target[:n]
-        for target in meant
-        for n in range(1, len(target) + 1)
-        if n == len(target) or not _has(root, target[:n])
-    }
+    unsure = [*unknown, *missing, *wrong, *meant]
+    unsure += [target[:1] for target in meant if target[0] not in root.values]
     return Refusals(
-        tuple(findings), bad, frozenset(".".join(p) for p in {*bad, *missing, *targets}) | unread_keys(root)
+        tuple(findings),
+        bad=frozenset([*unknown, *wrong]),
+        unsure=unread_keys(root).union(".".join(path) for path in unsure),
     )
 
 
 def unread_keys(node: Node, path: Path = ()) -> frozenset[str]:
-    """Dotted keys whose value the reader refused, or of which it could not read all keys; "" is the whole file."""
+    """Dotted keys whose value the reader refused, or did not read to its end; "" is the whole file."""
     if isinstance(node, Unread):
         return frozenset([".".join(path)])
     if isinstance(node, Listing):
@@ -81,7 +76,7 @@ def unread_keys(node: Node, path: Path = ()) -> frozenset[str]:
 
 
 def _follow(root: Section, loc: Iterable[str | int]) -> tuple[Path, Node]:
-    """As far as the tree goes along an error's ``loc``, in which names of union members stand between keys."""
+    """As far as the tree goes along an error's ``loc``; names of union members stand between its keys."""
     node: Node = root
     path: Path = ()
     for part in loc:
@@ -103,8 +98,8 @@ def _node(root: Section, path: Path) -> Node:
     return node
 
 
-def _has(root: Section, path: Path) -> bool:
-    return _follow(root, path)[0] == path
+def _within(path: Path, other: Path) -> bool:
+    return path[: len(other)] == other
 
 
 def _dotted(path: Path) -> str:
@@ -114,8 +109,14 @@ def _dotted(path: Path) -> str:
 # --- unknown and missing keys
 
 
+_IN_CONTEXT: Mapping[Path, tuple[str, str]] = {
+    ("data", "name"): ("data.source", ""),
+    ("best", "name"): ("best.metric", ""),
+}
+
+
 def _meant(path: Path) -> tuple[tuple[Path, ...], str]:
-    """The keys that an unknown one may stand for, likeliest first, and what to do about it ("" when unclear)."""
+    """The keys that an unknown one may stand for, likeliest first, and what to do ("" when unclear)."""
     *section, key = path
     here = tuple(section)
     squeezed = squeeze(key)
@@ -123,15 +124,15 @@ def _meant(path: Path) -> tuple[tuple[Path, ...], str]:
     if same := [name for name in own if squeeze(name) == squeezed]:
         return ((*here, same[0]),), f"did you mean {_dotted((*here, same[0]))}?"
     everywhere = [p for p in schema.all_keys() if squeeze(p[-1]) == squeezed or _dotted(p) == key]
-    target, note = SYNONYMS.get(squeezed, ("", ""))
+    target, note = _IN_CONTEXT.get(path) or SYNONYMS.get(squeezed, ("", ""))
     if here == ("teacher",) and target.startswith("model."):
         target = target.replace("model.", "teacher.")  # the same names, of the other model
     if note:
         return (tuple(target.split(".")),) if target else (), note
-    if target and not everywhere:
-        *home, name = target.split(".")
-        where = f", in the section {home[0]}:" if home and home != section else ""
-        return (tuple(target.split(".")),), f"the key is called {name} here{where}"
+    if target and (path in _IN_CONTEXT or not everywhere):
+        *home, _ = target.split(".")
+        elsewhere = f", in the section {home[0]}:" if home else ", at the top level"
+        return (tuple(target.split(".")),), f"it is {target} here{elsewhere if home != section else ''}"
     if everywhere:
         return tuple(everywhere), f"did you mean {' or '.join(_dotted(p) for p in everywhere)}?"
     if close := difflib.get_close_matches(key.lower(), own, n=1, cutoff=0.7):
@@ -142,7 +143,7 @@ def _meant(path: Path) -> tuple[tuple[Path, ...], str]:
     return (), ""
 
 
-def _unknown_key(root: Section, path: Path, targets: tuple[Path, ...], cure: str) -> Finding:
+def _unknown_key(root: Section, path: Path, cure: str) -> Finding:
     parent = _node(root, path[:-1])
     assert isinstance(parent, Section)
     inside = f" in {_dotted(path[:-1])}" if path[:-1] else ""
@@ -197,69 +198,63 @@ def _given(node: Node) -> str:
 
 
 def _cure(path: Path, node: Node, here: schema.Fragment) -> str:
-    """What to do, where the value shows what was meant."""
+    """What to do, where the value shows what was meant; "" where it does not."""
     if not isinstance(node, Scalar):
         return ""
-    wants_number = schema.accepts(here, "number") or schema.accepts(here, "integer")
     if not isinstance(node.value, str):
         return _cure_of_other(path, node, here)
-    meaning = plain_value(node.text)
-    if wants_number:
-        return _cure_of_number(node, meaning)
+    if schema.accepts(here, "integer"):
+        return _cure_of_number(node.text)
     if schema.accepts(here, "boolean"):
         return _cure_of_boolean(node.text)
     if schema.accepts(here, "object"):
-        first = next(iter(schema.required(path)), None)
-        inner = schema.fragment((*path, first)) if first else None
+        first = next(iter(schema.required(path)), "")
+        inner = schema.fragment((*path, first))
         return f"write {{{first}: {show(node.text)}}}" if inner and schema.accepts(inner, "string") else ""
-    words = schema.choices(here)
-    if close := difflib.get_close_matches(node.text.lower(), words, n=1):
+    if close := difflib.get_close_matches(node.text.lower(), schema.choices(here), n=1):
         return f"did you mean {close[0]}?"
-    if schema.accepts(here, "array"):
-        return f"write a list: [{show(node.text)}]"
-    return ""
+    return f"write a list: [{show(node.text)}]" if schema.accepts(here, "array") else ""
 
 
 def _cure_of_other(path: Path, node: Scalar, here: schema.Fragment) -> str:
     """For a number, a boolean or null."""
     if node.value is None:
         return (
-            "give a value, or remove the line"
-            if path[-1] not in schema.required(path[:-1])
-            else "give a value"
+            "give a value" if path[-1] in schema.required(path[:-1]) else "give a value, or remove the line"
         )
-    if path[0] == "expect" and isinstance(node.value, int | float):
+    if path[0] == "expect" and len(path) == 2:
         return f'write ">= {show(node.text)}"'
-    if schema.choices(here):
-        word = "none" if node.value is False and "none" in schema.choices(here) else ""
-        return f"write {word}" if word else ""
-    if schema.accepts(here, "string") or (
-        schema.accepts(here, "array") and not schema.accepts(here, "integer")
-    ):
-        quoted = json.dumps(show(node.text))
-        return (
-            f"put it in quotes: {quoted}"
-            if schema.accepts(here, "string")
-            else f"write a list: [{show(node.text)}]"
-        )
+    if words := schema.choices(here):
+        return "write none" if node.value is False and "none" in words else ""
+    if schema.accepts(here, "string"):
+        return f"put it in quotes: {json.dumps(show(node.text))}"
+    if schema.accepts(here, "array"):
+        return f"write a list: [{show(node.text)}]"
     if isinstance(node.value, float) and node.value.is_integer() and not schema.accepts(here, "number"):
-        return f"write {int(node.value)}" if abs(node.value) < 1e15 else ""
+        return (
+            f"write {int(node.value)}" if schema.accepts(here, "integer") and abs(node.value) < 1e15 else ""
+        )
     return ""
 
 
-def _cure_of_number(node: Scalar, meaning: object) -> str:
-    if isinstance(meaning, int | float) and not isinstance(meaning, bool):
-        return f"remove the quotes: {show(node.text)}"
-    text = node.text.strip().lower()
+def _cure_of_number(written: str) -> str:
+    """For a text where a number belongs."""
+    text = written.strip().lower()
+    if _number(written) is not None:
+        return f"remove the quotes: {show(written)}"
     if text.lstrip("+-.") in ("inf", "nan", "infinity"):
         return "give a finite number"
-    if text.endswith("%") and isinstance(share := plain_value(text[:-1].strip()), int | float):
-        return f"write the share: {share / 100:g}"
-    if isinstance(number := plain_value(text.lstrip("0") or "0"), int | float) and text[:1] == "0":
+    if text.endswith("%") and (percent := _number(text[:-1].strip())) is not None:
+        return f"write the share: {percent / 100:g}"
+    if (number := _number(text.lstrip("0") or "0")) is not None:
         return f"write it without the leading 0: {number}"
-    if isinstance(number := plain_value(text.replace(",", ".", 1)), int | float) and number is not True:
-        return f"write a point for the comma: {text.replace(',', '.', 1)}"
-    return ""
+    pointed = text.replace(",", ".", 1)
+    return f"write a point for the comma: {show(pointed)}" if _number(pointed) is not None else ""
+
+
+def _number(text: str) -> int | float | None:
+    value = plain_value(text)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _cure_of_boolean(text: str) -> str:

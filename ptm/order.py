@@ -30,8 +30,9 @@ def uniforms(seed: int, epoch: int, ids: np.ndarray, draws: int) -> np.ndarray:
     process and any order.
     """
     base = np.uint64(mix(seed, VIEW, epoch))
+    words = np.arange(draws, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        state = (ids.astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(draws, dtype=np.uint64)) ^ base
+        state: np.ndarray = (ids.astype(np.uint64)[:, None] * np.uint64(draws) + words) ^ base
         state = state + np.uint64(0x9E3779B97F4A7C15)
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,7 +1,8 @@
 """A run directory to two files for people: ``report.html``, one page, and ``README.md``, a model card.
 
 The page holds all it needs and opens offline; it runs no scripts, and every text in it is only text. Both
-files are made from those of the run alone, so they can be made again at any time, to the same bytes.
+files are made from those of the run alone, so they can be made again at any time, to the same bytes; only the
+images of mistakes come from elsewhere, from whoever has the data.
 """
 
 from __future__ import annotations

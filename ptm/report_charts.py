@@ -199,10 +199,12 @@ def curves_chart(
             linewidth=0.9 if curve.faint else 1.6,
             marker="o" if curve.marked else None,
             markersize=3.2,
-            label=curve.label or None,
+            label=_short(curve.label) or None,
         )
     if level is not None and math.isfinite(level[1]):
-        axes.axhline(level[1], color=_VARIABLES["muted"], linewidth=1, linestyle=(0, (4, 3)), label=level[0])
+        axes.axhline(
+            level[1], color=_VARIABLES["muted"], linewidth=1, linestyle=(0, (4, 3)), label=_short(level[0])
+        )
     if best_at is not None and math.isfinite(best_at):
         axes.axvline(best_at, color=_VARIABLES["muted"], linewidth=1, linestyle=(0, (1, 2)), label="best")
     if broken_at is not None:
@@ -221,7 +223,7 @@ def curves_chart(
     axes.locator_params(axis="x", nbins=6, integer=True)
     axes.set_xlabel("step")
     if any(curve.label for curve in curves):
-        axes.legend()
+        axes.legend().set_in_layout(False)  # a long name must not squeeze the chart
     return _svg(figure, key)
 
 
@@ -301,6 +303,10 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return x, y
     kept = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
     return x[kept], y[kept]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 28 else f"{name[:27]}…"
 
 
 def _tick(value: float) -> str:

@@ -124,12 +124,12 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
     before = (
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
-        deterministic_options.fill_uninitialized_memory,
+        deterministic_options.fill_uninitialized_memory,  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark,
     )
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
-    deterministic_options.fill_uninitialized_memory = False  # costs time, and ptm reads no such memory
+    deterministic_options.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and ptm reads no such memory
     torch.backends.cudnn.benchmark = not deterministic
     if ranks > 1:
         if device.type == "cuda":
@@ -143,7 +143,7 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
             dist.destroy_process_group()
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
-        deterministic_options.fill_uninitialized_memory = before[2]
+        deterministic_options.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before[3]
 
 

@@ -21,14 +21,14 @@ from sklearn import metrics
 from ptm import scores
 from ptm.errors import RunDirectoryError
 from ptm.report import write_report
-from ptm.report_inputs import number
+from ptm.report_inputs import number, read_run
 from ptm.report_words import brief, code_span, duration, markdown, metric, size
 
 HOSTILE = (
     "<script>alert('x')</script> <img src=http://evil.example/x.png onerror=alert(1)> a | b `c` *d* \"e\""
 )
 VOID = {"meta", "img", "br", "link", "input", "hr"}
-SVG_LEAVES = {"path", "use", "rect"}  # may be written with a slash
+SVG_EMPTY = {"path", "use", "rect", "g"}  # may be written with a slash
 PNG = b"\x89PNG\r\n\x1a\n..."
 
 
@@ -46,20 +46,23 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.ids += [value for name, value in attrs if name == "id" and value]
+        self._collect(tag, attrs)
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in SVG_LEAVES
-        self.tags.append((tag, dict(attrs)))
+        assert tag in SVG_EMPTY and "svg" in self.open
+        self._collect(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.text += data + " "
+
+    def _collect(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id" and value]
 
     @property
     def words(self) -> str:
@@ -326,34 +329,44 @@ def test_hostile_texts_are_only_texts(tmp_path: Path) -> None:
     assert all(len(re.findall(r"(?<!\\)\|", line)) in (3, 4) for line in rows_of_tables)
 
 
-@pytest.mark.parametrize(
-    "missing", ["config.yaml", "manifest.json", "results.json", "metrics.jsonl", "predictions.jsonl"]
-)
-@pytest.mark.parametrize("ruin", ["missing", "empty", "cut", "binary", "wrong"])
-def test_ruined_files_are_named_and_the_rest_is_shown(tmp_path: Path, missing: str, ruin: str) -> None:
-    classes = ["negative", "positive"]
-    run = make_run(tmp_path / "run", classes, make_predictions(classes, 40))
-    path = run / missing
+FILES = ["config.yaml", "manifest.json", "results.json", "metrics.jsonl", "predictions.jsonl"]
+
+
+def ruin_file(path: Path, how: str) -> None:
     content = path.read_bytes()
+    cut = content[: len(content) * 2 // 3]
     broken = {
         "empty": b"",
-        "cut": content[: len(content) * 2 // 3],
+        "cut": cut,
         "binary": bytes(range(256)),
-        "wrong": b"[1, 2]\n",
+        "list": b"[1, 2]\n",
+        "deep": b"[" * 100_000,
     }
-    if ruin == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(broken[ruin])
+    path.unlink() if how == "missing" else path.write_bytes(broken[how])
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "binary", "list", "deep"])
+def test_ruined_files_are_noted(tmp_path: Path, name: str, how: str) -> None:
+    classes = ["negative", "positive"]
+    run = make_run(tmp_path / "run", classes, make_predictions(classes, 40))
+    ruin_file(run / name, how)
+    notes = read_run(run).notes
+    still_yaml = name == "config.yaml" and how in ("cut", "list")
+    assert still_yaml or (len(notes) == 1 and notes[0].startswith(name))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_left_of_a_ruined_run_is_shown(tmp_path: Path, name: str) -> None:
+    classes = ["negative", "positive"]
+    run = make_run(tmp_path / "run", classes, make_predictions(classes, 40))
+    ruin_file(run / name, "cut")
     page, card = report_of(run)
-    if (missing, ruin) not in {
-        ("config.yaml", "cut"),
-        ("config.yaml", "wrong"),
-    }:  # still YAML, or not to be told
-        assert f"{missing}" in page.words.split("Results")[0]
-        assert f"Note: {missing}" in card
-    if missing != "results.json":
-        assert "0.4321" in page.words
+    if name != "config.yaml":  # cut where it was, it is still YAML
+        assert f"{name}" in page.words.split("Results")[0]
+        assert f"Note: {name}" in card
+    assert ("0.4321" in page.words) == (name != "results.json")
+    assert ("Worst mistakes" in page.words) and ("Learning rate" in page.words)
 
 
 def test_an_empty_run_directory_gives_a_page_that_says_so(tmp_path: Path) -> None:
@@ -368,7 +381,12 @@ def test_a_run_that_diverged_shows_where(tmp_path: Path) -> None:
     rows = make_predictions(classes, 40)
     rows[3]["scores"] = {"negative": math.nan, "positive": None}
     run = make_run(
-        tmp_path / "run", classes, rows, status="failed", metrics={"loss": "nan", "accuracy": None}
+        tmp_path / "run",
+        classes,
+        rows,
+        status="failed",
+        metrics={"loss": "nan", "accuracy": None},
+        reason="loss is <nan>",
     )
     lines = [
         {"kind": "train", "step": 10, "loss": 0.5, "learning_rate": 1e-3, "grad_norm": 2.0},
@@ -381,6 +399,8 @@ def test_a_run_that_diverged_shows_where(tmp_path: Path) -> None:
     page, card = report_of(run)
     assert "training was not finite at step 20" in page.words
     assert "accuracy not finite" in page.words
+    assert "loss is <nan>" in page.words
+    assert "loss is &lt;nan&gt;" in card
     assert "not finite: loss, accuracy" in page.words
     assert "| loss | not finite |" in card
     assert "did not come to its end (status: failed)" in card

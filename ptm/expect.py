@@ -1,0 +1,90 @@
+"""Bounds on metrics, such as ``accuracy: ">= 0.9"``: reading them and holding results against them."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ptm.errors import ConfigError, Problem
+
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "==": operator.eq,
+}
+_BOUND = re.compile(r"\s*(>=|<=|>|<|==)\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*")
+_OPTION = re.compile(r"\s*([^\s<>=]+)\s*([<>=].*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A bound and the value that was measured. ``met`` is false for NaN, whatever the bound."""
+
+    metric: str
+    bound: str
+    value: float
+    met: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return asdict(self)
+
+
+def parse_expectation(text: str) -> tuple[str, float]:
+    """``">= 0.9"`` to (``">="``, 0.9). Raises ConfigError for anything else."""
+    match = _BOUND.fullmatch(text)
+    if match is None:
+        percent = text.rstrip().endswith("%")
+        raise ConfigError(
+            f"{text[:60]!r} is not a bound on a metric",
+            expected=f"one of {', '.join(_OPERATORS)} and a number, such as '>= 0.9'",
+            cure="write shares as numbers up to 1: 90% is 0.9" if percent else "",
+        )
+    return match[1], float(match[2])
+
+
+def parse_bound(text: str) -> tuple[str, str]:
+    """``"accuracy>=0.9"`` of a command line to (``"accuracy"``, ``">= 0.9"``). Raises ConfigError."""
+    match = _OPTION.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            "not a bound on a metric",
+            where=f"--expect {text[:60]!r}",
+            expected='a metric, a comparison and a number, such as "accuracy>=0.9"',
+            cure='put it in quotes, or the shell reads ">" as a file to write to',
+        )
+    bound = match[2].strip()
+    parse_expectation(bound)
+    return match[1], bound
+
+
+def check_expectations(expect: Mapping[str, str], metrics: Mapping[str, float]) -> list[Expectation]:
+    """Each bound of ``expect`` against ``metrics``, in the order of ``expect``.
+
+    Raises ConfigError that names every metric which was not measured, and those that were.
+    """
+    absent = [name for name in expect if name not in metrics]
+    if absent:
+        raise ConfigError([_absent(name, metrics) for name in absent])
+    return [_held(metric, bound, metrics[metric]) for metric, bound in expect.items()]
+
+
+def _held(metric: str, bound: str, value: float) -> Expectation:
+    comparison, limit = parse_expectation(bound)
+    return Expectation(metric, bound, value, _OPERATORS[comparison](value, limit))
+
+
+def _absent(name: str, metrics: Mapping[str, float]) -> Problem:
+    close = difflib.get_close_matches(name, metrics, n=1)
+    return Problem(
+        f"there is no metric {name!r}",
+        where="expect",
+        expected=f"one of {', '.join(metrics)}",
+        cure=f"did you mean {close[0]}?" if close else "",
+    )
