@@ -44,6 +44,7 @@ __all__ = ["check_files", "dump_config", "json_schema", "load_config", "parse_co
 _Model = TypeVar("_Model", ModelSpec, TeacherSpec)
 
 _FROM_OVERRIDE = 1  # first element of Place.order; files have 0
+_MOST_PROBLEMS = 200  # nobody reads on, and each costs a search for similar names
 _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".th", ".pt", ".bin")
 
 
@@ -142,7 +143,11 @@ def _yaml_files(folder: Path) -> list[str]:
 
 
 def _config_error(findings: Iterable[Finding]) -> ConfigError:
-    return ConfigError([f.problem for f in sorted(findings, key=lambda finding: finding.place)])
+    problems = [finding.problem for finding in sorted(findings, key=lambda finding: finding.place)]
+    more = len(problems) - _MOST_PROBLEMS
+    return ConfigError(
+        [*problems[:_MOST_PROBLEMS], *([Problem(f"and {more} more of them")] if more > 0 else [])]
+    )
 
 
 # --- overrides
@@ -202,7 +207,7 @@ def _validate(root: Section) -> tuple[RunSpec | None, list[Finding]]:
     try:
         spec = _to_spec(data)
     except ValidationError as error:
-        refusals = explain(error.errors(include_url=False), root)
+        refusals = explain(error.errors(include_url=False)[:_MOST_PROBLEMS], root)
         try:
             spec = _to_spec(_with_stand_ins(data, refusals))
         except ValidationError:

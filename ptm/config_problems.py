@@ -49,9 +49,10 @@ def explain(errors: Iterable[Mapping[str, Any]], root: Section) -> Refusals:
         told = isinstance(parent, Section) and parent.incomplete
         if not told and not any(_within(target, path) for target in meant):
             findings.append(_missing_key(parent, path))
+    around = {path[:n] for path in wrong for n in range(len(path))}
     for path, node in wrong.items():
         # Of a list and its items, the item says more; what the reader refused is explained already.
-        if not isinstance(node, Unread) and not any(_within(other, path) for other in wrong if other != path):
+        if not isinstance(node, Unread) and path not in around:
             findings.append(_wrong_value(path, node))
     unsure = [*unknown, *missing, *wrong, *meant]
     unsure += [target[:1] for target in meant if target[0] not in root.values]
@@ -211,7 +212,9 @@ def _cure(path: Path, node: Node, here: schema.Fragment) -> str:
         first = next(iter(schema.required(path)), "")
         inner = schema.fragment((*path, first))
         return f"write {{{first}: {show(node.text)}}}" if inner and schema.accepts(inner, "string") else ""
-    if close := difflib.get_close_matches(node.text.lower(), schema.choices(here), n=1):
+    words = schema.choices(here)
+    begun = [word for word in words if node.text and word.startswith(node.text.lower())]
+    if close := begun or difflib.get_close_matches(node.text.lower(), words, n=1):
         return f"did you mean {close[0]}?"
     return f"write a list: [{show(node.text)}]" if schema.accepts(here, "array") else ""
 

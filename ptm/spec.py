@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -234,11 +234,17 @@ class RuntimeSpec:
     compile: bool = Field(default=False, description="Compile the model with torch.compile before training.")
 
 
+def _whole(value: object) -> object:
+    if type(value) is not int:  # to pydantic, true and 1.0 are 1 as well
+        raise ValueError("not a whole number")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunSpec:
     """One experiment."""
 
-    version: Literal[1] = Field(description="The version of this format.")
+    version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(description="The version of this format.")
     task: TaskName = Field(description="What the model is to do.")
     model: ModelSpec = Field(description="The model that is trained.")
     teacher: TeacherSpec | None = Field(default=None, description="The model it learns from, in a distillation.")

@@ -162,9 +162,9 @@ def decode(raw: bytes, name: str) -> tuple[str, list[Finding]]:
     try:
         return raw.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:
-        line, column = _position(raw[: error.start].decode("utf-8-sig", "replace"))
+        line, column = _position(error.object[: error.start].decode("utf-8", "replace"))  # without the mark
         place = Place((0, line, column), f"{name}:{line + 1}:{column + 1}")
-        what = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        what = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
         return "", [found(place, what, "text in UTF-8", "save the file as UTF-8 in your editor")]
 
 
@@ -306,6 +306,8 @@ class _Reader:
 
 
 def _scalar(text: str, plain: bool, place: Place) -> tuple[Node, list[Finding]]:
+    # JSON writes characters beyond U+FFFF as two escapes; this makes one character of them.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     if hit := _CONTROL.search(text):
         what = f"a control character, U+{ord(hit.group()):04X}, in a text"
         return Unread(place), [found(place, what, "characters that can be seen", "remove it")]

@@ -33,7 +33,7 @@ def image_spec(output: Path, **changes: Any) -> RunSpec:
     """A narrow CIFAR residual network on a few of scikit-learn's digits."""
     return _spec(
         "image-classification",
-        model={"name": "resnet8", "width": 4},
+        model={"name": "resnet8", "width": 4, "weights": "none"},
         data={
             "source": "builtin:digits",
             "train": "train",

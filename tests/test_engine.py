@@ -160,7 +160,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_are_not_saved(tiny_bert, r
 
 def test_a_frozen_backbone_keeps_its_bits_and_its_statistics(tmp_path):
     run(image_spec(tmp_path / "base", epochs=1))
-    frozen = image_spec(tmp_path / "r", name=str(tmp_path / "base"), width=None, freeze="backbone", learning_rate=0.1)
+    frozen = image_spec(tmp_path / "r", name=str(tmp_path / "base"), width=None, weights="default", freeze="backbone", learning_rate=0.1)
     run(frozen)
     before, after = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("base", "r"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}

@@ -22,7 +22,7 @@ output: {output}
 IMAGE = """
 version: 1
 task: image-classification
-model: {{name: resnet8, width: 4}}
+model: {{name: resnet8, weights: none, width: 4}}
 data: {{source: "builtin:digits", train: train, eval: test, image_size: 16, max_train_examples: 80, max_eval_examples: 32}}
 train: {{steps: 8, batch_size: 16, micro_batch_size: 4, learning_rate: 1e-2, log_every_steps: 1}}
 runtime: {{device: cpu, threads: 1}}

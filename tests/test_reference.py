@@ -16,7 +16,9 @@ def test_the_page_is_up_to_date():
 def test_every_key_has_a_row_and_a_meaning():
     page = reference_markdown()
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
-    assert [row[0].removeprefix("| `").rstrip("`") for row in rows] == [path[-1] for path in schema.all_keys()]
+    assert [row[0].removeprefix("| `").rstrip("`") for row in rows] == [
+        path[-1] for path in schema.all_keys()
+    ]
     assert all(len(row) == 4 and row[3].rstrip(" |") for row in rows)
 
 

@@ -101,7 +101,7 @@ class ImageClassification:
         self.labels = data.labels
         self.head = models.head_of(model, plan.architecture)
         self.embeddings: tuple[str, ...] = ()
-        self.load_report = report.as_dict()
+        self.load_report = report
         self._augment = spec.data.augment or "none"
         self.view = view_name(plan.preprocessing, self._augment)
         self._spec = spec

@@ -147,7 +147,7 @@ def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
     assert (content["architecture"], content["width"], content["image_size"]) == ("resnet8", 4, 16)
     again = built(spec(ModelSpec(name=run), data={"image_size": None}), trained=True)
     assert torch.equal(logits(again), logits(pipeline))
-    assert again.load_report["new"] == [] and again.view == pipeline.view
+    assert again.load_report.new == () and again.view == pipeline.view
 
 
 def test_outputs_are_brought_into_the_order_of_the_data(tmp_path: Path) -> None:
@@ -179,14 +179,14 @@ def test_fine_tuning_keeps_the_head_for_the_same_labels_only(tmp_path: Path) -> 
     source = built(spec())
     run = ModelSpec(name=saved(source, tmp_path / "run"))
     same = built(spec(run))
-    assert same.load_report["new"] == []
+    assert same.load_report.new == ()
     for labels in (("oak", "elm", "ash"), (*LABELS, "tree")):
         other = built(spec(run, seed=7), dataset(labels))
-        assert other.load_report["new"] == ["linear.weight", "linear.bias"]
+        assert other.load_report.new == ("linear.weight", "linear.bias")
         assert torch.equal(other.model.conv1.weight, source.model.conv1.weight)
         assert not torch.equal(other.model.linear.weight[:3], source.model.linear.weight)
     numbered = built(spec(run), dataset(("0", "1", "2")))  # numbers say nothing against it
-    assert numbered.load_report["new"] == []
+    assert numbered.load_report.new == ()
 
 
 def test_the_seed_determines_the_start() -> None:

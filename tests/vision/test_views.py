@@ -201,13 +201,13 @@ def test_a_lost_worker_is_told_by_the_next_batch(monkeypatch: pytest.MonkeyPatch
 
 def test_workers_end_when_their_parent_is_killed() -> None:
     reader, writer = os.pipe()
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         stream = Stream(cutter("crop", 100), 2, pin_memory=False)
         next(stream(PLANS[0], 0))
         os.write(writer, " ".join(str(worker.pid) for worker in workers_of(stream)).encode())
         os.kill(os.getpid(), signal.SIGKILL)
     os.close(writer)
-    _, status = os.wait()
+    _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
     left = [int(pid) for pid in os.read(reader, 100).split()]
     os.close(reader)
