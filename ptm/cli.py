@@ -76,11 +76,12 @@ def evaluate(
     from ptm.experiment import raise_missed, run_evaluation
     from ptm.runlog import reporter_for
 
-    overrides = [*set_, *([f"data.source={json.dumps(data)}"] if data else []), *([f"data.eval={json.dumps(split)}"] if split else [])]
+    overrides = [f"data.source={json.dumps(data)}", "data.train=null"] if data else []
+    overrides += [f"data.eval={json.dumps(split)}"] if split else []
     if data or split:
-        overrides.append("expect={}")  # the config's bounds are for its own data
+        overrides.append("expect={}")  # the bounds of the config are for its own data
     results = run_evaluation(
-        target, overrides=overrides, expect=bounds, predictions=predictions, reporter=reporter_for(sys.stderr)
+        target, overrides=[*overrides, *set_], expect=bounds, predictions=predictions, reporter=reporter_for(sys.stderr)
     )
     _show(results, as_json=json_)
     raise_missed(results)

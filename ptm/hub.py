@@ -14,7 +14,10 @@ from ptm.errors import ConfigError, MissingDownload, Problem
 
 def offline() -> bool:
     """Whether the user forbids the network (``HF_HUB_OFFLINE=1``, ``PTM_OFFLINE=1``)."""
-    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "PTM_OFFLINE"))
+    return any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
+        for name in ("HF_HUB_OFFLINE", "PTM_OFFLINE")
+    )
 
 
 def reachable(url: str | None = None) -> bool:
@@ -61,8 +64,8 @@ def missing_dataset(place: str) -> list[Problem]:
         Problem(
             "are not in the cache, and the hub cannot be reached",
             f"data hub:{place}",
-            cure="with a network, once: python -c \"import datasets; datasets.load_dataset("
-            f"{', '.join(repr(part) for part in (name, config) if part)})\"; or use files: "
+            cure='with a network, once: python -c "import datasets; datasets.load_dataset('
+            f'{", ".join(repr(part) for part in (name, config) if part)})"; or use files: '
             "--set data.source=csv:FOLDER --set data.train=train.csv --set data.eval=dev.csv",
         )
     ]
@@ -72,7 +75,9 @@ def split_place(place: str) -> tuple[str, str | None]:
     """``owner/name/config`` to (``owner/name``, ``config``)."""
     parts = place.split("/")
     if len(parts) not in (2, 3) or not all(parts):
-        raise ConfigError(f"hub:{place}", where="data.source", expected="hub:OWNER/NAME or hub:OWNER/NAME/CONFIG")
+        raise ConfigError(
+            f"hub:{place}", where="data.source", expected="hub:OWNER/NAME or hub:OWNER/NAME/CONFIG"
+        )
     return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
 
 
@@ -82,7 +87,9 @@ def read_dataset(place: str, split: str | None, columns: Sequence[str]) -> Table
 
     name, config = split_place(place)
     if split is None:
-        raise ConfigError("hub: needs data.train and data.eval", where=f"hub:{place}", expected="names of splits")
+        raise ConfigError(
+            "hub: needs data.train and data.eval", where=f"hub:{place}", expected="names of splits"
+        )
     if not reachable():
         datasets.config.HF_DATASETS_OFFLINE = True
     datasets.disable_progress_bars()

@@ -55,7 +55,7 @@ def test_train_evaluate_and_fail_when_accuracy_drops(run_cli, config, tmp_path, 
     done = run_cli("eval", str(tmp_path / "r"), "--expect", "accuracy>=1.01")
     assert done.returncode == 4
     assert "accuracy" in done.stdout
-    assert "expected: accuracy >= 1.01" in done.stderr
+    assert "expected: accuracy >=1.01" in done.stderr
 
     done = run_cli("finetune", str(config))
     assert done.returncode == 2

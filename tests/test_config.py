@@ -17,7 +17,7 @@ from ptm.errors import ConfigError
 from ptm.spec import BestSpec, DistillSpec, RunSpec
 
 ROOT = Path(__file__).parents[1]
-BASE, CWD = Path("/base"), Path("/work")
+BASE, CWD = Path("/base"), Path("/cwd")
 
 TEXT = """\
 version: 1
@@ -171,13 +171,13 @@ def test_paths_in_a_file_are_relative_to_it_and_output_to_the_working_directory(
     assert spec.data.source == "imagefolder:/base/configs/flowers"
     assert spec.teacher.name == "/base/runs/big"
     assert spec.output == str(Path("~/runs/b").expanduser())
-    assert parse(TEXT).output == "/work/runs/a"
+    assert parse(TEXT).output == "/cwd/runs/a"
 
 
 def test_paths_in_overrides_are_relative_to_the_working_directory():
     spec = parse(IMAGE, "data.source=csv:x", "teacher.name=./t", "model.weights=w/x", "output=o")
-    assert spec.data.source == "csv:/work/x"
-    assert (spec.teacher.name, spec.model.weights, spec.output) == ("/work/t", "/work/w/x", "/work/o")
+    assert spec.data.source == "csv:/cwd/x"
+    assert (spec.teacher.name, spec.model.weights, spec.output) == ("/cwd/t", "/cwd/w/x", "/cwd/o")
     assert parse(IMAGE, "teacher={name: ../t}").teacher.name == "/t"
 
 
@@ -272,7 +272,7 @@ def test_an_override_may_create_and_remove_sections():
 
 def test_an_override_mends_a_file():
     assert parse(changed("epochs", "  epochs: many"), "train.epochs=3").train.epochs == 3
-    assert parse(changed("output", ""), "output=x").output == "/work/x"
+    assert parse(changed("output", ""), "output=x").output == "/cwd/x"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +12,20 @@ from typing import Any
 import numpy as np
 
 from ptm import hub, order
-from ptm.data.labels import check_classes, discover_labels, encode_labels
+from ptm.data.labels import check_classes, discover_labels, encode_labels, unnamed
 from ptm.data.tables import READERS, Table, join_tables
 from ptm.errors import ConfigError, DataError
 from ptm.spec import DataSpec
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-_SELECT = 0x5E1EC7  # stream of the fixed draw behind shares and limits: not the run's seed, so always the same rows
+_SELECT = (
+    0x5E1EC7  # stream of the fixed draw behind shares and limits: not the run's seed, so always the same rows
+)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One split: columns by role (``text``, ``text_pair``, ``image``), class numbers, and where each stands."""
+    """One split: columns by role (``text``, ``text_pair``, ``image``), class numbers, where a row stands."""
 
     columns: Mapping[str, Sequence[Any]]
     targets: np.ndarray  # int64 [n]
@@ -54,7 +57,7 @@ def load_dataset(
     labels: tuple[str, ...] | None = None,
     train: bool = True,
 ) -> Dataset:
-    """Read what ``data`` names. ``columns`` maps roles to column names; ``labels`` overrides those of the source.
+    """Read what ``data`` names. ``columns`` maps roles to column names; ``labels`` are a trained model's own.
 
     Raises ConfigError for a split that is not there, DataError for contents that cannot be used, both before
     any model is loaded.
@@ -75,9 +78,14 @@ def load_dataset(
         assert train_table is not None
         eval_table = train_table
 
-    stored = (train_table or eval_table).label_names
-    names = labels or data.labels or stored or discover_labels((train_table or eval_table).columns["label"])
-    if len(names) < 2:
+    first = train_table or eval_table
+    names = data.labels or first.label_names
+    if labels and not (
+        unnamed(labels) and names and set(names).isdisjoint(labels)
+    ):  # the data may name 0, 1, …
+        names = labels
+    names = names or discover_labels(first.columns["label"])
+    if len(names) == 1:
         raise DataError(
             f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
         )
@@ -121,14 +129,23 @@ def read_split(source: str, split: str | None, columns: Mapping[str, str], label
         return _read_builtin(place, split)
     else:
         raise ConfigError(f"unknown kind of source {kind!r}", where="data.source")
-    return Table({role: table.columns[name] for role, name in wanted.items()}, table.where, table.digest, table.label_names)
+    return Table(
+        {role: table.columns[name] for role, name in wanted.items()},
+        table.where,
+        table.digest,
+        table.label_names,
+    )
 
 
 def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a split: the source itself, ``split``, ``split`` + suffix, all of a folder, or its shards."""
+    """The files of a split: the source itself, ``split``, ``split`` + suffix, a folder's files, or shards."""
     if not source.exists():
-        raise DataError("there is no such file or folder", where=source, cure="correct data.source; relative paths are "
-                        "relative to the config file, and to the working directory in --set")
+        raise DataError(
+            "there is no such file or folder",
+            where=source,
+            cure="correct data.source; relative paths are "
+            "relative to the config file, and to the working directory in --set",
+        )
     if split is None:
         target = source
     elif source.is_file():
@@ -142,10 +159,17 @@ def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
     if target.is_file():
         return [target]
     if target.is_dir():
-        found = sorted(path for path in target.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+        found = sorted(
+            path for path in target.iterdir() if path.suffix.lower() in suffixes and _visible(path)
+        )
     else:
-        found = [path for suffix in suffixes if (path := target.with_name(target.name + suffix)).is_file()][:1]
-        found = found or sorted(path for s in suffixes for path in source.glob(f"{split}-*{s}"))
+        found = [path for suffix in suffixes if (path := target.with_name(target.name + suffix)).is_file()][
+            :1
+        ]
+        shards = glob.escape(target.name) + "-*"
+        found = found or sorted(
+            path for s in suffixes for path in target.parent.glob(shards + s) if _visible(path)
+        )
     if not found:
         raise DataError(
             f"no split {split!r}" if split else f"no file that ends in {' or '.join(suffixes)}",
@@ -156,6 +180,10 @@ def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
     return found
 
 
+def _visible(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")
+
+
 def _splits_there(source: str) -> str:
     kind, _, place = source.partition(":")
     if kind == "builtin":
@@ -164,7 +192,11 @@ def _splits_there(source: str) -> str:
     if kind == "hub" or not path.is_dir():
         return "the name of a split"
     names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-    return f"one of: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else "something in the folder"
+    return (
+        f"one of: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+        if names
+        else "something in the folder"
+    )
 
 
 def _share(split: str | None) -> float | None:
@@ -176,7 +208,9 @@ def _share(split: str | None) -> float | None:
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise ConfigError(f"data.eval is {split!r}", expected="a share between 0% and 100%, such as 20%")
+        raise ConfigError(
+            f"{split!r}", where="data.eval", expected="a share between 0% and 100%, such as 20%"
+        )
     return share
 
 
@@ -193,18 +227,20 @@ def _limit(examples: Examples, most: int | None) -> Examples:
 
 
 def _read_imagefolder(source: Path, split: str | None) -> Table:
-    """A folder a class. The digest covers names, sizes and bytes of all files."""
+    """A folder a class, hidden ones left out. The digest covers names, sizes and bytes of all files."""
     root = source / split if split else source
     if not root.is_dir():
         raise DataError("there is no such folder", where=root, expected=_splits_there(f":{source}"))
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
     if not classes:
         raise DataError("no folder in it", where=root, expected="a folder a class, with its images in it")
     paths: list[Path] = []
     names: list[str] = []
     digest = hashlib.sha256()
     for name in classes:
-        files = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        files = sorted(path for path in (root / name).rglob("*") if _is_image(path, root / name))
         if not files:
             raise DataError(
                 "no image in it",
@@ -218,7 +254,14 @@ def _read_imagefolder(source: Path, split: str | None) -> Table:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         paths += files
         names += [name] * len(files)
-    return Table({"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes))
+    return Table(
+        {"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes)
+    )
+
+
+def _is_image(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 
 
 def _read_builtin(name: str, split: str | None) -> Table:

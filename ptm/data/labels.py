@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,27 @@ import numpy as np
 from ptm.errors import DataError, ModelError, Problem
 
 _SHOWN = 5  # rows named in a message; the rest are counted
+_NUMBER = re.compile(r"\s*-?\d{1,18}\s*")
 
 
 def discover_labels(values: Sequence[Any]) -> tuple[str, ...]:
-    """The distinct values as names: numbers in numeric order, names in alphabetical order."""
-    distinct = set(values)
-    if all(_whole(value) is not None for value in distinct):
-        return tuple(str(number) for number in sorted({_whole(value) for value in distinct}))  # type: ignore[type-var]
-    return tuple(sorted(str(value) for value in distinct))
+    """The distinct values as names: numbers in numeric order, names in alphabetical order.
+
+    What cannot be a label (nothing, a blank, a fraction) is left out, for :func:`encode_labels` to refuse.
+    """
+    numbers = {value: _whole(value) for value in _distinct(values)}
+    names = [
+        value
+        for value, number in numbers.items()
+        if number is None and isinstance(value, str) and value.strip()
+    ]
+    if names:
+        return tuple(
+            sorted({*names, *(str(value) for value, number in numbers.items() if number is not None)})
+        )
+    return tuple(
+        str(number) for number in sorted({number for number in numbers.values() if number is not None})
+    )
 
 
 def encode_labels(
@@ -28,40 +42,50 @@ def encode_labels(
 ) -> np.ndarray:
     """Class numbers, int64 [n]. A value is a name in ``labels``, or a whole number.
 
-    A number counts in the order of the source's own names (``stored_names``) when those are the same names in
-    another order, else in the order of ``labels``. Raises DataError naming the rows that fit neither.
+    A number stands for a name of the source (``stored_names``) where it has names, and these are found in
+    ``labels`` by name, or, where none of them is there, by position. Without them it is itself the name of a
+    class if labels are numbers (1, 2, … stars), else a position in ``labels``. Raises DataError naming the
+    rows that fit nothing.
     """
     index = {name: number for number, name in enumerate(labels)}
-    by_name = stored_names is not None and set(stored_names) == set(labels)
-    known: dict[Any, int | None] = {}
-    for value in set(values):
+    by_number = _by_number(labels, stored_names)
+    known = {value: index.get(value) if isinstance(value, str) else None for value in _distinct(values)}
+    for value, found in known.items():
         number = _whole(value)
-        if isinstance(value, str) and value in index:
-            known[value] = index[value]
-        elif number is None or isinstance(value, bool):
-            known[value] = None
-        elif by_name and stored_names is not None:
-            known[value] = index[stored_names[number]] if 0 <= number < len(stored_names) else None
-        elif str(number) in index:  # the labels are numbers themselves
-            known[value] = index[str(number)]
-        else:
-            known[value] = number if 0 <= number < len(labels) else None
-    wrong = [row for row, value in enumerate(values) if known[value] is None]
+        if found is None and number is not None:
+            known[value] = by_number.get(number)
+    classes = [known.get(value) if isinstance(value, Hashable) else None for value in values]
+    wrong = [row for row, number in enumerate(classes) if number is None]
     if wrong:
+        numbers = f", or its number from 0 to {max(by_number)}" if by_number and not _numbers(labels) else ""
+        names = f"one of {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
         raise DataError(
             [
                 Problem(
                     f"label {values[row]!r} is not one of the {len(labels)} labels",
                     where(row),
-                    f"one of {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}, or its number from 0 to "
-                    f"{len(labels) - 1}",
+                    names + numbers if labels else "a name or a whole number",
                     "correct the row, or add the name to data.labels",
                 )
                 for row in wrong[:_SHOWN]
             ]
             + ([Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else [])
         )
-    return np.fromiter((known[value] for value in values), dtype=np.int64, count=len(values))
+    return np.array(classes, dtype=np.int64)
+
+
+def _by_number(labels: tuple[str, ...], stored_names: tuple[str, ...] | None) -> dict[int, int]:
+    """Numbers in the data to class numbers."""
+    index = {name: number for number, name in enumerate(labels)}
+    if stored_names is not None and not index.keys().isdisjoint(stored_names):
+        return {number: index[name] for number, name in enumerate(stored_names) if name in index}
+    if stored_names is None and _numbers(labels):
+        return {int(name): number for name, number in index.items() if _whole(name) is not None}
+    return {number: number for number in range(len(labels))}
+
+
+def _numbers(labels: tuple[str, ...]) -> bool:
+    return any(_whole(name) is not None for name in labels)
 
 
 def check_classes(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
@@ -82,8 +106,9 @@ def match_labels(
 ) -> np.ndarray | None:
     """How to bring a trained model's outputs into the data's order: ``logits[:, permutation]``.
 
-    None when nothing is to be done: the same names in the same order, or a model whose outputs have no names
-    (then they are taken to be in the data's order). Raises ModelError when numbers or names differ.
+    None when nothing is to be done: the same names in the same order, or a model whose outputs have no names,
+    or none but numbers (then they are taken to be in the data's order). Raises ModelError when numbers or
+    names differ.
     """
     if outputs != len(data_labels):
         raise ModelError(
@@ -92,11 +117,14 @@ def match_labels(
             expected=f"outputs for {', '.join(data_labels[:20])}",
             cure="use a model trained on these labels",
         )
-    if not model_labels or model_labels == data_labels or unnamed(model_labels):
+    if not model_labels or model_labels == data_labels:
         return None
     if set(model_labels) != set(data_labels):
+        if unnamed(model_labels):
+            return None
         raise ModelError(
-            f"the model's labels are {', '.join(model_labels[:20])}, the data's are {', '.join(data_labels[:20])}",
+            f"the model's labels are {', '.join(model_labels[:20])}, "
+            f"the data's are {', '.join(data_labels[:20])}",
             where=where,
             expected="the same names, in any order",
             cure="set data.labels (or teacher.labels) to the names that belong together, index by index",
@@ -109,13 +137,20 @@ def unnamed(labels: Sequence[str]) -> bool:
     return all(name in (f"LABEL_{i}", str(i)) for i, name in enumerate(labels))
 
 
+def _distinct(values: Sequence[Any]) -> Iterable[Any]:
+    """Each value once; lists and objects, which can be no labels, are left out."""
+    try:
+        return set(values)
+    except TypeError:
+        return {value for value in values if isinstance(value, Hashable)}
+
+
 def _whole(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, (int, np.integer)):
+    """The number that a value is: 3, 3.0, True, "3"; None for all else."""
+    if isinstance(value, (bool, int, np.integer)):
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str) and len(value) < 20 and value.strip().lstrip("-").isdecimal():
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value)
     return None

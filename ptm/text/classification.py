@@ -42,7 +42,9 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return models.stored_labels(name)
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool) -> TextClassification:
+def build(
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+) -> TextClassification:
     """Load the model, tokenise both splits. ``trained`` models must come with their output layer."""
     role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = models.build_model(

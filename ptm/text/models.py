@@ -101,7 +101,9 @@ def build_model(
     with _loading(spec.name):
         config = AutoConfig.from_pretrained(place, **options)
         tokenizer = _load_tokenizer(place, options)
-    own = (spec.labels if isinstance(spec, TeacherSpec) else None) or _names(getattr(config, "id2label", None))
+    own = (spec.labels if isinstance(spec, TeacherSpec) else None) or _names(
+        getattr(config, "id2label", None)
+    )
     outputs = config.num_labels if trained else len(labels)
     permutation = match_labels(own, labels, outputs, where=where) if trained else None
     kept = labels if permutation is None else own
@@ -130,12 +132,16 @@ def build_model(
         else:
             model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
             head = _head(model)
-            report = LoadReport(source="random", loaded=0, new=tuple(n for n, _ in model.named_parameters()), left_over=())
+            report = LoadReport(
+                source="random", loaded=0, new=tuple(n for n, _ in model.named_parameters()), left_over=()
+            )
             if spec.weights != "none":
                 path = Path(spec.weights)
                 report = fit_weights(model, read_weights(path), head, str(path), trained=trained)
             elif trained:
-                raise ModelError("weights: none, so the model knows nothing", where=where, cure="name trained weights")
+                raise ModelError(
+                    "weights: none, so the model knows nothing", where=where, cure="name trained weights"
+                )
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
         raise ModelError(
@@ -153,7 +159,9 @@ def _load_tokenizer(place: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    if tokenizer.pad_token is None:  # GPT-2 was never padded; its end-of-text token is masked out all the same
+    if (
+        tokenizer.pad_token is None
+    ):  # GPT-2 was never padded; its end-of-text token is masked out all the same
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     tokenizer.padding_side = "right"
     return tokenizer
@@ -162,7 +170,11 @@ def _load_tokenizer(place: str, options: dict[str, Any]) -> Any:
 def _head(model: Any) -> tuple[str, ...]:
     """Prefixes of all that is not the pre-trained base model."""
     base = model.base_model_prefix + "."
-    return tuple(sorted({name.split(".")[0] + "." for name, _ in model.named_parameters() if not name.startswith(base)}))
+    return tuple(
+        sorted(
+            {name.split(".")[0] + "." for name, _ in model.named_parameters() if not name.startswith(base)}
+        )
+    )
 
 
 def _embeddings(model: Any) -> tuple[str, ...]:
@@ -173,10 +185,14 @@ def _embeddings(model: Any) -> tuple[str, ...]:
         return (name.split(".embeddings.")[0] + ".embeddings.",)
     parent = name.rpartition(".")[0]
     siblings = model.get_submodule(parent).named_children() if parent else ()
-    return tuple(f"{parent}.{child}." for child, module in siblings if isinstance(module, nn.Embedding)) or (name + ".",)
+    return tuple(f"{parent}.{child}." for child, module in siblings if isinstance(module, nn.Embedding)) or (
+        name + ".",
+    )
 
 
-def _check_loaded(model: nn.Module, info: dict[str, Any], head: tuple[str, ...], place: str, *, trained: bool) -> LoadReport:
+def _check_loaded(
+    model: nn.Module, info: dict[str, Any], head: tuple[str, ...], place: str, *, trained: bool
+) -> LoadReport:
     """What from_pretrained loaded, or ModelError when more than the head (and an unused pooler) is new."""
     mismatched = sorted(str(item[0]) for item in info["mismatched_keys"])
     new = sorted({*map(str, info["missing_keys"]), *mismatched})
@@ -189,11 +205,16 @@ def _check_loaded(model: nn.Module, info: dict[str, Any], head: tuple[str, ...],
             expected="a fine-tuned classifier: its output layer would be random"
             if trained and not foreign
             else "weights of this architecture",
-            cure="name the directory of a fine-tuned run" if trained and not foreign else "check config.json against the weights",
+            cure="name the directory of a fine-tuned run"
+            if trained and not foreign
+            else "check config.json against the weights",
         )
     total = sum(1 for _ in model.state_dict())
     return LoadReport(
-        source=place, loaded=total - len(new), new=tuple(new), left_over=tuple(sorted(map(str, info["unexpected_keys"])))
+        source=place,
+        loaded=total - len(new),
+        new=tuple(new),
+        left_over=tuple(sorted(map(str, info["unexpected_keys"]))),
     )
 
 

@@ -73,9 +73,15 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int) -> Tokens:
         sizes = [len(row) for row in encoded["input_ids"]]
         lengths += sizes
         cut += sum(bool(getattr(e, "overflowing", None)) for e in (encoded.encodings or ()))
-        ids.append(np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32, count=sum(sizes)))
+        ids.append(
+            np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32, count=sum(sizes))
+        )
         if with_types:
-            types.append(np.fromiter((t for r in encoded["token_type_ids"] for t in r), dtype=np.uint8, count=sum(sizes)))
+            types.append(
+                np.fromiter(
+                    (t for r in encoded["token_type_ids"] for t in r), dtype=np.uint8, count=sum(sizes)
+                )
+            )
     if min(lengths) == 0:
         raise DataError("the tokenizer makes no token of this text", where=examples.where(lengths.index(0)))
     return Tokens(
@@ -102,7 +108,9 @@ def _require_text(column: Sequence[Any], role: str, examples: Examples) -> None:
         raise DataError(
             [
                 Problem(
-                    f"no {role} here" if column[row] is None or column[row] == "" else f"the {role} is {column[row]!r}",
+                    f"no {role} here"
+                    if column[row] is None or column[row] == ""
+                    else f"the {role} is {column[row]!r}",
                     examples.where(row),
                     "a text",
                     "remove the row or fill it in",
