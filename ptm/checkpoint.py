@@ -46,7 +46,9 @@ class CheckpointStore:
         self._directory = directory
         self._keep = keep
 
-    def save(self, progress: Progress, model: nn.Module, extra: nn.Module | None, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self, progress: Progress, model: nn.Module, extra: nn.Module | None, optimizer: torch.optim.Optimizer
+    ) -> None:
         """Write ``step-N`` and remove the oldest. Raises StorageError; what was there before is then intact."""
         with files.new_directory(self.path(progress.step)) as aside:
             files.write_synced(aside / "model.safetensors", save(tensors_of(model.state_dict())))

@@ -23,11 +23,16 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="The experiment: a YAML file.", show_default=False)]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set train.epochs=1. Repeatable.")]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set train.epochs=1. Repeatable."),
+]
 Output = Annotated[Path | None, typer.Option("--output", help="The run directory, instead of the config's.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")]
+Processes = Annotated[
+    int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
 
 
@@ -61,12 +66,25 @@ def distill(
 
 @app.command("eval")
 def evaluate(
-    target: Annotated[Path, typer.Argument(help="A run directory, or a config whose model is evaluated as it is.", show_default=False)],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="A run directory, or a config whose model is evaluated as it is.", show_default=False
+        ),
+    ],
     set_: Set = [],  # noqa: B006
-    data: Annotated[str | None, typer.Option("--data", help="Another source: csv:FOLDER, imagefolder:FOLDER, …")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Another split, or a file under the source.")] = None,
-    expect: Annotated[list[str], typer.Option("--expect", metavar="BOUND", help='Exit with 4 if missed: "accuracy>=0.9".')] = [],  # noqa: B006
-    predictions: Annotated[Path | None, typer.Option("--predictions", help="Write a line an example to this file.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Another source: csv:FOLDER, imagefolder:FOLDER, …")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Another split, or a file under the source.")
+    ] = None,
+    expect: Annotated[
+        list[str], typer.Option("--expect", metavar="BOUND", help='Exit with 4 if missed: "accuracy>=0.9".')
+    ] = [],  # noqa: B006
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Write a line an example to this file.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Measure a trained model."""
@@ -81,7 +99,11 @@ def evaluate(
     if data or split:
         overrides.append("expect={}")  # the bounds of the config are for its own data
     results = run_evaluation(
-        target, overrides=[*overrides, *set_], expect=bounds, predictions=predictions, reporter=reporter_for(sys.stderr)
+        target,
+        overrides=[*overrides, *set_],
+        expect=bounds,
+        predictions=predictions,
+        reporter=reporter_for(sys.stderr),
     )
     _show(results, as_json=json_)
     raise_missed(results)
@@ -116,7 +138,9 @@ def report(run: Annotated[Path, typer.Argument(help="A run directory.", show_def
     from ptm.rundir import is_run
 
     if not is_run(run):
-        raise RunDirectoryError("not a run of ptm", where=run, expected="a directory that ptm finetune or distill wrote")
+        raise RunDirectoryError(
+            "not a run of ptm", where=run, expected="a directory that ptm finetune or distill wrote"
+        )
     write_report(run)
     typer.echo(str(run / "report.html"))
 
@@ -138,7 +162,9 @@ def _train(
         raise ConfigError("--resume and --overwrite contradict each other", cure="give one of them")
     spec = load_config(config, [*changes, *([f"output={json.dumps(str(output))}"] if output else [])])
     if command == "distill" and spec.teacher is None:
-        raise ConfigError("there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune")
+        raise ConfigError(
+            "there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune"
+        )
     if command == "finetune" and spec.teacher is not None:
         raise ConfigError(
             "this config has a teacher:, so it is a distillation",
@@ -170,7 +196,9 @@ def _show(results: dict[str, Any], *, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    table = Table(title=f"{results['model']['name']} on {results['eval']['examples']} examples", title_justify="left")
+    table = Table(
+        title=f"{results['model']['name']} on {results['eval']['examples']} examples", title_justify="left"
+    )
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in results["metrics"].items():
@@ -178,7 +206,9 @@ def _show(results: dict[str, Any], *, as_json: bool) -> None:
     console.print(table)
     train = results.get("train")
     if train:
-        typer.echo(f"{train['steps']} steps in {train['seconds']:.1f} s, {train['examples_per_second']:.0f} examples/s")
+        typer.echo(
+            f"{train['steps']} steps in {train['seconds']:.1f} s, {train['examples_per_second']:.0f} examples/s"
+        )
         teacher = results.get("teacher")
         if teacher:
             typer.echo(
@@ -202,7 +232,10 @@ def main() -> None:
         rank = os.environ.get("RANK", "0")
         if rank == "0" or error.exit_code in (1, 5):
             for problem in error.problems:
-                print(f"error: {problem}" if rank == "0" else f"error (process {rank}): {problem}", file=sys.stderr)
+                print(
+                    f"error: {problem}" if rank == "0" else f"error (process {rank}): {problem}",
+                    file=sys.stderr,
+                )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped before anything was written", file=sys.stderr)

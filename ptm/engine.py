@@ -9,8 +9,10 @@ and only there, the run is evaluated, saved, or stopped.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from ptm import optim, order
 from ptm.checkpoint import CheckpointStore, Progress, restore
-from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory, Problem
+from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
 from ptm.objective import Lesson, Objective
 from ptm.pipeline import Metrics, Pipeline, Split
 from ptm.runlog import MetricsLog, Reporter
@@ -52,10 +54,9 @@ def train(setting: Setting, *, resume: bool) -> Progress:
     """Train to the end, from the newest checkpoint if ``resume``. The model of the pipeline ends up trained.
 
     Raises Interrupted when a signal stopped the run (what was done is saved), NotFinite when a loss or
-    gradient is not a number, OutOfMemory when model and batch do not fit.
+    gradient is not a number.
     """
-    with _memory_errors(setting.spec):
-        return _Training(setting).run(resume)
+    return _Training(setting).run(resume)
 
 
 def evaluate(
@@ -109,13 +110,16 @@ class _Training:
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
         self.progress = Progress()
         self.saved_step = 0
-        self.unchecked: tuple[int, np.ndarray, Tensor] | None = None  # the newest step's sums, perhaps still on the GPU
+        self.unchecked: tuple[int, np.ndarray, Tensor] | None = (
+            None  # the newest step's sums, perhaps still on the GPU
+        )
         self.part_names: tuple[str, ...] = ()
 
     def run(self, resume: bool) -> Progress:
         if resume:
             self._restore()
         progress, setting, counts = self.progress, self.setting, self.counts
+        optim.training_mode(self.model)
         setting.reporter.begin("train", counts.steps, progress.step)
         steps: Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[Lesson]]] | None = None
         while True:
@@ -144,7 +148,10 @@ class _Training:
         size = self.setting.pipeline.size("train")
         batches = order.epoch_plan(size, spec.batch_size, spec.seed, epoch, self.lengths)[first:]
         batches = batches[: self.counts.steps - self.progress.step]
-        shares = [order.share(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks) for ids in batches]
+        shares = [
+            order.share(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks)
+            for ids in batches
+        ]
         # One stream of lessons for the whole epoch, so that loading runs ahead of training.
         lessons = self.setting.objective.lessons([ids for share in shares for _, ids in share], epoch)
         for ids, share in zip(batches, shares, strict=True):
@@ -153,10 +160,11 @@ class _Training:
     def _step(self, examples: int, share: list[tuple[int, np.ndarray]], lessons: Iterator[Lesson]) -> None:
         begun = time.perf_counter()
         setting, runtime, step = self.setting, self.setting.runtime, self.progress.step
-        optim.training_mode(self.model)
         norms = batch_norms(self.model.modules()) if runtime.ranks > 1 else []
         before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator]
-        sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # loss, count; then the objective's parts
+        sums = torch.zeros(
+            2, dtype=torch.float64, device=runtime.device
+        )  # loss, count; then the objective's parts
         for index, _ in share:
             lesson = next(lessons).to(runtime.device)
             runtime.seed(setting.spec.train.seed, order.DROPOUT, step, index)
@@ -164,7 +172,9 @@ class _Training:
                 output = setting.objective.loss(self.compiled, lesson)
             self.scaler.scale(output.loss_sum).backward()
             self.part_names = tuple(output.parts)
-            row = torch.stack([output.loss_sum.detach().double(), *(p.double() for p in output.parts.values())])
+            row = torch.stack(
+                [output.loss_sum.detach().double(), *(p.double() for p in output.parts.values())]
+            )
             sums = torch.nn.functional.pad(sums, (0, 1 + len(row) - len(sums)))
             sums[0] += row[0]
             sums[1] += output.count
@@ -175,14 +185,24 @@ class _Training:
         self._learned(examples, share, sums, norm)
         self.progress.seconds += time.perf_counter() - begun
 
-    def _combine(self, sums: Tensor, norms: list[nn.Module], before: list[tuple[Tensor, Tensor]], examples: int) -> None:
+    def _combine(
+        self, sums: Tensor, norms: list[nn.Module], before: list[tuple[Tensor, Tensor]], examples: int
+    ) -> None:
         """Make all processes hold the sums, gradients and statistics of the whole batch."""
         runtime = self.setting.runtime
         pieces = math.ceil(examples / self.micro)
-        passes = [len(order.share([np.empty(0)] * pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)]
-        wide = torch.nn.functional.pad(sums, (0, 8 - len(sums)))  # a process without a micro-batch knows no parts
+        passes = [
+            len(order.share([np.empty(0)] * pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)
+        ]
+        wide = torch.nn.functional.pad(
+            sums, (0, 8 - len(sums))
+        )  # a process without a micro-batch knows no parts
         runtime.sum(wide)
-        names = next((n for n in runtime.gather(self.part_names) if n), ()) if not self.part_names else self.part_names
+        names = (
+            next((n for n in runtime.gather(self.part_names) if n), ())
+            if not self.part_names
+            else self.part_names
+        )
         self.part_names = names
         sums.resize_(2 + len(names)).copy_(wide[: 2 + len(names)])
         runtime.sum_gradients(self.parameters)
@@ -206,7 +226,9 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def _learned(self, examples: int, share: list[tuple[int, np.ndarray]], sums: Tensor, norm: Tensor) -> None:
+    def _learned(
+        self, examples: int, share: list[tuple[int, np.ndarray]], sums: Tensor, norm: Tensor
+    ) -> None:
         """Count the step, check its numbers, write its line."""
         progress, spec = self.progress, self.setting.spec.train
         progress.step += 1
@@ -231,7 +253,11 @@ class _Training:
         if not math.isfinite(loss) or bad_norm:
             self._not_finite(loss, norm, ids)
         window = progress.window
-        for name, value in {"loss": loss_sum, "count": count, **dict(zip(self.part_names, parts, strict=True))}.items():
+        for name, value in {
+            "loss": loss_sum,
+            "count": count,
+            **dict(zip(self.part_names, parts, strict=True)),
+        }.items():
             window[name] = window.get(name, 0.0) + value
         window["examples"] = window.get("examples", 0) + examples
         rate = progress.examples / progress.seconds if progress.seconds else 0.0
@@ -262,7 +288,9 @@ class _Training:
 
     def _not_finite(self, loss: float, norm: float, ids: np.ndarray) -> None:
         step = self.progress.step
-        self.setting.log.write({"kind": "error", "step": step, "loss": loss, "grad_norm": norm, "ids": ids.tolist()})
+        self.setting.log.write(
+            {"kind": "error", "step": step, "loss": loss, "grad_norm": norm, "ids": ids.tolist()}
+        )
         places = [str(self.setting.pipeline.example("train", int(i))["where"]) for i in ids[:5]]
         raise NotFinite(
             f"the loss is {loss} and the gradient's norm {norm} at step {step}",
@@ -283,22 +311,35 @@ class _Training:
         begun = time.perf_counter()
         batch_size = spec.train.eval_batch_size or DEFAULT_EVAL_BATCH_SIZE
         try:
-            values = evaluate(setting.pipeline, setting.runtime, batch_size=batch_size, stop=setting.stop).compute()
+            values = evaluate(
+                setting.pipeline, setting.runtime, batch_size=batch_size, stop=setting.stop
+            ).compute()
         except StopRequested:
             self._save()
             raise self._interrupted() from None
         seconds = time.perf_counter() - begun
+        optim.training_mode(self.model)
         epoch = round(progress.step / self.counts.steps_per_epoch, 4)
         setting.log.write(
-            {"kind": "eval", "step": progress.step, "epoch": epoch, "metrics": values, "seconds": round(seconds, 3)}
+            {
+                "kind": "eval",
+                "step": progress.step,
+                "epoch": epoch,
+                "metrics": values,
+                "seconds": round(seconds, 3),
+            }
         )
         if not math.isfinite(values["loss"]):
-            raise NotFinite(f"the evaluation loss is {values['loss']} at step {progress.step}", expected="a finite number")
+            raise NotFinite(
+                f"the evaluation loss is {values['loss']} at step {progress.step}", expected="a finite number"
+            )
         progress.evaluated_step = progress.step
         progress.last_metrics = values
         self._compare(values)
         mark = "  (best)" if progress.best_step == progress.step else ""
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if name in self._headline(values))
+        shown = "  ".join(
+            f"{name} {value:.4f}" for name, value in values.items() if name in self._headline(values)
+        )
         setting.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {shown}{mark}")
 
     def _headline(self, values: dict[str, float]) -> set[str]:
@@ -312,7 +353,9 @@ class _Training:
             return
         if best.metric not in values:
             raise ConfigError(
-                f"there is no metric {best.metric!r}", where="best.metric", expected=f"one of {', '.join(values)}"
+                f"there is no metric {best.metric!r}",
+                where="best.metric",
+                expected=f"one of {', '.join(values)}",
             )
         value, sign = values[best.metric], 1 if best.mode == "max" else -1
         if progress.best_value is None or sign * value > sign * progress.best_value:
@@ -323,7 +366,9 @@ class _Training:
         patience = self.setting.spec.train.early_stopping
         if patience is not None and progress.worse_evaluations >= patience:
             progress.finished = True
-            self.setting.reporter.say(f"stopping early: {patience} evaluations without a better {best.metric}")
+            self.setting.reporter.say(
+                f"stopping early: {patience} evaluations without a better {best.metric}"
+            )
 
     def _save_due(self) -> bool:
         progress, every = self.progress, self.setting.spec.train.save_every_steps
@@ -363,24 +408,22 @@ class _Training:
         )
 
 
-class _memory_errors:
-    """Out of memory, on a GPU or the CPU, as one message."""
-
-    def __init__(self, spec: RunSpec) -> None:
-        self._spec = spec
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        out = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if out or (isinstance(error, RuntimeError) and "not enough memory" in str(error)):
-            batch = self._spec.train.batch_size
-            raise OutOfMemory(
-                Problem(
-                    "out of memory",
-                    f"batch_size {batch}, micro_batch_size {self._spec.train.micro_batch_size or batch}",
-                    "model, gradients, optimizer state and one micro-batch to fit the device",
-                    f"set train.micro_batch_size: {max(1, (self._spec.train.micro_batch_size or batch) // 2)} (the "
-                    "result stays the same), a smaller max_length or image_size, or runtime.precision: bf16",
-                )
-            ) from error
+@contextmanager
+def memory_errors(spec: RunSpec) -> Iterator[None]:
+    """Out of memory, on a GPU or the CPU, as one message with what would fit."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and not re.search(
+            r"can't allocate memory|not enough memory", str(error)
+        ):
+            raise
+        batch = spec.train.batch_size
+        micro = spec.train.micro_batch_size or batch
+        raise OutOfMemory(
+            "out of memory",
+            where=f"batch_size {batch}, micro_batch_size {micro}",
+            expected="model, gradients, optimizer state and one micro-batch to fit the device",
+            cure=f"set train.micro_batch_size: {max(1, micro // 2)} (the batch stays the same), a smaller max_length "
+            "or image_size, or runtime.precision: bf16",
+        ) from error

@@ -16,7 +16,15 @@ from torch import nn
 from ptm import engine, files, order, record
 from ptm.checkpoint import CheckpointStore, Progress, restore
 from ptm.config import dump_config, load_config
-from ptm.errors import ConfigError, ExpectationMissed, Interrupted, MissingDownload, ModelError, NotFinite, PtmError
+from ptm.errors import (
+    ConfigError,
+    ExpectationMissed,
+    Interrupted,
+    MissingDownload,
+    ModelError,
+    NotFinite,
+    PtmError,
+)
 from ptm.expect import check_expectations
 from ptm.objective import Distilled, Objective, Supervised
 from ptm.pipeline import Metrics, Pipeline
@@ -70,7 +78,7 @@ def run_evaluation(
     missing = module.missing(replace(spec, model=model, teacher=None))
     if missing:
         raise MissingDownload(missing)
-    with open_runtime(spec.runtime) as runtime:
+    with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec, labels=module.stored_labels(model.name), train=False)
         pipeline = module.build(spec, data, model=model, trained=True)
         pipeline.model.to(runtime.device)
@@ -82,7 +90,7 @@ def run_evaluation(
     if predictions is not None:
         files.write_file(predictions, _prediction_lines(metrics, pipeline))
     bounds = {**spec.expect, **(expect or {})}
-    results = {
+    return {
         "task": spec.task,
         "status": "done",
         "metrics": values,
@@ -91,12 +99,11 @@ def run_evaluation(
         "expect": [e.as_dict() for e in check_expectations(bounds, values)],
         "labels": list(pipeline.labels),
     }
-    return results
 
 
 def _train_in(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> dict[str, Any]:
     """Everything from loading to results.json, in one process of perhaps several."""
-    with stop_on_signals() as stop, open_runtime(spec.runtime) as runtime:
+    with stop_on_signals() as stop, open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         try:
             setting, teacher = _prepare(run, spec, runtime, reporter, stop)
             progress = engine.train(setting, resume=run.resuming)
@@ -104,7 +111,9 @@ def _train_in(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> dict[str,
         except (Interrupted, NotFinite) as error:
             if runtime.main:
                 status = "interrupted" if isinstance(error, Interrupted) else "failed"
-                files.write_json(run.results, {"task": spec.task, "status": status, "reason": str(error), "metrics": {}})
+                files.write_json(
+                    run.results, {"task": spec.task, "status": status, "reason": str(error), "metrics": {}}
+                )
             raise
 
 
@@ -115,7 +124,9 @@ def _prepare(
     data = module.load_data(spec)
     pipeline: Pipeline = module.build(spec, data, model=spec.model, trained=False)
     reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval, labels {_shown(data.labels)}")
-    reporter.say(f"model: {spec.model.name}, {_parameters(pipeline.model) / 1e6:.2f} M parameters; {pipeline.load_report}")
+    reporter.say(
+        f"model: {spec.model.name}, {_parameters(pipeline.model) / 1e6:.2f} M parameters; {pipeline.load_report}"
+    )
     weights = {"model": record.weights_digest(pipeline.model)} if runtime.main else {}
     pipeline.model.to(runtime.device)
     objective: Objective = Supervised(pipeline)
@@ -135,7 +146,9 @@ def _prepare(
         objective = Distilled(pipeline, teacher, spec.distill or DistillSpec())
     if runtime.main and not run.resuming:
         record_ = record.manifest(spec, dump_config(spec), data, runtime, weights)
-        files.write_json(run.manifest, {**record_, "data": pipeline.facts(), "weights": pipeline.load_report.as_dict()})
+        files.write_json(
+            run.manifest, {**record_, "data": pipeline.facts(), "weights": pipeline.load_report.as_dict()}
+        )
     store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
     log = MetricsLog(run.metrics if runtime.main else None)
     return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teacher_facts
@@ -154,7 +167,12 @@ def _finish(
     eval_seconds = time.perf_counter() - begun
     values = metrics.compute()
     examples = pipeline.size("eval")
-    best = spec.best and {"metric": spec.best.metric, "mode": spec.best.mode, "value": progress.best_value, "step": progress.best_step}
+    best = spec.best and {
+        "metric": spec.best.metric,
+        "mode": spec.best.mode,
+        "value": progress.best_value,
+        "step": progress.best_step,
+    }
     teacher_seconds = setting.objective.teacher_seconds
     results: dict[str, Any] = {
         "task": spec.task,
@@ -171,7 +189,10 @@ def _finish(
         "model": _model_facts(spec.model.name, pipeline.model),
         "teacher": teacher,
         "distill": teacher
-        and {"teacher_seconds": round(teacher_seconds, 3), "student_seconds": round(progress.seconds - teacher_seconds, 3)},
+        and {
+            "teacher_seconds": round(teacher_seconds, 3),
+            "student_seconds": round(progress.seconds - teacher_seconds, 3),
+        },
         "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
         "labels": list(pipeline.labels),
         "output": str(run.path),
@@ -196,10 +217,14 @@ def _evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, Model
         raise ConfigError("not a run of ptm", where=target, expected="a run directory or a config file")
     model = target.resolve() / "model"
     if not model.is_dir():
-        raise ModelError("the run is not finished: there is no model/ yet", where=target, cure="continue it with --resume")
+        raise ModelError(
+            "the run is not finished: there is no model/ yet", where=target, cure="continue it with --resume"
+        )
     problem = files.broken_seal(model)
     if problem is not None:
-        raise ModelError(f"the model is damaged: {problem}", where=model, cure="train it again, or restore the file")
+        raise ModelError(
+            f"the model is damaged: {problem}", where=model, cure="train it again, or restore the file"
+        )
     return load_config(target / "config.yaml", overrides), ModelSpec(name=str(model))
 
 
@@ -254,7 +279,9 @@ def _model_facts(name: str, model: nn.Module) -> dict[str, Any]:
         "name": name,
         "parameters": _parameters(model),
         "trainable_parameters": sum(p.numel() for p in tensors if p.requires_grad),
-        "bytes": sum(t.numel() * t.element_size() for t in model.state_dict().values() if isinstance(t, torch.Tensor)),
+        "bytes": sum(
+            t.numel() * t.element_size() for t in model.state_dict().values() if isinstance(t, torch.Tensor)
+        ),
     }
 
 

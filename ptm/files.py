@@ -116,7 +116,9 @@ def broken_seal(directory: Path) -> str | None:
     """What is wrong with a sealed directory, naming the file; None when every byte is as it was written."""
     try:
         recorded: Mapping[str, Any] = json.loads((directory / "manifest.json").read_bytes())["files"]
-        expected = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in recorded.items()}
+        expected = {
+            str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in recorded.items()
+        }
     except OSError:
         return "manifest.json is missing"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

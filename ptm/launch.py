@@ -1,4 +1,4 @@
-"""Several processes on one machine: ``--nproc N`` is what ``torchrun --nproc-per-node N -m ptm`` does, with exit codes kept."""
+"""Several processes on one machine: ``--nproc N`` is ``torchrun --nproc-per-node N -m ptm`` with exit codes kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common = {
+        **os.environ,
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "ptm", *arguments],

@@ -46,7 +46,7 @@ class ClassificationMetrics:
     def compute(self) -> dict[str, float]:
         from sklearn import metrics
 
-        ids, targets, probabilities = self._sorted()
+        _, targets, probabilities = self._sorted()
         predicted = probabilities.argmax(-1)
         classes = np.arange(len(self._labels))
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(

@@ -27,7 +27,9 @@ def freeze(model: nn.Module, spec: ModelSpec, head: Sequence[str], embeddings: S
         frozen = set()
         for pattern in spec.freeze:
             # A pattern may leave out the name of the base model: `encoder.layer.0.*` for `bert.encoder.layer.0.*`.
-            matched = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")}
+            matched = {
+                name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
+            }
             if not matched:
                 raise ConfigError(
                     f"the pattern {pattern!r} matches no parameter",
@@ -36,7 +38,9 @@ def freeze(model: nn.Module, spec: ModelSpec, head: Sequence[str], embeddings: S
                 )
             frozen |= matched
     if not frozen:
-        raise ConfigError("this model has no embeddings to freeze", where="model.freeze", cure="use backbone or patterns")
+        raise ConfigError(
+            "this model has no embeddings to freeze", where="model.freeze", cure="use backbone or patterns"
+        )
     if len(frozen) == len(names):
         raise ConfigError("every parameter is frozen", where="model.freeze", cure="leave something to train")
     for name, parameter in model.named_parameters():
@@ -56,7 +60,9 @@ def training_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def parameter_groups(model: nn.Module, extra: nn.Module | None, spec: TrainSpec, head: Sequence[str]) -> list[dict]:
+def parameter_groups(
+    model: nn.Module, extra: nn.Module | None, spec: TrainSpec, head: Sequence[str]
+) -> list[dict]:
     """Groups for the optimizer, each with ``peak``, the highest learning rate of its schedule.
 
     Biases and the parameters of normalisation layers (all with fewer than two dimensions) do not decay. What

@@ -73,7 +73,9 @@ def eval_plan(size: int, batch_size: int, lengths: np.ndarray | None = None) -> 
     return _cut(order, batch_size)
 
 
-def micro_batches(ids: np.ndarray, micro_batch_size: int, lengths: np.ndarray | None = None) -> list[np.ndarray]:
+def micro_batches(
+    ids: np.ndarray, micro_batch_size: int, lengths: np.ndarray | None = None
+) -> list[np.ndarray]:
     """One step's ids cut into pieces for one forward pass each, of like length where lengths are given."""
     if lengths is not None and len(ids) > micro_batch_size:
         ids = ids[np.argsort(lengths[ids], kind="stable")]

@@ -107,7 +107,7 @@ class Pipeline(Protocol):
     def new_metrics(self) -> Metrics: ...
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
-        """What a person wants to see of an example in a report: ``{"text": …}`` or ``{"image": path}``, and where it is."""
+        """What to show of an example: ``{"text": …}`` or ``{"image_png": bytes}``, and ``where`` it is."""
         ...
 
     def save_model(self, directory: Path) -> None:

@@ -100,7 +100,9 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
     if not path.exists():
         return
     if not path.is_dir():
-        raise RunDirectoryError("is a file", where=path, expected="a directory", cure="choose another --output")
+        raise RunDirectoryError(
+            "is a file", where=path, expected="a directory", cure="choose another --output"
+        )
     inside = [entry.name for entry in path.iterdir() if entry.name != ".lock"]
     if is_run(path):
         if mode == "new":
@@ -110,8 +112,9 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
                 cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
             )
     elif inside:
+        shown = ", ".join(sorted(inside)[:3]) + (", …" if len(inside) > 3 else "")
         raise RunDirectoryError(
-            f"holds files that are not a run of ptm ({', '.join(sorted(inside)[:3])}{', …' if len(inside) > 3 else ''})",
+            f"holds files that are not a run of ptm ({shown})",
             where=path,
             cure="choose another --output; ptm deletes only its own runs",
         )
@@ -121,7 +124,9 @@ def _refuse_changed(saved: Path, config: str) -> None:
     old = saved.read_text(encoding="utf-8").splitlines()
     new = config.splitlines()
     changes = [
-        line for line in difflib.unified_diff(old, new, lineterm="", n=0) if line[:1] in "+-" and line[:3] not in ("+++", "---")
+        line
+        for line in difflib.unified_diff(old, new, lineterm="", n=0)
+        if line[:1] in "+-" and line[:3] not in ("+++", "---")
     ]
     if changes:
         raise RunDirectoryError(

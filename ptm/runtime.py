@@ -64,7 +64,9 @@ class Runtime:
             # In the parameter's own memory layout, which the fused optimizers rely on.
             parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
 
-    def chain_batch_norms(self, modules: Sequence[nn.Module], before: Sequence[Sequence[Tensor]], passes: Sequence[int]) -> None:
+    def chain_batch_norms(
+        self, modules: Sequence[nn.Module], before: Sequence[Sequence[Tensor]], passes: Sequence[int]
+    ) -> None:
         """Bring running statistics to what one process would have after all forward passes of a step.
 
         With momentum m, k passes of process i map a statistic r to a·r + b with a = (1-m)^k. Every process
@@ -166,4 +168,8 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
 def batch_norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """The modules with running statistics that training changes."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    return [m for m in modules if isinstance(m, kinds) and m.training and m.track_running_stats and m.momentum is not None]
+    return [
+        m
+        for m in modules
+        if isinstance(m, kinds) and m.training and m.track_running_stats and m.momentum is not None
+    ]

@@ -89,12 +89,16 @@ class TeacherSpec:
 class DistillSpec:
     """How the student learns from the teacher."""
 
-    method: Literal["kd"] = Field(default="kd", description="`kd`: soft labels (Hinton et al. 2015, arXiv:1503.02531).")
+    method: Literal["kd"] = Field(
+        default="kd", description="`kd`: soft labels (Hinton et al. 2015, arXiv:1503.02531)."
+    )
     temperature: float = Field(
         default=2.0, gt=0, description="Softens both distributions; the loss is multiplied by its square."
     )
     kd_weight: float = Field(default=0.5, ge=0, description="Weight of the teacher's term.")
-    ce_weight: float = Field(default=0.5, ge=0, description="Weight of the cross-entropy with the true labels.")
+    ce_weight: float = Field(
+        default=0.5, ge=0, description="Weight of the cross-entropy with the true labels."
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -114,10 +118,18 @@ class DataSpec:
         description="The evaluation split, likewise; or a share such as `20%`, held out of train (every class alike, "
         "always the same rows).",
     )
-    text: str | None = Field(default=None, description="Text tasks: the column with the text (default `text`).")
-    text_pair: str | None = Field(default=None, description="Text tasks: the column with the second text of a pair.")
-    image: str | None = Field(default=None, description="Tables of images: the column with the image (default `image`).")
-    label: str = Field(default="label", min_length=1, description="The column with the label: names or whole numbers.")
+    text: str | None = Field(
+        default=None, description="Text tasks: the column with the text (default `text`)."
+    )
+    text_pair: str | None = Field(
+        default=None, description="Text tasks: the column with the second text of a pair."
+    )
+    image: str | None = Field(
+        default=None, description="Tables of images: the column with the image (default `image`)."
+    )
+    label: str = Field(
+        default="label", min_length=1, description="The column with the label: names or whole numbers."
+    )
     labels: Strings | None = Field(
         default=None,
         description="The label names; index = position. Default: those of the source, else those found in train, "
@@ -134,7 +146,9 @@ class DataSpec:
         description="Vision, training images only (default `none`): `crop` (small images: pad by 1/8 and crop; large "
         "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment).",
     )
-    mean: Floats | None = Field(default=None, description="Vision: mean a channel, on [0, 1] (default: the weights').")
+    mean: Floats | None = Field(
+        default=None, description="Vision: mean a channel, on [0, 1] (default: the weights')."
+    )
     std: Floats | None = Field(default=None, description="Vision: standard deviation a channel, likewise.")
     max_train_examples: Positive | None = Field(
         default=None, description="Use only so many training examples; always the same ones."
@@ -156,7 +170,9 @@ class TrainSpec:
         description="Examples a forward pass: a batch is cut into such pieces and their gradients are added "
         "(default: the batch divided by the number of processes).",
     )
-    eval_batch_size: Positive | None = Field(default=None, description="Examples an evaluation batch (default: 64).")
+    eval_batch_size: Positive | None = Field(
+        default=None, description="Examples an evaluation batch (default: 64)."
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="Neither decays biases nor the parameters of normalisation layers."
     )
@@ -169,23 +185,32 @@ class TrainSpec:
     scheduler: Literal["linear", "cosine", "constant", "step"] = Field(
         default="linear", description="How the learning rate falls after the warm-up."
     )
-    warmup: Fraction = Field(default=0.0, description="Share of all steps in which the learning rate rises from 0.")
-    milestones: Floats = Field(
-        default=(0.5, 0.75), description="`step` scheduler: shares of all steps after which the rate is multiplied."
+    warmup: Fraction = Field(
+        default=0.0, description="Share of all steps in which the learning rate rises from 0."
     )
-    step_factor: float = Field(default=0.1, gt=0, lt=1, description="`step` scheduler: by what it is multiplied.")
+    milestones: Floats = Field(
+        default=(0.5, 0.75),
+        description="`step` scheduler: shares of all steps after which the rate is multiplied.",
+    )
+    step_factor: float = Field(
+        default=0.1, gt=0, lt=1, description="`step` scheduler: by what it is multiplied."
+    )
     max_grad_norm: float | None = Field(
         default=1.0, gt=0, description="Gradients are scaled down to this norm; `null` leaves them."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Share of the target spread over all classes, in training only."
     )
-    seed: int = Field(default=42, ge=0, lt=2**32, description="All randomness of the run is a function of it.")
+    seed: int = Field(
+        default=42, ge=0, lt=2**32, description="All randomness of the run is a function of it."
+    )
     group_by_length: bool = Field(
-        default=True, description="Text tasks: batches of texts of like length, so that little is spent on padding."
+        default=True,
+        description="Text tasks: batches of texts of like length, so that little is spent on padding.",
     )
     eval_every_steps: Positive | None = Field(
-        default=None, description="Evaluate every so many steps (default: after each epoch; always at the end)."
+        default=None,
+        description="Evaluate every so many steps (default: after each epoch; always at the end).",
     )
     save_every_steps: Positive | None = Field(
         default=None, description="Checkpoint every so many steps, besides one at each evaluation."
@@ -203,7 +228,9 @@ class TrainSpec:
 class BestSpec:
     """Which evaluation is the best one; its weights become `model/`. Without it, the last weights do."""
 
-    metric: str = Field(min_length=1, description="The name of a metric, such as `accuracy`, `f1_macro`, `loss`.")
+    metric: str = Field(
+        min_length=1, description="The name of a metric, such as `accuracy`, `f1_macro`, `loss`."
+    )
     mode: Literal["max", "min"] = Field(default="max", description="Whether more is better.")
 
 
@@ -230,7 +257,9 @@ class RuntimeSpec:
     deterministic: bool = Field(
         default=False, description="CUDA: the same bits each time, at some cost. CPU runs always are."
     )
-    channels_last: bool = Field(default=True, description="Vision: memory layout that convolutions like best.")
+    channels_last: bool = Field(
+        default=True, description="Vision: memory layout that convolutions like best."
+    )
     compile: bool = Field(default=False, description="Compile the model with torch.compile before training.")
 
 
@@ -247,7 +276,9 @@ class RunSpec:
     version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(description="The version of this format.")
     task: TaskName = Field(description="What the model is to do.")
     model: ModelSpec = Field(description="The model that is trained.")
-    teacher: TeacherSpec | None = Field(default=None, description="The model it learns from, in a distillation.")
+    teacher: TeacherSpec | None = Field(
+        default=None, description="The model it learns from, in a distillation."
+    )
     distill: DistillSpec | None = Field(default=None, description="How it learns from the teacher.")
     data: DataSpec = Field(description="The examples.")
     train: TrainSpec = Field(description="How long and how to train.")

@@ -34,7 +34,9 @@ def sentences(count: int, seed: int) -> list[tuple[str, str]]:
     return rows
 
 
-def write_csv(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> Path:
+def write_csv(
+    path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")
+) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -147,7 +149,9 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import RobertaTokenizer
 
     folder = tmp_path_factory.mktemp("tiny_roberta")
-    tokenizer = RobertaTokenizer(**train_bpe(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]), model_max_length=512)
+    tokenizer = RobertaTokenizer(
+        **train_bpe(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]), model_max_length=512
+    )
     tokenizer.save_pretrained(folder)
     return save_base(
         folder,

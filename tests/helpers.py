@@ -22,7 +22,12 @@ def text_spec(model: Path, data: Path, output: Path, **changes: Any) -> RunSpec:
     return _spec(
         "text-classification",
         model={"name": str(model)},
-        data={"source": f"csv:{data}", "train": "train.csv", "eval": "eval.csv", "labels": ("negative", "positive")},
+        data={
+            "source": f"csv:{data}",
+            "train": "train.csv",
+            "eval": "eval.csv",
+            "labels": ("negative", "positive"),
+        },
         train={"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "log_every_steps": 2},
         output=output,
         changes=changes,

@@ -28,7 +28,9 @@ def config(tiny_bert, reviews, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("words", [["--help"], ["finetune", "--help"], ["distill", "--help"], ["eval", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["finetune", "--help"], ["distill", "--help"], ["eval", "--help"]]
+)
 def test_help(run_cli, words):
     done = run_cli(*words)
     assert done.returncode == 0
@@ -49,7 +51,9 @@ def test_train_evaluate_and_fail_when_accuracy_drops(run_cli, config, tmp_path, 
 
     done = run_cli("eval", str(tmp_path / "r"), "--split", "train.csv", "--json")
     assert json.loads(done.stdout)["eval"]["split"] == "train.csv"
-    done = run_cli("eval", str(tmp_path / "r"), "--data", f"csv:{reviews / 'eval.csv'}", "--set", "data.eval=50%")
+    done = run_cli(
+        "eval", str(tmp_path / "r"), "--data", f"csv:{reviews / 'eval.csv'}", "--set", "data.eval=50%"
+    )
     assert done.returncode == 0, done.stderr
 
     done = run_cli("eval", str(tmp_path / "r"), "--expect", "accuracy>=1.01")
@@ -74,12 +78,20 @@ def test_a_missed_expectation_is_exit_4_after_all_is_written(run_cli, config, tm
     assert done.returncode == 4
     assert json.loads((tmp_path / "r" / "results.json").read_text())["expect"][0]["met"] is False
     assert (tmp_path / "r" / "model" / "model.safetensors").is_file()
-    assert run_cli("finetune", str(config), "--set", "train.epochs=1", "--set", "expect.accuracy='> 1'", "--resume").returncode == 4
+    assert (
+        run_cli(
+            "finetune", str(config), "--set", "train.epochs=1", "--set", "expect.accuracy='> 1'", "--resume"
+        ).returncode
+        == 4
+    )
 
 
 def test_every_mistake_in_a_config_at_once_with_its_place(run_cli, tmp_path):
     path = tmp_path / "bad.yaml"
-    path.write_text("version: 1\ntask: text-clasification\nmodel: {name: x}\ndata: {source: 'csv:x'}\ntrain: {lr: 1, epochs: 1}\noutput: r\n")
+    path.write_text(
+        "version: 1\ntask: text-clasification\nmodel: {name: x}\ndata: {source: 'csv:x'}\n"
+        "train: {lr: 1, epochs: 1}\noutput: r\n"
+    )
     done = run_cli("finetune", str(path))
     assert done.returncode == 2
     assert f"{path}:2:7" in done.stderr
@@ -112,7 +124,9 @@ def test_the_command_must_fit_the_config(run_cli, config, command, change, said)
 
 def test_data_errors_are_exit_3_and_touch_nothing_else(run_cli, config, tmp_path, reviews):
     (tmp_path / "broken.csv").write_text("text,label\ngood,positive\nbad\n")
-    done = run_cli("finetune", str(config), "--set", f"data.source=csv:{tmp_path}", "--set", "data.train=broken.csv")
+    done = run_cli(
+        "finetune", str(config), "--set", f"data.source=csv:{tmp_path}", "--set", "data.train=broken.csv"
+    )
     assert done.returncode == 3
     assert "broken.csv:3" in done.stderr
     assert "Traceback" not in done.stderr
@@ -135,8 +149,24 @@ def test_kill_9_and_resume_gives_the_same_bits(run_cli, config, tmp_path):
 
 
 def test_sigterm_is_exit_75_with_two_processes_too(config, tmp_path):
-    command = [sys.executable, "-m", "ptm", "finetune", str(config), "--nproc", "2", "--set", "train.epochs=500"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "ptm",
+        "finetune",
+        str(config),
+        "--nproc",
+        "2",
+        "--set",
+        "train.epochs=500",
+    ]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "r" / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from helpers import image_spec, run, text_spec
+
 from ptm import order
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent
@@ -24,7 +24,9 @@ def make(tiny_bert, reviews, tmp_path):
 
 def build(spec, **how):
     module = task_module(spec.task)
-    return module.build(spec, module.load_data(spec), model=how.pop("model", spec.model), trained=how.pop("trained", False))
+    return module.build(
+        spec, module.load_data(spec), model=how.pop("model", spec.model), trained=how.pop("trained", False)
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -34,7 +36,10 @@ def test_losses_are_sums_that_do_not_depend_on_the_batch(task, make):
     ids = np.array([3, 0, 7, 5, 1])
     with torch.no_grad():
         (whole,) = [pipeline.forward(pipeline.model, b) for b in pipeline.batches("train", [ids], 1)]
-        singles = [pipeline.forward(pipeline.model, b) for b in pipeline.batches("train", [ids[i : i + 1] for i in range(5)], 1)]
+        singles = [
+            pipeline.forward(pipeline.model, b)
+            for b in pipeline.batches("train", [ids[i : i + 1] for i in range(5)], 1)
+        ]
     assert whole.count == sum(single.count for single in singles)
     assert float(whole.loss_sum) == pytest.approx(sum(float(s.loss_sum) for s in singles), rel=1e-4)
     torch.testing.assert_close(whole.logits, torch.cat([s.logits for s in singles]), rtol=1e-3, atol=1e-4)
@@ -43,7 +48,9 @@ def test_losses_are_sums_that_do_not_depend_on_the_batch(task, make):
 @pytest.mark.parametrize("task", TASKS)
 def test_batches_are_a_function_of_the_plan_and_the_epoch(task, make):
     plan = [np.array([4, 2]), np.array([9, 0, 1])]
-    first, again, other = ([b.inputs for b in build(make[task]()).batches("train", plan, e)] for e in (3, 3, 4))
+    first, again, other = (
+        [b.inputs for b in build(make[task]()).batches("train", plan, e)] for e in (3, 3, 4)
+    )
     for a, b in zip(first, again, strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert len(other) == 2
@@ -53,7 +60,9 @@ def test_batches_are_a_function_of_the_plan_and_the_epoch(task, make):
 def test_heads_are_named_and_new_heads_are_a_function_of_the_seed(task, make):
     models = [build(make[task](seed=seed)).model for seed in (1, 1, 2)]
     head = build(make[task]()).head
-    states = [{n: p for n, p in model.named_parameters() if n.startswith(head) and p.ndim == 2} for model in models]
+    states = [
+        {n: p for n, p in model.named_parameters() if n.startswith(head) and p.ndim == 2} for model in models
+    ]
     assert states[0]
     assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
     assert not any(torch.equal(states[0][n], states[2][n]) for n in states[0])

@@ -6,10 +6,11 @@ import signal
 
 import pytest
 import torch
+from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights, without_dropout
 from safetensors.torch import load_file
 
-from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights, without_dropout
-from ptm.errors import ConfigError, Interrupted, NotFinite
+from ptm.engine import memory_errors
+from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
 from ptm.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec
 
 
@@ -21,7 +22,9 @@ def test_a_text_model_learns_and_everything_is_written(tiny_bert, reviews, tmp_p
         ".lock", "config.yaml", "manifest.json", "metrics.jsonl", "results.json", "predictions.jsonl", "checkpoints",
         "model", "report.html", "README.md",
     }  # fmt: skip
-    predictions = [json.loads(line) for line in (tmp_path / "r" / "predictions.jsonl").read_text().splitlines()]
+    predictions = [
+        json.loads(line) for line in (tmp_path / "r" / "predictions.jsonl").read_text().splitlines()
+    ]
     right = sum(p["label"] == p["prediction"] for p in predictions)
     assert right / len(predictions) == results["metrics"]["accuracy"]
     assert all(p["prediction"] == max(p["scores"], key=p["scores"].get) for p in predictions)
@@ -119,7 +122,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, tiny_b
 def test_the_best_evaluation_becomes_the_model_and_is_kept(tiny_bert, reviews, tmp_path):
     """Loss as the measure, a rate so high that it soon gets worse: the best is not the last."""
     best = BestSpec(metric="loss", mode="min")
-    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=8, learning_rate=2e-2, best=best, scheduler="constant")
+    spec = text_spec(
+        tiny_bert, reviews, tmp_path / "r", epochs=8, learning_rate=2e-2, best=best, scheduler="constant"
+    )
     results = run(spec)
     evaluations = [line for line in history(tmp_path / "r") if line["kind"] == "eval"]
     lowest = min(evaluations, key=lambda line: line["metrics"]["loss"])
@@ -131,7 +136,13 @@ def test_the_best_evaluation_becomes_the_model_and_is_kept(tiny_bert, reviews, t
 
 def test_early_stopping(tiny_bert, reviews, tmp_path):
     spec = text_spec(
-        tiny_bert, reviews, tmp_path / "r", epochs=30, learning_rate=1e-9, early_stopping=2, best=BestSpec(metric="accuracy")
+        tiny_bert,
+        reviews,
+        tmp_path / "r",
+        epochs=30,
+        learning_rate=1e-9,
+        early_stopping=2,
+        best=BestSpec(metric="accuracy"),
     )
     results = run(spec)
     assert results["best"]["step"] == 8
@@ -145,7 +156,9 @@ def test_an_unknown_metric_lists_those_there_are(tiny_bert, reviews, tmp_path):
 
 
 def test_numbers_that_are_not_finite_stop_the_run_and_are_not_saved(tiny_bert, reviews, tmp_path):
-    spec = text_spec(tiny_bert, reviews, tmp_path / "r", learning_rate=1e30, max_grad_norm=None, save_every_steps=1)
+    spec = text_spec(
+        tiny_bert, reviews, tmp_path / "r", learning_rate=1e30, max_grad_norm=None, save_every_steps=1
+    )
     with pytest.raises(NotFinite, match=r"train\.csv:\d+") as caught:
         run(spec)
     assert caught.value.exit_code == 7
@@ -160,7 +173,14 @@ def test_numbers_that_are_not_finite_stop_the_run_and_are_not_saved(tiny_bert, r
 
 def test_a_frozen_backbone_keeps_its_bits_and_its_statistics(tmp_path):
     run(image_spec(tmp_path / "base", epochs=1))
-    frozen = image_spec(tmp_path / "r", name=str(tmp_path / "base"), width=None, weights="default", freeze="backbone", learning_rate=0.1)
+    frozen = image_spec(
+        tmp_path / "r",
+        name=str(tmp_path / "base"),
+        width=None,
+        weights="default",
+        freeze="backbone",
+        learning_rate=0.1,
+    )
     run(frozen)
     before, after = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("base", "r"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -170,16 +190,24 @@ def test_a_frozen_backbone_keeps_its_bits_and_its_statistics(tmp_path):
 def test_label_smoothing_is_in_training_only(tiny_bert, reviews, tmp_path):
     """With a vanishing learning rate both runs evaluate the same weights; only the training losses differ."""
     for name, smoothing in (("plain", 0.0), ("smooth", 0.5)):
-        run(text_spec(tiny_bert, reviews, tmp_path / name, epochs=1, learning_rate=1e-12, label_smoothing=smoothing))
+        run(
+            text_spec(
+                tiny_bert, reviews, tmp_path / name, epochs=1, learning_rate=1e-12, label_smoothing=smoothing
+            )
+        )
     plain, smooth = history(tmp_path / "plain"), history(tmp_path / "smooth")
     assert plain[0]["loss"] != smooth[0]["loss"]
     assert plain[-1]["metrics"]["loss"] == pytest.approx(smooth[-1]["metrics"]["loss"], abs=1e-9)
 
 
 def test_bf16_trains(tiny_bert, reviews, tmp_path):
-    results = run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=6, learning_rate=3e-3, precision="bf16"))
+    results = run(
+        text_spec(tiny_bert, reviews, tmp_path / "r", epochs=6, learning_rate=3e-3, precision="bf16")
+    )
     assert results["metrics"]["accuracy"] >= 0.9
-    assert {t.dtype for t in load_file(tmp_path / "r" / "model" / "model.safetensors").values()} == {torch.float32}
+    assert {t.dtype for t in load_file(tmp_path / "r" / "model" / "model.safetensors").values()} == {
+        torch.float32
+    }
 
 
 def test_a_distilled_loss_is_its_parts_and_the_teacher_stays_as_it_was(tiny_bert, reviews, tmp_path):
@@ -195,7 +223,9 @@ def test_a_distilled_loss_is_its_parts_and_the_teacher_stays_as_it_was(tiny_bert
     results = run(distilled)
     for line in history(tmp_path / "r"):
         if line["kind"] == "train":
-            assert line["loss"] == pytest.approx(0.3 * line["parts"]["ce"] + 0.7 * line["parts"]["kd"], rel=1e-6)
+            assert line["loss"] == pytest.approx(
+                0.3 * line["parts"]["ce"] + 0.7 * line["parts"]["kd"], rel=1e-6
+            )
     assert weights(tmp_path / "teacher") == before
     student_tensors = len(load_file(tmp_path / "r" / "model" / "model.safetensors"))
     newest = max((tmp_path / "r" / "checkpoints").iterdir())
@@ -206,7 +236,9 @@ def test_a_distilled_loss_is_its_parts_and_the_teacher_stays_as_it_was(tiny_bert
 
 def test_a_teacher_with_another_tokenizer_reads_its_own_tokens(tiny_bert, tiny_gpt2, reviews, tmp_path):
     run(text_spec(tiny_gpt2, reviews, tmp_path / "teacher", epochs=1))
-    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1, teacher=TeacherSpec(name=str(tmp_path / "teacher")))
+    spec = text_spec(
+        tiny_bert, reviews, tmp_path / "r", epochs=1, teacher=TeacherSpec(name=str(tmp_path / "teacher"))
+    )
     results = run(spec)
     saved = json.loads((tmp_path / "teacher" / "results.json").read_text())
     assert results["teacher"]["metrics"] == pytest.approx(saved["metrics"], abs=1e-6)
@@ -225,7 +257,9 @@ def test_a_distilled_run_without_its_teacher_is_its_control(tiny_bert, reviews, 
         distill=DistillSpec(kd_weight=0.0, ce_weight=1.0),
     )
     run(distilled)
-    control, taught = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("control", "r"))
+    control, taught = (
+        load_file(tmp_path / name / "model" / "model.safetensors") for name in ("control", "r")
+    )
     assert all(torch.equal(control[name], taught[name]) for name in control)
 
 
@@ -237,3 +271,17 @@ def test_random_weights_differ_from_loaded_ones(tiny_bert, reviews, tmp_path):
     assert facts[0]["loaded"] > 10
     assert facts[1]["loaded"] == 0
     assert isinstance(spec.model, ModelSpec)
+
+
+def test_out_of_memory_says_what_would_fit(tmp_path):
+    with (
+        pytest.raises(OutOfMemory, match=r"micro_batch_size: 8 \(the batch stays the same\)") as caught,
+        memory_errors(image_spec(tmp_path / "r")),
+    ):
+        torch.empty(10**15)
+    assert caught.value.exit_code == 5
+
+
+def test_other_runtime_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors(image_spec(tmp_path / "r")):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)

@@ -43,7 +43,10 @@ def test_debris_of_a_kill_is_mended(tmp_path):
         (lambda d: (d / "w").write_bytes(bytes(1000)), "w has changed"),
         (lambda d: (d / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda d: (d / "manifest.json").write_text("{"), "manifest.json is damaged"),
-        (lambda d: (d / "manifest.json").write_text('{"files": {"../../x": {"bytes": 1, "sha256": ""}}}'), "leads out"),
+        (
+            lambda d: (d / "manifest.json").write_text('{"files": {"../../x": {"bytes": 1, "sha256": ""}}}'),
+            "leads out",
+        ),
         (lambda d: ((d / "w").unlink(), (d / "w").symlink_to("/etc/hostname")), "leads out"),
     ],
 )

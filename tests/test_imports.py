@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "ptm"
-HEAVY = {"torch", "torchvision", "transformers", "datasets", "sklearn", "matplotlib", "numpy", "pyarrow", "pydantic", "rich"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "transformers",
+    "datasets",
+    "sklearn",
+    "matplotlib",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "rich",
+}
 
 
 def modules_imported(path: Path, *, top_level_only: bool) -> set[str]:
@@ -41,7 +52,11 @@ def test_the_engine_knows_no_task():
 
 
 def test_only_the_runtime_knows_torch_distributed():
-    users = [p for p in ROOT.rglob("*.py") if within(modules_imported(p, top_level_only=False), "torch.distributed")]
+    users = [
+        p
+        for p in ROOT.rglob("*.py")
+        if within(modules_imported(p, top_level_only=False), "torch.distributed")
+    ]
     assert [path.name for path in users] == ["runtime.py"]
 
 
@@ -49,10 +64,20 @@ def test_the_command_line_imports_nothing_heavy():
     found = {name.split(".")[0] for name in modules_imported(ROOT / "cli.py", top_level_only=True)}
     assert not found & HEAVY
     code = "import sys, ptm.cli; print(sorted(set(sys.modules) & {'torch', 'numpy', 'pydantic', 'transformers'}))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize("module", ["ptm.config", "ptm.spec", "ptm.expect", "ptm.errors"])
 def test_configs_are_read_without_torch(module):
     code = f"import sys, {module}; print('torch' in sys.modules or 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )

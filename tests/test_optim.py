@@ -49,11 +49,38 @@ def test_what_a_distillation_adds_is_trained_too():
 @pytest.mark.parametrize(
     ("what", "trained"),
     [
-        ("none", {"backbone.0.weight", "backbone.1.weight", "backbone.1.bias", "backbone.2.weight", "backbone.2.bias", "head.weight", "head.bias"}),
+        (
+            "none",
+            {
+                "backbone.0.weight",
+                "backbone.1.weight",
+                "backbone.1.bias",
+                "backbone.2.weight",
+                "backbone.2.bias",
+                "head.weight",
+                "head.bias",
+            },
+        ),
         ("backbone", {"head.weight", "head.bias"}),
-        ("embeddings", {"backbone.1.weight", "backbone.1.bias", "backbone.2.weight", "backbone.2.bias", "head.weight", "head.bias"}),
-        (("backbone.1.*",), {"backbone.0.weight", "backbone.2.weight", "backbone.2.bias", "head.weight", "head.bias"}),
-        (("0.weight", "1.weight"), {"backbone.1.bias", "backbone.2.weight", "backbone.2.bias", "head.weight", "head.bias"}),
+        (
+            "embeddings",
+            {
+                "backbone.1.weight",
+                "backbone.1.bias",
+                "backbone.2.weight",
+                "backbone.2.bias",
+                "head.weight",
+                "head.bias",
+            },
+        ),
+        (
+            ("backbone.1.*",),
+            {"backbone.0.weight", "backbone.2.weight", "backbone.2.bias", "head.weight", "head.bias"},
+        ),
+        (
+            ("0.weight", "1.weight"),
+            {"backbone.1.bias", "backbone.2.weight", "backbone.2.bias", "head.weight", "head.bias"},
+        ),
     ],
 )
 def test_freeze(what, trained):
@@ -86,7 +113,9 @@ def test_schedules_by_hand():
         [0.5 * (1 + math.cos(math.pi * s / 4)) for s in range(4)]
     )
     steps = spec(scheduler="step", milestones=(0.5, 0.75), step_factor=0.1)
-    assert [optim.rate_factor(s, 8, steps) for s in range(8)] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [optim.rate_factor(s, 8, steps) for s in range(8)] == pytest.approx(
+        [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
     assert {optim.rate_factor(s, 5, spec(scheduler="constant")) for s in range(5)} == {1.0}
 
 

@@ -5,9 +5,8 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
-
 from helpers import history
+from safetensors.torch import load_file
 
 TEXT = """
 version: 1
@@ -23,7 +22,8 @@ IMAGE = """
 version: 1
 task: image-classification
 model: {{name: resnet8, weights: none, width: 4}}
-data: {{source: "builtin:digits", train: train, eval: test, image_size: 16, max_train_examples: 80, max_eval_examples: 32}}
+data: {{source: "builtin:digits", train: train, eval: test, image_size: 16,
+  max_train_examples: 80, max_eval_examples: 32}}
 train: {{steps: 8, batch_size: 16, micro_batch_size: 4, learning_rate: 1e-2, log_every_steps: 1}}
 runtime: {{device: cpu, threads: 1}}
 output: {output}
@@ -41,7 +41,10 @@ def train(config: str, tmp_path, name: str, *how: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("how", [("--nproc", "2"), ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ptm")])
+@pytest.mark.parametrize(
+    "how",
+    [("--nproc", "2"), ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ptm")],
+)
 def test_two_processes_equal_one_on_text(how, tiny_bert, reviews, tmp_path):
     for name, way in (("one", ()), ("two", how)):
         config = TEXT.format(model=tiny_bert, data=reviews, output=tmp_path / name)

@@ -17,7 +17,10 @@ def make_run(path, config="task: a\n"):
 
 def test_a_second_run_needs_resume_or_overwrite(tmp_path):
     make_run(tmp_path / "r")
-    with pytest.raises(RunDirectoryError, match=r"--resume.*--overwrite"), open_run(tmp_path / "r", "task: a\n", "new"):
+    with (
+        pytest.raises(RunDirectoryError, match=r"--resume.*--overwrite"),
+        open_run(tmp_path / "r", "task: a\n", "new"),
+    ):
         pass
     with open_run(tmp_path / "r", "task: a\n", "resume") as run:
         assert run.resuming
@@ -65,7 +68,10 @@ def test_two_at_once_one_wins_and_a_dead_lock_does_not_block(tmp_path):
     try:
         assert process.stdout.readline() == "held\n"
         for mode in ("resume", "overwrite"):
-            with pytest.raises(RunDirectoryError, match=f"process {process.pid} is writing"), open_run(path, "task: b\n", mode):
+            with (
+                pytest.raises(RunDirectoryError, match=f"process {process.pid} is writing"),
+                open_run(path, "task: b\n", mode),
+            ):
                 pass
         assert (path / "config.yaml").read_text() == "task: a\n"
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,18 @@ def build(
             where="data.max_length",
             cure=f"set it to {longest} or less",
         )
+    added = loaded.tokenizer.num_special_tokens_to_add(pair=spec.data.text_pair is not None)
+    if max_length <= added:
+        raise ConfigError(
+            f"max_length {max_length} leaves no room for a text: the tokenizer adds {added} tokens",
+            where="data.max_length",
+            cure=f"set it to {added + 1} or more",
+        )
     view = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}"
-    splits: dict[Split, Tokens] = {"eval": tokenize(loaded.tokenizer, data.eval, max_length)}
+    to_tokens = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
+    splits: dict[Split, Tokens] = {"eval": to_tokens(data.eval)}
     if data.train is not None:
-        splits["train"] = tokenize(loaded.tokenizer, data.train, max_length)
+        splits["train"] = to_tokens(data.train)
     return TextClassification(spec, data, loaded, splits, view)
 
 
@@ -115,7 +124,7 @@ class TextClassification:
         return {"text": text, "where": examples.where(index)}
 
     def save_model(self, directory: Path) -> None:
-        """The layout of save_pretrained: ``transformers.pipeline("text-classification", directory)`` loads it."""
+        """The layout of save_pretrained, which ``transformers.pipeline("text-classification", …)`` loads."""
         self.model.save_pretrained(directory)  # type: ignore[operator]
         self._tokenizer.save_pretrained(directory)
 

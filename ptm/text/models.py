@@ -8,8 +8,9 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from ptm import hub
 from ptm.data.labels import match_labels, unnamed
-from ptm.errors import MissingDownload, ModelError, Problem
+from ptm.errors import MissingDownload, ModelError, Problem, PtmError
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec, TeacherSpec
 from ptm.weights import LoadReport, fit_weights, read_weights
@@ -34,6 +35,7 @@ class TextModel:
     report: LoadReport
     permutation: Any  # np.ndarray | None: logits[:, permutation] are in the data's order
     max_positions: int | None
+    segments: bool  # whether it tells the two texts of a pair apart by token types
     head: tuple[str, ...]
     embeddings: tuple[str, ...]
 
@@ -58,6 +60,7 @@ def locate(name: str) -> tuple[str, bool]:
         if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():
             directory = directory / "model"
     else:
+        hub.check_model_id(name)
         return name, False
     if not (directory / "config.json").is_file():
         raise ModelError(
@@ -75,7 +78,7 @@ def missing(model: ModelSpec | TeacherSpec) -> list[Problem]:
         name, local = locate(model.name)
     except MissingDownload as error:
         return list(error.problems)
-    return [] if local else hub.missing_model(name, model.revision)
+    return [] if local else hub.missing_model(name, model.revision, weights=model.weights == "default")
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
@@ -94,71 +97,68 @@ def build_model(
     ``trained``: the output layer must come with the weights (a teacher, an evaluation); its own label names,
     or ``teacher.labels``, are matched with the data's. Raises ModelError when the weights do not fit.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
     place, local = locate(spec.name)
-    options = {} if local else {"revision": spec.revision, "local_files_only": not hub.reachable()}
+    options = {
+        "revision": None if local else spec.revision,
+        "local_files_only": local or not hub.reachable(),
+        "trust_remote_code": False,  # the default asks whether to run the code of a repository
+    }
     with _loading(spec.name):
         config = AutoConfig.from_pretrained(place, **options)
         tokenizer = _load_tokenizer(place, options)
-    own = (spec.labels if isinstance(spec, TeacherSpec) else None) or _names(
-        getattr(config, "id2label", None)
-    )
-    outputs = config.num_labels if trained else len(labels)
-    permutation = match_labels(own, labels, outputs, where=where) if trained else None
-    kept = labels if permutation is None else own
-    assert kept is not None
-    if not trained:
+    given = spec.labels if isinstance(spec, TeacherSpec) else None
+    own = given or _names(getattr(config, "id2label", None))
+    permutation = None
+    if trained:  # how many outputs a file of weights has is seen when it is read
+        outputs = config.num_labels if spec.weights == "default" else len(own or labels)
+        permutation = match_labels(own, labels, outputs, where=where)
+    else:
         _refuse_shuffled(own, labels, where)
-    config.num_labels = len(kept)
-    config.id2label = dict(enumerate(kept))
-    config.label2id = {label: index for index, label in enumerate(kept)}
-    config.problem_type = "single_label_classification"
+    _set_labels(config, labels if own is None or permutation is None else own)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]), _loading(spec.name):
         torch.manual_seed(mix(seed, INIT))
         if spec.weights == "default":
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                place,
-                config=config,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **options,
-            )
-            head = _head(model)
-            report = _check_loaded(model, info, head, place, trained=trained)
+            model, report = _pretrained(place, config, options, trained=trained)
+            if not trained and own is not None and not unnamed(own) and own != labels:
+                report = _renew_head(model, report)  # it was trained to tell other classes apart
         else:
-            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-            head = _head(model)
-            report = LoadReport(
-                source="random", loaded=0, new=tuple(n for n, _ in model.named_parameters()), left_over=()
-            )
+            model, report = _random_model(config), LoadReport("random", 0)
             if spec.weights != "none":
-                path = Path(spec.weights)
-                report = fit_weights(model, read_weights(path), head, str(path), trained=trained)
+                state = _with_prefix(read_weights(Path(spec.weights)), model)
+                report = fit_weights(model, state, _head(model), spec.weights, trained=trained)
             elif trained:
                 raise ModelError(
-                    "weights: none, so the model knows nothing", where=where, cure="name trained weights"
+                    "weights: none, so it knows nothing", where=where, cure="name trained weights"
                 )
-    vocabulary = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > vocabulary:
-        raise ModelError(
-            f"the tokenizer knows {len(tokenizer):,} tokens, the model {vocabulary:,}",
-            where=where,
-            expected="a tokenizer that belongs to the model",
-            cure="take both from the same place",
-        )
-    return TextModel(
-        model, tokenizer, report, permutation, _max_positions(config, tokenizer), head, _embeddings(model)
-    )
+            else:
+                report = replace(report, new=tuple(name for name, _ in model.named_parameters()))
+    _check_vocabulary(model, tokenizer, where)
+    head = _head(model)
+    if "score." in head:  # such decoders judge the last token that is not padding, and know it by this number
+        model.config.pad_token_id = tokenizer.pad_token_id
+    limit = _max_positions(model, tokenizer)
+    tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
+    segments = "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1
+    return TextModel(model, tokenizer, report, permutation, limit, segments, head, _embeddings(model))
 
 
 def _load_tokenizer(place: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(place, **options)
+    if len(tokenizer) <= len(
+        set(tokenizer.all_special_tokens)
+    ):  # transformers makes one up if it finds no file
+        raise ModelError(
+            "there is no vocabulary beside the model",
+            where=f"model {place!r}",
+            expected="tokenizer.json, or vocab.txt, or vocab.json and merges.txt",
+            cure="add the tokenizer that belongs to the model",
+        )
     if (
         tokenizer.pad_token is None
     ):  # GPT-2 was never padded; its end-of-text token is masked out all the same
@@ -167,18 +167,73 @@ def _load_tokenizer(place: str, options: dict[str, Any]) -> Any:
     return tokenizer
 
 
-def _head(model: Any) -> tuple[str, ...]:
-    """Prefixes of all that is not the pre-trained base model."""
-    base = model.base_model_prefix + "."
-    return tuple(
-        sorted(
-            {name.split(".")[0] + "." for name, _ in model.named_parameters() if not name.startswith(base)}
+def _check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:
+    known, highest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
+    if highest >= known:
+        raise ModelError(
+            f"the tokenizer has token ids up to {highest:,}, the model knows {known:,} tokens",
+            where=where,
+            expected="a tokenizer that belongs to the model",
+            cure="take both from the same place",
         )
+
+
+def _set_labels(config: Any, labels: tuple[str, ...]) -> None:
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+
+
+def _pretrained(place: str, config: Any, options: dict[str, Any], *, trained: bool) -> tuple[Any, LoadReport]:
+    from transformers import AutoModelForSequenceClassification
+
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        place,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **options,
+    )
+    return model, _check_loaded(model, info, _head(model), place, trained=trained)
+
+
+def _random_model(config: Any) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_config(
+        config, dtype=torch.float32, trust_remote_code=False
     )
 
 
+def _renew_head(model: Any, report: LoadReport) -> LoadReport:
+    """A random output layer in place of the one that was loaded; what else the head has is kept."""
+    prefixes, outputs = _head(model), model.config.num_labels
+    fresh = _random_model(model.config).state_dict()
+    layer = {name: t for name, t in fresh.items() if name.startswith(prefixes) and t.shape[0] == outputs}
+    model.load_state_dict(layer, strict=False)
+    new = tuple(sorted({*report.new, *layer}))
+    return replace(report, loaded=report.loaded + len(report.new) - len(new), new=new)
+
+
+def _with_prefix(state: dict[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
+    """Names of a base model saved alone (``encoder.…``) as its classifier has them (``bert.encoder.…``)."""
+    prefix, base = model.base_model_prefix + ".", model.base_model.state_dict()
+    if any(name.startswith(prefix) for name in state):
+        return state
+    return {prefix + name if name in base else name: tensor for name, tensor in state.items()}
+
+
+def _head(model: Any) -> tuple[str, ...]:
+    """Prefixes of all that is not the pre-trained base model."""
+    base = model.base_model_prefix + "."
+    names = {name.split(".")[0] + "." for name, _ in model.named_parameters() if not name.startswith(base)}
+    return tuple(sorted(names))
+
+
 def _embeddings(model: Any) -> tuple[str, ...]:
-    """Prefixes of the embedding tables: ``bert.embeddings.``, or ``transformer.wte.`` and ``transformer.wpe.``."""
+    """Prefixes of the embedding tables: ``bert.embeddings.``; ``transformer.wte.``, ``transformer.wpe.``."""
     table = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is table)
     if ".embeddings." in name:
@@ -199,14 +254,16 @@ def _check_loaded(
     foreign = [name for name in new if not name.startswith(head) and ".pooler." not in name]
     wrong = foreign or (new if trained else [])
     if wrong:
+        what = f"{len(wrong)} tensors are missing or of another shape: {', '.join(wrong[:4])}"
+        headless = trained and not foreign
         raise ModelError(
-            f"{len(wrong)} tensors are missing or of another shape: {', '.join(wrong[:4])}{', …' if len(wrong) > 4 else ''}",
+            what + (", …" if len(wrong) > 4 else ""),
             where=place,
             expected="a fine-tuned classifier: its output layer would be random"
-            if trained and not foreign
+            if headless
             else "weights of this architecture",
             cure="name the directory of a fine-tuned run"
-            if trained and not foreign
+            if headless
             else "check config.json against the weights",
         )
     total = sum(1 for _ in model.state_dict())
@@ -219,7 +276,7 @@ def _check_loaded(
 
 
 def _refuse_shuffled(own: tuple[str, ...] | None, labels: tuple[str, ...], where: str) -> None:
-    if own and not unnamed(own) and own != labels and set(own) == set(labels):
+    if own and own != labels and set(own) == set(labels):
         raise ModelError(
             f"the model's labels are {', '.join(own)}, the data's are the same in another order",
             where=where,
@@ -235,15 +292,18 @@ def _names(id2label: Any) -> tuple[str, ...] | None:
         names = tuple(str(id2label[key]) for key in sorted(id2label, key=int))
     except ValueError:
         return None
-    return None if unnamed(names) else names
+    return None if all(name.startswith("LABEL_") for name in names) else names
 
 
-def _max_positions(config: Any, tokenizer: Any) -> int | None:
+def _max_positions(model: Any, tokenizer: Any) -> int | None:
     """Longest input in tokens, special ones included; None for models without a limit."""
-    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 10**9]
-    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
-        limits[1] -= 2  # positions start after the padding index
-    limit = min(limits)
+    positions = getattr(model.config, "max_position_embeddings", None) or 10**9
+    for name, table in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None:
+            positions = (
+                table.num_embeddings - table.padding_idx - 1
+            )  # RoBERTa and its kin count from there on
+    limit = int(min(tokenizer.model_max_length, positions))
     return limit if limit < 10**8 else None
 
 
@@ -270,16 +330,28 @@ def _loading(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ModelError(
-            f"cannot be loaded: {lines[0] if lines else type(error).__name__}",
-            where=f"model {name!r}",
-            expected="a model of transformers for sequence classification, with its tokenizer",
-            cure="check the name; code that a repository brings along is never run",
-        ) from error
+    except (PtmError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # files of others can break transformers in any way; none of it is a bug of ours
+        raise _unloadable(name, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
         report.setLevel(level)
+
+
+def _unloadable(name: str, error: Exception) -> ModelError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    what = f"cannot be loaded: {lines[0] if lines else type(error).__name__}"
+    expected = "a model of transformers for sequence classification, with its tokenizer"
+    cure = "check the name; code that a repository brings along is never run"
+    if isinstance(error, UnpicklingError):
+        what = "its weights hold more than tensors; reading that could run code, so it was not read"
+        expected = "model.safetensors, or a pytorch_model.bin with nothing but tensors in it"
+        cure = "use another checkpoint"
+    elif type(error).__name__ == "SafetensorError":
+        what = f"model.safetensors cannot be read: {lines[0] if lines else 'no reason given'}"
+        expected = "the weights as they were saved"
+        cure = "the file is damaged or incomplete: fetch or save it again"
+    return ModelError(what, where=f"model {name!r}", expected=expected, cure=cure)

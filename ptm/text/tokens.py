@@ -31,7 +31,7 @@ class Tokens:
         return np.diff(self.starts)
 
     def pad(self, rows: np.ndarray, pad_id: int) -> dict[str, Tensor]:
-        """``input_ids`` int64 [n, longest], and a mask only where something is padded: attention without one is faster."""
+        """``input_ids`` int64 [n, longest]; a mask only if needed, for attention without is faster."""
         lengths = self.lengths[rows]
         width = int(lengths.max())
         real = np.arange(width) < lengths[:, None]  # bool [n, width]
@@ -48,13 +48,15 @@ class Tokens:
         return inputs
 
 
-def tokenize(tokenizer: Any, examples: Examples, max_length: int) -> Tokens:
-    """All texts of a split. Raises DataError for rows that are not text."""
+def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: bool) -> Tokens:
+    """All texts of a split; with token types where there are pairs and the model has ``segments``.
+
+    Raises DataError for rows that are not text.
+    """
     texts, pairs = examples.columns["text"], examples.columns.get("text_pair")
     for role, column in examples.columns.items():
         _require_text(column, role, examples)
-    # A second text matters to the model only if its tokenizer marks segments.
-    with_types = pairs is not None and "token_type_ids" in tokenizer.model_input_names
+    with_types = segments and pairs is not None
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
     lengths: list[int] = []
@@ -82,6 +84,7 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int) -> Tokens:
                     (t for r in encoded["token_type_ids"] for t in r), dtype=np.uint8, count=sum(sizes)
                 )
             )
+    _no_limits(getattr(tokenizer, "backend_tokenizer", None))  # or they would be saved with the model
     if min(lengths) == 0:
         raise DataError("the tokenizer makes no token of this text", where=examples.where(lengths.index(0)))
     return Tokens(
@@ -95,11 +98,16 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int) -> Tokens:
 def tokenizer_digest(tokenizer: Any) -> str:
     """SHA-256 of all that decides how the tokenizer cuts a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
+    _no_limits(backend)
+    description = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(description.encode()).hexdigest()
+
+
+def _no_limits(backend: Any) -> None:
+    """Back to whole texts: a call of a tokenizer sets lengths in the backend and leaves them there."""
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-    description = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(description.encode()).hexdigest()
 
 
 def _require_text(column: Sequence[Any], role: str, examples: Examples) -> None:
