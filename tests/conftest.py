@@ -44,6 +44,20 @@ def write_csv(
     return path
 
 
+def write_parquet(path: Path, names: list[str] | None = None, **columns: list[Any]) -> Path:
+    """A parquet file; ``names`` are the classes of ``label``, where ``datasets`` would put them."""
+    import json
+
+    import pyarrow.parquet
+
+    table = pyarrow.table(columns)
+    if names is not None:
+        features = {"text": {"_type": "Value"}, "label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pyarrow.parquet.write_table(table, path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``train.csv`` with 64 and ``eval.csv`` with 32 sentences, labels negative and positive."""
@@ -55,7 +69,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``train/`` with 12 and ``val/`` with 6 noisy 16 x 16 PNGs a class: a disc, a frame, stripes, in its colour."""
+    """12 noisy 16 x 16 PNGs a class in ``train/``, 6 in ``val/``: a disc, a frame, stripes, in its colour."""
     import numpy as np
     from PIL import Image
 
@@ -101,7 +115,7 @@ def train_bpe(special: list[str]) -> dict[str, Any]:
 
 
 def save_base(folder: Path, name: str, **config: Any) -> Path:
-    """A pre-trained base model, without any head, as ``folder`` of save_pretrained; weights from a fixed seed."""
+    """A base model without any head, saved in ``folder``; its weights come from a fixed seed."""
     import torch
     import transformers
 
@@ -205,7 +219,7 @@ def write_config() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """``run_cli("finetune", config, …)``: ptm as a process of its own, offline; output and exit code come back."""
+    """``run_cli("finetune", config, …)``: ptm in a process of its own, offline."""
 
     def call(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", **(env or {})}

@@ -20,18 +20,11 @@ def discover_labels(values: Sequence[Any]) -> tuple[str, ...]:
     What cannot be a label (nothing, a blank, a fraction) is left out, for :func:`encode_labels` to refuse.
     """
     numbers = {value: _whole(value) for value in _distinct(values)}
-    names = [
-        value
-        for value, number in numbers.items()
-        if number is None and isinstance(value, str) and value.strip()
-    ]
-    if names:
-        return tuple(
-            sorted({*names, *(str(value) for value, number in numbers.items() if number is not None)})
-        )
-    return tuple(
-        str(number) for number in sorted({number for number in numbers.values() if number is not None})
-    )
+    names = {value for value in numbers if isinstance(value, str) and value.strip()}
+    if all(numbers[name] is not None for name in names):
+        return tuple(str(number) for number in sorted(n for n in set(numbers.values()) if n is not None))
+    others = (number for value, number in numbers.items() if not isinstance(value, str))
+    return tuple(sorted(names | {str(number) for number in others if number is not None}))
 
 
 def encode_labels(
@@ -80,7 +73,8 @@ def _by_number(labels: tuple[str, ...], stored_names: tuple[str, ...] | None) ->
     if stored_names is not None and not index.keys().isdisjoint(stored_names):
         return {number: index[name] for number, name in enumerate(stored_names) if name in index}
     if stored_names is None and _numbers(labels):
-        return {int(name): number for name, number in index.items() if _whole(name) is not None}
+        plain_last = sorted(index, key=lambda name: name == str(_whole(name)))  # "1" wins over "01"
+        return {int(name): index[name] for name in plain_last if _whole(name) is not None}
     return {number: number for number in range(len(labels))}
 
 
