@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("ptm", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.load_profile("ptm")
 sys.path.insert(0, str(Path(__file__).parent))  # tests import helpers.py as a module
 
 GOOD, BAD = ["good", "great", "lovely", "superb"], ["bad", "awful", "poor", "dire"]

@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from conftest import write_parquet
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ptm.data import tables
@@ -71,7 +71,6 @@ def test_a_byte_order_mark_and_all_line_ends_are_taken(make, end):
     assert table.where(1).endswith(":3")
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -214,8 +213,8 @@ def test_parquet_written_by_datasets_brings_its_class_names(tmp_path):
 
     features = Features({"text": Value("string"), "label": ClassLabel(names=["pos", "neg"])})
     data = Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
-    data.to_write_parquet(tmp_path / "a.parquet")
-    table = read_write_parquet(tmp_path / "a.parquet", COLUMNS)
+    data.to_parquet(tmp_path / "a.parquet")
+    table = read_parquet(tmp_path / "a.parquet", COLUMNS)
     assert (rows(table), table.label_names) == ([("a", 1), ("b", 0)], ("pos", "neg"))
 
 
@@ -223,7 +222,7 @@ def test_parquet_written_by_datasets_brings_its_class_names(tmp_path):
 def test_metadata_of_other_programs_is_passed_over(tmp_path, features):
     table = pyarrow.table({"text": ["a"], "label": [1]}).replace_schema_metadata({"huggingface": features})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    assert read_write_parquet(tmp_path / "a.parquet", COLUMNS).label_names is None
+    assert read_parquet(tmp_path / "a.parquet", COLUMNS).label_names is None
 
 
 def test_parquet_refusals(make, tmp_path):
