@@ -29,7 +29,7 @@ from ptm.expect import check_expectations
 from ptm.objective import Distilled, Objective, Supervised
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report import write_report
-from ptm.rundir import Mode, RunDirectory, is_run, open_run
+from ptm.rundir import Mode, RunDirectory, begin_run, is_run, open_run
 from ptm.runlog import MetricsLog, Reporter, Silent
 from ptm.runtime import Runtime, environment_ranks, open_runtime
 from ptm.signals import StopFlag, stop_on_signals
@@ -145,6 +145,7 @@ def _prepare(
         )
         objective = Distilled(pipeline, teacher, spec.distill or DistillSpec())
     if runtime.main and not run.resuming:
+        begin_run(run, dump_config(spec))
         record_ = record.manifest(spec, dump_config(spec), data, runtime, weights)
         files.write_json(
             run.manifest, {**record_, "data": pipeline.facts(), "weights": pipeline.load_report.as_dict()}

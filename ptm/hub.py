@@ -130,10 +130,8 @@ def read_dataset(place: str, split: str | None, columns: Sequence[str]) -> Table
         )
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    if not reachable():
-        datasets.config.HF_HUB_OFFLINE = (
-            True  # else it tries, and tries again, before it looks into its cache
-        )
+    if not reachable():  # else it tries, and tries again, before it looks into its cache
+        datasets.config.HF_HUB_OFFLINE = True
     try:  # with hf:// no folder that happens to be called so is read instead
         loaded = datasets.load_dataset(f"hf://datasets/{name}", config, split=split)
     except ValueError as error:  # an unknown split or configuration; the message lists those that exist

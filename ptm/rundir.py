@@ -18,6 +18,8 @@ from ptm.errors import RunDirectoryError
 
 Mode = Literal["new", "resume", "overwrite"]
 
+_LOCK = ".lock"
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -64,12 +66,29 @@ class RunDirectory:
 
 def is_run(path: Path) -> bool:
     """Whether a directory was made by ptm."""
-    return (path / "config.yaml").is_file() and (path / "checkpoints").is_dir()
+    return (path / "config.yaml").is_file() and ((path / "checkpoints").is_dir() or (path / _LOCK).is_file())
+
+
+def begin_run(run: RunDirectory, config: str) -> None:
+    """Clear the directory and write its config: called when all is loaded and nothing was refused.
+
+    So a mistake in the data of a run that overwrites another costs nothing, and one in a new run leaves nothing.
+    A kill in here leaves config.yaml, hence a directory that can be overwritten again.
+    """
+    with files.storage_errors(run.path):
+        for entry in run.path.iterdir():
+            if entry.name not in (_LOCK, "config.yaml"):
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    files.write_file(run.config, config.encode())
+    with files.storage_errors(run.path):
+        run.checkpoints.mkdir()
 
 
 @contextmanager
 def open_run(path: Path, config: str, mode: Mode) -> Iterator[RunDirectory]:
     """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment.
+
+    A new run writes nothing before :func:`begin_run`; a directory in which it never came to that is removed.
 
     Raises RunDirectoryError when the directory holds something else, when it holds a run and neither
     ``resume`` nor ``overwrite`` was asked for, when the run to resume has another config, and when another
@@ -79,21 +98,16 @@ def open_run(path: Path, config: str, mode: Mode) -> Iterator[RunDirectory]:
     with files.storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        exists = is_run(path)
-        if exists and mode == "overwrite":
-            for entry in path.iterdir():
-                if entry.name != ".lock":
-                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        elif exists:
+        resuming = is_run(path) and mode == "resume"
+        if resuming:
             _refuse_changed(path / "config.yaml", config)
             files.clear_debris(path)
             files.clear_debris(path / "checkpoints")
-        run = RunDirectory(path, resuming=exists and mode == "resume")
-        if not run.resuming:
-            with files.storage_errors(path):
-                run.checkpoints.mkdir(exist_ok=True)
-            files.write_file(run.config, config.encode())
-        yield run
+        try:
+            yield RunDirectory(path, resuming=resuming)
+        finally:
+            if [entry.name for entry in path.iterdir()] == [_LOCK]:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_foreign(path: Path, mode: Mode) -> None:
@@ -103,7 +117,7 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
         raise RunDirectoryError(
             "is a file", where=path, expected="a directory", cure="choose another --output"
         )
-    inside = [entry.name for entry in path.iterdir() if entry.name != ".lock"]
+    inside = [entry.name for entry in path.iterdir() if entry.name != _LOCK]
     if is_run(path):
         if mode == "new":
             raise RunDirectoryError(
@@ -141,7 +155,7 @@ def _refuse_changed(saved: Path, config: str) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Hold ``.lock``; the system releases it when the process dies, however it dies."""
     with files.storage_errors(path):
-        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

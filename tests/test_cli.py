@@ -130,6 +130,7 @@ def test_data_errors_are_exit_3_and_touch_nothing_else(run_cli, config, tmp_path
     assert done.returncode == 3
     assert "broken.csv:3" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "r").exists()
 
 
 def test_kill_9_and_resume_gives_the_same_bits(run_cli, config, tmp_path):

@@ -7,11 +7,12 @@ import sys
 import pytest
 
 from ptm.errors import RunDirectoryError
-from ptm.rundir import open_run
+from ptm.rundir import begin_run, open_run
 
 
 def make_run(path, config="task: a\n"):
     with open_run(path, config, "new") as run:
+        begin_run(run, config)
         (run.checkpoints / "step-000001").mkdir()
 
 
@@ -27,6 +28,8 @@ def test_a_second_run_needs_resume_or_overwrite(tmp_path):
         assert (run.checkpoints / "step-000001").is_dir()
     with open_run(tmp_path / "r", "task: b\n", "overwrite") as run:
         assert not run.resuming
+        assert (run.checkpoints / "step-000001").is_dir()  # nothing is lost before the new run can begin
+        begin_run(run, "task: b\n")
         assert list(run.checkpoints.iterdir()) == []
     assert (tmp_path / "r" / "config.yaml").read_text() == "task: b\n"
 
@@ -61,8 +64,9 @@ def test_an_output_that_is_a_file(tmp_path):
 def test_two_at_once_one_wins_and_a_dead_lock_does_not_block(tmp_path):
     path = tmp_path / "r"
     holder = (
-        "import sys, time; from pathlib import Path; from ptm.rundir import open_run\n"
-        f"with open_run(Path({str(path)!r}), 'task: a\\n', 'new'):\n print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from ptm.rundir import begin_run, open_run\n"
+        f"with open_run(Path({str(path)!r}), 'task: a\\n', 'new') as run:\n"
+        " begin_run(run, 'task: a\\n'); print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True)
     try:
@@ -87,7 +91,18 @@ def test_overwriting_follows_no_link(tmp_path):
     (outside / "kept").write_text("x")
     make_run(tmp_path / "r")
     os.symlink(outside, tmp_path / "r" / "link")
-    with open_run(tmp_path / "r", "task: a\n", "overwrite"):
-        pass
+    with open_run(tmp_path / "r", "task: a\n", "overwrite") as run:
+        begin_run(run, "task: a\n")
     assert (outside / "kept").exists()
     assert not (tmp_path / "r" / "link").exists()
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="bad data"), open_run(tmp_path / "r", "task: a\n", "new"):
+        raise ValueError("bad data")
+    assert not (tmp_path / "r").exists()
+    make_run(tmp_path / "r")
+    with pytest.raises(ValueError, match="bad data"), open_run(tmp_path / "r", "task: b\n", "overwrite"):
+        raise ValueError("bad data")
+    assert (tmp_path / "r" / "config.yaml").read_text() == "task: a\n"
+    assert (tmp_path / "r" / "checkpoints" / "step-000001").is_dir()

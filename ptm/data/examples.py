@@ -18,9 +18,8 @@ from ptm.errors import ConfigError, DataError
 from ptm.spec import DataSpec
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-_SELECT = (
-    0x5E1EC7  # stream of the fixed draw behind shares and limits: not the run's seed, so always the same rows
-)
+# Stream of the draw behind shares and limits. It is not the run's seed: the rows are always the same.
+_SELECT = 0x5E1EC7
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,8 @@ def load_dataset(
 
     first = train_table or eval_table
     names = data.labels or first.label_names
-    if labels and not (
-        unnamed(labels) and names and set(names).isdisjoint(labels)
-    ):  # the data may name 0, 1, …
+    better = labels and names and unnamed(labels) and set(names).isdisjoint(labels)  # than 0, 1, …
+    if labels and not better:
         names = labels
     names = names or discover_labels(first.columns["label"])
     if len(names) == 1:
