@@ -37,6 +37,7 @@ class Progress:
     log_bytes: int = 0  # length of metrics.jsonl
     seconds: float = 0.0  # spent in training steps
     scaler: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)  # the objective's: what its teachers were asked
 
 
 class CheckpointStore:

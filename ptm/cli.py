@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,6 +144,47 @@ def report(run: Annotated[Path, typer.Argument(help="A run directory.", show_def
         )
     write_report(run)
     typer.echo(str(run / "report.html"))
+
+
+cache = typer.Typer(
+    help="The stored outputs of teachers ($PTM_CACHE, else ~/.cache/ptm/teachers).", no_args_is_help=True
+)
+app.add_typer(cache, name="cache")
+Store = Annotated[
+    Path | None, typer.Option("--store", help="Another directory, as distill.store names one.", show_default=False)
+]
+
+
+@cache.command("list")
+def cache_list(store: Store = None) -> None:
+    """Say what is stored: name, size, last use, how full, teacher."""
+    from ptm.cache import list_stores
+
+    _say(list_stores(store))
+
+
+@cache.command("verify")
+def cache_verify(store: Store = None) -> None:
+    """Read everything that is stored and compare it with its checksums; exit with 3 if something is damaged."""
+    from ptm.cache import verify_stores
+
+    _say(verify_stores(store))
+
+
+@cache.command("prune")
+def cache_prune(
+    store: Store = None,
+    to: Annotated[float, typer.Option("--to", metavar="GB", min=0, help="How much may stay.")] = 0.0,
+) -> None:
+    """Remove what was not used for longest, never what a run is using."""
+    from ptm.cache import prune_stores
+
+    _say(prune_stores(store, to * 1e9))
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
 
 
 def _train(

@@ -264,10 +264,21 @@ def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSp
     return replace(
         spec,
         model=resolved(spec.model, "model"),
-        teacher=resolved(spec.teacher, "teacher") if spec.teacher else None,
+        teacher=_teacher(resolved(spec.teacher, "teacher"), base_of("teacher", "others")) if spec.teacher else None,
+        distill=_distill(spec.distill, base_of("distill", "store")),
         data=replace(spec.data, source=_source(spec.data.source, base_of("data", "source"))),
         output=_absolute(spec.output, cwd),
     )
+
+
+def _teacher(teacher: TeacherSpec, base: Path) -> TeacherSpec:
+    return replace(teacher, others=tuple(_model_name(name, base) for name in teacher.others))
+
+
+def _distill(distill: DistillSpec | None, base: Path) -> DistillSpec | None:
+    if distill is None or distill.store in ("auto", "off"):
+        return distill
+    return replace(distill, store=_absolute(distill.store, base))
 
 
 def _fill_in(spec: RunSpec) -> RunSpec:

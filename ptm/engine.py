@@ -120,7 +120,6 @@ class _Training:
             self._restore()
         progress, setting, counts = self.progress, self.setting, self.counts
         optim.training_mode(self.model)
-        setting.reporter.begin("train", counts.steps, progress.step)
         steps: Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[Lesson]]] | None = None
         while True:
             self._evaluate_if_due()
@@ -134,6 +133,10 @@ class _Training:
             if stopping:
                 raise self._interrupted()
             if steps is None or progress.step % counts.steps_per_epoch == 0:
+                epoch, _ = counts.epoch(progress.step)
+                if not setting.objective.prepare(epoch, lambda: setting.stop.requested, setting.reporter):
+                    continue  # a signal came while the teacher was asked
+                setting.reporter.begin("train", counts.steps, progress.step)
                 steps = self._epoch_steps()
             self._step(*next(steps))
         setting.reporter.end()
@@ -382,6 +385,7 @@ class _Training:
         if setting.runtime.main:
             progress.log_bytes = setting.log.sync()
             progress.scaler = self.scaler.state_dict()
+            progress.counts = dict(setting.objective.counts)
             setting.store.save(progress, self.model, setting.objective.module, self.optimizer)
         self.saved_step = progress.step
         setting.runtime.barrier()
@@ -394,6 +398,7 @@ class _Training:
             setting.reporter.say("no checkpoint yet: starting from the first step")
             return
         self.progress = restore(path, self.model, setting.objective.module, self.optimizer)
+        setting.objective.counts.update(self.progress.counts)
         if self.progress.scaler:
             self.scaler.load_state_dict(dict(self.progress.scaler))
         setting.log.cut(self.progress.log_bytes)

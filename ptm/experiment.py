@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ptm import engine, files, order, record
@@ -26,7 +25,7 @@ from ptm.errors import (
     PtmError,
 )
 from ptm.expect import check_expectations
-from ptm.objective import Distilled, Objective, Supervised
+from ptm.objective import Objective, Supervised
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report import write_report
 from ptm.rundir import Mode, RunDirectory, begin_run, is_run, open_run
@@ -35,6 +34,7 @@ from ptm.runtime import Runtime, environment_ranks, open_runtime
 from ptm.signals import StopFlag, stop_on_signals
 from ptm.spec import DistillSpec, ModelSpec, RunSpec
 from ptm.tasks import task_module
+from ptm.teaching import Teaching, model_facts, prepare_teaching
 
 
 def run_training(spec: RunSpec, *, mode: Mode, reporter: Reporter) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def run_evaluation(
         "status": "done",
         "metrics": values,
         "eval": _rate(spec.data.eval, len(data.eval), seconds),
-        "model": _model_facts(model.name, pipeline.model),
+        "model": model_facts(model.name, pipeline.model),
         "expect": [e.as_dict() for e in check_expectations(bounds, values)],
         "labels": list(pipeline.labels),
     }
@@ -105,9 +105,9 @@ def _train_in(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> dict[str,
     """Everything from loading to results.json, in one process of perhaps several."""
     with stop_on_signals() as stop, open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         try:
-            setting, teacher = _prepare(run, spec, runtime, reporter, stop)
+            setting, teaching = _prepare(run, spec, runtime, reporter, stop)
             progress = engine.train(setting, resume=run.resuming)
-            return _finish(run, setting, progress, teacher)
+            return _finish(run, setting, progress, teaching)
         except (Interrupted, NotFinite) as error:
             if runtime.main:
                 status = "interrupted" if isinstance(error, Interrupted) else "failed"
@@ -119,7 +119,7 @@ def _train_in(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> dict[str,
 
 def _prepare(
     run: RunDirectory, spec: RunSpec, runtime: Runtime, reporter: Reporter, stop: StopFlag
-) -> tuple[engine.Setting, dict[str, Any] | None]:
+) -> tuple[engine.Setting, Teaching | None]:
     module = task_module(spec.task)
     data = module.load_data(spec)
     pipeline: Pipeline = module.build(spec, data, model=spec.model, trained=False)
@@ -130,20 +130,11 @@ def _prepare(
     weights = {"model": record.weights_digest(pipeline.model)} if runtime.main else {}
     pipeline.model.to(runtime.device)
     objective: Objective = Supervised(pipeline)
-    teacher_facts = None
+    teaching = None
     if spec.teacher is not None:
-        teacher: Pipeline = module.build(spec, data, model=spec.teacher, trained=True)
-        if runtime.main:
-            weights["teacher"] = record.weights_digest(teacher.model)
-        teacher.model.to(runtime.device)
-        batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
-        values = engine.evaluate(teacher, runtime, batch_size=batch_size).compute()
-        teacher_facts = {**_model_facts(spec.teacher.name, teacher.model), "metrics": values}
-        reporter.say(
-            f"teacher: {spec.teacher.name}, {_parameters(teacher.model) / 1e6:.2f} M parameters, "
-            f"accuracy {values['accuracy']:.4f} on the eval split"
-        )
-        objective = Distilled(pipeline, teacher, spec.distill or DistillSpec())
+        teaching = prepare_teaching(spec, module, data, pipeline, runtime, reporter)
+        weights |= teaching.digests if runtime.main else {}
+        objective = teaching.objective
     if runtime.main and not run.resuming:
         begin_run(run, dump_config(spec))
         record_ = record.manifest(spec, dump_config(spec), data, runtime, weights)
@@ -152,11 +143,11 @@ def _prepare(
         )
     store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
     log = MetricsLog(run.metrics if runtime.main else None)
-    return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teacher_facts
+    return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teaching
 
 
 def _finish(
-    run: RunDirectory, setting: engine.Setting, progress: Progress, teacher: dict[str, Any] | None
+    run: RunDirectory, setting: engine.Setting, progress: Progress, teaching: Teaching | None
 ) -> dict[str, Any]:
     """Evaluate the chosen weights once more and write what the run has to show."""
     spec, pipeline, runtime = setting.spec, setting.pipeline, setting.runtime
@@ -174,7 +165,6 @@ def _finish(
         "value": progress.best_value,
         "step": progress.best_step,
     }
-    teacher_seconds = setting.objective.teacher_seconds
     results: dict[str, Any] = {
         "task": spec.task,
         "status": "done",
@@ -187,13 +177,9 @@ def _finish(
             "padding_share": _padding_share(setting),
         },
         "eval": _rate(spec.data.eval, examples, eval_seconds),
-        "model": _model_facts(spec.model.name, pipeline.model),
-        "teacher": teacher,
-        "distill": teacher
-        and {
-            "teacher_seconds": round(teacher_seconds, 3),
-            "student_seconds": round(progress.seconds - teacher_seconds, 3),
-        },
+        "model": model_facts(spec.model.name, pipeline.model),
+        "teacher": teaching and teaching.facts,
+        "distill": teaching and teaching.results(progress.seconds, spec.distill or DistillSpec()),
         "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
         "labels": list(pipeline.labels),
         "output": str(run.path),
@@ -272,18 +258,6 @@ def _padding_share(setting: engine.Setting) -> float | None:
 def _rate(split: str | None, examples: int, seconds: float) -> dict[str, Any]:
     rate = round(examples / seconds, 2) if seconds else None
     return {"split": split, "examples": examples, "seconds": round(seconds, 3), "examples_per_second": rate}
-
-
-def _model_facts(name: str, model: nn.Module) -> dict[str, Any]:
-    tensors = list(model.parameters())
-    return {
-        "name": name,
-        "parameters": _parameters(model),
-        "trainable_parameters": sum(p.numel() for p in tensors if p.requires_grad),
-        "bytes": sum(
-            t.numel() * t.element_size() for t in model.state_dict().values() if isinstance(t, torch.Tensor)
-        ),
-    }
 
 
 def _parameters(model: nn.Module) -> int:

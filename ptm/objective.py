@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ptm.distill.losses import soft_label_loss
+from ptm.distill import losses
+from ptm.distill.teacher import Taught, Teacher, named_outputs
 from ptm.pipeline import Batch, Output, Pipeline
+from ptm.runlog import Reporter
 from ptm.spec import DistillSpec
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one forward pass of training learns from: a batch, and the same examples as the teacher sees them."""
+    """What one forward pass of training learns from: a batch, and what each teacher says or is to look at."""
 
     batch: Batch
-    teacher_batch: Batch | None = None  # None: the teacher reads the same batch, or there is none
+    taught: tuple[Taught, ...] = ()
 
     def to(self, device: torch.device) -> Lesson:
-        other = self.teacher_batch
-        return Lesson(self.batch.to(device), None if other is None else other.to(device))
+        return Lesson(self.batch.to(device), tuple(taught.to(device) for taught in self.taught))
 
 
 class Objective(Protocol):
     module: nn.Module | None  # parameters that are trained with the model but do not belong to it
-    teacher_seconds: float
+    counts: dict[str, float]  # sums over the whole run: the engine keeps them in its checkpoints
+
+    def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
+        """What an epoch needs before its first step. False: asked to stop before it was done."""
+        ...
 
     def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Lesson]: ...
 
@@ -42,8 +46,11 @@ class Supervised:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.module: nn.Module | None = None
-        self.teacher_seconds = 0.0
+        self.counts: dict[str, float] = {}
         self._pipeline = pipeline
+
+    def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
+        return True
 
     def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Lesson]:
         return (Lesson(batch) for batch in self._pipeline.batches("train", plan, epoch))
@@ -52,45 +59,77 @@ class Supervised:
         return self._pipeline.forward(model, lesson.batch)
 
 
-class Distilled:
-    """``ce_weight`` · the pipeline's own loss + ``kd_weight`` · the distance to the teacher.
+class FeatureLoss(Protocol):
+    """A distance between what student and teacher compute inside."""
 
-    The teacher goes through the same door as the student: ``forward`` of a pipeline over the same data, frozen,
-    in evaluation mode, without gradients; it is in no checkpoint. Where its view of an example differs from
-    the student's (another tokenizer), it gets batches of its own.
+    wanted_of_student: tuple[str, ...]
+    wanted_of_teacher: tuple[str, ...]
+    module: nn.Module | None
+
+    def __call__(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], mask: Tensor | None
+    ) -> Tensor: ...
+
+
+def new_counts() -> dict[str, float]:
+    """``used``: teacher's outputs learned from, in examples; ``computed``: how many of them a teacher was run for;
+    ``teacher_seconds``: spent in teachers, ``within_steps``: that part of it which training steps waited for."""
+    return {"used": 0, "computed": 0, "teacher_seconds": 0.0, "within_steps": 0.0}
+
+
+class Distilled:
+    """``ce_weight`` · the pipeline's own loss + ``kd_weight`` · the distance to the teacher's outputs
+    + ``feature_weight`` · the distance to what it computes inside.
+
+    Teachers go through the same door as the student: ``forward`` of a pipeline over the same data, frozen,
+    in evaluation mode, without gradients; they are in no checkpoint.
     """
 
-    def __init__(self, student: Pipeline, teacher: Pipeline, spec: DistillSpec) -> None:
-        self.module: nn.Module | None = None
-        self.teacher_seconds = 0.0
+    def __init__(
+        self,
+        student: Pipeline,
+        teachers: Sequence[Teacher],
+        spec: DistillSpec,
+        counts: dict[str, float],
+        *,
+        shares: Sequence[float] | None = None,
+        features: FeatureLoss | None = None,
+    ) -> None:
+        self.module = features.module if features else None
+        self.counts = counts
         self._student = student
-        self._teacher = teacher
+        self._teachers = tuple(teachers)
         self._spec = spec
-        teacher.model.eval().requires_grad_(False)
+        self._shares = (
+            [share / sum(shares) for share in shares] if shares else [1 / len(teachers)] * len(teachers)
+        )
+        self._features = features
+
+    def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
+        return all(teacher.prepare(epoch, stop, reporter) for teacher in self._teachers)
 
     def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Lesson]:
-        batches = self._student.batches("train", plan, epoch)
-        if self._teacher.view == self._student.view:
-            return (Lesson(batch) for batch in batches)
-        others = self._teacher.batches("train", plan, epoch)
-        return (Lesson(batch, other) for batch, other in zip(batches, others, strict=True))
+        # With `views`, the student's epoch is that of the view its teachers saw.
+        own_epoch = epoch % self._spec.views if self._spec.views else epoch
+        batches = self._student.batches("train", plan, own_epoch)
+        streams = zip(*(teacher.lessons(plan, epoch) for teacher in self._teachers), strict=True)
+        return (Lesson(batch, taught) for batch, taught in zip(batches, streams, strict=True))
 
     def loss(self, model: nn.Module, lesson: Lesson) -> Output:
-        target = self._teacher_logits(lesson.teacher_batch or lesson.batch)
-        own = self._student.forward(model, lesson.batch)
+        answers = [
+            teacher.outputs(taught, lesson.batch)
+            for teacher, taught in zip(self._teachers, lesson.taught, strict=True)
+        ]
+        wanted = self._features.wanted_of_student if self._features else ()
+        own = self._student.forward(model, lesson.batch, wanted)
         assert own.logits is not None
-        soft = soft_label_loss(own.logits, target, self._spec.temperature)
-        return Output(
-            loss_sum=self._spec.ce_weight * own.loss_sum + self._spec.kd_weight * soft,
-            count=own.count,
-            logits=own.logits,
-            parts={"ce": own.loss_sum.detach(), "kd": soft.detach()},
-        )
-
-    @torch.no_grad()
-    def _teacher_logits(self, batch: Batch) -> torch.Tensor:
-        begun = time.perf_counter()
-        logits = self._teacher.forward(self._teacher.model, batch).logits
-        assert logits is not None
-        self.teacher_seconds += time.perf_counter() - begun
-        return logits
+        spec = self._spec
+        target = losses.mean_teacher([a["logits"] for a in answers], self._shares, spec.temperature)
+        soft = losses.compare(own.logits, target, lesson.batch.targets, spec)
+        loss = spec.ce_weight * own.loss_sum + spec.kd_weight * soft
+        parts = {"ce": own.loss_sum.detach(), "kd": soft.detach()}
+        if self._features is not None:
+            inside = self._features(named_outputs(own), answers[0], lesson.batch.inputs.get("attention_mask"))
+            loss = loss + spec.feature_weight * inside
+            parts["features"] = inside.detach()
+        return Output(loss_sum=loss, count=own.count, logits=own.logits, parts=parts)

@@ -60,6 +60,7 @@ class Output:
     count: int
     logits: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # named loss sums for the log (detached)
+    features: Mapping[str, Tensor] = field(default_factory=dict)  # what ``forward`` was asked for by name
 
 
 class Metrics(Protocol):
@@ -87,6 +88,9 @@ class Pipeline(Protocol):
     embeddings: tuple[str, ...]  # the same for the embeddings; () where there are none
     load_report: LoadReport  # what was loaded, what is new, what was left over
     view: str  # two pipelines with the same view over the same data can share batches
+    random_views: bool  # whether training batches depend on the epoch and the seed
+    reading: str  # what decides outputs besides weights and view: architecture, normalisation, order of outputs
+    feature_names: tuple[str, ...]  # what ``forward`` can give besides logits: "pooled", "hidden.1", …
 
     def size(self, split: Split) -> int:
         """Number of examples; ids are 0 … size-1."""
@@ -100,8 +104,16 @@ class Pipeline(Protocol):
         """A batch for each array of ids in ``plan``, in that order, on the CPU. ``train`` is augmented."""
         ...
 
-    def forward(self, model: nn.Module, batch: Batch) -> Output:
-        """Loss and logits of ``model`` (this pipeline's, or one wrapped around it) on a batch."""
+    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+        """Loss and logits of ``model`` (this pipeline's, or one wrapped around it) on a batch.
+
+        ``wanted``: names out of ``feature_names``, given as ``features``: fp [n, d] for "pooled", [n, tokens, d]
+        of texts, [n, channels, h, w] of images.
+        """
+        ...
+
+    def misfits(self) -> list[str]:
+        """What of the data does not suit the weights: many unknown words, another image size. [] when all is well."""
         ...
 
     def new_metrics(self) -> Metrics: ...

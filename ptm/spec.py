@@ -68,6 +68,11 @@ class ModelSpec:
         default=None,
         description="CIFAR residual networks only: channels of the first stage (default 16).",
     )
+    layers: Literal["every_other"] | tuple[int, ...] | None = Field(
+        default=None,
+        description="Text: keep only these layers of the named model, counted from 0, as `[0, 3]`, or `every_other` "
+        "(the first, the third, …). With the teacher's name above, the student starts from its teacher.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -83,14 +88,24 @@ class TeacherSpec:
         description="Names of the teacher's outputs in its own order, for a checkpoint that does not carry them. "
         "Its outputs are matched to the student's labels by name.",
     )
+    others: Strings = Field(
+        default=(),
+        description="More teachers, named as `model.name`; the student learns from the mean of all.",
+    )
+    shares: Floats | None = Field(
+        default=None,
+        description="What each teacher counts in that mean, `name` first (default: all the same).",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DistillSpec:
     """How the student learns from the teacher."""
 
-    method: Literal["kd"] = Field(
-        default="kd", description="`kd`: soft labels (Hinton et al. 2015, arXiv:1503.02531)."
+    method: Literal["kd", "dkd", "dist"] = Field(
+        default="kd",
+        description="What is compared of the outputs. `kd`: soft labels (arXiv:1503.02531). `dkd`: target and other "
+        "classes apart (arXiv:2203.08679). `dist`: correlations (arXiv:2205.10536).",
     )
     temperature: float = Field(
         default=2.0, gt=0, description="Softens both distributions; the loss is multiplied by its square."
@@ -98,6 +113,50 @@ class DistillSpec:
     kd_weight: float = Field(default=0.5, ge=0, description="Weight of the teacher's term.")
     ce_weight: float = Field(
         default=0.5, ge=0, description="Weight of the cross-entropy with the true labels."
+    )
+    dkd_alpha: float = Field(default=1.0, ge=0, description="`dkd`: weight of the target class's part.")
+    dkd_beta: float = Field(default=8.0, ge=0, description="`dkd`: weight of the other classes' part.")
+    dist_inter: float = Field(
+        default=1.0, ge=0, description="`dist`: weight of the correlations over classes."
+    )
+    dist_intra: float = Field(default=1.0, ge=0, description="`dist`: weight of those over the batch.")
+    features: Literal["none", "hidden", "attention", "minilm", "tinybert", "cosine", "relational"] = Field(
+        default="none",
+        description="What is compared inside. `hidden`: hints through a learned projection (arXiv:1412.6550). "
+        "`attention`: attention maps of convolutions (arXiv:1612.03928). `minilm`: relations of queries, keys and "
+        "values of the last layer (arXiv:2012.15828). `tinybert`: embeddings, hidden states and attention scores, "
+        "layer by layer (arXiv:1909.10351). `cosine`: direction of the last hidden states (arXiv:1910.01108). "
+        "`relational`: distances and angles between examples (arXiv:1904.05068).",
+    )
+    feature_weight: float = Field(default=1.0, ge=0, description="Weight of what is compared inside.")
+    relation_heads: Positive = Field(default=12, description="`minilm`: heads into which both are cut anew.")
+    layers: tuple[tuple[int, int], ...] | None = Field(
+        default=None,
+        description="`hidden`, `attention`, `tinybert`: pairs [student layer, teacher layer], counted from 1 (default: "
+        "evenly spread, last to last).",
+    )
+    store: str = Field(
+        default="auto",
+        min_length=1,
+        description="Where the teacher's outputs are kept, so that it runs once: `auto` (`$PTM_CACHE`, else "
+        "`~/.cache/ptm/teachers`), `off`, or a directory.",
+    )
+    store_precision: Literal["fp32", "fp16"] = Field(default="fp32", description="Numbers in the store.")
+    top_k: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="Store only so many of the highest outputs an example, and what is left over, spread evenly.",
+    )
+    views: Positive | None = Field(
+        default=None,
+        description="With random augmentation: use the views of so many epochs in rotation, so that later epochs need "
+        "no teacher (default: new views in each epoch).",
+    )
+    audit: Literal["error", "warn", "off"] = Field(
+        default="error", description="What to do when the teacher does not look like one for these data."
+    )
+    control: bool = Field(
+        default=False,
+        description="Train the same student without the teacher as well, and say what the teacher brought.",
     )
 
 
@@ -313,12 +372,8 @@ def cross_check(
     yield from _check_train(spec, sure)
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
         yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
-    if spec.distill is not None and spec.distill.kd_weight == 0:
-        yield (
-            ("distill", "kd_weight"),
-            "with kd_weight 0 the teacher teaches nothing",
-            "give it a positive weight",
-        )
+    if spec.distill is not None:
+        yield from _check_distill(spec, spec.distill)
     if spec.runtime.precision == "fp16" and spec.runtime.device == "cpu":
         yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
 
@@ -333,6 +388,7 @@ def _foreign_keys(spec: RunSpec) -> Complaints:
         ("data", "text_pair"),
         ("data", "max_length"),
         ("model", "revision"),
+        ("model", "layers"),
         ("teacher", "revision"),
     )
     image_only = (
@@ -391,6 +447,37 @@ def _check_data(data: DataSpec) -> Complaints:
                 f"label names repeat: {', '.join(doubled)}",
                 "give each class its own name",
             )
+
+
+def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:
+    if distill.kd_weight == 0 and (distill.features == "none" or distill.feature_weight == 0):
+        yield (
+            ("distill", "kd_weight"),
+            "with kd_weight 0 the teacher teaches nothing",
+            "give it a positive weight",
+        )
+    text_only, image_only = ("minilm", "tinybert", "cosine"), ("attention",)
+    refused = image_only if spec.task in TEXT_TASKS else text_only
+    if distill.features in refused:
+        what = f"features: {distill.features} cannot serve {spec.task}"
+        served = [f for f in ("hidden", *text_only, *image_only, "relational") if f not in refused]
+        yield ("distill", "features"), what, f"use one of {', '.join(served)}"
+    if distill.layers is not None and distill.features not in ("hidden", "attention", "tinybert"):
+        yield ("distill", "layers"), f"layers mean nothing to features: {distill.features}", "remove them"
+    if distill.views is not None and (spec.data.augment or "none") == "none":
+        yield ("distill", "views"), "without random augmentation there is one view only", "remove views"
+    teacher = spec.teacher
+    if teacher is None:
+        return
+    if teacher.shares is not None:
+        if len(teacher.shares) != 1 + len(teacher.others):
+            what = f"{len(teacher.shares)} shares for {1 + len(teacher.others)} teachers"
+            yield ("teacher", "shares"), what, "give one a teacher, that of teacher.name first"
+        elif min(teacher.shares) <= 0:
+            yield ("teacher", "shares"), "a share must be above 0", "leave such a teacher out"
+    if teacher.others and distill.features != "none":
+        what = f"features: {distill.features} needs one teacher, here are {1 + len(teacher.others)}"
+        yield ("distill", "features"), what, "use features: none, or one teacher"
 
 
 def _check_train(spec: RunSpec, sure: Callable[..., bool]) -> Complaints:

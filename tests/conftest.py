@@ -61,6 +61,14 @@ def write_parquet(path: Path, names: list[str] | None = None, **columns: list[An
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
+    """What teachers say is kept for one session of tests, not in the home directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTM_CACHE", str(tmp_path_factory.mktemp("teachers")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``train.csv`` with 64 and ``eval.csv`` with 32 sentences, labels negative and positive."""

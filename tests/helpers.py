@@ -111,7 +111,7 @@ def last_state(output: Path) -> dict[str, bytes]:
     newest = max((output / "checkpoints").glob("step-*"), key=lambda p: int(p.name[5:]))
     files = {p.name: p.read_bytes() for p in newest.iterdir() if p.name != "manifest.json"}
     state = json.loads(files.pop("state.json"))
-    for key in ("seconds", "log_bytes"):
+    for key in ("seconds", "log_bytes", "counts"):
         state.pop(key)
     return {**files, "state": json.dumps(state).encode()}
 

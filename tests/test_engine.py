@@ -72,7 +72,10 @@ def test_stopped_and_resumed_equals_uninterrupted(kind, accumulate, tiny_bert, r
             run(text_spec(tiny_bert, reviews, tmp_path / "teacher", epochs=1))
         else:
             run(image_spec(tmp_path / "teacher", epochs=1, width=8))
-        changes = {"teacher": TeacherSpec(name=str(tmp_path / "teacher")), "distill": DistillSpec()}
+        changes = {
+            "teacher": TeacherSpec(name=str(tmp_path / "teacher")),
+            "distill": DistillSpec(audit="off"),
+        }
     if kind.endswith("text"):
         changes |= {"micro_batch_size": 8 // accumulate}
         make = lambda name: text_spec(tiny_bert, reviews, tmp_path / name, **changes)  # noqa: E731
@@ -218,7 +221,7 @@ def test_a_distilled_loss_is_its_parts_and_the_teacher_stays_as_it_was(tiny_bert
         reviews,
         tmp_path / "r",
         teacher=TeacherSpec(name=str(tmp_path / "teacher")),
-        distill=DistillSpec(temperature=4.0, kd_weight=0.7, ce_weight=0.3),
+        distill=DistillSpec(temperature=4.0, kd_weight=0.7, ce_weight=0.3, audit="off"),
     )
     results = run(distilled)
     for line in history(tmp_path / "r"):
@@ -237,7 +240,12 @@ def test_a_distilled_loss_is_its_parts_and_the_teacher_stays_as_it_was(tiny_bert
 def test_a_teacher_with_another_tokenizer_reads_its_own_tokens(tiny_bert, tiny_gpt2, reviews, tmp_path):
     run(text_spec(tiny_gpt2, reviews, tmp_path / "teacher", epochs=1))
     spec = text_spec(
-        tiny_bert, reviews, tmp_path / "r", epochs=1, teacher=TeacherSpec(name=str(tmp_path / "teacher"))
+        tiny_bert,
+        reviews,
+        tmp_path / "r",
+        epochs=1,
+        teacher=TeacherSpec(name=str(tmp_path / "teacher")),
+        distill=DistillSpec(audit="off"),
     )
     results = run(spec)
     saved = json.loads((tmp_path / "teacher" / "results.json").read_text())
@@ -254,7 +262,7 @@ def test_a_distilled_run_without_its_teacher_is_its_control(tiny_bert, reviews, 
         tmp_path / "r",
         epochs=1,
         teacher=TeacherSpec(name=str(tmp_path / "teacher")),
-        distill=DistillSpec(kd_weight=0.0, ce_weight=1.0),
+        distill=DistillSpec(kd_weight=0.0, ce_weight=1.0, audit="off"),
     )
     run(distilled)
     control, taught = (

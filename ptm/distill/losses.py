@@ -1,9 +1,27 @@
-"""Distillation losses as sums over examples; the engine divides by their number."""
+"""Distances between outputs, as sums over examples; the engine divides by their number.
+
+Logits are [n, classes] in fp32 throughout. Each function is pure and names its paper.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ptm.spec import DistillSpec
+
+
+def compare(student: Tensor, teacher: Tensor, targets: Tensor | None, spec: DistillSpec) -> Tensor:
+    """The loss that ``distill.method`` names."""
+    if spec.method == "dkd":
+        assert targets is not None
+        return decoupled_loss(student, teacher, targets, spec.temperature, spec.dkd_alpha, spec.dkd_beta)
+    if spec.method == "dist":
+        return dist_loss(student, teacher, spec.temperature, spec.dist_inter, spec.dist_intra)
+    return soft_label_loss(student, teacher, spec.temperature)
 
 
 def soft_label_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -15,3 +33,57 @@ def soft_label_loss(student_logits: Tensor, teacher_logits: Tensor, temperature:
     log_student = F.log_softmax(student_logits / temperature, dim=-1)
     log_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
     return F.kl_div(log_student, log_teacher, reduction="sum", log_target=True) * temperature**2
+
+
+def decoupled_loss(
+    student: Tensor, teacher: Tensor, targets: Tensor, temperature: float, alpha: float, beta: float
+) -> Tensor:
+    """T² · (alpha · TCKD + beta · NCKD), summed over n (Zhao et al. 2022, arXiv:2203.08679, eq. 7).
+
+    TCKD compares how likely the target class is against all others together, NCKD how the others share what
+    is left. ``targets`` int64 [n]. With two classes NCKD is 0, for the only other class has all of it.
+    """
+    log_p, log_q = (F.log_softmax(logits / temperature, dim=-1) for logits in (student, teacher))
+    target = F.one_hot(targets, student.shape[-1]).bool()
+
+    def two_way(log: Tensor) -> Tensor:  # [n, 2]: log-probabilities of the target and of the rest
+        rest = log.masked_fill(target, -torch.inf).logsumexp(-1)
+        return torch.stack([log[target], rest], dim=-1)
+
+    def others(logits: Tensor) -> Tensor:  # [n, classes - 1]: log-probabilities among the others
+        return F.log_softmax(logits[~target].view(len(logits), -1) / temperature, dim=-1)
+
+    among_two = F.kl_div(two_way(log_p), two_way(log_q), reduction="sum", log_target=True)
+    among_others = F.kl_div(others(student), others(teacher), reduction="sum", log_target=True)
+    return (alpha * among_two + beta * among_others) * temperature**2
+
+
+def dist_loss(student: Tensor, teacher: Tensor, temperature: float, inter: float, intra: float) -> Tensor:
+    """n · T² · (inter · mean over examples of 1 - r + intra · mean over classes of 1 - r), r Pearson's correlation
+    of softened probabilities (Huang et al. 2022, arXiv:2205.10536, eq. 8 to 10, with T² as in the authors' code).
+
+    ``intra`` correlates over the examples of a micro-batch: this loss depends on what is computed together.
+    """
+    p, q = (F.softmax(logits / temperature, dim=-1) for logits in (student, teacher))
+    rows = (1 - pearson(p, q)).mean()
+    columns = (1 - pearson(p.T, q.T)).mean()
+    return len(p) * temperature**2 * (inter * rows + intra * columns)
+
+
+def pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Correlation of the rows of two [n, d], fp [n]; 0 where a row is constant."""
+    return F.cosine_similarity(a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True), dim=-1, eps=1e-8)
+
+
+def mean_teacher(logits: Sequence[Tensor], shares: Sequence[float], temperature: float) -> Tensor:
+    """Logits whose softmax at T is the weighted mean of the teachers' softmaxes at T (arXiv:1503.02531, §1).
+
+    ``shares`` add up to 1. One teacher's logits are returned as they are.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    weighted = [
+        F.log_softmax(x / temperature, -1) + torch.tensor(w).log()
+        for x, w in zip(logits, shares, strict=True)
+    ]
+    return temperature * torch.stack(weighted).logsumexp(0)

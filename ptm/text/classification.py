@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptm import hub
@@ -18,10 +18,11 @@ from ptm.errors import ConfigError, Problem
 from ptm.metrics import ClassificationMetrics
 from ptm.pipeline import Batch, Output, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
-from ptm.text import models
+from ptm.text import features, models
 from ptm.text.tokens import Tokens, tokenize, tokenizer_digest
 
 DEFAULT_MAX_LENGTH = 128
+MOST_UNKNOWN = 0.1  # share of unknown tokens above which a vocabulary does not fit the texts
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -86,6 +87,9 @@ class TextClassification:
         self.embeddings = loaded.embeddings
         self.load_report = loaded.report
         self.view = view
+        self.random_views = False
+        self.reading = f"{models.config_digest(loaded.model)} outputs {_listed(loaded.permutation)}"
+        self.feature_names = features.feature_names(loaded.model)
         self._data = data
         self._tokens = tokens
         self._tokenizer = loaded.tokenizer
@@ -105,14 +109,30 @@ class TextClassification:
             inputs = tokens.pad(ids, self._tokenizer.pad_token_id)
             yield Batch(ids=ids, inputs=inputs, targets=torch.from_numpy(targets[ids]))
 
-    def forward(self, model: nn.Module, batch: Batch) -> Output:
-        logits = model(**batch.inputs).logits.float()  # [n, classes]
+    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+        inside: dict[str, Tensor] = {}
+        if wanted:
+            with features.captured(self.model, wanted) as inside:
+                result = model(**batch.inputs, output_hidden_states=features.needs_hidden(wanted))
+            if result.hidden_states is not None:
+                inside |= features.hidden(result.hidden_states, wanted, batch.inputs.get("attention_mask"))
+        else:
+            result = model(**batch.inputs)
+        logits = result.logits.float()  # [n, classes]
         if self._permutation is not None:
             logits = logits[:, self._permutation.to(logits.device)]
         assert batch.targets is not None
         smoothing = self._label_smoothing if model.training else 0.0
         loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
-        return Output(loss_sum=loss_sum, count=len(batch), logits=logits)
+        return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
+
+    def misfits(self) -> list[str]:
+        """Texts that the tokenizer has no words for."""
+        ids, unknown = self._tokens["eval"].ids, self._tokenizer.unk_token_id
+        share = float((ids == unknown).mean()) if unknown is not None else 0.0
+        if share <= MOST_UNKNOWN:
+            return []
+        return [f"{share:.0%} of the tokens of the evaluation texts are unknown to its vocabulary"]
 
     def new_metrics(self) -> ClassificationMetrics:
         return ClassificationMetrics(self.labels)
@@ -138,3 +158,7 @@ class TextClassification:
             }
             for split, tokens in self._tokens.items()
         }
+
+
+def _listed(permutation: np.ndarray | None) -> str:
+    return "as they are" if permutation is None else ",".join(map(str, permutation.tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import logging
@@ -146,22 +147,27 @@ def build_model(
     return TextModel(model, tokenizer, report, permutation, limit, segments, head, _embeddings(model))
 
 
+def config_digest(model: Any) -> str:
+    """SHA-256 of what a model's configuration says of its arithmetic; where it came from does not count."""
+    told = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    text = json.dumps([type(model).__name__, told], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _load_tokenizer(place: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    if len(tokenizer) <= len(
-        set(tokenizer.all_special_tokens)
-    ):  # transformers makes one up if it finds no file
+    # Finding no file, transformers makes a tokenizer up that knows special tokens alone, and says nothing.
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise ModelError(
             "there is no vocabulary beside the model",
             where=f"model {place!r}",
             expected="tokenizer.json, or vocab.txt, or vocab.json and merges.txt",
             cure="add the tokenizer that belongs to the model",
         )
-    if (
-        tokenizer.pad_token is None
-    ):  # GPT-2 was never padded; its end-of-text token is masked out all the same
+    # GPT-2 was never padded. Its end-of-text token serves: what pads is masked out all the same.
+    if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     tokenizer.padding_side = "right"
     return tokenizer
@@ -297,12 +303,12 @@ def _names(id2label: Any) -> tuple[str, ...] | None:
 
 def _max_positions(model: Any, tokenizer: Any) -> int | None:
     """Longest input in tokens, special ones included; None for models without a limit."""
-    positions = getattr(model.config, "max_position_embeddings", None) or 10**9
+    positions = getattr(model.config, "max_position_embeddings", None) or -1
+    positions = positions if positions > 0 else 10**9  # XLNet's is -1
     for name, table in model.named_modules():
         if name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None:
-            positions = (
-                table.num_embeddings - table.padding_idx - 1
-            )  # RoBERTa and its kin count from there on
+            # RoBERTa and its kin count on from the padding index.
+            positions = table.num_embeddings - table.padding_idx - 1
     limit = int(min(tokenizer.model_max_length, positions))
     return limit if limit < 10**8 else None
 

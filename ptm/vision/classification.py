@@ -21,7 +21,7 @@ from ptm.errors import ModelError, Problem
 from ptm.metrics import ClassificationMetrics
 from ptm.pipeline import Batch, Output, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
-from ptm.vision import models
+from ptm.vision import features, models
 from ptm.vision.images import check_headers, decode, decode_all
 from ptm.vision.models import ModelPlan
 from ptm.vision.saved import WEIGHTS, Preprocessing, SavedModel, write_saved
@@ -60,6 +60,7 @@ def build(
     teacher = isinstance(model, TeacherSpec)
     where = f"{'teacher' if teacher else 'model'} {model.name!r}"
     plan = models.plan_model(model)
+    made_for = plan.preprocessing.image_size if plan.own_normalisation else None  # else nobody says
     plan = replace(plan, preprocessing=_preprocessing(spec, plan, teacher=teacher))
     labels = _output_labels(plan, model, where) if trained else None
     permutation = None
@@ -75,7 +76,7 @@ def build(
         trained=trained,
         keep_head=keep_head,
     )
-    pipeline = ImageClassification(spec, data, plan, net, report, labels or data.labels, permutation)
+    pipeline = ImageClassification(spec, data, plan, net, report, labels or data.labels, permutation, made_for)
     if not teacher:
         pipeline.read_images()
     return pipeline
@@ -93,6 +94,7 @@ class ImageClassification:
         report: LoadReport,
         output_labels: tuple[str, ...],
         permutation: np.ndarray | None,
+        made_for: int | None,
     ) -> None:
         self._channels_last = spec.runtime.channels_last
         if self._channels_last:
@@ -104,6 +106,12 @@ class ImageClassification:
         self.load_report = report
         self._augment = spec.data.augment or "none"
         self.view = view_name(plan.preprocessing, self._augment)
+        self.random_views = self._augment != "none"
+        self.reading = (
+            f"{plan.architecture} width={plan.width} mean={plan.preprocessing.mean} std={plan.preprocessing.std} "
+            f"outputs={None if permutation is None else permutation.tolist()}"
+        )
+        self.feature_names = features.feature_names(model)
         self._spec = spec
         self._data = data
         self._plan = plan
@@ -113,6 +121,7 @@ class ImageClassification:
         self._std = torch.tensor(plan.preprocessing.std).view(1, 3, 1, 1)
         self._streams: dict[Split, Stream] = {}
         self._kept_bytes: dict[Split, int] = {}
+        self._made_for = made_for
 
     def size(self, split: Split) -> int:
         return len(self._examples(split))
@@ -125,18 +134,19 @@ class ImageClassification:
         for ids, pixels in zip(plan, self._stream(split)(plan, epoch), strict=True):
             yield Batch(ids=ids, inputs={"pixels": pixels}, targets=torch.from_numpy(targets[ids]))
 
-    def forward(self, model: nn.Module, batch: Batch) -> Output:
-        result = self._apply(model, self._normalise(batch.inputs["pixels"]))
+    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+        with features.captured(self.model, wanted) as inside:
+            result = self._apply(model, self._normalise(batch.inputs["pixels"]))
         # While training, networks with auxiliary heads return a tuple: logits, then those of the other heads.
         main, *others = result if isinstance(result, tuple) else (result,)
         logits = self._in_data_order(main)  # [n, classes]
         if batch.targets is None:
-            return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits)
+            return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits, features=inside)
         smoothing = self._spec.train.label_smoothing if model.training else 0.0
         loss = partial(F.cross_entropy, target=batch.targets, reduction="sum", label_smoothing=smoothing)
         loss_sum = loss(logits)
         if not others:
-            return Output(loss_sum=loss_sum, count=len(batch), logits=logits)
+            return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
         weight = models.AUXILIARY[self._plan.architecture][1]
         auxiliary = weight * torch.stack([loss(self._in_data_order(scores)) for scores in others]).sum()
         return Output(
@@ -144,7 +154,15 @@ class ImageClassification:
             count=len(batch),
             logits=logits,
             parts={"auxiliary": auxiliary.detach()},
+            features=inside,
         )
+
+    def misfits(self) -> list[str]:
+        """Images of another size than those the weights were made for."""
+        used, made_for = self._plan.preprocessing.image_size, self._made_for
+        if made_for is None or max(used, made_for) <= 1.5 * min(used, made_for):
+            return []
+        return [f"its weights were made for images of {made_for}x{made_for}, here it sees {used}x{used}"]
 
     def new_metrics(self) -> ClassificationMetrics:
         return ClassificationMetrics(self.labels)

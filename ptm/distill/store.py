@@ -1,0 +1,353 @@
+"""Outputs of a frozen network, kept on disk: it runs once for each example and view.
+
+A **store** is a directory named by the digest of its identity: all that decides an output (weights, tokenizer or
+preprocessing, data, arithmetic). Whatever differs gives another name, so a store that does not match is never
+found. In it, a **shard** a view and field: numbers of all examples end to end, written block by block, and
+a file of CRC-32 values, one a block. A block counts only when its numbers have its CRC: after a kill, a crash or
+a flipped bit it is computed again. Blocks are cut from one canonical order of the examples, so the stored
+bits do not depend on which run filled them, in what order, or how often it was stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptm import files
+
+FORMAT = 1
+DEFAULT_LIMIT = 20e9  # bytes of all stores together; $PTM_CACHE_LIMIT_GB says otherwise
+_DTYPES: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "int32": np.dtype("<i4")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One thing that is kept of an example: ``shape`` numbers, or so many for each of its tokens."""
+
+    name: str
+    shape: tuple[int, ...]
+    per_token: bool = False
+    precision: str = "fp32"
+
+    @property
+    def dtype(self) -> np.dtype:
+        return _DTYPES[self.precision]
+
+    @property
+    def width(self) -> int:
+        return math.prod(self.shape)
+
+
+def root_directory(choice: str) -> Path:
+    """Where the stores are: ``distill.store``, else ``$PTM_CACHE``, else ``~/.cache/ptm/teachers``."""
+    if choice not in ("auto", "off"):
+        return Path(choice)
+    given = os.environ.get("PTM_CACHE")
+    return Path(given) if given else Path.home() / ".cache" / "ptm" / "teachers"
+
+
+def size_limit() -> float:
+    """Bytes that all stores may take together."""
+    try:
+        return float(os.environ["PTM_CACHE_LIMIT_GB"]) * 1e9
+    except (KeyError, ValueError):
+        return DEFAULT_LIMIT
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides the outputs, whatever the order of its keys."""
+    text = json.dumps({**identity, "format": FORMAT}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """The outputs of one teacher on one split. Held open (shared lock), it is not pruned."""
+
+    def __init__(
+        self, root: Path, identity: Mapping[str, Any], blocks: Sequence[np.ndarray], about: Mapping[str, Any]
+    ) -> None:
+        """``blocks``: the ids of each block, every id once: the canonical order. Makes the directory.
+
+        ``about`` is for people: the names of teacher and data, which do not decide what is computed.
+        """
+        self.path = root / digest(identity)[:32]
+        self.blocks = tuple(blocks)
+        with files.storage_errors(self.path):
+            self._lock = _share(self.path)
+        _write_once(self.path / "identity.json", dict(identity))
+        _write_once(self.path / "about.json", dict(about))
+
+    def close(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def shard(self, view: str, field: Field, lengths: np.ndarray | None = None) -> Shard:
+        """The numbers of one field under one view; ``lengths`` are needed for fields a token."""
+        return Shard(self.path / f"{view}.{field.name}.{field.precision}", field, self.blocks, lengths)
+
+    def read_facts(self) -> dict[str, Any] | None:
+        """What was written by :meth:`write_facts`, None when there is nothing, or nothing readable."""
+        try:
+            content = json.loads((self.path / "facts.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        _write_once(self.path / "facts.json", dict(facts))
+
+
+class Shard:
+    """``PATH.bin``: the numbers, in canonical order. ``PATH.crc``: a CRC-32 a block, 0 for one not written."""
+
+    def __init__(
+        self, path: Path, field: Field, blocks: Sequence[np.ndarray], lengths: np.ndarray | None
+    ) -> None:
+        self.field = field
+        self._blocks = blocks
+        order = np.concatenate(blocks) if len(blocks) else np.empty(0, dtype=np.int64)
+        self._rows = np.empty(len(order), dtype=np.int64)  # position of each id in the file
+        self._rows[order] = np.arange(len(order))
+        if field.per_token:
+            assert lengths is not None
+            self._starts = np.concatenate([[0], np.cumsum(lengths[order], dtype=np.int64)])
+        else:
+            self._starts = np.arange(len(order) + 1, dtype=np.int64)
+        self._block_ends = np.cumsum([len(ids) for ids in blocks], dtype=np.int64)
+        self._data, self._crc = path.with_name(path.name + ".bin"), path.with_name(path.name + ".crc")
+        size = int(self._starts[-1]) * field.width * field.dtype.itemsize
+        with files.storage_errors(path):
+            _grow(self._data, size)
+            _grow(self._crc, 4 * len(blocks))
+            self._map: np.ndarray = (
+                np.memmap(
+                    self._data, dtype=field.dtype, mode="r+", shape=(int(self._starts[-1]), field.width)
+                )
+                if size
+                else np.empty((0, field.width), dtype=field.dtype)
+            )
+        self.bytes = size
+        ends = self._starts[self._block_ends] * field.width * field.dtype.itemsize
+        _write_once(path.with_name(path.name + ".json"), {"ends": ends.tolist()})
+
+    def missing(self) -> list[int]:
+        """Numbers of the blocks that were not written, or whose numbers are not what was written."""
+        sums = np.fromfile(self._crc, dtype="<u4")
+        return [i for i in range(len(self._blocks)) if sums[i] == 0 or sums[i] != self._checksum(i)]
+
+    def write(self, block: int, rows: Sequence[np.ndarray]) -> None:
+        """The numbers of a block's examples, in the order of its ids: [shape], or [tokens, *shape], each.
+
+        The numbers are written before their CRC. Two runs that fill the same block write the same bytes.
+        """
+        first, last = self._bounds(block)
+        content = np.concatenate([np.asarray(r).reshape(-1, self.field.width) for r in rows])
+        assert content.shape[0] == last - first
+        with files.storage_errors(self._data):
+            self._map[first:last] = content.astype(self.field.dtype)
+            checksum = np.array([self._checksum(block)], dtype="<u4").tobytes()
+            with self._crc.open("r+b") as file:
+                os.pwrite(file.fileno(), checksum, 4 * block)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with files.storage_errors(self._crc), self._crc.open("r+b") as file:
+            file.write(bytes(4 * len(self._blocks)))
+
+    def sync(self) -> None:
+        """All that was written is on the disk."""
+        if isinstance(self._map, np.memmap):
+            with files.storage_errors(self._data):
+                self._map.flush()
+                with self._crc.open("rb") as file:
+                    os.fsync(file.fileno())
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """fp32 [n, *shape]; for a field a token [n, longest, *shape], padded with zeros."""
+        rows = self._rows[ids]
+        if not self.field.per_token:
+            return self._map[rows].astype(np.float32).reshape(len(ids), *self.field.shape)
+        sizes = self._starts[rows + 1] - self._starts[rows]
+        padded = np.zeros((len(ids), int(sizes.max()), self.field.width), dtype=np.float32)
+        for i, row in enumerate(rows):
+            padded[i, : sizes[i]] = self._map[self._starts[row] : self._starts[row + 1]]
+        return padded.reshape(*padded.shape[:2], *self.field.shape)
+
+    def _bounds(self, block: int) -> tuple[int, int]:
+        end = int(self._block_ends[block])
+        return int(self._starts[end - len(self._blocks[block])]), int(self._starts[end])
+
+    def _checksum(self, block: int) -> int:
+        first, last = self._bounds(block)
+        return _crc(self._map[first:last])
+
+
+def _crc(numbers: np.ndarray) -> int:
+    """CRC-32 of the bytes, never 0, which means: not written."""
+    return zlib.crc32(np.ascontiguousarray(numbers).tobytes()) or 1
+
+
+def _share(directory: Path) -> int:
+    """Make a store's directory if need be and lock it against removal: the descriptor of the lock."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        try:  # while this waited for the lock, the store may have been removed
+            current = (directory / "lock").stat().st_ino == os.fstat(descriptor).st_ino
+        except FileNotFoundError:
+            current = False
+        if current:
+            os.utime(directory / "lock")  # the time of the last use
+            return descriptor
+        os.close(descriptor)
+
+
+def _write_once(path: Path, content: dict[str, Any]) -> None:
+    """JSON that is the same whoever writes it, so that two runs may do so at once."""
+    if path.exists():
+        return
+    aside = path.with_name(f"{files.ASIDE}{os.getpid()}-{path.name}")
+    with files.storage_errors(path):
+        files.write_synced(aside, files.json_bytes(content))
+        os.replace(aside, path)
+
+
+def _grow(path: Path, size: int) -> None:
+    """A file of ``size`` bytes: what is there stays, what is new is zero and takes no room until written."""
+    with path.open("ab"):
+        pass
+    if path.stat().st_size != size:
+        os.truncate(path, size)
+
+
+def shrink_logits(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """[n, classes] to the k highest and the rest: fp32 [n, k + 1], int32 [n, k].
+
+    The last number is the logarithm of the mean of exp(logit) over the rest: spread evenly over them it keeps
+    their probability together (at temperature 1).
+    """
+    index = np.argpartition(-logits, k, axis=-1)[:, :k].astype(np.int32)
+    highest = np.take_along_axis(logits, index, axis=-1)
+    rest = logits.astype(np.float64).copy()
+    np.put_along_axis(rest, index, -np.inf, axis=-1)
+    top = rest.max(axis=-1, keepdims=True)
+    mean = top[:, 0] + np.log(np.exp(rest - top).sum(axis=-1) / (logits.shape[1] - k))
+    return np.concatenate([highest, mean[:, None]], axis=-1).astype(np.float32), index
+
+
+def grow_logits(numbers: np.ndarray, index: np.ndarray, classes: int) -> np.ndarray:
+    """The inverse of :func:`shrink_logits`, up to the differences among the rest: fp32 [n, classes]."""
+    logits = np.repeat(numbers[:, -1:], classes, axis=-1)
+    np.put_along_axis(logits, index, numbers[:, :-1], axis=-1)
+    return logits
+
+
+# --- all stores of a directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A store as ``ptm cache list`` shows it."""
+
+    name: str
+    path: Path
+    bytes: int  # on the disk
+    used: float  # seconds since the epoch
+    teacher: str
+    split: str
+    blocks_filled: int
+    blocks: int
+
+
+def entries(root: Path) -> list[Entry]:
+    """All stores, the one used last first."""
+    found = [_entry(path) for path in root.iterdir() if (path / "lock").is_file()] if root.is_dir() else []
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def _entry(path: Path) -> Entry:
+    try:
+        about = json.loads((path / "about.json").read_bytes())
+        about = about if isinstance(about, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        about = {}
+    sums = [np.fromfile(file, dtype="<u4") for file in sorted(path.glob("*.crc"))]
+    return Entry(
+        name=path.name,
+        path=path,
+        bytes=sum(file.stat().st_blocks * 512 for file in path.iterdir() if file.is_file()),
+        used=(path / "lock").stat().st_mtime,
+        teacher=str(about.get("teacher", "unknown")),
+        split=str(about.get("split", "unknown")),
+        blocks_filled=sum(int((s != 0).sum()) for s in sums),
+        blocks=sum(len(s) for s in sums),
+    )
+
+
+def verify(path: Path) -> list[str]:
+    """What is damaged in a store: a line a problem, [] when every block is as it was written."""
+    problems = []
+    try:
+        if digest(json.loads((path / "identity.json").read_bytes()))[:32] != path.name:
+            problems.append("identity.json is not the one it was made with")
+    except (OSError, ValueError, TypeError, RecursionError):
+        problems.append("identity.json is missing or damaged")
+    for crc_file in sorted(path.glob("*.crc")):
+        name = crc_file.stem
+        try:
+            ends = [int(end) for end in json.loads(crc_file.with_suffix(".json").read_bytes())["ends"]]
+            content = np.memmap(crc_file.with_suffix(".bin"), dtype=np.uint8, mode="r")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            problems.append(f"{name}: its .bin or .json is missing or damaged")
+            continue
+        sums = np.fromfile(crc_file, dtype="<u4")
+        if len(ends) != len(sums) or ends[-1] != len(content):
+            problems.append(f"{name}: another size than it was made with")
+            continue
+        for block, (first, last) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            if sums[block] and sums[block] != _crc(content[first:last]):
+                problems.append(f"{name}: block {block} has changed since it was written")
+    return problems
+
+
+def prune(root: Path, limit: float, say: Callable[[str], None] = lambda line: None) -> int:
+    """Remove stores that no run uses, those unused longest first, until ``limit`` bytes are left. Bytes freed."""
+    kept = entries(root)
+    total, freed = sum(entry.bytes for entry in kept), 0
+    for entry in reversed(kept):
+        if total - freed <= limit:
+            break
+        descriptor = os.open(entry.path / "lock", os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say(f"{entry.name} is in use")
+            continue
+        else:
+            shutil.rmtree(entry.path, ignore_errors=True)
+            freed += entry.bytes
+            say(f"removed {entry.name}: {entry.bytes / 1e6:.1f} MB, teacher {entry.teacher}")
+        finally:
+            os.close(descriptor)
+    return freed
+
+
+def room_for(root: Path, size: int) -> bool:
+    """Whether ``size`` more bytes may be stored; older stores make room for them if they must."""
+    total = sum(entry.bytes for entry in entries(root))
+    if total + size > size_limit():
+        total -= prune(root, max(0.0, size_limit() - size))
+    return total + size <= size_limit() and size < 0.9 * files.free_bytes(root)

@@ -1,0 +1,327 @@
+"""A frozen model that is asked for its outputs: from the store where they are kept, live where they are not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptm import order
+from ptm.distill.store import Field, Shard, Store, grow_logits, room_for, shrink_logits
+from ptm.errors import StorageError
+from ptm.pipeline import Batch, Output, Pipeline
+from ptm.runlog import Reporter
+from ptm.runtime import Runtime
+from ptm.spec import DistillSpec
+
+SAMPLE = 4  # stored examples that are computed again at the start
+_SYNC_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a batch learns from: the teacher's outputs as stored, or the batch that it is to look at.
+
+    Both None: the teacher looks at its student's batch.
+    """
+
+    outputs: Mapping[str, Tensor] | None = None
+    batch: Batch | None = None
+
+    def to(self, device: torch.device) -> Taught:
+        if device.type == "cpu":
+            return self
+        moved = self.outputs and {name: t.to(device, non_blocking=True) for name, t in self.outputs.items()}
+        return Taught(moved, self.batch and self.batch.to(device))
+
+
+def arithmetic(runtime: Runtime) -> dict[str, Any]:
+    """What decides the last bits of a forward pass on this machine."""
+    cuda = runtime.device.type == "cuda"
+    return {
+        "torch": str(torch.__version__),
+        "transformers": metadata.version("transformers"),
+        "device": torch.cuda.get_device_name(runtime.device) if cuda else "cpu",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": runtime.threads,
+        "precision": runtime.precision,
+    }
+
+
+class Teacher:
+    """One teacher over the training examples of its student.
+
+    With a store, outputs are computed in blocks that are a function of the data alone, before the first step
+    that needs them; they then do not depend on seed, batch size or interruptions. Without one, the teacher
+    looks at each batch as it comes. ``counts`` are sums that the engine keeps in its checkpoints.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        student: Pipeline,
+        runtime: Runtime,
+        spec: DistillSpec,
+        *,
+        wanted: tuple[str, ...],
+        seed: int,
+        counts: dict[str, float],
+    ) -> None:
+        self.pipeline = pipeline
+        self.view = pipeline.view
+        # The same view: the student's batches serve, and the examples need not be read twice.
+        self._source = student if pipeline.view == student.view else pipeline
+        self._same_view = self._source is student
+        self._runtime = runtime
+        self._spec = spec
+        self._wanted = wanted
+        self._seed = seed
+        self._counts = counts
+        self._store: Store | None = None
+        self._lengths = self._source.lengths("train")
+        self._shards: dict[str, dict[str, Shard]] = {}  # of the views that are complete
+        self._verified = False
+        self._fields: tuple[Field, ...] | None = None
+        pipeline.model.eval().requires_grad_(False)
+
+    # --- the store
+
+    def open_store(
+        self, root: Path, identity: Mapping[str, Any], about: Mapping[str, Any], *, block: int, views: int
+    ) -> str | None:
+        """Use a store for the outputs; the reason when that cannot be. ``views``: how many a run will need."""
+        blocks = order.eval_plan(self._source.size("train"), block, self._lengths)
+        items = sum(
+            (
+                int(self._lengths.sum())
+                if f.per_token and self._lengths is not None
+                else self._source.size("train")
+            )
+            * f.width
+            * f.dtype.itemsize
+            for f in self.fields
+        )
+        identity = {**identity, "view": self.view, "reading": self.pipeline.reading, "block": block}
+        try:
+            if self._runtime.main and not room_for(root, items * views):
+                return f"{items * views / 1e9:.1f} GB do not fit in {root}"
+            self._store = Store(root, identity, blocks, about)
+        except StorageError as error:
+            return str(error).splitlines()[0]
+        return None
+
+    @property
+    def store(self) -> Store | None:
+        return self._store
+
+    @property
+    def bytes_stored(self) -> int:
+        return sum(shard.bytes for shards in self._shards.values() for shard in shards.values())
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What is kept of an example; shapes are found by asking for one."""
+        if self._fields is None:
+            outputs = self._ask(next(iter(self._source.batches("train", [np.array([0])], 0))))
+            self._fields = tuple(self._field(name, tensor) for name, tensor in outputs.items())
+        return self._fields
+
+    def _field(self, name: str, tensor: Tensor) -> Field:
+        classes = tensor.shape[-1]
+        if name == "logits":
+            if self._spec.top_k is not None and self._spec.top_k < classes:
+                return Field(
+                    name=f"top{self._spec.top_k}",
+                    shape=(self._spec.top_k + 1,),
+                    precision=self._spec.store_precision,
+                )
+            return Field(name=name, shape=(classes,), precision=self._spec.store_precision)
+        per_token = tensor.ndim == 3  # [n, tokens, width]
+        shape = tuple(tensor.shape[2:] if per_token else tensor.shape[1:])
+        return Field(name=name, shape=shape, per_token=per_token, precision=self._spec.store_precision)
+
+    @property
+    def random_views(self) -> bool:
+        return self._source.random_views
+
+    def view_of(self, epoch: int) -> tuple[str, int]:
+        """(name of the view that an epoch uses, the epoch it was made for)."""
+        if not self._source.random_views:
+            return "fixed", 0
+        own = epoch % self._spec.views if self._spec.views else epoch
+        return f"seed{self._seed}-epoch{own}", own
+
+    def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
+        """Fill what the store lacks for an epoch. False: asked to stop before it was done."""
+        view, own_epoch = self.view_of(epoch)
+        if self._store is None or view in self._shards:
+            return True
+        begun = time.perf_counter()
+        shards = self._open_shards(view)
+        todo = sorted({block for shard in shards.values() for block in shard.missing()})
+        filled = len(self._store.blocks) - len(todo)
+        if filled and not self._verified:
+            if not self._matches(shards, set(todo), own_epoch):
+                reporter.say(
+                    "teacher store: a stored output is not what the teacher says; all are computed anew"
+                )
+                self._runtime.barrier()
+                for shard in shards.values():
+                    shard.clear()
+                self._runtime.barrier()
+                todo = list(range(len(self._store.blocks)))
+            self._verified = True
+        mine = [block for block in todo if block % self._runtime.ranks == self._runtime.rank]
+        complete = self._fill(shards, mine, own_epoch, stop, reporter)
+        self._counts["teacher_seconds"] += time.perf_counter() - begun
+        if not complete:
+            return False
+        self._runtime.barrier()
+        if not self._source.random_views or self._spec.views is None:
+            self._shards.clear()  # an epoch's own views are not needed again in this run
+        self._shards[view] = shards
+        return True
+
+    def _open_shards(self, view: str) -> dict[str, Shard]:
+        assert self._store is not None
+        fields = list(self.fields)
+        fields += [
+            Field(name=f.name + "-index", shape=(f.width - 1,), precision="int32")
+            for f in self.fields
+            if f.name.startswith("top")
+        ]
+        lengths = self._lengths
+        if self._runtime.main:
+            opened = {f.name: self._store.shard(view, f, lengths) for f in fields}
+        self._runtime.barrier()
+        return opened if self._runtime.main else {f.name: self._store.shard(view, f, lengths) for f in fields}
+
+    def _fill(
+        self,
+        shards: Mapping[str, Shard],
+        todo: Sequence[int],
+        epoch: int,
+        stop: Callable[[], bool],
+        reporter: Reporter,
+    ) -> bool:
+        if not todo:
+            return True
+        assert self._store is not None
+        synced = time.monotonic()
+        reporter.begin("teacher", len(todo))
+        batches = self._source.batches("train", [self._store.blocks[block] for block in todo], epoch)
+        for done, (block, batch) in enumerate(zip(todo, batches, strict=True), start=1):
+            # Several processes must stop at the same place: they do so once all is filled.
+            if self._runtime.ranks == 1 and stop():
+                return False
+            self._write(shards, block, batch)
+            self._counts["computed"] += len(batch)
+            if time.monotonic() - synced > _SYNC_SECONDS:
+                synced = time.monotonic()
+                for shard in shards.values():
+                    shard.sync()
+            reporter.advance(done, f"{len(batch)} examples a block")
+        reporter.end()
+        for shard in shards.values():
+            shard.sync()
+        return True
+
+    def _write(self, shards: Mapping[str, Shard], block: int, batch: Batch) -> None:
+        self._bring()
+        outputs = self._ask(batch)
+        for field in self.fields:
+            name = "logits" if field.name.startswith("top") else field.name
+            numbers = outputs[name].float().cpu().numpy()
+            if name != field.name:
+                numbers, index = shrink_logits(numbers, field.width - 1)
+                shards[field.name + "-index"].write(block, list(index))
+            if field.per_token:
+                assert self._lengths is not None
+                sizes = self._lengths[batch.ids]
+                shards[field.name].write(block, [row[:n] for row, n in zip(numbers, sizes, strict=True)])
+            else:
+                shards[field.name].write(block, list(numbers))
+
+    def _matches(self, shards: Mapping[str, Shard], missing: set[int], epoch: int) -> bool:
+        """Whether a few stored outputs are, but for rounding, what the teacher says now."""
+        assert self._store is not None
+        filled = [ids for i, ids in enumerate(self._store.blocks) if i not in missing]
+        ids = np.array([filled[i * len(filled) // SAMPLE][0] for i in range(SAMPLE)])
+        (batch,) = self._source.batches("train", [ids], epoch)
+        live, kept = self._ask(batch), self._read(shards, ids)
+        slack = 0.02 if self._runtime.precision == "fp32" and self._spec.store_precision == "fp32" else 0.1
+        for name, stored in kept.items():
+            now = live[name].float().cpu()
+            if name == "logits" and self._spec.top_k:
+                now, stored = now.topk(2).values, stored.topk(2).values
+            elif now.ndim == 3:  # [n, tokens, width]: what stands at padding is not kept
+                real = torch.arange(now.shape[1]) < torch.from_numpy(self._lengths[ids])[:, None]  # type: ignore[index]
+                now = now * real[..., None]
+            if not bool(((now - stored).abs() <= slack * (1 + now.abs().max())).all()):
+                return False
+        return True
+
+    def _read(self, shards: Mapping[str, Shard], ids: np.ndarray) -> dict[str, Tensor]:
+        outputs = {}
+        for field in self.fields:
+            numbers = shards[field.name].read(ids)
+            if field.name.startswith("top"):
+                index = shards[field.name + "-index"].read(ids).astype(np.int64)
+                outputs["logits"] = torch.from_numpy(grow_logits(numbers, index, len(self.pipeline.labels)))
+            else:
+                outputs[field.name] = torch.from_numpy(numbers)
+        return outputs
+
+    # --- what the objective needs
+
+    def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Taught]:
+        """What each batch of ``plan`` learns from, in that order. ``prepare(epoch)`` came before."""
+        view, own_epoch = self.view_of(epoch)
+        if self._store is not None:
+            shards = self._shards[view]
+            return (Taught(outputs=self._read(shards, ids)) for ids in plan)
+        if self._same_view:
+            return (Taught() for _ in plan)
+        return (Taught(batch=batch) for batch in self.pipeline.batches("train", plan, own_epoch))
+
+    def outputs(self, taught: Taught, batch: Batch) -> Mapping[str, Tensor]:
+        """The teacher's outputs for a lesson's batch."""
+        self._counts["used"] += len(batch)
+        if taught.outputs is not None:
+            return taught.outputs
+        begun = time.perf_counter()
+        self._bring()
+        outputs = self._ask(taught.batch or batch)
+        self._counts["computed"] += len(batch)
+        spent = time.perf_counter() - begun
+        self._counts["teacher_seconds"] += spent
+        self._counts["within_steps"] += spent
+        return outputs
+
+    def _bring(self) -> None:
+        """The model to where the run is computed, when it is needed for the first time."""
+        if next(self.pipeline.model.parameters()).device != self._runtime.device:
+            self.pipeline.model.to(self._runtime.device)
+
+    @torch.no_grad()
+    def _ask(self, batch: Batch) -> dict[str, Tensor]:
+        device = next(
+            self.pipeline.model.parameters()
+        ).device  # the CPU, until more than a sample is asked for
+        autocast = self._runtime.autocast() if device == self._runtime.device else nullcontext()
+        with autocast:
+            return named_outputs(self.pipeline.forward(self.pipeline.model, batch.to(device), self._wanted))
+
+
+def named_outputs(output: Output) -> dict[str, Tensor]:
+    """Logits and features of a forward pass by name."""
+    assert output.logits is not None
+    return {"logits": output.logits, **output.features}

@@ -1,0 +1,235 @@
+"""From a spec to what a student learns from: teachers loaded, examined, their outputs found or to be stored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ptm import engine, record
+from ptm.data.examples import Dataset
+from ptm.distill import audit
+from ptm.distill.store import Store, root_directory
+from ptm.distill.teacher import Teacher, arithmetic
+from ptm.errors import ModelError, StorageError
+from ptm.objective import Distilled, new_counts
+from ptm.optim import StepCounts
+from ptm.pipeline import Pipeline
+from ptm.runlog import Reporter
+from ptm.runtime import Runtime
+from ptm.spec import DistillSpec, RunSpec, TeacherSpec
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The objective of a distillation, and what is to be written down of its teachers."""
+
+    objective: Distilled
+    facts: dict[str, Any]  # results.json: teacher
+    digests: dict[str, str]  # of the teachers' weights
+    teachers: tuple[Teacher, ...]
+    without_store: str  # why there is no store, "" where there is one
+
+    def results(self, student_seconds: float, spec: DistillSpec) -> dict[str, Any]:
+        """results.json: ``distill``. ``student_seconds`` still include what steps waited for a teacher."""
+        counts = self.objective.counts
+        used, computed = int(counts["used"]), int(counts["computed"])
+        stores = [t.store for t in self.teachers if t.store is not None]
+        return {
+            "teacher_seconds": round(counts["teacher_seconds"], 3),
+            "student_seconds": round(student_seconds - counts["within_steps"], 3),
+            "store": {
+                "used": bool(stores),
+                **({"reason": self.without_store} if self.without_store else {}),
+                "hits": max(0, used - computed),
+                "misses": computed,
+                "hit_rate": round(max(0, used - computed) / used, 4) if used else None,
+                "bytes": sum(path.stat().st_size for store in stores for path in store.path.glob("*.bin")),
+                "precision": spec.store_precision,
+                "top_k": spec.top_k,
+                "names": [store.path.name for store in stores],
+            },
+            "views": {"random": self.teachers[0].random_views, "in_rotation": spec.views},
+        }
+
+    def close(self) -> None:
+        for teacher in self.teachers:
+            if teacher.store is not None:
+                teacher.store.close()
+
+
+def prepare_teaching(
+    spec: RunSpec, module: ModuleType, data: Dataset, student: Pipeline, runtime: Runtime, reporter: Reporter
+) -> Teaching:
+    """Load, measure and examine the teachers of a run. Raises ModelError for one that cannot teach this."""
+    assert spec.teacher is not None
+    distill = spec.distill or DistillSpec()
+    names = (spec.teacher.name, *spec.teacher.others)
+    counts = new_counts()
+    teachers, facts, digests, reasons = [], [], {}, []
+    for index, name in enumerate(names):
+        chosen = spec.teacher if index == 0 else TeacherSpec(name=name, labels=spec.teacher.labels)
+        pipeline: Pipeline = module.build(spec, data, model=chosen, trained=True)
+        digest = record.weights_digest(pipeline.model)
+        digests["teacher" if index == 0 else f"teacher {index + 1}"] = digest
+        found = _evaluated(spec, data, pipeline, chosen, digest, runtime)
+        _audit(chosen, pipeline, found, distill, spec, reporter)
+        teacher = Teacher(
+            pipeline, student, runtime, distill, wanted=(), seed=spec.train.seed, counts=counts
+        )  # fmt: skip
+        reason = "distill.store: off"
+        if distill.store != "off":
+            reason = _open_store(spec, data, teacher, chosen, digest, runtime) or ""
+        if reason and distill.store != "off":
+            reporter.say(f"teacher: outputs are not stored ({reason})")
+        reasons.append(reason)
+        teachers.append(teacher)
+        facts.append({**model_facts(name, pipeline.model), "metrics": found["metrics"]})
+        reporter.say(
+            f"teacher: {name}, {facts[-1]['parameters'] / 1e6:.2f} M parameters, "
+            f"accuracy {found['metrics']['accuracy']:.4f} on the eval split"
+        )
+    objective = Distilled(student, teachers, distill, counts, shares=spec.teacher.shares)
+    told = {**facts[0], **({"others": facts[1:]} if len(facts) > 1 else {})}
+    return Teaching(objective, told, digests, tuple(teachers), next((r for r in reasons if r), ""))
+
+
+def data_identity(spec: RunSpec, data: Dataset, split: str) -> dict[str, Any]:
+    """What decides which examples a split has, and in what order."""
+    wanted = spec.data
+    share = wanted.eval if wanted.eval is not None and wanted.eval.strip().endswith("%") else None
+    limit = wanted.max_train_examples if split == "train" else wanted.max_eval_examples
+    return {
+        "split": split,
+        "digest": data.digests[split],
+        "columns": [wanted.text, wanted.text_pair, wanted.image, wanted.label],
+        "labels": list(data.labels),
+        "held_out": share,
+        "limit": limit,
+    }
+
+
+def _evaluated(
+    spec: RunSpec, data: Dataset, pipeline: Pipeline, chosen: TeacherSpec, digest: str, runtime: Runtime
+) -> dict[str, Any]:
+    """The teacher's metrics, targets and predictions on the eval split; from the store if it was asked before."""
+    distill = spec.distill or DistillSpec()
+    batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    identity = {
+        "weights": digest,
+        "reading": pipeline.reading,
+        "view": pipeline.view,
+        "data": data_identity(spec, data, "eval"),
+        "arithmetic": arithmetic(runtime),
+        "block": batch_size,
+    }
+    store = None
+    if distill.store != "off" and runtime.main:
+        try:
+            store = Store(root_directory(distill.store), identity, (), _about(spec, chosen, "eval"))
+        except StorageError:
+            store = None
+    found = runtime.gather(store.read_facts() if store is not None else None)[0]
+    if found is None or not {"metrics", "targets", "predicted"} <= set(found):
+        pipeline.model.to(runtime.device)
+        metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size)
+        rows = list(metrics.predictions())
+        number = {name: index for index, name in enumerate(pipeline.labels)}
+        found = {
+            "metrics": metrics.compute(),
+            "targets": [number[row["label"]] for row in rows],
+            "predicted": [number[row["prediction"]] for row in rows],
+        }
+        if store is not None and np.isfinite(list(found["metrics"].values())).all():
+            store.write_facts(found)
+    if store is not None:
+        store.close()
+    return found
+
+
+def _open_store(
+    spec: RunSpec, data: Dataset, teacher: Teacher, chosen: TeacherSpec, digest: str, runtime: Runtime
+) -> str | None:
+    distill = spec.distill or DistillSpec()
+    identity = {
+        "weights": digest,
+        "data": data_identity(spec, data, "train"),
+        "arithmetic": arithmetic(runtime),
+    }
+    counts = StepCounts.of(spec.train, len(data.train or ()))
+    epochs = -(-counts.steps // counts.steps_per_epoch)
+    views = (distill.views or epochs) if teacher.random_views else 1
+    block = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    about = _about(spec, chosen, "train")
+    return teacher.open_store(root_directory(distill.store), identity, about, block=block, views=views)
+
+
+def _about(spec: RunSpec, chosen: TeacherSpec, split: str) -> dict[str, Any]:
+    return {"teacher": chosen.name, "data": spec.data.source, "split": split}
+
+
+def _audit(
+    chosen: TeacherSpec,
+    pipeline: Pipeline,
+    found: dict[str, Any],
+    distill: DistillSpec,
+    spec: RunSpec,
+    reporter: Reporter,
+) -> None:
+    if distill.audit == "off":
+        return
+    biases = {
+        name: parameter.detach().float().cpu().numpy()
+        for name, parameter in pipeline.model.named_parameters()
+        if name.startswith(pipeline.head) and name.endswith("bias") and len(parameter) == len(pipeline.labels)
+    }
+    examined = audit.Examined(
+        name=chosen.name,
+        labels=pipeline.labels,
+        targets=np.array(found["targets"]),
+        predicted=np.array(found["predicted"]),
+        head_biases=biases,
+        recorded_accuracy=_recorded_accuracy(chosen, spec),
+        misfits=pipeline.misfits(),
+    )
+    problems = audit.examine(examined)
+    if problems and distill.audit == "error":
+        raise ModelError(problems)
+    for problem in problems:
+        reporter.say(f"warning: {problem}")
+
+
+def _recorded_accuracy(chosen: TeacherSpec, spec: RunSpec) -> float | None:
+    """The accuracy that the teacher's own run measured, if it did so on the split that this run evaluates on."""
+    from ptm.config import load_config
+    from ptm.errors import PtmError
+
+    run = Path(chosen.name)
+    try:
+        there = load_config(run / "config.yaml").data
+        results = json.loads((run / "results.json").read_bytes())
+        accuracy = float(results["metrics"]["accuracy"])
+    except (PtmError, OSError, ValueError, KeyError, TypeError):
+        return None
+    keys = ("source", "eval", "max_eval_examples", "text", "text_pair", "image", "label")
+    same = all(getattr(there, key) == getattr(spec.data, key) for key in keys)
+    share = (spec.data.eval or "").strip().endswith("%")
+    same = same and (not share or there.train == spec.data.train)
+    return accuracy if same and results.get("status") == "done" else None
+
+
+def model_facts(name: str, model: Any) -> dict[str, Any]:
+    """Name, parameters and bytes of a model."""
+    tensors = list(model.parameters())
+    return {
+        "name": name,
+        "parameters": sum(p.numel() for p in tensors),
+        "trainable_parameters": sum(p.numel() for p in tensors if p.requires_grad),
+        "bytes": sum(
+            t.numel() * t.element_size() for t in model.state_dict().values() if hasattr(t, "numel")
+        ),
+    }

@@ -1,0 +1,73 @@
+"""What an encoder computes on the way to its logits, by name: for distillations that compare the inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# The linear maps to queries, keys and values, as BERT and its kin and DistilBERT name them.
+_PARTS = {
+    "query": "query",
+    "key": "key",
+    "value": "value",
+    "q_lin": "query",
+    "k_lin": "key",
+    "v_lin": "value",
+}
+_PATTERN = re.compile(rf"\.layer\.(\d+)\.attention\.(?:self\.)?({'|'.join(_PARTS)})$")
+
+
+def feature_names(model: nn.Module) -> tuple[str, ...]:
+    """``pooled``, ``hidden.0`` (embeddings) … ``hidden.L``; ``query.1`` … ``value.L`` where they can be found."""
+    layers = int(getattr(model.config, "num_hidden_layers", 0) or 0)
+    if not layers:
+        return ()
+    return ("pooled", *(f"hidden.{k}" for k in range(layers + 1)), *_projections(model))
+
+
+@contextmanager
+def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While open, a forward pass leaves the queries, keys and values of ``wanted`` in the dictionary:
+    fp [n, tokens, heads, width of a head]."""
+    found: dict[str, Tensor] = {}
+    heads = int(getattr(model.config, "num_attention_heads", 1))
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            found[name] = output.unflatten(-1, (heads, -1))
+
+        return hook
+
+    modules = _projections(model)
+    with ExitStack() as stack:
+        for name in wanted:
+            if name in modules:
+                handle = model.get_submodule(modules[name]).register_forward_hook(keep(name))
+                stack.callback(handle.remove)
+        yield found
+
+
+def needs_hidden(wanted: Sequence[str]) -> bool:
+    """Whether transformers must be asked for hidden states."""
+    return any(name == "pooled" or name.startswith("hidden.") for name in wanted)
+
+
+def hidden(states: Sequence[Tensor], wanted: Sequence[str], mask: Tensor | None) -> dict[str, Tensor]:
+    """The hidden states of ``wanted``, fp32 [n, tokens, width]; ``pooled``: the mean of the last over tokens."""
+    found = {f"hidden.{k}": states[k].float() for k in range(len(states)) if f"hidden.{k}" in wanted}
+    if "pooled" in wanted:
+        last = states[-1].float()
+        real = torch.ones(last.shape[:2], device=last.device) if mask is None else mask.float()
+        found["pooled"] = (last * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+    return found
+
+
+def _projections(model: nn.Module) -> dict[str, str]:
+    """``query.1`` → name of the module, layers counted from 1."""
+    matches = ((name, _PATTERN.search(name)) for name, _ in model.named_modules())
+    return {f"{_PARTS[m[2]]}.{int(m[1]) + 1}": name for name, m in matches if m}

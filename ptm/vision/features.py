@@ -1,0 +1,57 @@
+"""What a convolutional network computes on the way to its logits, by name, for distillations that compare it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+# The stages of residual networks: layer1 … (ResNet and its kin), trunk_output.block1 … (RegNet).
+_STAGE = re.compile(r"^(?:trunk_output\.block|layer)(\d+)$")
+
+
+def feature_names(model: nn.Module) -> tuple[str, ...]:
+    """``pooled`` (what the last layer reads), and ``hidden.1`` … the output of each stage where there are stages."""
+    pooled = ("pooled",) if _last_linear(model) is not None else ()
+    return (*pooled, *_stages(model))
+
+
+@contextmanager
+def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While open, a forward pass leaves what is ``wanted`` in the dictionary: fp32 [n, channels, h, w] for stages,
+    [n, width] for ``pooled``."""
+    found: dict[str, Tensor] = {}
+
+    def keep_output(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            found[name] = output.float()
+
+        return hook
+
+    def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found["pooled"] = inputs[0].float()
+
+    with ExitStack() as stack:
+        stages = _stages(model) if wanted else {}
+        for name in wanted:
+            if name in stages:
+                handle = model.get_submodule(stages[name]).register_forward_hook(keep_output(name))
+                stack.callback(handle.remove)
+        last = _last_linear(model) if "pooled" in wanted else None
+        if last is not None:
+            stack.callback(last.register_forward_pre_hook(keep_input).remove)
+        yield found
+
+
+def _stages(model: nn.Module) -> dict[str, str]:
+    """``hidden.1`` → name of the module."""
+    matches = ((name, _STAGE.match(name)) for name, _ in model.named_modules())
+    return {f"hidden.{m[1]}": name for name, m in matches if m}
+
+
+def _last_linear(model: nn.Module) -> nn.Linear | None:
+    layers = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    return layers[-1] if layers and isinstance(layers[-1], nn.Linear) else None

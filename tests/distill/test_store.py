@@ -1,0 +1,143 @@
+"""The store on its own: what is written is found again, what does not belong is not."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from ptm.distill import store as stores
+from ptm.distill.store import Field, Store, entries, grow_logits, prune, shrink_logits, verify
+
+BLOCKS = (np.array([4, 0]), np.array([3, 1]), np.array([2]))
+ABOUT = {"teacher": "t", "data": "d", "split": "train"}
+LOGITS = Field(name="logits", shape=(3,))
+VALUES = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+
+def fill(store: Store, *, blocks=(0, 1, 2), field=LOGITS):
+    shard = store.shard("fixed", field)
+    for block in blocks:
+        shard.write(block, list(VALUES[BLOCKS[block]]))
+    shard.sync()
+    return shard
+
+
+def test_what_was_written_is_found_by_id_also_by_another_process(tmp_path):
+    fill(Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT), blocks=(0, 1))
+    shard = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT).shard("fixed", LOGITS)
+    assert shard.missing() == [2]
+    np.testing.assert_array_equal(shard.read(np.array([1, 4, 3])), VALUES[[1, 4, 3]])
+
+
+def test_another_identity_view_field_or_precision_finds_nothing(tmp_path):
+    fill(Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT))
+    other = Store(tmp_path, {"weights": "b"}, BLOCKS, ABOUT)
+    same = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT)
+    half = Field(name="logits", shape=(3,), precision="fp16")
+    assert same.shard("fixed", LOGITS).missing() == []
+    for shard in (
+        other.shard("fixed", LOGITS),
+        same.shard("seed1-epoch0", LOGITS),
+        same.shard("fixed", half),
+    ):
+        assert shard.missing() == [0, 1, 2]
+
+
+def test_a_torn_or_flipped_block_counts_as_missing(tmp_path):
+    store = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT)
+    fill(store)
+    path = store.path / "fixed.logits.fp32.bin"
+    content = bytearray(path.read_bytes())
+    content[4 * 3 * 3] ^= 1  # the second block
+    path.write_bytes(content)
+    assert store.shard("fixed", LOGITS).missing() == [1]
+    assert any("block 1 has changed" in line for line in verify(store.path))
+    fill(store, blocks=(1,))
+    assert verify(store.path) == []
+    os.truncate(path, 10)
+    assert any("another size" in line for line in verify(store.path))
+    assert 0 in store.shard("fixed", LOGITS).missing() or 1 in store.shard("fixed", LOGITS).missing()
+
+
+def test_numbers_a_token_are_as_many_as_the_text_is_long(tmp_path):
+    lengths = np.array([2, 1, 3, 2, 1])
+    rng = np.random.default_rng(1)
+    rows = [rng.normal(size=(n, 4)).astype(np.float32) for n in lengths]
+    field = Field(name="hidden.1", shape=(4,), per_token=True)
+    shard = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT).shard("fixed", field, lengths)
+    for block, ids in enumerate(BLOCKS):
+        shard.write(block, [rows[i] for i in ids])
+    read = shard.read(np.array([4, 2]))
+    assert read.shape == (2, 3, 4)
+    np.testing.assert_array_equal(read[1], rows[2])
+    np.testing.assert_array_equal(read[0], np.concatenate([rows[4], np.zeros((2, 4))]))
+
+
+def test_the_highest_logits_are_kept_and_the_rest_keep_their_probability():
+    logits = np.random.default_rng(2).normal(scale=3, size=(6, 50)).astype(np.float32)
+    numbers, index = shrink_logits(logits, 5)
+    grown = grow_logits(numbers, index, 50)
+    top = np.argsort(-logits, axis=-1)[:, :5]
+    np.testing.assert_allclose(
+        np.take_along_axis(softmax(grown, axis=-1), top, -1),
+        np.take_along_axis(softmax(logits, axis=-1), top, -1),
+        rtol=1e-5,
+    )
+    assert (np.sort(grown, axis=-1)[:, 0] == numbers[:, -1]).all()
+
+
+def test_stores_unused_longest_are_removed_first_and_those_in_use_never(tmp_path):
+    kept = [Store(tmp_path, {"weights": name}, BLOCKS, ABOUT) for name in "abc"]
+    for age, store in enumerate(kept):
+        fill(store)
+        os.utime(store.path / "lock", (1000 - age, 1000 - age))  # c was used before b before a
+    kept[1].close()
+    kept[2].close()
+    assert [entry.path for entry in entries(tmp_path)] == [store.path for store in kept]
+    assert entries(tmp_path)[0].blocks_filled == 3
+    one = entries(tmp_path)[0].bytes
+    assert prune(tmp_path, 2 * one) == one
+    assert [entry.path for entry in entries(tmp_path)] == [kept[0].path, kept[1].path]
+    said: list[str] = []
+    prune(tmp_path, 0, said.append)
+    assert [entry.path for entry in entries(tmp_path)] == [kept[0].path]
+    assert any("in use" in line for line in said)
+
+
+def test_a_size_limit_makes_room_or_says_no(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTM_CACHE_LIMIT_GB", "1e-3")
+    old = Store(tmp_path, {"weights": "old"}, BLOCKS, ABOUT)
+    fill(old)
+    old.close()
+    assert stores.room_for(tmp_path, 999_000)
+    assert entries(tmp_path) == []
+    assert not stores.room_for(tmp_path, 2_000_000)
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"ends": "x"}', b'{"ends": [1]}', b"null"])
+def test_files_that_somebody_broke_are_named(tmp_path, junk):
+    store = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT)
+    fill(store)
+    for name in ("identity.json", "about.json", "facts.json", "fixed.logits.fp32.json"):
+        (store.path / name).write_bytes(junk)
+    assert len(verify(store.path)) >= 2
+    entries(tmp_path)
+    store.read_facts()
+    assert json.dumps([entry.name for entry in entries(tmp_path)])
+
+
+def test_the_command_lists_verifies_and_prunes(run_cli, tmp_path):
+    store = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT)
+    fill(store)
+    store.close()
+    done = run_cli("cache", "list", "--store", tmp_path)
+    assert store.path.name in done.stdout and "100% full" in done.stdout, done.stderr
+    assert run_cli("cache", "verify", "--store", tmp_path).returncode == 0
+    path = store.path / "fixed.logits.fp32.bin"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    done = run_cli("cache", "verify", "--store", tmp_path)
+    assert done.returncode == 3 and "block 2 has changed" in done.stdout
+    assert "freed" in run_cli("cache", "prune", "--store", tmp_path).stdout
+    assert entries(tmp_path) == []
