@@ -51,6 +51,8 @@ def load(place, **keys):
 
 @pytest.mark.parametrize("place", ["someone/My-Reviews", "someone/My-Reviews/plain_text"])
 def test_a_data_set_in_the_cache_needs_no_network(cache, place, capfd):
+    import datasets
+
     assert hub.missing_dataset(place) == []
     data = load(place)
     assert data.labels == ("negative", "positive")
@@ -60,6 +62,7 @@ def test_a_data_set_in_the_cache_needs_no_network(cache, place, capfd):
     assert len(data.digests["train"]) == 64
     assert len(load(place, train="train[:2]").train) == 2
     assert "latest cached" not in "".join(capfd.readouterr())
+    assert datasets.config.HF_HUB_OFFLINE  # nothing was asked of the network
 
 
 def test_digests_are_of_the_contents(cache):
