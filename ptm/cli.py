@@ -60,9 +60,16 @@ def distill(
     overwrite: Overwrite = False,
     nproc: Processes = 1,
     json_: Json = False,
+    control: Annotated[
+        bool, typer.Option("--control", help="Train the student without the teacher as well, and compare.")
+    ] = False,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="1,2,3", help="Repeat both with each of these seeds.")
+    ] = None,
 ) -> None:
     """Train a small model to do what a large one does."""
-    _train("distill", config, set_, output, resume, overwrite, nproc, json_)
+    changes = [*set_, "distill.control=true"] if control or seeds else set_
+    _train("distill", config, changes, output, resume, overwrite, nproc, json_, seeds)
 
 
 @app.command("eval")
@@ -196,6 +203,7 @@ def _train(
     overwrite: bool,
     nproc: int,
     as_json: bool,
+    seeds: str | None = None,
 ) -> None:
     from ptm.config import load_config
     from ptm.errors import ConfigError
@@ -221,12 +229,51 @@ def _train(
     from ptm.runlog import reporter_for
 
     mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
+    if spec.distill is not None and spec.distill.control:
+        from ptm.control import run_with_control
+
+        chosen = _seeds(seeds) if seeds else [spec.train.seed]
+        verdict = run_with_control(spec, chosen, mode=mode, reporter=reporter_for(sys.stderr))
+        if os.environ.get("RANK", "0") == "0":
+            _show_verdict(verdict, Path(spec.output), as_json=as_json)
+        return
     results = run_training(spec, mode=mode, reporter=reporter_for(sys.stderr))
     if os.environ.get("RANK", "0") == "0":
         _show(results, as_json=as_json)
         from ptm.experiment import raise_missed
 
         raise_missed(results)
+
+
+def _seeds(text: str) -> list[int]:
+    from ptm.errors import ConfigError
+
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise ConfigError(f"{text!r} are no seeds", where="--seeds", expected="different whole numbers: 1,2,3")
+    return seeds
+
+
+def _show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> None:
+    """The two arms side by side, and what the difference is worth."""
+    if as_json:
+        typer.echo(json.dumps(verdict, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"accuracy on {verdict['examples']} examples", title_justify="left")
+    for column in ("seed", "distilled", "control", "gain", "p (McNemar)"):
+        table.add_column(column, justify="right")
+    for row in verdict["seeds"]:
+        numbers = (f"{row['distilled']:.4f}", f"{row['control']:.4f}", f"{row['gain']:+.4f}")
+        table.add_row(str(row["seed"]), *numbers, f"{row['p_mcnemar']:.2g}")
+    Console(highlight=False).print(table)
+    typer.echo(verdict["sentence"])
+    typer.echo(f"runs and verdict.json: {os.path.relpath(output)}")
 
 
 def _show(results: dict[str, Any], *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ptm.errors import Problem
 
+LEAST_EVIDENCE = 8  # examples that an exchange of labels must put right
 LEAST_SKILL = 0.1  # of what there is between guessing and knowing all
 
 
@@ -60,32 +61,45 @@ def balanced_skill(targets: np.ndarray, predicted: np.ndarray) -> float:
     return (float(np.mean(recalls)) - chance) / (1 - chance)
 
 
-def best_assignment(targets: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[np.ndarray, float]:
-    """(label that fits output j best, j = 0 … ; accuracy if the outputs were renamed so).
+def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, int64 [output, label]."""
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (predicted, targets), 1)
+    return matrix
+
+
+def best_assignment(matrix: np.ndarray) -> np.ndarray:
+    """For each output the label to call it, so that most examples are right, every label once, int64 [classes].
 
     The assignment with most examples on its diagonal (Kuhn 1955; scipy's linear_sum_assignment).
     """
     from scipy.optimize import linear_sum_assignment
 
-    matrix = np.zeros((classes, classes), dtype=np.int64)  # [output, label]
-    np.add.at(matrix, (predicted, targets), 1)
-    outputs, labels = linear_sum_assignment(matrix, maximize=True)
-    return labels, float(matrix[outputs, labels].sum() / len(targets))
+    _, labels = linear_sum_assignment(matrix, maximize=True)
+    return labels
 
 
 def _shuffled(teacher: Examined) -> Problem | None:
-    meaning, accuracy = best_assignment(teacher.targets, teacher.predicted, len(teacher.labels))
-    gain, n = accuracy - teacher.accuracy, len(teacher.targets)
-    if gain <= max(0.1, 3 / math.sqrt(n)):
-        return None
+    """Two or more outputs that mostly (by two standard deviations) mean another label than they are called."""
     names = teacher.labels
-    pairs = [f"{names[j]} is mostly {names[k]}" for j, k in enumerate(meaning) if j != k]
+    matrix = confusion(teacher.targets, teacher.predicted, len(names))
+    meaning, said = best_assignment(matrix), matrix.sum(axis=1)
+    moved = [
+        (j, k)
+        for j, k in enumerate(meaning.tolist())
+        if j != k and said[j] and matrix[j, k] > said[j] / 2 + math.sqrt(said[j])
+    ]
+    gain = sum(int(matrix[j, k] - matrix[j, j]) for j, k in moved)
+    if len(moved) < 2 or gain < LEAST_EVIDENCE:
+        return None
+    pairs = [f"{names[j]} is mostly {names[k]}" for j, k in moved]
     shown = ", ".join(pairs[:6]) + (", …" if len(pairs) > 6 else "")
     order = ", ".join(names[k] for k in meaning)
+    better = teacher.accuracy + gain / len(teacher.targets)
     return Problem(
         f"its labels are in another order: what it calls {shown}",
         f"teacher {teacher.name}",
-        f"accuracy {teacher.accuracy:.3f} as it is, {accuracy:.3f} with the labels exchanged so",
+        f"accuracy {teacher.accuracy:.3f} as it is, {better:.3f} with the labels exchanged so",
         f"if its outputs have no names of their own, set teacher.labels: [{order}]; if they have, they are wrong",
     )
 

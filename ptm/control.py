@@ -1,0 +1,104 @@
+"""A distillation and its control: the same student, order of examples, seeds and budget, with and without a teacher.
+
+``OUTPUT/distilled-SEED`` and ``OUTPUT/control-SEED`` are ordinary runs, each with all that a run leaves;
+``OUTPUT/verdict.json`` compares them, and every distilled run's results.json and report carry the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptm import files
+from ptm.errors import ExpectationMissed, RunDirectoryError
+from ptm.experiment import run_training
+from ptm.report import write_report
+from ptm.rundir import Mode, is_run
+from ptm.runlog import Reporter
+from ptm.runtime import environment_ranks
+from ptm.spec import DistillSpec, RunSpec
+from ptm.verdict import Pair, compare
+
+
+def run_with_control(
+    spec: RunSpec, seeds: Sequence[int], *, mode: Mode, reporter: Reporter
+) -> dict[str, Any]:
+    """Both arms for every seed, then the verdict, which is also written. Arms that are finished are not run again
+    with ``resume``. Raises ExpectationMissed after all is written when a distilled run missed a bound."""
+    output = Path(spec.output)
+    if is_run(output):
+        raise RunDirectoryError(
+            "holds a run, not a distillation with its control", where=output, cure="choose another --output"
+        )
+    missed: list[ExpectationMissed] = []
+    for seed in seeds:
+        for arm in ("distilled", "control"):
+            reporter.say(f"--- {arm}, seed {seed}")
+            try:
+                run_training(arm_spec(spec, arm, seed), mode=mode, reporter=reporter)
+            except ExpectationMissed as error:
+                missed.append(error)
+    verdict = read_verdict(output, seeds)
+    if environment_ranks()[0] == 0:
+        files.write_json(output / "verdict.json", verdict)
+        for seed in seeds:
+            _add_to_results(output / f"distilled-{seed}", verdict, seed)
+    reporter.say(verdict["sentence"])
+    if missed:
+        raise ExpectationMissed([problem for error in missed for problem in error.problems])
+    return verdict
+
+
+def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
+    """The spec of one of the two runs; it can be run again by itself."""
+    changed = replace(
+        spec, output=str(Path(spec.output) / f"{arm}-{seed}"), train=replace(spec.train, seed=seed)
+    )
+    if arm == "control":
+        return replace(changed, teacher=None, distill=None, expect={})
+    return replace(changed, distill=replace(spec.distill or DistillSpec(), control=False))
+
+
+def read_verdict(output: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the predictions of finished runs say."""
+    pairs = []
+    for seed in seeds:
+        right = {arm: _right(output / f"{arm}-{seed}") for arm in ("distilled", "control")}
+        ids = sorted(right["distilled"])
+        if ids != sorted(right["control"]):
+            raise RunDirectoryError("the two arms were evaluated on different examples", where=output)
+        values = {arm: np.array([right[arm][i] for i in ids]) for arm in right}
+        pairs.append(Pair(seed=seed, **values))
+    runs = {
+        f"{arm}-{seed}": _outline(output / f"{arm}-{seed}")
+        for seed in seeds
+        for arm in ("distilled", "control")
+    }
+    return {**compare(pairs), "runs": runs}
+
+
+def _right(run: Path) -> dict[int, bool]:
+    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = (json.loads(line) for line in lines)
+    return {row["id"]: row["label"] == row["prediction"] for row in rows}
+
+
+def _outline(run: Path) -> dict[str, Any]:
+    results = json.loads((run / "results.json").read_bytes())
+    return {key: results[key] for key in ("metrics", "train", "model")}
+
+
+def _add_to_results(run: Path, verdict: dict[str, Any], seed: int) -> None:
+    results = json.loads((run / "results.json").read_bytes())
+    control = f"control-{seed}"
+    told = {key: value for key, value in verdict.items() if key != "runs"}
+    files.write_json(
+        run / "results.json",
+        {**results, "verdict": told, "control": {"run": f"../{control}", **verdict["runs"][control]}},
+    )
+    write_report(run)

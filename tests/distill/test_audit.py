@@ -1,0 +1,138 @@
+"""Teachers that cannot teach are refused with the reason; good ones are let through."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import Saying, image_spec, run, text_spec
+from safetensors.torch import load_file, save_file
+
+from ptm.distill.audit import Examined, balanced_skill, best_assignment, confusion, examine
+from ptm.errors import ModelError
+from ptm.spec import DistillSpec, TeacherSpec
+
+RNG = np.random.default_rng(0)
+TARGETS = RNG.integers(0, 4, 400)
+
+
+def examined(predicted, **changes):
+    facts = {
+        "name": "t",
+        "labels": ("ant", "bee", "cat", "dog"),
+        "targets": TARGETS,
+        "predicted": predicted,
+        "head_biases": {"head.bias": np.array([0.1, 0, 0, 0])},
+        "recorded_accuracy": None,
+        "misfits": (),
+    }
+    return Examined(**{**facts, **changes})
+
+
+def noisy(share):
+    wrong = RNG.random(400) < share
+    return np.where(wrong, RNG.integers(0, 4, 400), TARGETS)
+
+
+def test_a_good_teacher_and_a_mediocre_one_pass():
+    assert examine(examined(noisy(0.1))) == []
+    assert examine(examined(noisy(0.7))) == []
+    assert examine(examined(noisy(0.1), head_biases={"head.bias": np.zeros(4)})) == []
+    assert examine(examined(noisy(0.1), recorded_accuracy=0.93)) == []
+
+
+def test_guessing_is_no_teaching_however_the_classes_are_shared_out():
+    (problem,) = examine(examined(noisy(1.0)))
+    assert "knows nothing" in problem.what
+    rare = (np.arange(400) % 20 == 0).astype(int)
+    (problem,) = examine(examined(np.zeros(400, dtype=int), targets=rare, labels=("no", "yes")))
+    assert "accuracy 0.950" in problem.what
+
+
+def test_exchanged_labels_are_found_and_named():
+    exchanged = np.array([1, 0, 2, 3])[noisy(0.1)]
+    (problem,) = examine(examined(exchanged))
+    assert "what it calls ant is mostly bee, bee is mostly ant" in problem.what
+    assert "teacher.labels: [bee, ant, cat, dog]" in problem.cure
+    assert best_assignment(confusion(TARGETS, exchanged, 4)).tolist() == [1, 0, 2, 3]
+
+
+def test_a_weak_teacher_is_not_called_shuffled():
+    """It errs at random, so some other naming would fit a little better by chance."""
+    for seed in range(50):
+        draw = np.random.default_rng(seed)
+        targets = draw.integers(0, 2, 872)
+        problems = examine(examined(draw.integers(0, 2, 872), targets=targets, labels=("no", "yes")))
+        assert ["knows nothing" in problem.what for problem in problems] == [True]
+
+
+def test_a_fresh_head_other_inputs_and_misfits():
+    (problem,) = examine(examined(noisy(1.0), head_biases={"head.bias": np.zeros(4)}))
+    assert "freshly made: head.bias" in problem.what
+    (problem,) = examine(examined(noisy(0.3), recorded_accuracy=0.95))
+    assert "0.950 on these very examples" in problem.what
+    (problem,) = examine(examined(noisy(0.1), misfits=["half of the words are unknown"]))
+    assert "half of the words" in problem.what
+
+
+def test_skill_by_hand():
+    """Recalls 1 and 1/2: mean 3/4, half way from 1/2 to 1."""
+    assert balanced_skill(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])) == pytest.approx(0.5)
+
+
+@pytest.fixture(scope="module")
+def digits_teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits") / "r"
+    run(image_spec(folder, epochs=12, max_train_examples=400, augment="none", width=8))
+    return folder
+
+
+def distilled(tmp_path, teacher, name="r", **changes):
+    settings = DistillSpec(audit=changes.pop("audit", "error"), store="off")
+    given = {
+        "teacher": TeacherSpec(name=str(teacher)),
+        "distill": settings,
+        "epochs": 1,
+        "max_eval_examples": 200,
+    }
+    given |= changes
+    return image_spec(tmp_path / name, **given)
+
+
+def test_a_teacher_whose_labels_were_shuffled_is_refused_and_can_be_let_through(digits_teacher, tmp_path):
+    assert run(distilled(tmp_path, digits_teacher, "good"))["status"] == "done"
+    shuffled = tmp_path / "shuffled"
+    (shuffled / "model").mkdir(parents=True)
+    (shuffled / "model" / "model.json").write_bytes((digits_teacher / "model" / "model.json").read_bytes())
+    state = load_file(digits_teacher / "model" / "model.safetensors")
+    order = [1, 0, *range(2, 10)]
+    state |= {name: state[name][order].contiguous() for name in ("linear.weight", "linear.bias")}
+    save_file(state, shuffled / "model" / "model.safetensors")
+    with pytest.raises(ModelError, match=r"what it calls 0 is mostly 1, 1 is mostly 0") as caught:
+        run(distilled(tmp_path, shuffled, "refused"))
+    assert caught.value.exit_code == 3
+    said = Saying()
+    run(distilled(tmp_path, shuffled, "warned", audit="warn"), reporter=said)
+    assert any(line.startswith("warning: ") and "another order" in line for line in said.lines)
+
+
+def test_another_image_size_is_refused(digits_teacher, tmp_path):
+    with pytest.raises(ModelError, match="made for images of 16x16, here it sees 32x32"):
+        run(distilled(tmp_path, digits_teacher, image_size=32))
+
+
+def test_texts_in_another_alphabet_are_refused(tiny_bert, reviews, tmp_path):
+    run(text_spec(tiny_bert, reviews, tmp_path / "teacher", epochs=1))
+    results = json.loads((tmp_path / "teacher" / "results.json").read_text())
+    assert results["status"] == "done"
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for name in ("train.csv", "eval.csv"):
+        text = (reviews / name).read_text()
+        for word in ("good", "great", "lovely", "superb", "the", "was", "really"):
+            text = text.replace(word, "слово")
+        (foreign / name).write_text(text, encoding="utf-8")
+    spec = text_spec(
+        tiny_bert, foreign, tmp_path / "r", teacher=TeacherSpec(name=str(tmp_path / "teacher")), epochs=1
+    )
+    with pytest.raises(ModelError, match="are unknown to its vocabulary"):
+        run(spec)

@@ -1,0 +1,91 @@
+"""What the difference of two arms is worth, against values computed by hand or elsewhere."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from ptm.verdict import Pair, bootstrap, compare, mcnemar
+
+
+def pair(only_distilled, only_control, both=10, neither=5, seed=1):
+    distilled = [True] * only_distilled + [False] * only_control + [True] * both + [False] * neither
+    control = [False] * only_distilled + [True] * only_control + [True] * both + [False] * neither
+    return Pair(seed=seed, distilled=np.array(distilled), control=np.array(control))
+
+
+def test_mcnemar_by_hand():
+    """Of 8 examples that only one got right, 7 went to the same: 2 · (8 + 1) / 2^8."""
+    assert mcnemar(7, 1) == pytest.approx(2 * 9 / 256)
+    assert mcnemar(4, 4) == 1.0
+    assert mcnemar(0, 0) == 1.0
+    coins = sum(math.comb(20, k) for k in range(6)) * 2 / 2**20
+    assert mcnemar(15, 5) == pytest.approx(coins)
+
+
+def test_one_seed_says_how_many_examples_the_gain_is():
+    verdict = compare([pair(7, 4, both=700, neither=161)])
+    assert (
+        verdict["sentence"]
+        == "+0.34 points is 3 of 872 examples, p = 0.55 (McNemar, exact): no difference shown"
+    )
+    assert verdict["spread"] is None
+    better = compare([pair(30, 2, both=100)])
+    assert better["shown"] == "better"
+    assert compare([pair(2, 30, both=100)])["shown"] == "worse"
+
+
+def test_several_seeds_have_a_spread():
+    verdict = compare([pair(8, 2, seed=1), pair(6, 4, seed=2)])
+    assert verdict["gain"] == pytest.approx((6 + 2) / 2 / 25)
+    assert verdict["spread"] == pytest.approx(np.std([6 / 25, 2 / 25], ddof=1))
+    assert "over 2 seeds" in verdict["sentence"]
+
+
+def test_the_bootstrap_agrees_with_the_normal_approximation():
+    differences = np.array([1.0] * 60 + [-1.0] * 40 + [0.0] * 900)
+    lower, upper, p = bootstrap(differences)
+    error = differences.std() / math.sqrt(len(differences))
+    assert lower == pytest.approx(differences.mean() - 1.96 * error, abs=0.1 * error)
+    assert upper == pytest.approx(differences.mean() + 1.96 * error, abs=0.1 * error)
+    assert p == pytest.approx(math.erfc(differences.mean() / error / math.sqrt(2)), abs=0.01)
+
+
+CONFIG = """
+version: 1
+task: image-classification
+teacher: {{name: {teacher}}}
+model: {{name: resnet8, width: 2, weights: none}}
+distill: {{temperature: 4.0, audit: "off"}}
+data: {{source: "builtin:digits", train: train, eval: test, image_size: 16, max_train_examples: 64,
+  max_eval_examples: 40}}
+train: {{epochs: 1, batch_size: 16, learning_rate: 0.05}}
+runtime: {{device: cpu, threads: 1}}
+output: {output}
+"""
+
+
+def test_the_command_trains_both_arms_and_says_what_the_teacher_brought(run_cli, tmp_path):
+    from helpers import image_spec, run
+
+    run(image_spec(tmp_path / "teacher", epochs=1))
+    config = tmp_path / "run.yaml"
+    config.write_text(CONFIG.format(teacher=tmp_path / "teacher", output=tmp_path / "r"))
+    done = run_cli("distill", config, "--seeds", "1,2")
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads((tmp_path / "r" / "verdict.json").read_text())
+    assert verdict["sentence"] in done.stdout
+    assert [row["seed"] for row in verdict["seeds"]] == [1, 2]
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {
+        "distilled-1", "control-1", "distilled-2", "control-2", "verdict.json",
+    }  # fmt: skip
+    results = json.loads((tmp_path / "r" / "distilled-1" / "results.json").read_text())
+    assert results["verdict"]["sentence"] == verdict["sentence"]
+    control = json.loads((tmp_path / "r" / "control-1" / "results.json").read_text())
+    assert results["control"]["metrics"] == control["metrics"]
+    assert control["teacher"] is None
+    assert run_cli("distill", config, "--seeds", "1,2").returncode == 2
+    again = run_cli("distill", config, "--seeds", "1,2", "--resume", "--json")
+    assert json.loads(again.stdout) == verdict
+    assert run_cli("distill", config, "--seeds", "1,x").returncode == 2
