@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format clean
+.PHONY: setup demo test check format crash clean
+N ?= 50
 
 setup: $(STAMP)
 
@@ -28,6 +29,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+crash: setup
+	$(BIN)/python benchmarks/crash/crash.py --kills $(N)
 
 check: setup
 	$(BIN)/ruff check .

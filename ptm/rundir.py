@@ -158,7 +158,9 @@ def _locked(path: Path) -> Iterator[None]:
         descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A record lock, not flock: it is not inherited by the processes that decode images, which live on
+            # for a moment after a kill and must not keep --resume waiting.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             raise RunDirectoryError(

@@ -139,7 +139,11 @@ def save_base(folder: Path, name: str, **config: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny_bert")
+    return save_tiny_bert(tmp_path_factory.mktemp("tiny_bert"))
+
+
+def save_tiny_bert(folder: Path) -> Path:
+    """A base BERT of two layers, 32 wide."""
     return save_base(
         folder,
         "Bert",
