@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ptm.distill import losses
+from ptm.distill.features import Features
 from ptm.distill.teacher import Taught, Teacher, named_outputs
 from ptm.pipeline import Batch, Output, Pipeline
 from ptm.runlog import Reporter
@@ -59,18 +60,6 @@ class Supervised:
         return self._pipeline.forward(model, lesson.batch)
 
 
-class FeatureLoss(Protocol):
-    """A distance between what student and teacher compute inside."""
-
-    wanted_of_student: tuple[str, ...]
-    wanted_of_teacher: tuple[str, ...]
-    module: nn.Module | None
-
-    def __call__(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], mask: Tensor | None
-    ) -> Tensor: ...
-
-
 def new_counts() -> dict[str, float]:
     """``used``: teacher's outputs learned from, in examples; ``computed``: how many of them a teacher was run for;
     ``teacher_seconds``: spent in teachers, ``within_steps``: that part of it which training steps waited for."""
@@ -93,7 +82,7 @@ class Distilled:
         counts: dict[str, float],
         *,
         shares: Sequence[float] | None = None,
-        features: FeatureLoss | None = None,
+        features: Features | None = None,
     ) -> None:
         self.module = features.module if features else None
         self.counts = counts

@@ -13,6 +13,7 @@ import numpy as np
 from ptm import engine, record
 from ptm.data.examples import Dataset
 from ptm.distill import audit
+from ptm.distill.features import build_features
 from ptm.distill.store import Store, root_directory
 from ptm.distill.teacher import Teacher, arithmetic
 from ptm.errors import ModelError, StorageError
@@ -70,32 +71,60 @@ def prepare_teaching(
     distill = spec.distill or DistillSpec()
     names = (spec.teacher.name, *spec.teacher.others)
     counts = new_counts()
-    teachers, facts, digests, reasons = [], [], {}, []
+    loaded: list[Loaded] = []
+    features = None
     for index, name in enumerate(names):
         chosen = spec.teacher if index == 0 else TeacherSpec(name=name, labels=spec.teacher.labels)
         pipeline: Pipeline = module.build(spec, data, model=chosen, trained=True)
-        digest = record.weights_digest(pipeline.model)
-        digests["teacher" if index == 0 else f"teacher {index + 1}"] = digest
-        found = _evaluated(spec, data, pipeline, chosen, digest, runtime)
-        _audit(chosen, pipeline, found, distill, spec, reporter)
+        if index == 0:
+            features = build_features(distill, student, pipeline, seed=spec.train.seed, device=runtime.device)
+        wanted = features.wanted_of_teacher if features else ()
         teacher = Teacher(
-            pipeline, student, runtime, distill, wanted=(), seed=spec.train.seed, counts=counts
-        )  # fmt: skip
-        reason = "distill.store: off"
-        if distill.store != "off":
-            reason = _open_store(spec, data, teacher, chosen, digest, runtime) or ""
-        if reason and distill.store != "off":
-            reporter.say(f"teacher: outputs are not stored ({reason})")
-        reasons.append(reason)
-        teachers.append(teacher)
-        facts.append({**model_facts(name, pipeline.model), "metrics": found["metrics"]})
-        reporter.say(
-            f"teacher: {name}, {facts[-1]['parameters'] / 1e6:.2f} M parameters, "
-            f"accuracy {found['metrics']['accuracy']:.4f} on the eval split"
+            pipeline, student, runtime, distill, wanted=wanted, seed=spec.train.seed, counts=counts
         )
-    objective = Distilled(student, teachers, distill, counts, shares=spec.teacher.shares)
+        loaded.append(_examined(spec, data, teacher, chosen, runtime, reporter))
+    teachers, facts = [each.teacher for each in loaded], [each.facts for each in loaded]
+    digests = {f"teacher {i + 1}" if i else "teacher": each.digest for i, each in enumerate(loaded)}
+    reasons = [each.without_store for each in loaded]
+    objective = Distilled(student, teachers, distill, counts, shares=spec.teacher.shares, features=features)
     told = {**facts[0], **({"others": facts[1:]} if len(facts) > 1 else {})}
     return Teaching(objective, told, digests, tuple(teachers), next((r for r in reasons if r), ""))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A teacher that may teach, and what is written down of it."""
+
+    teacher: Teacher
+    facts: dict[str, Any]
+    digest: str
+    without_store: str
+
+
+def _examined(
+    spec: RunSpec,
+    data: Dataset,
+    teacher: Teacher,
+    chosen: TeacherSpec,
+    runtime: Runtime,
+    reporter: Reporter,
+) -> Loaded:
+    """Measure and audit a teacher, open its store."""
+    pipeline, distill = teacher.pipeline, spec.distill or DistillSpec()
+    digest = record.weights_digest(pipeline.model)
+    found = _evaluated(spec, data, pipeline, chosen, digest, runtime)
+    facts = {**model_facts(chosen.name, pipeline.model), "metrics": found["metrics"]}
+    reporter.say(
+        f"teacher: {chosen.name}, {facts['parameters'] / 1e6:.2f} M parameters, "
+        f"accuracy {found['metrics']['accuracy']:.4f} on the eval split"
+    )
+    _audit(chosen, pipeline, found, distill, spec, reporter)
+    if distill.store == "off":
+        return Loaded(teacher, facts, digest, "distill.store: off")
+    reason = _open_store(spec, data, teacher, chosen, digest, runtime) or ""
+    if reason:
+        reporter.say(f"teacher: outputs are not stored ({reason})")
+    return Loaded(teacher, facts, digest, reason)
 
 
 def data_identity(spec: RunSpec, data: Dataset, split: str) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Teacher:
                     precision=self._spec.store_precision,
                 )
             return Field(name=name, shape=(classes,), precision=self._spec.store_precision)
-        per_token = tensor.ndim == 3  # [n, tokens, width]
+        per_token = self._lengths is not None and name != "pooled"  # [n, tokens, …]
         shape = tuple(tensor.shape[2:] if per_token else tensor.shape[1:])
         return Field(name=name, shape=shape, per_token=per_token, precision=self._spec.store_precision)
 
@@ -262,9 +262,9 @@ class Teacher:
             now = live[name].float().cpu()
             if name == "logits" and self._spec.top_k:
                 now, stored = now.topk(2).values, stored.topk(2).values
-            elif now.ndim == 3:  # [n, tokens, width]: what stands at padding is not kept
-                real = torch.arange(now.shape[1]) < torch.from_numpy(self._lengths[ids])[:, None]  # type: ignore[index]
-                now = now * real[..., None]
+            elif self._lengths is not None and now.ndim >= 3:  # what stands at padding is not kept
+                real = torch.arange(now.shape[1]) < torch.from_numpy(self._lengths[ids])[:, None]
+                now = now * real.view(*real.shape, *[1] * (now.ndim - 2))
             if not bool(((now - stored).abs() <= slack * (1 + now.abs().max())).all()):
                 return False
         return True

@@ -19,7 +19,7 @@ from torch import nn
 
 from ptm import hub
 from ptm.data.labels import match_labels, unnamed
-from ptm.errors import MissingDownload, ModelError, Problem, PtmError
+from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec, TeacherSpec
 from ptm.weights import LoadReport, fit_weights, read_weights
@@ -137,6 +137,8 @@ def build_model(
                 )
             else:
                 report = replace(report, new=tuple(name for name, _ in model.named_parameters()))
+    if isinstance(spec, ModelSpec) and spec.layers is not None:
+        keep_layers(model, spec.layers)
     _check_vocabulary(model, tokenizer, where)
     head = _head(model)
     if "score." in head:  # such decoders judge the last token that is not padding, and know it by this number
@@ -147,9 +149,38 @@ def build_model(
     return TextModel(model, tokenizer, report, permutation, limit, segments, head, _embeddings(model))
 
 
+def keep_layers(model: Any, layers: str | tuple[int, ...]) -> None:
+    """Remove all but these layers, counted from 0. Raises ConfigError for layers that are not there."""
+    count = model.config.num_hidden_layers
+    stacks = [m for m in model.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if len(stacks) != 1:
+        raise ConfigError(
+            "this model has no single stack of layers to choose from", where="model.layers", cure="remove it"
+        )
+    chosen = tuple(range(0, count, 2)) if isinstance(layers, str) else layers
+    if not chosen or list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= count:
+        raise ConfigError(
+            f"layers {list(chosen)} cannot be kept of {count}",
+            where="model.layers",
+            expected=f"rising numbers from 0 to {count - 1}",
+        )
+    kept = [stacks[0][index] for index in chosen]
+    del stacks[0][:]
+    stacks[0].extend(kept)
+    for place, layer in enumerate(kept):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):  # the place of its keys and values in a cache
+                module.layer_idx = place
+    model.config.num_hidden_layers = len(kept)
+    if isinstance(getattr(model.config, "layer_types", None), list):
+        model.config.layer_types = [model.config.layer_types[index] for index in chosen]
+
+
 def config_digest(model: Any) -> str:
     """SHA-256 of what a model's configuration says of its arithmetic; where it came from does not count."""
-    told = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    told = {
+        k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
+    }
     text = json.dumps([type(model).__name__, told], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,0 +1,176 @@
+"""Losses of methods against values computed another way: by hand, by loops, by a reference implementation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import log_softmax, rel_entr, softmax
+
+from ptm.distill import inside, losses
+from ptm.distill.features import layer_pairs
+
+RNG = np.random.default_rng(0)
+
+
+def numbers(*shape):
+    return torch.from_numpy(RNG.normal(size=shape)).float()
+
+
+def test_dkd_by_probabilities():
+    """arXiv:2203.08679, eq. 7, written with probabilities and loops in float64."""
+    student, teacher, targets, t = numbers(4, 5), numbers(4, 5), [0, 3, 3, 1], 2.0
+    expected = 0.0
+    for s, q, k in zip(
+        softmax(student.double() / t, -1), softmax(teacher.double() / t, -1), targets, strict=True
+    ):
+        two = rel_entr([q[k], 1 - q[k]], [s[k], 1 - s[k]]).sum()
+        rest_q, rest_s = np.delete(q, k) / (1 - q[k]), np.delete(s, k) / (1 - s[k])
+        expected += t * t * (1.5 * two + 4.0 * rel_entr(rest_q, rest_s).sum())
+    loss = losses.decoupled_loss(student, teacher, torch.tensor(targets), t, 1.5, 4.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_dkd_with_the_teachers_own_weights_is_kd():
+    """arXiv:2203.08679, eq. 5: KD = TCKD + (1 - p of the target) · NCKD."""
+    student, teacher = numbers(1, 6), numbers(1, 6)
+    beta = 1 - torch.softmax(teacher / 3, -1)[0, 2].item()
+    loss = losses.decoupled_loss(student, teacher, torch.tensor([2]), 3.0, 1.0, beta)
+    assert loss.item() == pytest.approx(losses.soft_label_loss(student, teacher, 3.0).item(), rel=1e-5)
+
+
+def test_dkd_stays_finite_and_has_gradients_at_the_extremes():
+    student = torch.tensor([[1e3, -1e3, 0.0]], requires_grad=True)
+    loss = losses.decoupled_loss(
+        student, torch.tensor([[-50.0, 50.0, 0.0]]), torch.tensor([0]), 1.0, 1.0, 8.0
+    )
+    loss.backward()
+    assert math.isfinite(loss.item()) and student.grad.isfinite().all()
+
+
+def test_dist_by_scipys_correlation():
+    student, teacher, t = numbers(6, 4), numbers(6, 4), 2.0
+    p, q = softmax(student.double() / t, -1), softmax(teacher.double() / t, -1)
+    inter = np.mean([1 - stats.pearsonr(a, b)[0] for a, b in zip(p, q, strict=True)])
+    intra = np.mean([1 - stats.pearsonr(a, b)[0] for a, b in zip(p.T, q.T, strict=True)])
+    loss = losses.dist_loss(student, teacher, t, 2.0, 3.0)
+    assert loss.item() == pytest.approx(6 * t * t * (2 * inter + 3 * intra), rel=1e-4)
+
+
+def test_several_teachers_mean_their_softened_probabilities():
+    teachers = [numbers(3, 4), numbers(3, 4)]
+    mean = losses.mean_teacher(teachers, [0.25, 0.75], 3.0)
+    expected = 0.25 * torch.softmax(teachers[0] / 3, -1) + 0.75 * torch.softmax(teachers[1] / 3, -1)
+    torch.testing.assert_close(torch.softmax(mean / 3, -1), expected)
+
+
+def test_hints_are_means_over_tokens_and_sums_over_examples():
+    student, teacher = numbers(2, 3, 4), numbers(2, 3, 4)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    first = (student[0, :2] - teacher[0, :2]).square().mean()
+    second = (student[1] - teacher[1]).square().mean()
+    assert inside.hint_loss(student, teacher, mask).item() == pytest.approx((first + second).item(), rel=1e-6)
+    images = numbers(2, 3, 4, 4), numbers(2, 3, 2, 2)
+    small = torch.nn.functional.avg_pool2d(images[0], 2)
+    expected = 2 * torch.nn.functional.mse_loss(small, images[1])
+    assert inside.hint_loss(*images).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_attention_transfer_by_loops():
+    student, teacher = numbers(2, 3, 2, 2), numbers(2, 5, 2, 2)
+    expected = 0.0
+    for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True):
+        s, t = (s**2).sum(0).ravel(), (t**2).sum(0).ravel()
+        expected += ((s / np.linalg.norm(s) - t / np.linalg.norm(t)) ** 2).sum()
+    assert inside.attention_transfer_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_relations_of_tokens_by_loops():
+    """MiniLM: widths 4 and 8 cut into 2 heads; the first text has two tokens, the second three."""
+    student, teacher, lengths = numbers(2, 3, 4), numbers(2, 3, 8), [2, 3]
+    expected = 0.0
+    for s, t, n in zip(student.double().numpy(), teacher.double().numpy(), lengths, strict=True):
+        rows = []
+        for head in range(2):
+            a, b = s[:n, 2 * head : 2 * head + 2], t[:n, 4 * head : 4 * head + 4]
+            log_p, log_q = log_softmax(a @ a.T / math.sqrt(2), -1), log_softmax(b @ b.T / math.sqrt(4), -1)
+            rows.append((np.exp(log_q) * (log_q - log_p)).sum(-1))
+        expected += np.mean(rows)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert inside.relation_loss(student, teacher, 2, mask).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_padding_changes_no_loss():
+    student, teacher = numbers(2, 3, 4), numbers(2, 3, 4)
+    mask = torch.ones(2, 3)
+    pad = lambda x: torch.nn.functional.pad(x, (0, 0, 0, 2), value=7.0)  # noqa: E731
+    padded = torch.nn.functional.pad(mask, (0, 2))
+    scores = numbers(2, 2, 3, 3), numbers(2, 2, 3, 3)
+    wide = [torch.nn.functional.pad(x, (0, 2, 0, 2), value=9.0) for x in scores]
+    for plain, more in (
+        (inside.hint_loss(student, teacher, mask), inside.hint_loss(pad(student), pad(teacher), padded)),
+        (inside.cosine_loss(student, teacher, None), inside.cosine_loss(pad(student), pad(teacher), padded)),
+        (
+            inside.relation_loss(student, teacher, 2, None),
+            inside.relation_loss(pad(student), pad(teacher), 2, padded),
+        ),
+        (inside.score_loss(*scores, None), inside.score_loss(*wide, padded)),
+    ):
+        assert plain.item() == pytest.approx(more.item(), rel=1e-5)
+
+
+def test_attention_scores_are_those_of_torch():
+    query, key, value = (numbers(2, 5, 3, 4) for _ in range(3))
+    own = inside.attention_scores(query, key).softmax(-1) @ value.transpose(1, 2)
+    reference = torch.nn.functional.scaled_dot_product_attention(
+        *(x.transpose(1, 2) for x in (query, key, value))
+    )
+    torch.testing.assert_close(own, reference)
+    expected = 2 * torch.nn.functional.mse_loss(
+        inside.attention_scores(query, key), inside.attention_scores(key, value)
+    )
+    loss = inside.score_loss(inside.attention_scores(query, key), inside.attention_scores(key, value), None)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_cosine_by_torch():
+    student, teacher = numbers(2, 3, 4), numbers(2, 3, 4)
+    reference = torch.nn.CosineEmbeddingLoss(reduction="sum")(
+        student.view(-1, 4), teacher.view(-1, 4), torch.ones(6)
+    )
+    assert inside.cosine_loss(student, teacher, None).item() == pytest.approx(reference.item() / 3, rel=1e-5)
+
+
+def test_relational_by_loops():
+    """arXiv:1904.05068 by triple loops; Huber with delta 1, distances over their mean, all triples."""
+    student, teacher = numbers(4, 3).double(), numbers(4, 5).double()
+
+    def relations(x):
+        n = len(x)
+        d = np.array([[np.linalg.norm(x[i] - x[j]) for j in range(n)] for i in range(n)])
+        unit = lambda a, b: (a - b) / np.linalg.norm(a - b) if not np.array_equal(a, b) else 0 * a  # noqa: E731
+        angles = [
+            [[unit(x[i], x[j]) @ unit(x[k], x[j]) for k in range(n)] for i in range(n)] for j in range(n)
+        ]
+        return d / d[~np.eye(n, dtype=bool)].mean(), np.array(angles)
+
+    huber = lambda a: np.where(abs(a) <= 1, 0.5 * a**2, abs(a) - 0.5).mean()  # noqa: E731
+    (ds, as_), (dt, at) = relations(student.numpy()), relations(teacher.numpy())
+    expected = 4 * (huber(ds - dt) + 2 * huber(as_ - at))
+    assert inside.relational_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_relations_have_finite_gradients_also_for_equal_examples():
+    student = torch.ones(3, 4, requires_grad=True)
+    inside.relational_loss(student * torch.tensor([[1.0], [1.0], [2.0]]), numbers(3, 4)).backward()
+    assert student.grad.isfinite().all()
+    alone = inside.relational_loss(numbers(1, 4).requires_grad_(), numbers(1, 4))
+    assert alone.item() == 0.0
+
+
+def test_layers_are_evenly_spread():
+    assert layer_pairs("hidden", None, 3, 6) == ((1, 2), (2, 4), (3, 6))
+    assert layer_pairs("tinybert", None, 2, 6) == ((0, 0), (1, 3), (2, 6))
+    assert layer_pairs("minilm", None, 3, 12) == ((3, 12),)
+    assert layer_pairs("hidden", ((1, 1),), 3, 6) == ((1, 1),)
