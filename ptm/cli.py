@@ -118,6 +118,40 @@ def evaluate(
 
 
 @app.command()
+def reproduce(
+    run: Annotated[
+        Path, typer.Argument(help="A finished run directory; it is only read.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where to run it again (default: RUN-reproduced).")
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", min=0, help="How far a final metric may be off, if not bit-identical."),
+    ] = 0.005,
+    json_: Json = False,
+) -> None:
+    """Run a recorded experiment again and say how far the result is from the record."""
+    from ptm.reproduce import reproduce as run_again
+    from ptm.runlog import reporter_for
+
+    target = output or run.absolute().with_name(f"{run.absolute().name}-reproduced")
+    found = run_again(run, target, tolerance, reporter_for(sys.stderr))
+    if json_:
+        typer.echo(json.dumps(found.as_dict(), indent=2))
+    else:
+        typer.echo(found.verdict)
+        for name, far in found.distances.items():
+            typer.echo(f"  {name}: {far:.6f} off" if far else f"  {name}: the same")
+        if found.first_difference is not None:
+            typer.echo(f"first different step: {found.first_difference}")
+        for change in found.changed:
+            typer.echo(f"changed: {change}")
+    if not found.good:
+        raise typer.Exit(4)
+
+
+@app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)]) -> None:
     """Say what is wrong with configs, without running them."""
     from ptm.config import check_files
@@ -158,7 +192,8 @@ cache = typer.Typer(
 )
 app.add_typer(cache, name="cache")
 Store = Annotated[
-    Path | None, typer.Option("--store", help="Another directory, as distill.store names one.", show_default=False)
+    Path | None,
+    typer.Option("--store", help="Another directory, as distill.store names one.", show_default=False),
 ]
 
 
@@ -253,7 +288,9 @@ def _seeds(text: str) -> list[int]:
     except ValueError:
         seeds = []
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-        raise ConfigError(f"{text!r} are no seeds", where="--seeds", expected="different whole numbers: 1,2,3")
+        raise ConfigError(
+            f"{text!r} are no seeds", where="--seeds", expected="different whole numbers: 1,2,3"
+        )
     return seeds
 
 

@@ -1,0 +1,120 @@
+"""Run a recorded experiment again, elsewhere, and say how far the result is from the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ptm.config import load_config
+from ptm.errors import ExpectationMissed, RunDirectoryError
+from ptm.experiment import run_training
+from ptm.files import file_digest
+from ptm.rundir import RunDirectory, is_run
+from ptm.runlog import Reporter
+
+_TIMES = ("seconds", "examples_per_second")
+_INPUTS = ("packages", "python", "hardware", "runtime", "digests")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """``verdict``: ``bit-identical``, ``within tolerance`` or ``different``."""
+
+    verdict: str
+    distances: Mapping[str, float]  # final metric → how far it is from the recorded one
+    first_difference: int | None  # the first logged step whose numbers differ
+    changed: tuple[str, ...]  # inputs that are not as recorded
+    output: str
+
+    @property
+    def good(self) -> bool:
+        return self.verdict != "different"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter) -> Reproduction:
+    """Train what ``recorded`` trained, into ``output``; the record is only read.
+
+    Bit-identical means the weights of ``model/``, every logged number and every prediction. Within tolerance
+    means that no final metric is further away than ``tolerance``. Raises RunDirectoryError when the run is not
+    finished.
+    """
+    old = RunDirectory(recorded)
+    results = old.read_results()
+    if not is_run(recorded) or results.get("status") != "done":
+        raise RunDirectoryError(
+            "not a finished run of ptm", where=recorded, expected="a run with results.json"
+        )
+    spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
+    try:
+        again = run_training(spec, mode="new", reporter=reporter)
+    except ExpectationMissed:  # all is written; how far it is off is what is asked here
+        again = RunDirectory(output).read_results()
+    new = RunDirectory(output)
+    distances = {
+        name: abs(again["metrics"].get(name, float("inf")) - value)
+        for name, value in results["metrics"].items()
+    }
+    first = first_difference(history(old.metrics), history(new.metrics))
+    same_model = weight_digests(old.model) == weight_digests(new.model)
+    same_predictions = _values(old.predictions) == _values(new.predictions)
+    if same_model and same_predictions and first is None:
+        verdict = "bit-identical"
+    else:
+        verdict = "within tolerance" if all(far <= tolerance for far in distances.values()) else "different"
+    changed = changes(_json(old.manifest), _json(new.manifest))
+    return Reproduction(verdict, distances, first, changed, str(output))
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl without the times."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in _TIMES} for line in lines]
+
+
+def first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> int | None:
+    """The step of the first line that differs; None when all are the same."""
+    for a, b in zip(old, new, strict=False):
+        if a != b:
+            return int(a["step"])
+    if len(old) == len(new):
+        return None
+    return int(max(old, new, key=len)[min(len(old), len(new))]["step"])
+
+
+def weight_digests(model: Path) -> dict[str, str]:
+    """SHA-256 of the weight files of a ``model/``."""
+    return {path.name: file_digest(path) for path in sorted(model.glob("*.safetensors"))}
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """Recorded inputs that differ, as ``packages.torch: 2.13.0 → 2.14.1``. The output's own path is none of them."""
+    a, b = (_flat({key: manifest.get(key, {}) for key in _INPUTS}) for manifest in (old, new))
+    names = [name for name in sorted({*a, *b}) if name != "digests.config" and a.get(name) != b.get(name)]
+    return tuple(f"{name}: {a.get(name)} → {b.get(name)}" for name in names)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _values(predictions: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    return [{key: line[key] for key in ("id", "label", "prediction", "scores")} for line in lines]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
