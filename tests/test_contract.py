@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers import image_spec, run, text_spec
 
+from helpers import image_spec, run, text_spec
 from ptm import order
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 import torch
-from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights, without_dropout
 from safetensors.torch import load_file
 
+from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights, without_dropout
 from ptm.engine import memory_errors
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
 from ptm.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec

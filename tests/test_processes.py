@@ -5,8 +5,9 @@ import sys
 
 import pytest
 import torch
-from helpers import history
 from safetensors.torch import load_file
+
+from helpers import history
 
 TEXT = """
 version: 1

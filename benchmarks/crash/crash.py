@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from conftest import save_tiny_bert, sentences, write_csv
 from helpers import history, image_spec, last_state, run, text_spec
-
 from ptm import files
 from ptm.spec import DistillSpec, RunSpec, TeacherSpec
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from helpers import Saying, image_spec, run, text_spec
 from safetensors.torch import load_file, save_file
 
+from helpers import Saying, image_spec, run, text_spec
 from ptm.distill.audit import Examined, balanced_skill, best_assignment, confusion, examine
 from ptm.errors import ModelError
 from ptm.spec import DistillSpec, TeacherSpec

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from helpers import StopAt, history, image_spec, run, text_spec, weights
 from safetensors.torch import load_file
 
+from helpers import StopAt, history, image_spec, run, text_spec, weights
 from ptm.config import parse_config
 from ptm.errors import ConfigError, Interrupted
 from ptm.spec import DistillSpec, TeacherSpec

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
 
+from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
 from ptm.distill import store as stores
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+
 from conftest import POSITIONS, sentences, write_csv
 from helpers import text_spec
-
 from ptm.errors import ConfigError, DataError
 from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import classification, models

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import POSITIONS, WORDPIECES
 from safetensors.torch import load_file, save_file
 
+from conftest import POSITIONS, WORDPIECES
 from ptm.errors import MissingDownload, ModelError
 from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import models

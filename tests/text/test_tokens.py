@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import WORDS, sentences
 from ptm.data.examples import Examples
 from ptm.errors import DataError
 from ptm.text import tokens as module
