@@ -31,6 +31,10 @@ Set = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", help="The run directory, instead of the config's.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")]
+AllowDrift = Annotated[
+    bool,
+    typer.Option("--allow-drift", help="With --resume: go on although inputs changed; the record says so."),
+]
 Processes = Annotated[
     int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")
 ]
@@ -46,9 +50,10 @@ def finetune(
     overwrite: Overwrite = False,
     nproc: Processes = 1,
     json_: Json = False,
+    allow_drift: AllowDrift = False,
 ) -> None:
     """Train a pre-trained model on your data."""
-    _train("finetune", config, set_, output, resume, overwrite, nproc, json_)
+    _train("finetune", config, set_, output, resume, overwrite, nproc, json_, allow_drift)
 
 
 @app.command()
@@ -60,6 +65,7 @@ def distill(
     overwrite: Overwrite = False,
     nproc: Processes = 1,
     json_: Json = False,
+    allow_drift: AllowDrift = False,
     control: Annotated[
         bool, typer.Option("--control", help="Train the student without the teacher as well, and compare.")
     ] = False,
@@ -69,7 +75,7 @@ def distill(
 ) -> None:
     """Train a small model to do what a large one does."""
     changes = [*set_, "distill.control=true"] if control or seeds else set_
-    _train("distill", config, changes, output, resume, overwrite, nproc, json_, seeds)
+    _train("distill", config, changes, output, resume, overwrite, nproc, json_, allow_drift, seeds)
 
 
 @app.command("eval")
@@ -173,16 +179,30 @@ def schema() -> None:
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]) -> None:
-    """Write a run's report.html and README.md again."""
-    from ptm.errors import RunDirectoryError
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
+    measure: Annotated[
+        bool,
+        typer.Option(help="A distilled run: measure teacher and student on this machine for the scorecard."),
+    ] = True,
+) -> None:
+    """Write a run's report.html and README.md again; of a distilled run, with its scorecard."""
+    from ptm.errors import PtmError, RunDirectoryError
     from ptm.report import write_report
-    from ptm.rundir import is_run
+    from ptm.rundir import RunDirectory, is_run
 
     if not is_run(run):
         raise RunDirectoryError(
             "not a run of ptm", where=run, expected="a directory that ptm finetune or distill wrote"
         )
+    if measure and RunDirectory(run).read_results().get("teacher"):
+        from ptm.runlog import reporter_for
+        from ptm.scorecard import measure_scorecard
+
+        try:
+            _show_scorecard(measure_scorecard(run, reporter_for(sys.stderr)))
+        except PtmError as error:  # the teacher or the data are gone: the report is made all the same
+            typer.echo(f"no scorecard: {error}", err=True)
     write_report(run)
     typer.echo(str(run / "report.html"))
 
@@ -238,6 +258,7 @@ def _train(
     overwrite: bool,
     nproc: int,
     as_json: bool,
+    allow_drift: bool,
     seeds: str | None = None,
 ) -> None:
     from ptm.config import load_config
@@ -272,7 +293,7 @@ def _train(
         if os.environ.get("RANK", "0") == "0":
             _show_verdict(verdict, Path(spec.output), as_json=as_json)
         return
-    results = run_training(spec, mode=mode, reporter=reporter_for(sys.stderr))
+    results = run_training(spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift)
     if os.environ.get("RANK", "0") == "0":
         _show(results, as_json=as_json)
         from ptm.experiment import raise_missed
@@ -311,6 +332,30 @@ def _show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> No
     Console(highlight=False).print(table)
     typer.echo(verdict["sentence"])
     typer.echo(f"runs and verdict.json: {os.path.relpath(output)}")
+
+
+def _show_scorecard(card: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    models = card["models"]
+    table = Table(title="scorecard", title_justify="left")
+    table.add_column("")
+    for name in models:
+        table.add_column(name, justify="right")
+    for key, shown in (
+        ("accuracy", "{:.4f}"),
+        ("kept", "{:.1%}"),
+        ("agreement", "{:.1%}"),
+        ("parameters", "{:,}"),
+    ):
+        table.add_row(key, *(shown.format(m[key]) if m[key] is not None else "" for m in models.values()))
+    table.add_row("examples/s", *(f"{m['examples_per_second']:.1f}" for m in models.values()))
+    for size in ("1", "32"):
+        cells = [m["latency_ms"].get(size) for m in models.values()]
+        shown_cells = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in cells]
+        table.add_row(f"ms, batch {size}: median / p95", *shown_cells)
+    Console(highlight=False).print(table)
 
 
 def _show(results: dict[str, Any], *, as_json: bool) -> None:

@@ -28,7 +28,7 @@ from ptm.expect import check_expectations
 from ptm.objective import Objective, Supervised
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report import write_report
-from ptm.rundir import Mode, RunDirectory, begin_run, is_run, open_run
+from ptm.rundir import Mode, RunDirectory, begin_run, drifted, is_run, open_run
 from ptm.runlog import MetricsLog, Reporter, Silent
 from ptm.runtime import Runtime, environment_ranks, open_runtime
 from ptm.signals import StopFlag, stop_on_signals
@@ -37,7 +37,9 @@ from ptm.tasks import task_module
 from ptm.teaching import Teaching, model_facts, prepare_teaching
 
 
-def run_training(spec: RunSpec, *, mode: Mode, reporter: Reporter) -> dict[str, Any]:
+def run_training(
+    spec: RunSpec, *, mode: Mode, reporter: Reporter, allow_drift: bool = False
+) -> dict[str, Any]:
     """``ptm finetune`` and ``ptm distill``: train, choose the best, evaluate, write everything. Returns results.json.
 
     Raises ExpectationMissed after all is written, Interrupted when a signal came, any PtmError before the first
@@ -50,7 +52,7 @@ def run_training(spec: RunSpec, *, mode: Mode, reporter: Reporter) -> dict[str, 
     missing = task_module(spec.task).missing(spec)
     if missing:
         raise MissingDownload(missing)
-    with open_run(Path(spec.output), dump_config(spec), mode) as run:
+    with open_run(Path(spec.output), dump_config(spec), mode, allow_drift=allow_drift) as run:
         if run.resuming and run.read_results().get("status") == "done":
             reporter.say(f"{run.path} is finished already")
             results = run.read_results()
@@ -135,15 +137,33 @@ def _prepare(
         teaching = prepare_teaching(spec, module, data, pipeline, runtime, reporter)
         weights |= teaching.digests if runtime.main else {}
         objective = teaching.objective
-    if runtime.main and not run.resuming:
-        begin_run(run, dump_config(spec))
-        record_ = record.manifest(spec, dump_config(spec), data, runtime, weights)
-        files.write_json(
-            run.manifest, {**record_, "data": pipeline.facts(), "weights": pipeline.load_report.as_dict()}
-        )
+    if runtime.main:
+        manifest = record.manifest(spec, dump_config(spec), data, runtime, weights)
+        manifest |= {"data": pipeline.facts(), "weights": pipeline.load_report.as_dict()}
+        _begin_or_compare(run, dump_config(spec), manifest, reporter)
     store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
     log = MetricsLog(run.metrics if runtime.main else None)
     return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teaching
+
+
+def _begin_or_compare(run: RunDirectory, config: str, manifest: dict[str, Any], reporter: Reporter) -> None:
+    """Write the record of a new run; hold that of a resumed one against what is there now.
+
+    Raises RunDirectoryError when data, weights, versions or the machine have changed, unless drift is allowed:
+    then the new record replaces the old one and keeps a list of what changed.
+    """
+    if not run.resuming:
+        begin_run(run, config)
+        files.write_json(run.manifest, manifest)
+        return
+    old = record.read(run.manifest)
+    drift = (*run.drift, *(record.changes(old, manifest) if old else ()))
+    if drift and not run.allow_drift:
+        raise drifted(run.manifest, drift)
+    if drift or not old:
+        files.write_file(run.config, config.encode())
+        files.write_json(run.manifest, {**manifest, "drift": [*old.get("drift", []), *drift]})
+        reporter.say(f"going on although {len(drift)} inputs have changed: {'; '.join(drift[:5])}")
 
 
 def _finish(
@@ -183,6 +203,7 @@ def _finish(
         "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
         "labels": list(pipeline.labels),
         "output": str(run.path),
+        "drift": record.read(run.manifest).get("drift", []),
     }
     if runtime.main:
         with files.new_directory(run.model) as directory:

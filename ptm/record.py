@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +21,7 @@ from ptm.data.examples import Dataset
 from ptm.runtime import Runtime
 from ptm.spec import RunSpec
 
+_INPUTS = ("packages", "python", "hardware", "runtime", "digests")  # what the bits of a run depend on
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -65,6 +68,31 @@ def manifest(
             "weights": weights,
         },
     }
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """Recorded inputs that differ, as ``packages.torch: 2.13.0 → 2.14.1``. The output's own path is none of them."""
+    a, b = (_flat({key: manifest.get(key, {}) for key in _INPUTS}) for manifest in (old, new))
+    names = [name for name in sorted({*a, *b}) if name != "digests.config" and a.get(name) != b.get(name)]
+    return tuple(f"{name}: {a.get(name)} → {b.get(name)}" for name in names)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A manifest.json; {} when it is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def weights_digest(model: torch.nn.Module) -> str:

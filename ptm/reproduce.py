@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ptm import record
 from ptm.config import load_config
 from ptm.errors import ExpectationMissed, RunDirectoryError
 from ptm.experiment import run_training
@@ -16,7 +17,6 @@ from ptm.rundir import RunDirectory, is_run
 from ptm.runlog import Reporter
 
 _TIMES = ("seconds", "examples_per_second")
-_INPUTS = ("packages", "python", "hardware", "runtime", "digests")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter
         verdict = "bit-identical"
     else:
         verdict = "within tolerance" if all(far <= tolerance for far in distances.values()) else "different"
-    changed = changes(_json(old.manifest), _json(new.manifest))
+    changed = record.changes(record.read(old.manifest), record.read(new.manifest))
     return Reproduction(verdict, distances, first, changed, str(output))
 
 
@@ -92,29 +92,6 @@ def weight_digests(model: Path) -> dict[str, str]:
     return {path.name: file_digest(path) for path in sorted(model.glob("*.safetensors"))}
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
-    """Recorded inputs that differ, as ``packages.torch: 2.13.0 → 2.14.1``. The output's own path is none of them."""
-    a, b = (_flat({key: manifest.get(key, {}) for key in _INPUTS}) for manifest in (old, new))
-    names = [name for name in sorted({*a, *b}) if name != "digests.config" and a.get(name) != b.get(name)]
-    return tuple(f"{name}: {a.get(name)} → {b.get(name)}" for name in names)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
 def _values(predictions: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
     return [{key: line[key] for key in ("id", "label", "prediction", "scores")} for line in lines]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}

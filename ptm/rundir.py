@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ class RunDirectory:
 
     path: Path
     resuming: bool = False
+    drift: tuple[str, ...] = ()  # what --allow-drift let pass of the config
+    allow_drift: bool = False
 
     @property
     def config(self) -> Path:
@@ -85,7 +87,7 @@ def begin_run(run: RunDirectory, config: str) -> None:
 
 
 @contextmanager
-def open_run(path: Path, config: str, mode: Mode) -> Iterator[RunDirectory]:
+def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) -> Iterator[RunDirectory]:
     """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment.
 
     A new run writes nothing before :func:`begin_run`; a directory in which it never came to that is removed.
@@ -99,12 +101,15 @@ def open_run(path: Path, config: str, mode: Mode) -> Iterator[RunDirectory]:
         path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         resuming = is_run(path) and mode == "resume"
+        drift: tuple[str, ...] = ()
         if resuming:
-            _refuse_changed(path / "config.yaml", config)
+            drift = _config_changes(path / "config.yaml", config)
+            if drift and not allow_drift:
+                raise drifted(path / "config.yaml", drift)
             files.clear_debris(path)
             files.clear_debris(path / "checkpoints")
         try:
-            yield RunDirectory(path, resuming=resuming)
+            yield RunDirectory(path, resuming=resuming, drift=drift, allow_drift=allow_drift)
         finally:
             if [entry.name for entry in path.iterdir()] == [_LOCK]:
                 shutil.rmtree(path, ignore_errors=True)
@@ -134,21 +139,21 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
         )
 
 
-def _refuse_changed(saved: Path, config: str) -> None:
-    old = saved.read_text(encoding="utf-8").splitlines()
-    new = config.splitlines()
-    changes = [
-        line
-        for line in difflib.unified_diff(old, new, lineterm="", n=0)
-        if line[:1] in "+-" and line[:3] not in ("+++", "---")
-    ]
-    if changes:
-        raise RunDirectoryError(
-            "the config has changed since this run began:\n    " + "\n    ".join(changes[:20]),
-            where=saved,
-            expected="the same experiment (- as it was, + as it is now)",
-            cure="undo the change, or start anew with --overwrite or another --output",
-        )
+def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
+    """The refusal to resume what is no longer the same experiment."""
+    return RunDirectoryError(
+        "the experiment has changed since this run began:\n    " + "\n    ".join(changes[:20]),
+        where=where,
+        expected="the same config, data, weights, versions and machine: only then are the bits the same",
+        cure="undo the change, go on all the same with --allow-drift (the record will say so), or start anew with "
+        "--overwrite or another --output",
+    )
+
+
+def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
+    old, new = saved.read_text(encoding="utf-8").splitlines(), config.splitlines()
+    lines = difflib.unified_diff(old, new, lineterm="", n=0)
+    return tuple(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
 
 @contextmanager

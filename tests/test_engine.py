@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 
 import pytest
@@ -10,7 +11,9 @@ from safetensors.torch import load_file
 
 from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights, without_dropout
 from ptm.engine import memory_errors
-from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
+from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory, RunDirectoryError
+from ptm.experiment import run_training
+from ptm.runlog import Silent
 from ptm.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec
 
 
@@ -293,3 +296,22 @@ def test_out_of_memory_says_what_would_fit(tmp_path):
 def test_other_runtime_errors_stay_what_they_are(tmp_path):
     with pytest.raises(RuntimeError, match="shapes"), memory_errors(image_spec(tmp_path / "r")):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+def test_changed_inputs_are_not_resumed_unless_asked_for(tiny_bert, reviews, tmp_path):
+    """Data and threads: both named; with --allow-drift the run goes on and the record says what changed."""
+    data = tmp_path / "data"
+    shutil.copytree(reviews, data)
+    with pytest.raises(Interrupted):
+        run(text_spec(tiny_bert, data, tmp_path / "r"), "new", StopAt(3))
+    before = (tmp_path / "r" / "manifest.json").read_bytes()
+    lines = (data / "train.csv").read_text().splitlines()
+    (data / "train.csv").write_text("\n".join([*lines[:-1], lines[1]]) + "\n")
+    spec = text_spec(tiny_bert, data, tmp_path / "r")
+    with pytest.raises(RunDirectoryError, match=r"digests\.data\.train"):
+        run(spec, "resume")
+    assert (tmp_path / "r" / "manifest.json").read_bytes() == before
+    results = run_training(spec, mode="resume", reporter=Silent(), allow_drift=True)
+    assert any(change.startswith("digests.data.train") for change in results["drift"])
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
+    assert manifest["drift"] == results["drift"]

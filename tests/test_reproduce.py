@@ -6,7 +6,8 @@ import pytest
 
 from helpers import image_spec, run, text_spec
 from ptm.errors import RunDirectoryError
-from ptm.reproduce import changes, first_difference, reproduce
+from ptm.record import changes
+from ptm.reproduce import first_difference, reproduce
 from ptm.runlog import Silent
 
 
