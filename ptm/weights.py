@@ -137,8 +137,8 @@ def _read_pickle(path: Path) -> Any:
             f"holds more than tensors ({refused.strip()}); reading that could run code, so it was not read",
             where=path,
             expected="tensors by name",
-            cure='if you trust where it comes from, convert it once: python -c "import torch; torch.save('
-            f"torch.load('{path.name}', weights_only=False)['state_dict'], 'weights.pth')\"",
+            cure="have the program that made it write the tensors alone: safetensors, or "
+            "torch.save(model.state_dict(), 'weights.pth')",
         ) from None
 
 

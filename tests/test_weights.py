@@ -81,7 +81,7 @@ def test_foreign_classes_are_named_and_the_cure_is_said(tmp_path: Path) -> None:
     torch.save({"args": argparse.Namespace(lr=1), "state_dict": state()}, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"argparse\.Namespace") as caught:
         read_weights(tmp_path / "w.pth")
-    assert "convert it once" in caught.value.problems[0].cure
+    assert "write the tensors alone" in caught.value.problems[0].cure
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
