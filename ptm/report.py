@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptm import files
+from ptm import files, report_scorecard
 from ptm import report_words as words
 from ptm.errors import PtmError, RunDirectoryError
 from ptm.report_inputs import RunFiles, listing, mapping, number, read_run
@@ -98,6 +98,9 @@ def write_report(run: Path, examples: Examples | None = None) -> None:
         "teacher_metrics": mapping(inputs.result("teacher").get("metrics")),
         "expectations": _expectations(inputs),
         "comparison": _comparison(inputs),
+        "scorecard": report_scorecard.scorecard(inputs),
+        "measured_on": report_scorecard.measured_on(inputs),
+        "verdict": report_scorecard.verdict(inputs),
         "cost": _cost(inputs),
         "notes": (*inputs.notes, *_contradictions(inputs, scored), *trouble),
     }
@@ -312,6 +315,10 @@ def _comparison(run: RunFiles) -> list[tuple[str, str, str, str]]:
     if before >= 0 and after >= 0:
         share = f"{words.percent(before / (before + after))} teacher" if before + after > 0 else ""
         rows.append(("Time in training", words.duration(before), words.duration(after), share))
+    stored = mapping(spent.get("store"))
+    if stored.get("used") is True:
+        kept = f"{words.count(stored.get('hits'))} found, {words.count(stored.get('misses'))} computed"
+        rows.append(("Outputs from the store", words.percent(stored.get("hit_rate")), "", kept))
     return rows
 
 

@@ -130,6 +130,16 @@ _NOTED: tuple[tuple[str, str, str], ...] = (
     ("report_to push_to_hub wandb hub_model_id use_wandb", "", "remove it; ptm sends nothing anywhere"),
     ("tokenizer tokenizer_name tokenizer_name_or_path", "", "remove it; the tokenizer comes with the model"),
     ("do_train do_eval do_predict", "", "remove it; the command says what is done"),
+    (
+        "init_from student_init layers_to_keep num_hidden_layers",
+        "model.layers",
+        "name the teacher as model.name and give model.layers: every_other, or a list such as [0, 3]",
+    ),
+    (
+        "teachers teacher_models ensemble",
+        "teacher.others",
+        "give teacher: {name: FIRST, others: [SECOND, …]}; the student learns from their mean",
+    ),
     ("trust_remote_code", "", "remove it; ptm runs no code from a model's files"),
 )
 

@@ -79,6 +79,25 @@ def test_a_saved_model_evaluates_to_the_same_numbers(task, make, tmp_path):
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_features_are_given_by_name_and_change_nothing_else(task, make):
+    pipeline = build(make[task]())
+    pipeline.model.eval()
+    (batch,) = pipeline.batches("train", [np.array([3, 0, 7])], 0)
+    with torch.no_grad():
+        plain = pipeline.forward(pipeline.model, batch)
+        rich = pipeline.forward(pipeline.model, batch, pipeline.feature_names)
+    assert torch.equal(plain.logits, rich.logits)
+    assert plain.features == {}
+    assert set(rich.features) == set(pipeline.feature_names)
+    assert "pooled" in rich.features
+    assert rich.features["pooled"].ndim == 2
+    assert all(len(tensor) == 3 for tensor in rich.features.values())
+    assert isinstance(pipeline.reading, str)
+    assert isinstance(pipeline.random_views, bool)
+    assert pipeline.misfits() == []
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_every_example_is_evaluated_once(task, make):
     pipeline = build(make[task]())
     plan = order.eval_plan(pipeline.size("eval"), 7, pipeline.lengths("eval"))

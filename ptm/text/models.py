@@ -168,6 +168,7 @@ def keep_layers(model: Any, layers: str | tuple[int, ...]) -> None:
     del stacks[0][:]
     stacks[0].extend(kept)
     for place, layer in enumerate(kept):
+        module: Any
         for module in layer.modules():
             if hasattr(module, "layer_idx"):  # the place of its keys and values in a cache
                 module.layer_idx = place

@@ -89,3 +89,11 @@ def test_the_command_trains_both_arms_and_says_what_the_teacher_brought(run_cli,
     again = run_cli("distill", config, "--seeds", "1,2", "--resume", "--json")
     assert json.loads(again.stdout) == verdict
     assert run_cli("distill", config, "--seeds", "1,x").returncode == 2
+    done = run_cli("report", tmp_path / "r" / "distilled-1")
+    assert "student alone" in done.stdout, done.stderr
+    page = (tmp_path / "r" / "distilled-1" / "report.html").read_text()
+    assert "Scorecard" in page and "Latency, batch 32" in page and verdict["sentence"] in page
+    models = json.loads((tmp_path / "r" / "distilled-1" / "results.json").read_text())["scorecard"]["models"]
+    assert models["teacher"]["agreement"] == 1.0
+    assert models["student alone"]["accuracy"] == control["metrics"]["accuracy"]
+    assert models["student distilled"]["parameters"] < models["teacher"]["parameters"]

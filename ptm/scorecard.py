@@ -1,0 +1,121 @@
+"""What a distillation came to: teacher, student alone and student distilled, side by side, measured here and now."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptm import engine, files
+from ptm.config import load_config
+from ptm.pipeline import Pipeline
+from ptm.rundir import RunDirectory
+from ptm.runlog import Reporter
+from ptm.runtime import Runtime, open_runtime
+from ptm.spec import ModelSpec, RunSpec
+from ptm.tasks import task_module
+from ptm.teaching import model_facts
+
+BATCHES = (1, 32)  # examples, for latencies
+REPEATS = 50
+SECONDS = 4.0  # a latency is measured for at most so long
+
+
+def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
+    """Evaluate and time a distilled run's teacher and student, and add the scorecard to its results.json.
+
+    Raises a PtmError when teacher or data cannot be had any more.
+    """
+    spec = load_config(run / "config.yaml")
+    assert spec.teacher is not None
+    directory = RunDirectory(run)
+    results = directory.read_results()
+    module = task_module(spec.task)
+    with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
+        data = module.load_data(spec, labels=None, train=False)
+        student_model = ModelSpec(name=str(run.resolve() / "model"))
+        columns, answers = {}, {}
+        for name, model in (("teacher", spec.teacher), ("student distilled", student_model)):
+            reporter.say(f"measuring the {name}")
+            pipeline = module.build(spec, data, model=model, trained=True)
+            pipeline.model.to(runtime.device)
+            columns[name], answers[name] = _measured(spec, pipeline, runtime)
+            columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
+        where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
+    alone = _alone(run, results)
+    if alone is not None:
+        # The same network with other weights: only what it says differs.
+        same = {k: v for k, v in columns["student distilled"].items() if k != "accuracy"}
+        columns["student alone"], answers["student alone"] = {**same, "accuracy": alone[0]}, alone[1]
+    for name, column in columns.items():
+        agreeing = [answers["teacher"][i] == label for i, label in answers[name].items()]
+        column["agreement"] = float(np.mean(agreeing))
+        column["kept"] = (
+            column["accuracy"] / columns["teacher"]["accuracy"] if columns["teacher"]["accuracy"] else None
+        )
+    order = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
+    card = {"where": where, "models": {name: columns[name] for name in order}}
+    files.write_json(directory.results, {**results, "scorecard": card})
+    return card
+
+
+def _measured(spec: RunSpec, pipeline: Pipeline, runtime: Runtime) -> tuple[dict[str, Any], dict[int, str]]:
+    """Numbers of a model, and its prediction for each example."""
+    begun = time.perf_counter()
+    batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size)
+    seconds = time.perf_counter() - begun
+    facts = model_facts("", pipeline.model)
+    column = {
+        "accuracy": metrics.compute()["accuracy"],
+        "parameters": facts["parameters"],
+        "bytes": facts["bytes"],
+        "examples_per_second": round(pipeline.size("eval") / seconds, 2),
+        "latency_ms": {str(n): _latency(pipeline, runtime, n) for n in BATCHES if n <= pipeline.size("eval")},
+    }
+    return column, {row["id"]: row["prediction"] for row in metrics.predictions()}
+
+
+@torch.inference_mode()
+def _latency(pipeline: Pipeline, runtime: Runtime, size: int) -> dict[str, float]:
+    """Median and 95th percentile of a forward pass over ``size`` examples spread over the split, milliseconds."""
+    ids = np.linspace(0, pipeline.size("eval") - 1, size).astype(np.int64)
+    (batch,) = pipeline.batches("eval", [ids], 0)
+    batch = batch.to(runtime.device)
+    pipeline.model.eval()
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < REPEATS + 3 and (len(times) < 8 or time.perf_counter() - begun < SECONDS):
+        start = time.perf_counter()
+        with runtime.autocast():
+            pipeline.forward(pipeline.model, batch)
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize(runtime.device)
+        times.append(1000 * (time.perf_counter() - start))
+    kept = times[3:]  # the first passes warm caches and choose kernels
+    return {"median": round(float(np.median(kept)), 3), "p95": round(float(np.quantile(kept, 0.95)), 3)}
+
+
+def _disk_bytes(model: Path) -> int | None:
+    """Bytes of the saved model's weights; None for a model that is not a directory here."""
+    folder = model / "model" if (model / "model").is_dir() else model
+    found = list(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return sum(path.stat().st_size for path in found) or None
+
+
+def _alone(run: Path, results: dict[str, Any]) -> tuple[float, dict[int, str]] | None:
+    """Accuracy and predictions of the control run, when there is one."""
+    place = results.get("control", {}).get("run")
+    if not place:
+        return None
+    control = run / place
+    try:
+        accuracy = json.loads((control / "results.json").read_bytes())["metrics"]["accuracy"]
+        lines = (control / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+        return float(accuracy), {row["id"]: row["prediction"] for row in map(json.loads, lines)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
