@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ptm import optim, order
 from ptm.checkpoint import CheckpointStore, Progress, restore
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
-from ptm.objective import Lesson, Objective
+from ptm.objective import Lesson, Objective, all_counts
 from ptm.pipeline import Metrics, Pipeline, Split
 from ptm.runlog import MetricsLog, Reporter
 from ptm.runtime import Runtime, batch_norms
@@ -382,10 +382,10 @@ class _Training:
     def _save(self) -> None:
         self._check()
         setting, progress = self.setting, self.progress
+        progress.counts = all_counts(setting.runtime.gather(setting.objective.counts))
         if setting.runtime.main:
             progress.log_bytes = setting.log.sync()
             progress.scaler = self.scaler.state_dict()
-            progress.counts = dict(setting.objective.counts)
             setting.store.save(progress, self.model, setting.objective.module, self.optimizer)
         self.saved_step = progress.step
         setting.runtime.barrier()
@@ -398,7 +398,9 @@ class _Training:
             setting.reporter.say("no checkpoint yet: starting from the first step")
             return
         self.progress = restore(path, self.model, setting.objective.module, self.optimizer)
-        setting.objective.counts.update(self.progress.counts)
+        own = setting.runtime.main  # the first process counts on for all; only time passes for each
+        counts = {k: v for k, v in self.progress.counts.items() if own or k.endswith("seconds")}
+        setting.objective.counts.update(counts)
         if self.progress.scaler:
             self.scaler.load_state_dict(dict(self.progress.scaler))
         setting.log.cut(self.progress.log_bytes)

@@ -199,7 +199,7 @@ def _finish(
         "eval": _rate(spec.data.eval, examples, eval_seconds),
         "model": model_facts(spec.model.name, pipeline.model),
         "teacher": teaching and teaching.facts,
-        "distill": teaching and teaching.results(progress.seconds, spec.distill or DistillSpec()),
+        "distill": teaching and teaching.results(progress.seconds, spec.distill or DistillSpec(), runtime),
         "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
         "labels": list(pipeline.labels),
         "output": str(run.path),

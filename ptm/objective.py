@@ -62,8 +62,17 @@ class Supervised:
 
 def new_counts() -> dict[str, float]:
     """``used``: teacher's outputs learned from, in examples; ``computed``: how many of them a teacher was run for;
-    ``teacher_seconds``: spent in teachers, ``within_steps``: that part of it which training steps waited for."""
-    return {"used": 0, "computed": 0, "teacher_seconds": 0.0, "within_steps": 0.0}
+    ``teacher_seconds``: spent in teachers, ``step_seconds``: that part of it which training steps waited for."""
+    return {"used": 0, "computed": 0, "teacher_seconds": 0.0, "step_seconds": 0.0}
+
+
+def all_counts(of_processes: Sequence[dict[str, float]]) -> dict[str, float]:
+    """What all processes counted: examples added up, seconds, which pass for all at once, averaged."""
+    return {
+        name: sum(counts[name] for counts in of_processes)
+        / (len(of_processes) if name.endswith("seconds") else 1)
+        for name in of_processes[0]
+    }
 
 
 class Distilled:

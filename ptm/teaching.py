@@ -17,7 +17,7 @@ from ptm.distill.features import build_features
 from ptm.distill.store import Store, root_directory
 from ptm.distill.teacher import Teacher, arithmetic
 from ptm.errors import ModelError, StorageError
-from ptm.objective import Distilled, new_counts
+from ptm.objective import Distilled, all_counts, new_counts
 from ptm.optim import StepCounts
 from ptm.pipeline import Pipeline
 from ptm.runlog import Reporter
@@ -35,14 +35,14 @@ class Teaching:
     teachers: tuple[Teacher, ...]
     without_store: str  # why there is no store, "" where there is one
 
-    def results(self, student_seconds: float, spec: DistillSpec) -> dict[str, Any]:
-        """results.json: ``distill``. ``student_seconds`` still include what steps waited for a teacher."""
-        counts = self.objective.counts
+    def results(self, step_seconds: float, spec: DistillSpec, runtime: Runtime) -> dict[str, Any]:
+        """results.json: ``distill``. ``step_seconds`` include waiting for a teacher. All processes call this."""
+        counts = all_counts(runtime.gather(self.objective.counts))
         used, computed = int(counts["used"]), int(counts["computed"])
         stores = [t.store for t in self.teachers if t.store is not None]
         return {
             "teacher_seconds": round(counts["teacher_seconds"], 3),
-            "student_seconds": round(student_seconds - counts["within_steps"], 3),
+            "student_seconds": round(step_seconds - counts["step_seconds"], 3),
             "store": {
                 "used": bool(stores),
                 **({"reason": self.without_store} if self.without_store else {}),

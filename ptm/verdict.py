@@ -94,9 +94,9 @@ def compare(pairs: Sequence[Pair]) -> dict[str, Any]:
 def sentence(verdict: Mapping[str, Any]) -> str:
     """``+0.46 points is 4 of 872 examples, p = 0.62 (McNemar, exact): no difference shown``."""
     gain, n, seeds = verdict["gain"], verdict["examples"], verdict["seeds"]
-    spread = (
-        f" ± {100 * verdict['spread']:.2f} over {len(seeds)} seeds" if verdict["spread"] is not None else ""
-    )
+    spread = verdict["spread"]
+    points = f"{100 * gain:+.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}") + " points"
+    over = "" if spread is None else f" over {len(seeds)} seeds"
     moved = abs(gain) * n
     examples = f"{moved:.0f}" if math.isclose(moved, round(moved), abs_tol=1e-6) else f"{moved:.1f}"
     shown = {
@@ -105,6 +105,5 @@ def sentence(verdict: Mapping[str, Any]) -> str:
         "no difference": "no difference shown",
     }[verdict["shown"]]
     return (
-        f"{100 * gain:+.2f}{spread} points is {examples} of {n} examples, p = {verdict['p']:.2g} "
-        f"({verdict['test']}): {shown}"
+        f"{points}{over} is {examples} of {n} examples, p = {verdict['p']:.2g} ({verdict['test']}): {shown}"
     )

@@ -567,7 +567,7 @@ FILLED = "a text that is not empty"
         (
             "model=bert",
             "model is the text 'bert'",
-            "a section with the keys name, weights, revision, freeze, width",
+            "a section with the keys name, weights, revision, freeze, width, layers",
             "write {name: bert}",
         ),
         (

@@ -303,7 +303,7 @@ class Teacher:
         self._counts["computed"] += len(batch)
         spent = time.perf_counter() - begun
         self._counts["teacher_seconds"] += spent
-        self._counts["within_steps"] += spent
+        self._counts["step_seconds"] += spent
         return outputs
 
     def _bring(self) -> None:
