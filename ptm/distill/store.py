@@ -221,7 +221,7 @@ def _write_once(path: Path, content: dict[str, Any]) -> None:
         return
     aside = path.with_name(f"{files.ASIDE}{os.getpid()}-{path.name}")
     with files.storage_errors(path):
-        files.write_synced(aside, files.json_bytes(content))
+        aside.write_bytes(files.json_bytes(content))  # not synced: half a file is no worse than none
         os.replace(aside, path)
 
 
