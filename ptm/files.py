@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from ptm.errors import StorageError
 
 ASIDE = ".writing-"  # what starts so is debris of a write that did not finish
 _OLD = ".replaced-"  # what starts so was whole, and was being replaced
+
+Piece = bytes | memoryview  # a part of a file's content
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -40,10 +42,25 @@ def json_bytes(value: Any) -> bytes:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
+    write_pieces(path, [content])
+
+
+def write_pieces(path: Path, pieces: Iterable[Piece]) -> dict[str, Any]:
+    """The pieces one after the other, on the disk when this returns; their ``bytes`` and ``sha256`` for :func:`seal`.
+
+    Hashing what is written, while it is at hand, spares reading it again, and a disk that stored something else
+    is found out. Raises OSError.
+    """
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb", buffering=0) as file:
+        for piece in pieces:
+            written = 0
+            while written < len(piece):  # the system may take less than it is given
+                written += file.write(piece[written:]) or 0
+            digest.update(piece)
+            size += len(piece)
         os.fsync(file.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def sync_directory(path: Path) -> None:
@@ -67,11 +84,12 @@ def new_directory(target: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             yield aside
-            for path in aside.rglob("*"):
+            for path in (aside, *aside.rglob("*")):
                 if path.is_file():
                     with path.open("rb") as file:
                         os.fsync(file.fileno())
-            sync_directory(aside)
+                else:
+                    sync_directory(path)
             if target.exists():
                 shutil.rmtree(old, ignore_errors=True)
                 os.rename(target, old)
@@ -102,13 +120,17 @@ def clear_debris(directory: Path) -> None:
                 entry.unlink(missing_ok=True)
 
 
-def seal(directory: Path) -> None:
-    """Write ``manifest.json``: size and SHA-256 of every file in ``directory``."""
-    files = {
-        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
-    }
+def seal(directory: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Write ``manifest.json``: size and SHA-256 of every file in ``directory``.
+
+    ``known`` has what :func:`write_pieces` returned, by name; other files are read.
+    """
+    known = known or {}
+    files = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_file() and path.name != "manifest.json":
+            files[name] = known.get(name) or {"bytes": path.stat().st_size, "sha256": file_digest(path)}
     write_synced(directory / "manifest.json", json_bytes({"files": files}))
 
 

@@ -70,3 +70,12 @@ def test_a_failed_write_leaves_the_old_file_and_says_why(tmp_path, monkeypatch):
         files.write_json(target, {"a": 2})
     assert target.read_text() == '{\n  "a": 1\n}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_pieces_are_hashed_as_they_are_written(tmp_path):
+    written = files.write_pieces(tmp_path / "w", [b"abc", memoryview(b"de"), b""])
+    assert (tmp_path / "w").read_bytes() == b"abcde"
+    assert written == {"bytes": 5, "sha256": files.file_digest(tmp_path / "w")}
+    (tmp_path / "other").write_bytes(b"x")
+    files.seal(tmp_path, {"w": written})
+    assert files.broken_seal(tmp_path) is None
