@@ -264,7 +264,9 @@ def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSp
     return replace(
         spec,
         model=resolved(spec.model, "model"),
-        teacher=_teacher(resolved(spec.teacher, "teacher"), base_of("teacher", "others")) if spec.teacher else None,
+        teacher=_teacher(resolved(spec.teacher, "teacher"), base_of("teacher", "others"))
+        if spec.teacher
+        else None,
         distill=_distill(spec.distill, base_of("distill", "store")),
         data=replace(spec.data, source=_source(spec.data.source, base_of("data", "source"))),
         output=_absolute(spec.output, cwd),

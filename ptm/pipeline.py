@@ -89,7 +89,9 @@ class Pipeline(Protocol):
     load_report: LoadReport  # what was loaded, what is new, what was left over
     view: str  # two pipelines with the same view over the same data can share batches
     random_views: bool  # whether training batches depend on the epoch and the seed
-    reading: str  # what decides outputs besides weights and view: architecture, normalisation, order of outputs
+    reading: (
+        str  # what decides outputs besides weights and view: architecture, normalisation, order of outputs
+    )
     feature_names: tuple[str, ...]  # what ``forward`` can give besides logits: "pooled", "hidden.1", …
 
     def size(self, split: Split) -> int:

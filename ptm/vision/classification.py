@@ -76,7 +76,9 @@ def build(
         trained=trained,
         keep_head=keep_head,
     )
-    pipeline = ImageClassification(spec, data, plan, net, report, labels or data.labels, permutation, made_for)
+    pipeline = ImageClassification(
+        spec, data, plan, net, report, labels or data.labels, permutation, made_for
+    )
     if not teacher:
         pipeline.read_images()
     return pipeline
