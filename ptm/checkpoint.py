@@ -170,7 +170,7 @@ def pieces(tensors: Mapping[str, Tensor]) -> Iterator[files.Piece]:
     for name in order:
         flat = tensors[name].detach().cpu().contiguous().reshape(-1)
         if flat.numel():
-            yield memoryview(flat.view(torch.uint8).numpy())
+            yield memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
 def checkpoint_bytes(
