@@ -122,7 +122,8 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
         raise RunDirectoryError(
             "is a file", where=path, expected="a directory", cure="choose another --output"
         )
-    inside = [entry.name for entry in path.iterdir() if entry.name != _LOCK]
+    # A kill while config.yaml was written leaves a part of it, which is ours.
+    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not e.name.startswith(files.ASIDE)]
     if is_run(path):
         if mode == "new":
             raise RunDirectoryError(

@@ -106,3 +106,10 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path):
         raise ValueError("bad data")
     assert (tmp_path / "r" / "config.yaml").read_text() == "task: a\n"
     assert (tmp_path / "r" / "checkpoints" / "step-000001").is_dir()
+
+
+def test_a_kill_while_the_config_was_written_blocks_nothing(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / ".writing-config.yaml").write_text("ver")
+    make_run(tmp_path / "r")
+    assert not (tmp_path / "r" / ".writing-config.yaml").exists()
