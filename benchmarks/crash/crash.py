@@ -196,7 +196,6 @@ def import_everything() -> None:
     """All imports of a run, no tensor: the children must not inherit threads."""
 
 
-
 def text(folder: Path, target: Path, **changes) -> RunSpec:
     return text_spec(folder / "bert", folder / "data", target, save_every_steps=3, **changes)
 
