@@ -1,13 +1,13 @@
 # make demo   set up, then fine-tune a real pre-trained BERT on the embedded reviews
 # make test   set up, then run the tests        make check   lint, format, types
 # make setup  the set-up alone (quick when done) make crash N=50   kill runs at random points
+#                                               make fuzz N=20    spoilt files, N times as many as in make test
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format crash clean
-N ?= 50
+.PHONY: setup demo test check format crash fuzz clean
 
 setup: $(STAMP)
 
@@ -30,8 +30,13 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+crash: N ?= 50
 crash: setup
 	$(BIN)/python benchmarks/crash/crash.py --kills $(N)
+
+fuzz: N ?= 20
+fuzz: setup
+	PTM_FUZZ=$(N) $(BIN)/python -m pytest tests/hostile/test_mutations.py --timeout 3600
 
 check: setup
 	$(BIN)/ruff check .

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -18,6 +19,17 @@ from ptm import files
 from ptm.errors import ModelError, StorageError
 
 FORMAT = 1
+# What reading a file that is sealed, but was not written by ptm for this run, can raise.
+_MISFITS = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    OSError,
+    SafetensorError,
+)
 _SPARE = 1.5  # free space wanted before a run, in checkpoints
 
 # What the format calls the element types that models are made of, in the order in which the library writes them.
@@ -93,14 +105,21 @@ class CheckpointStore:
             )
 
     def load(self, say: Callable[[str], None]) -> Path | None:
-        """The newest intact checkpoint, None when there is none at all. Damaged ones are named through ``say``."""
+        """The newest intact checkpoint, None when there is none at all. Damaged ones are named through ``say``.
+
+        A checkpoint whose best one so far is damaged is passed over too: from an older one that best one is
+        trained again, to the same bits.
+        """
         damaged = []
         for path in reversed(self.paths()):
-            problem = files.broken_seal(path)
+            problem, name = files.broken_seal(path), path.name
+            best = None if problem else self._best_before(path)
+            if best is not None:
+                problem, name = files.broken_seal(best), best.name
             if problem is None:
                 return path
             damaged.append(path)
-            say(f"checkpoint {path.name} is damaged: {problem}; going back to an older one")
+            say(f"checkpoint {name} is damaged: {problem}; going back to an older one")
         if damaged:
             raise ModelError(
                 f"all {len(damaged)} checkpoints are damaged",
@@ -109,12 +128,35 @@ class CheckpointStore:
             )
         return None
 
+    def require_intact(self, step: int) -> None:
+        """Raise ModelError, naming the file, when the checkpoint of this step is not as it was written."""
+        problem = files.broken_seal(self.path(step))
+        if problem is not None:
+            raise ModelError(
+                f"the best checkpoint is damaged: {problem}",
+                where=self.path(step),
+                cure="the same command with --resume goes back to an older one and trains it again",
+            )
+
+    def _best_before(self, path: Path) -> Path | None:
+        """The checkpoint of the best evaluation that an intact one speaks of, if that is another."""
+        try:
+            step = json.loads((path / "state.json").read_bytes())["best_step"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None  # sealed, but not by us: restore() says so
+        other = self.path(step) if isinstance(step, int) else path
+        return other if other != path else None
+
     def path(self, step: int) -> Path:
         return self._directory / f"step-{step:06d}"
 
     def paths(self) -> list[Path]:
         """Checkpoints by rising step."""
-        found = [p for p in self._directory.glob("step-*") if p.is_dir() and p.name[5:].isdigit()]
+        found = [
+            p
+            for p in self._directory.glob("step-*")
+            if p.is_dir() and not p.is_symlink() and p.name[5:].isdecimal() and len(p.name) < 20
+        ]
         return sorted(found, key=lambda path: int(path.name[5:]))
 
     def _prune(self, progress: Progress) -> None:
@@ -135,15 +177,34 @@ def restore(
         state = json.loads((path / "state.json").read_bytes())
         if state.pop("format") != FORMAT:
             raise ValueError("written by another version of ptm")
-        progress = Progress(**state)
+        progress = Progress(**_plausible(state))
         load_tensors(model, load_file(path / "model.safetensors"))
         if extra is not None:
             load_tensors(extra, load_file(path / "objective.safetensors"))
         if optimizer is not None:
             _load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise ModelError(f"does not fit this run: {str(error).splitlines()[0]}", where=path) from error
+    except _MISFITS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"does not fit this run: {reason}", where=path) from error
     return progress
+
+
+def _plausible(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a Progress as they are, or TypeError for one that cannot be what it should."""
+    whole = ("step", "examples", "evaluated_step", "worse_evaluations", "log_bytes", "best_step")
+    for name in whole:
+        value = state.get(name, 0)
+        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+        if not (good or (name == "best_step" and value is None)):
+            raise TypeError(f"{name} is {str(value)[:40]!r}")
+    for name in ("best_value", "seconds"):
+        if not isinstance(state.get(name, 0.0), int | float | None):
+            raise TypeError(f"{name} is no number")
+    for name in ("best_metrics", "last_metrics", "window", "counts", "scaler"):
+        entries = state.get(name, {})
+        if not isinstance(entries, dict) or not all(isinstance(v, int | float) for v in entries.values()):
+            raise TypeError(f"{name} is not numbers by name")
+    return state
 
 
 def pieces(tensors: Mapping[str, Tensor]) -> Iterator[files.Piece]:
@@ -173,16 +234,12 @@ def pieces(tensors: Mapping[str, Tensor]) -> Iterator[files.Piece]:
             yield memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
-def checkpoint_bytes(
-    model: nn.Module, extra: nn.Module | None, parameters: Sequence[nn.Parameter], copies: int
-) -> int:
-    """Size of a checkpoint: the model, what else is trained, and ``copies`` of the trained parameters."""
-    states = [
-        *tensors_of(model.state_dict()).values(),
-        *(tensors_of(extra.state_dict()).values() if extra else ()),
-    ]
-    tensors = [*states, *(parameter for parameter in parameters for _ in range(copies))]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def checkpoint_bytes(model: nn.Module, extra: nn.Module | None, copies: int) -> int:
+    """Size of a checkpoint: all states, and ``copies`` of each trained parameter for the optimizer."""
+    modules = [model, *([extra] if extra is not None else [])]
+    tensors = [tensor for module in modules for tensor in tensors_of(module.state_dict()).values()]
+    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return sum(t.numel() * t.element_size() for t in (*tensors, *(trained * copies)))
 
 
 def tensors_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -208,6 +265,8 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if state[name].shape != tensor.shape:
             raise ValueError(f"{name} is {list(tensor.shape)}, not {list(state[name].shape)}")
+        if state[name].dtype != tensor.dtype:
+            raise ValueError(f"{name} is {tensor.dtype}, not {state[name].dtype}")
         state[name].copy_(tensor)
 
 
@@ -226,9 +285,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         parameter = parameters[int(index)]
-        if tensor.shape == parameter.shape:
+        if tensor.shape == parameter.shape and tensor.dtype == parameter.dtype:
             # In the parameter's own memory layout (channels last): fused optimizers go by memory order.
             tensor = torch.empty_like(parameter).copy_(tensor)
+        elif key != "step" or tensor.numel() != 1 or tensor.dtype != torch.float32:
+            raise ValueError(f"{name} of the optimizer is {tensor.dtype} {list(tensor.shape)}")
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

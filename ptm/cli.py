@@ -6,7 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +37,9 @@ AllowDrift = Annotated[
     bool,
     typer.Option("--allow-drift", help="With --resume: go on although inputs changed; the record says so."),
 ]
+Locked = Annotated[
+    bool, typer.Option("--locked", help="Start only if all is as ptm lock pinned it; else list what is not.")
+]
 Processes = Annotated[
     int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")
 ]
@@ -51,9 +56,10 @@ def finetune(
     nproc: Processes = 1,
     json_: Json = False,
     allow_drift: AllowDrift = False,
+    locked: Locked = False,
 ) -> None:
     """Train a pre-trained model on your data."""
-    _train("finetune", config, set_, output, resume, overwrite, nproc, json_, allow_drift)
+    _train("finetune", config, set_, output, resume, overwrite, nproc, json_, allow_drift, locked)
 
 
 @app.command()
@@ -66,6 +72,7 @@ def distill(
     nproc: Processes = 1,
     json_: Json = False,
     allow_drift: AllowDrift = False,
+    locked: Locked = False,
     control: Annotated[
         bool, typer.Option("--control", help="Train the student without the teacher as well, and compare.")
     ] = False,
@@ -75,7 +82,7 @@ def distill(
 ) -> None:
     """Train a small model to do what a large one does."""
     changes = [*set_, "distill.control=true"] if control or seeds else set_
-    _train("distill", config, changes, output, resume, overwrite, nproc, json_, allow_drift, seeds)
+    _train("distill", config, changes, output, resume, overwrite, nproc, json_, allow_drift, locked, seeds)
 
 
 @app.command("eval")
@@ -100,12 +107,14 @@ def evaluate(
         Path | None, typer.Option("--predictions", help="Write a line an example to this file.")
     ] = None,
     json_: Json = False,
+    locked: Locked = False,
 ) -> None:
     """Measure a trained model."""
     from ptm.expect import parse_bound
 
     bounds = dict(parse_bound(text) for text in expect)
     from ptm.experiment import raise_missed, run_evaluation
+    from ptm.lock import read_lock
     from ptm.runlog import reporter_for
 
     overrides = [f"data.source={json.dumps(data)}", "data.train=null"] if data else []
@@ -117,10 +126,23 @@ def evaluate(
         overrides=[*overrides, *set_],
         expect=bounds,
         predictions=predictions,
+        locked=read_lock(target / "config.yaml" if target.is_dir() else target) if locked else None,
         reporter=reporter_for(sys.stderr),
     )
     _show(results, as_json=json_)
     raise_missed(results)
+
+
+@app.command()
+def lock(config: Config) -> None:
+    """Pin what an experiment is made of, beside its config: digests of data and weights, label order, versions."""
+    from ptm.config import load_config
+
+    spec = load_config(config)
+    from ptm.experiment import make_pins
+    from ptm.lock import write_lock
+
+    typer.echo(str(write_lock(config, make_pins(spec))))
 
 
 @app.command()
@@ -129,7 +151,8 @@ def reproduce(
         Path, typer.Argument(help="A finished run directory; it is only read.", show_default=False)
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", help="Where to run it again (default: RUN-reproduced).")
+        Path | None,
+        typer.Option("--output", help="Where to run it again and leave it (default: a temporary folder)."),
     ] = None,
     tolerance: Annotated[
         float,
@@ -141,8 +164,9 @@ def reproduce(
     from ptm.reproduce import reproduce as run_again
     from ptm.runlog import reporter_for
 
-    target = output or run.absolute().with_name(f"{run.absolute().name}-reproduced")
-    found = run_again(run, target, tolerance, reporter_for(sys.stderr))
+    with ExitStack() as stack:
+        target = output or Path(stack.enter_context(TemporaryDirectory(prefix="ptm-reproduce-"))) / "run"
+        found = run_again(run, target, tolerance, reporter_for(sys.stderr))
     if json_:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     else:
@@ -259,6 +283,7 @@ def _train(
     nproc: int,
     as_json: bool,
     allow_drift: bool,
+    locked: bool,
     seeds: str | None = None,
 ) -> None:
     from ptm.config import load_config
@@ -277,6 +302,15 @@ def _train(
             where=config,
             cure="use ptm distill, or leave the teacher out: --set teacher=null --set distill=null",
         )
+    from ptm.lock import read_lock
+
+    pins = read_lock(config) if locked else None
+    mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
+    controlled = spec.distill is not None and spec.distill.control
+    if not controlled and os.environ.get("RANK", "0") == "0":
+        from ptm.rundir import refuse_early
+
+        refuse_early(Path(spec.output), mode)  # before the seconds that torch takes to import
     if nproc > 1 and "RANK" not in os.environ:
         from ptm.launch import launch
 
@@ -284,16 +318,24 @@ def _train(
     from ptm.experiment import run_training
     from ptm.runlog import reporter_for
 
-    mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
-    if spec.distill is not None and spec.distill.control:
+    if controlled:
+        if pins is not None:
+            from ptm.experiment import make_pins
+            from ptm.lock import require_unchanged
+
+            require_unchanged(pins, make_pins(spec), config)
         from ptm.control import run_with_control
 
         chosen = _seeds(seeds) if seeds else [spec.train.seed]
-        verdict = run_with_control(spec, chosen, mode=mode, reporter=reporter_for(sys.stderr))
+        verdict = run_with_control(
+            spec, chosen, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift
+        )
         if os.environ.get("RANK", "0") == "0":
             _show_verdict(verdict, Path(spec.output), as_json=as_json)
         return
-    results = run_training(spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift)
+    results = run_training(
+        spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift, locked=pins
+    )
     if os.environ.get("RANK", "0") == "0":
         _show(results, as_json=as_json)
         from ptm.experiment import raise_missed

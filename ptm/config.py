@@ -21,7 +21,8 @@ from ptm import schema
 from ptm.config_problems import Refusals, explain, unread_keys
 from ptm.errors import ConfigError, Problem
 from ptm.schema import json_schema
-from ptm.spec import FILE_SOURCES, DistillSpec, ModelSpec, RunSpec, TeacherSpec, cross_check
+from ptm.spec import FILE_SOURCES, DistillSpec, ModelSpec, RunSpec, TeacherSpec
+from ptm.spec_checks import cross_check
 from ptm.yaml_reader import (
     MAX_BYTES,
     MAX_DEPTH,

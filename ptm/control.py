@@ -26,7 +26,7 @@ from ptm.verdict import Pair, compare
 
 
 def run_with_control(
-    spec: RunSpec, seeds: Sequence[int], *, mode: Mode, reporter: Reporter
+    spec: RunSpec, seeds: Sequence[int], *, mode: Mode, reporter: Reporter, allow_drift: bool = False
 ) -> dict[str, Any]:
     """Both arms for every seed, then the verdict, which is also written. Arms that are finished are not run again
     with ``resume``. Raises ExpectationMissed after all is written when a distilled run missed a bound."""
@@ -40,7 +40,7 @@ def run_with_control(
         for arm in ("distilled", "control"):
             reporter.say(f"--- {arm}, seed {seed}")
             try:
-                run_training(arm_spec(spec, arm, seed), mode=mode, reporter=reporter)
+                run_training(arm_spec(spec, arm, seed), mode=mode, reporter=reporter, allow_drift=allow_drift)
             except ExpectationMissed as error:
                 missed.append(error)
     verdict = read_verdict(output, seeds)

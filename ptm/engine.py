@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -314,9 +315,8 @@ class _Training:
         begun = time.perf_counter()
         batch_size = spec.train.eval_batch_size or DEFAULT_EVAL_BATCH_SIZE
         try:
-            values = evaluate(
-                setting.pipeline, setting.runtime, batch_size=batch_size, stop=setting.stop
-            ).compute()
+            metrics = evaluate(setting.pipeline, setting.runtime, batch_size=batch_size, stop=setting.stop)
+            values = metrics.compute()
         except StopRequested:
             self._save()
             raise self._interrupted() from None
@@ -334,7 +334,10 @@ class _Training:
         )
         if not math.isfinite(values["loss"]):
             raise NotFinite(
-                f"the evaluation loss is {values['loss']} at step {progress.step}", expected="a finite number"
+                f"the evaluation loss is {values['loss']} at step {progress.step}",
+                where=f"step {progress.step}, examples {self._without_score(metrics)}",
+                expected="finite numbers; this step was not saved",
+                cure="lower train.learning_rate, look at these examples, or use precision: fp32",
             )
         progress.evaluated_step = progress.step
         progress.last_metrics = values
@@ -344,6 +347,17 @@ class _Training:
             f"{name} {value:.4f}" for name, value in values.items() if name in self._headline(values)
         )
         setting.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {shown}{mark}")
+
+    def _without_score(self, metrics: Metrics) -> str:
+        """Where the first few examples stand whose scores are not finite."""
+        bad = (
+            self.setting.pipeline.example("eval", prediction["id"])["where"]
+            for prediction in metrics.predictions()
+            if not all(math.isfinite(score) for score in prediction["scores"].values())
+        )
+        return (
+            ", ".join(str(where) for where in islice(bad, 5)) or "of every kind: only their sum is not finite"
+        )
 
     def _headline(self, values: dict[str, float]) -> set[str]:
         best = self.setting.spec.best
@@ -366,12 +380,15 @@ class _Training:
             progress.worse_evaluations = 0
         else:
             progress.worse_evaluations += 1
-        patience = self.setting.spec.train.early_stopping
-        if patience is not None and progress.worse_evaluations >= patience:
+        if self._out_of_patience():
             progress.finished = True
             self.setting.reporter.say(
-                f"stopping early: {patience} evaluations without a better {best.metric}"
+                f"stopping early: {progress.worse_evaluations} evaluations without a better {best.metric}"
             )
+
+    def _out_of_patience(self) -> bool:
+        patience = self.setting.spec.train.early_stopping
+        return patience is not None and self.progress.worse_evaluations >= patience
 
     def _save_due(self) -> bool:
         progress, every = self.progress, self.setting.spec.train.save_every_steps
@@ -381,6 +398,7 @@ class _Training:
 
     def _save(self) -> None:
         self._check()
+        self._require_finite_weights()
         setting, progress = self.setting, self.progress
         progress.counts = all_counts(setting.runtime.gather(setting.objective.counts))
         if setting.runtime.main:
@@ -390,6 +408,19 @@ class _Training:
         self.saved_step = progress.step
         setting.runtime.barrier()
 
+    def _require_finite_weights(self) -> None:
+        """A step can end in weights that are not finite though its loss and gradient were: an update too large."""
+        largest = torch.nn.utils.get_total_norm([p.detach() for p in self.parameters], norm_type=math.inf)
+        if not math.isfinite(largest.item()):
+            step = self.progress.step
+            self.setting.log.write({"kind": "error", "step": step, "largest_weight": largest.item()})
+            raise NotFinite(
+                f"the weights are not finite after step {step}",
+                where=f"step {step}",
+                expected="finite numbers; this step was not saved",
+                cure="lower train.learning_rate, or add warmup",
+            )
+
     def _restore(self) -> None:
         setting = self.setting
         path = setting.store.load(setting.reporter.say)
@@ -398,6 +429,8 @@ class _Training:
             setting.reporter.say("no checkpoint yet: starting from the first step")
             return
         self.progress = restore(path, self.model, setting.objective.module, self.optimizer)
+        # Not what the file says: a finished run may have been given more epochs.
+        self.progress.finished = self._out_of_patience()
         own = setting.runtime.main  # the first process counts on for all; only time passes for each
         counts = {k: v for k, v in self.progress.counts.items() if own or k.endswith("seconds")}
         setting.objective.counts.update(counts)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ptm import engine, files, order, record
-from ptm.checkpoint import CheckpointStore, Progress, restore
+from ptm import engine, files, optim, order, record
+from ptm.checkpoint import CheckpointStore, Progress, checkpoint_bytes, restore
 from ptm.config import dump_config, load_config
 from ptm.errors import (
     ConfigError,
@@ -25,39 +25,48 @@ from ptm.errors import (
     PtmError,
 )
 from ptm.expect import check_expectations
-from ptm.objective import Objective, Supervised
+from ptm.lock import pins_of, require_unchanged
+from ptm.objective import Objective, Supervised, all_counts
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report import write_report
-from ptm.rundir import Mode, RunDirectory, begin_run, drifted, is_run, open_run
+from ptm.rundir import Mode, RunDirectory, begin_run, drifted, is_run, listed, open_run
 from ptm.runlog import MetricsLog, Reporter, Silent
 from ptm.runtime import Runtime, environment_ranks, open_runtime
 from ptm.signals import StopFlag, stop_on_signals
-from ptm.spec import DistillSpec, ModelSpec, RunSpec
+from ptm.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.tasks import task_module
-from ptm.teaching import Teaching, model_facts, prepare_teaching
+from ptm.teaching import Teaching, model_facts, prepare_head_only, prepare_teaching
 
 
 def run_training(
-    spec: RunSpec, *, mode: Mode, reporter: Reporter, allow_drift: bool = False
+    spec: RunSpec,
+    *,
+    mode: Mode,
+    reporter: Reporter,
+    allow_drift: bool = False,
+    locked: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """``ptm finetune`` and ``ptm distill``: train, choose the best, evaluate, write everything. Returns results.json.
 
+    ``locked``: the pins of a lock file, which everything that is loaded must meet.
     Raises ExpectationMissed after all is written, Interrupted when a signal came, any PtmError before the first
     step when something cannot be used.
     """
     rank, _ = environment_ranks()
     if rank > 0:
         run = RunDirectory(Path(spec.output), resuming=mode == "resume" and is_run(Path(spec.output)))
+        if run.resuming and run.finished() and run.config.read_text(encoding="utf-8") == dump_config(spec):
+            return run.read_results()  # as the first process finds, which will not wait for the others
         return _train_in(run, spec, Silent())
     missing = task_module(spec.task).missing(spec)
     if missing:
         raise MissingDownload(missing)
     with open_run(Path(spec.output), dump_config(spec), mode, allow_drift=allow_drift) as run:
-        if run.resuming and run.read_results().get("status") == "done":
+        if run.resuming and run.finished() and run.extended is None:
             reporter.say(f"{run.path} is finished already")
             results = run.read_results()
         else:
-            results = _train_in(run, spec, reporter)
+            results = _train_in(run, spec, reporter, locked)
     _raise_missed(results["expect"])
     return results
 
@@ -68,6 +77,7 @@ def run_evaluation(
     overrides: Iterable[str] = (),
     expect: Mapping[str, str] | None = None,
     predictions: Path | None = None,
+    locked: Mapping[str, Any] | None = None,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """``ptm eval``: the metrics of a run's model, or of the model that a config names, on an evaluation split.
@@ -83,6 +93,11 @@ def run_evaluation(
     with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec, labels=module.stored_labels(model.name), train=False)
         pipeline = module.build(spec, data, model=model, trained=True)
+        if locked is not None:
+            now = record.manifest(spec, dump_config(spec), data, runtime, {})
+            pins = pins_of(now | record.inputs(spec, data, {"model": pipeline}))
+            own = ("weights", "revisions") if target.is_dir() else ("weights.teacher", "revisions.teacher")
+            require_unchanged(locked, pins, target, (*own, "data.train"))
         pipeline.model.to(runtime.device)
         begun = time.perf_counter()
         batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
@@ -103,11 +118,32 @@ def run_evaluation(
     }
 
 
-def _train_in(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> dict[str, Any]:
+def make_pins(spec: RunSpec) -> dict[str, Any]:
+    """``ptm lock``: what the experiment is made of now, for a lock file. Loads data, model and teachers."""
+    module = task_module(spec.task)
+    missing = module.missing(spec)
+    if missing:
+        raise MissingDownload(missing)
+    with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
+        data = module.load_data(spec)
+        pipelines = {"model": module.build(spec, data, model=spec.model, trained=False)}
+        others = spec.teacher.others if spec.teacher else ()
+        teachers = [spec.teacher] if spec.teacher else []
+        teachers += [TeacherSpec(name=name, labels=teachers[0].labels) for name in others]
+        for index, teacher in enumerate(teachers, start=1):
+            role = f"teacher {index}" if index > 1 else "teacher"  # as teaching.py calls them
+            pipelines[role] = module.build(spec, data, model=teacher, trained=True)
+        manifest = record.manifest(spec, dump_config(spec), data, runtime, {})
+        return pins_of(manifest | record.inputs(spec, data, pipelines))
+
+
+def _train_in(
+    run: RunDirectory, spec: RunSpec, reporter: Reporter, locked: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Everything from loading to results.json, in one process of perhaps several."""
     with stop_on_signals() as stop, open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         try:
-            setting, teaching = _prepare(run, spec, runtime, reporter, stop)
+            setting, teaching = _prepare(run, spec, runtime, reporter, stop, locked)
             progress = engine.train(setting, resume=run.resuming)
             return _finish(run, setting, progress, teaching)
         except (Interrupted, NotFinite) as error:
@@ -120,7 +156,12 @@ def _train_in(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> dict[str,
 
 
 def _prepare(
-    run: RunDirectory, spec: RunSpec, runtime: Runtime, reporter: Reporter, stop: StopFlag
+    run: RunDirectory,
+    spec: RunSpec,
+    runtime: Runtime,
+    reporter: Reporter,
+    stop: StopFlag,
+    locked: Mapping[str, Any] | None,
 ) -> tuple[engine.Setting, Teaching | None]:
     module = task_module(spec.task)
     data = module.load_data(spec)
@@ -131,17 +172,29 @@ def _prepare(
     )
     weights = {"model": record.weights_digest(pipeline.model)} if runtime.main else {}
     pipeline.model.to(runtime.device)
-    objective: Objective = Supervised(pipeline)
     teaching = None
-    if spec.teacher is not None:
+    objective: Objective = Supervised(pipeline)
+    if spec.teacher is None:
+        objective = prepare_head_only(spec, data, pipeline, runtime, reporter) or objective
+    else:
         teaching = prepare_teaching(spec, module, data, pipeline, runtime, reporter)
         weights |= teaching.digests if runtime.main else {}
         objective = teaching.objective
+    store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
     if runtime.main:
         manifest = record.manifest(spec, dump_config(spec), data, runtime, weights)
         manifest |= {"data": pipeline.facts(), "weights": pipeline.load_report.as_dict()}
+        taught = zip(teaching.digests, teaching.teachers, strict=True) if teaching else ()
+        pipelines = {"model": pipeline, **{role: teacher.pipeline for role, teacher in taught}}
+        manifest |= record.inputs(spec, data, pipelines)
+        if locked is not None:
+            require_unchanged(locked, pins_of(manifest), spec.model.name)
+        # The engine freezes as well; here it tells how large a checkpoint becomes.
+        optim.freeze(pipeline.model, spec.model, pipeline.head, pipeline.embeddings)
+        store.require_space(
+            checkpoint_bytes(pipeline.model, objective.module, optim.state_copies(spec.train))
+        )
         _begin_or_compare(run, dump_config(spec), manifest, reporter)
-    store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
     log = MetricsLog(run.metrics if runtime.main else None)
     return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teaching
 
@@ -160,9 +213,23 @@ def _begin_or_compare(run: RunDirectory, config: str, manifest: dict[str, Any], 
     drift = (*run.drift, *(record.changes(old, manifest) if old else ()))
     if drift and not run.allow_drift:
         raise drifted(run.manifest, drift)
-    if drift or not old:
+    extended = listed(old.get("extended"))
+    if run.extended and extended[-1:] != [list(run.extended)]:
+        extended.append(list(run.extended))
+    if drift or not old or run.extended:
+        # In this order: a kill between any two leaves what --resume understands.
+        files.write_json(
+            run.manifest, {**manifest, "drift": [*listed(old.get("drift")), *drift], "extended": extended}
+        )
+        if run.extended:
+            reason = "extended from {} to {} epochs".format(*run.extended)
+            files.write_json(
+                run.results,
+                {"task": manifest["task"], "status": "interrupted", "reason": reason, "metrics": {}},
+            )
+            reporter.say(f"{reason}: the learning rate goes on as in a run of the new length")
         files.write_file(run.config, config.encode())
-        files.write_json(run.manifest, {**manifest, "drift": [*old.get("drift", []), *drift]})
+    if drift:
         reporter.say(f"going on although {len(drift)} inputs have changed: {'; '.join(drift[:5])}")
 
 
@@ -172,6 +239,7 @@ def _finish(
     """Evaluate the chosen weights once more and write what the run has to show."""
     spec, pipeline, runtime = setting.spec, setting.pipeline, setting.runtime
     if progress.best_step is not None and progress.best_step != progress.step:
+        setting.store.require_intact(progress.best_step)
         restore(setting.store.path(progress.best_step), pipeline.model, setting.objective.module, None)
     begun = time.perf_counter()
     batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
@@ -200,10 +268,12 @@ def _finish(
         "model": model_facts(spec.model.name, pipeline.model),
         "teacher": teaching and teaching.facts,
         "distill": teaching and teaching.results(progress.seconds, spec.distill or DistillSpec(), runtime),
+        "backbone": _backbone(setting, runtime) if teaching is None else None,
         "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
         "labels": list(pipeline.labels),
         "output": str(run.path),
         "drift": record.read(run.manifest).get("drift", []),
+        "extended": record.read(run.manifest).get("extended", []),
     }
     if runtime.main:
         with files.new_directory(run.model) as directory:
@@ -260,6 +330,18 @@ def _prediction_lines(metrics: Metrics, pipeline: Pipeline) -> bytes:
             prediction["input"] = example["text"]
         lines.append(json.dumps(prediction, ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()
+
+
+def _backbone(setting: engine.Setting, runtime: Runtime) -> dict[str, Any] | None:
+    """How often a frozen backbone was run, and how often its answer was found; None where nothing is stored."""
+    if not setting.objective.counts:
+        return None
+    counts = all_counts(runtime.gather(setting.objective.counts))
+    return {
+        "examples_used": int(counts["used"]),
+        "examples_computed": int(counts["computed"]),
+        "seconds": round(counts["teacher_seconds"], 3),
+    }
 
 
 def _padding_share(setting: engine.Setting) -> float | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from ptm.errors import StorageError
 
@@ -48,19 +52,28 @@ def write_synced(path: Path, content: bytes) -> None:
 def write_pieces(path: Path, pieces: Iterable[Piece]) -> dict[str, Any]:
     """The pieces one after the other, on the disk when this returns; their ``bytes`` and ``sha256`` for :func:`seal`.
 
-    Hashing what is written, while it is at hand, spares reading it again, and a disk that stored something else
-    is found out. Raises OSError.
+    What is written is hashed while it is at hand and while the disk is busy with it: that spares reading it again,
+    and a disk that stored something else is found out. Raises OSError.
     """
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb", buffering=0) as file:
-        for piece in pieces:
+    whole = list(pieces)
+    with ThreadPoolExecutor(1) as beside, path.open("wb", buffering=0) as file:
+        digest = beside.submit(_digest, whole)
+        for piece in whole:
             written = 0
             while written < len(piece):  # the system may take less than it is given
-                written += file.write(piece[written:]) or 0
-            digest.update(piece)
-            size += len(piece)
+                taken = file.write(piece[written:])
+                if not taken:
+                    raise OSError(errno.EIO, "the disk takes nothing")
+                written += taken
         os.fsync(file.fileno())
-    return {"bytes": size, "sha256": digest.hexdigest()}
+        return {"bytes": sum(map(len, whole)), "sha256": digest.result()}
+
+
+def _digest(pieces: Iterable[Piece]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def sync_directory(path: Path) -> None:
@@ -166,12 +179,12 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """An OSError while writing becomes one message with the path and the free space."""
+    """An error while writing becomes one message with the path and the free space."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise StorageError(
-            f"cannot be written: {error.strerror or error}",
+            f"cannot be written: {getattr(error, 'strerror', None) or error}",
             where=path,
             expected="a disk that takes the file",
             cure=f"free some space ({free_bytes(path) / 1e9:.1f} GB are left) or choose another --output; "

@@ -14,10 +14,11 @@ from types import FrameType
 _GRACE_SECONDS = 30.0  # for the others to end after one has failed
 
 
-def launch(arguments: Sequence[str], processes: int) -> int:
+def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = None) -> int:
     """Run ``ptm ARGUMENTS`` in ``processes`` processes and return the exit code of the first that failed, or 0.
 
-    Signals go on to all of them, so that they stop together and save. When one dies, the others are ended.
+    ``stdout``: the descriptor that gets their standard output, if not ours. Signals go on to all of them, so that
+    they stop together and save. When one dies, the others are ended.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -32,6 +33,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         subprocess.Popen(
             [sys.executable, "-m", "ptm", *arguments],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=stdout,
             # A group of their own: Ctrl-C reaches them once, through us, not twice.
             start_new_session=True,
         )

@@ -60,6 +60,28 @@ class Supervised:
         return self._pipeline.forward(model, lesson.batch)
 
 
+class HeadOnly:
+    """The pipeline's own loss from what its frozen backbone says of each example, which is found in a store."""
+
+    def __init__(self, pipeline: Pipeline, backbone: Teacher, counts: dict[str, float]) -> None:
+        self.module: nn.Module | None = None
+        self.counts = counts
+        self.prepare = backbone.prepare
+        self._pipeline = pipeline
+        self._backbone = backbone
+
+    def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Lesson]:
+        batches = self._pipeline.batches("train", plan, epoch)
+        return (
+            Lesson(b, (taught,))
+            for b, taught in zip(batches, self._backbone.lessons(plan, epoch), strict=True)
+        )
+
+    def loss(self, model: nn.Module, lesson: Lesson) -> Output:
+        features = self._backbone.outputs(lesson.taught[0], lesson.batch)
+        return self._pipeline.forward_head(lesson.batch, features[self._pipeline.head_input])
+
+
 def new_counts() -> dict[str, float]:
     """``used``: teacher's outputs learned from, in examples; ``computed``: how many of them a teacher was run for;
     ``teacher_seconds``: spent in teachers, ``step_seconds``: that part of it which training steps waited for."""

@@ -91,6 +91,11 @@ def build_optimizer(groups: list[dict], spec: TrainSpec) -> torch.optim.Optimize
     return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=spec.momentum, fused=True)
 
 
+def state_copies(spec: TrainSpec) -> int:
+    """How many tensors of a parameter's size the optimizer keeps: two moments, a momentum, or none."""
+    return 2 if spec.optimizer == "adamw" else int(spec.momentum > 0)
+
+
 def rate_factor(step: int, steps: int, spec: TrainSpec) -> float:
     """The learning rate of step 0 … steps-1 as a share of its peak.
 

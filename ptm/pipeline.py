@@ -92,6 +92,7 @@ class Pipeline(Protocol):
     reading: (
         str  # what decides outputs besides weights and view: architecture, normalisation, order of outputs
     )
+    head_input: str  # the feature that is all the head reads, so that a frozen one runs once; "" if none
     feature_names: tuple[str, ...]  # what ``forward`` can give besides logits: "pooled", "hidden.1", …
 
     def size(self, split: Split) -> int:
@@ -112,6 +113,10 @@ class Pipeline(Protocol):
         ``wanted``: names out of ``feature_names``, given as ``features``: fp [n, d] for "pooled", [n, tokens, d]
         of texts, [n, channels, h, w] of images.
         """
+        ...
+
+    def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
+        """As ``forward``, from the feature ``head_input`` on: [n, width]."""
         ...
 
     def misfits(self) -> list[str]:

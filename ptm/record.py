@@ -17,11 +17,23 @@ from typing import Any
 import torch
 
 from ptm import __version__
-from ptm.data.examples import Dataset
+from ptm.data.examples import Dataset, split_files
+from ptm.data.tables import READERS
+from ptm.files import file_digest
+from ptm.lock import flat
+from ptm.pipeline import Pipeline
 from ptm.runtime import Runtime
-from ptm.spec import RunSpec
+from ptm.spec import DataSpec, RunSpec
 
 _INPUTS = ("packages", "python", "hardware", "runtime", "digests")  # what the bits of a run depend on
+# What libraries read on their own and let decide on threads and instruction sets.
+_ENVIRONMENT = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MKL_CBWR",
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -41,6 +53,7 @@ def manifest(
     """Versions, hardware, threads, seed, git state, and digests of config, data and starting weights."""
     return {
         "ptm": __version__,
+        "task": spec.task,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
         "python": platform.python_version(),
@@ -59,7 +72,10 @@ def manifest(
             "threads": runtime.threads,
             "processes": runtime.ranks,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "interop_threads": torch.get_num_interop_threads(),
+            "environment": {name: os.environ.get(name) for name in _ENVIRONMENT},
         },
+        "torch_build": " ".join(torch.__config__.show().split()),
         "seed": spec.train.seed,
         "git": _git(),
         "digests": {
@@ -70,20 +86,42 @@ def manifest(
     }
 
 
+def inputs(spec: RunSpec, data: Dataset, pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
+    """The part of a manifest that a lock pins besides digests and versions. ``pipelines`` by role: model, teacher.
+
+    ``data_files``: SHA-256 of every local file of the splits (an image folder is covered by the digest of its
+    split); ``loaded``: of the tensors that were loaded; ``revisions``: commits of models from a hub.
+    """
+    return {
+        "labels": list(data.labels),
+        "data_files": _data_files(spec.data),
+        "loaded": {
+            role: weights_digest(pipeline.model, without=pipeline.load_report.new)
+            for role, pipeline in pipelines.items()
+        },
+        "revisions": {
+            role: getattr(getattr(pipeline.model, "config", None), "_commit_hash", None)
+            for role, pipeline in pipelines.items()
+        },
+    }
+
+
+def _data_files(data: DataSpec) -> dict[str, str]:
+    kind, _, place = data.source.partition(":")
+    if kind not in READERS:
+        return {}
+    root = Path(place)
+    splits = [split for split in (data.train, data.eval) if split is None or not split.endswith("%")]
+    paths = {path for split in splits for path in split_files(root, split, READERS[kind][1])}
+    named = {path.relative_to(root).as_posix() if path != root else root.name: path for path in paths}
+    return {name: file_digest(path) for name, path in sorted(named.items())}
+
+
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     """Recorded inputs that differ, as ``packages.torch: 2.13.0 → 2.14.1``. The output's own path is none of them."""
-    a, b = (_flat({key: manifest.get(key, {}) for key in _INPUTS}) for manifest in (old, new))
+    a, b = (flat({key: manifest.get(key, {}) for key in _INPUTS}) for manifest in (old, new))
     names = [name for name in sorted({*a, *b}) if name != "digests.config" and a.get(name) != b.get(name)]
     return tuple(f"{name}: {a.get(name)} → {b.get(name)}" for name in names)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -95,10 +133,11 @@ def read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 over all tensors of a model, names and bytes, in order."""
+def weights_digest(model: torch.nn.Module, without: tuple[str, ...] = ()) -> str:
+    """SHA-256 over all tensors of a model, names and bytes, in order, but those whose names begin so."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    kept = {name: t for name, t in model.state_dict().items() if not (without and name.startswith(without))}
+    for name, tensor in kept.items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

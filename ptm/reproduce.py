@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ptm import record
 from ptm.config import load_config
-from ptm.errors import ExpectationMissed, RunDirectoryError
+from ptm.errors import ConfigError, ExpectationMissed, RunDirectoryError
 from ptm.experiment import run_training
 from ptm.files import file_digest
-from ptm.rundir import RunDirectory, is_run
+from ptm.launch import launch
+from ptm.rundir import RunDirectory, is_run, listed
 from ptm.runlog import Reporter
 
 _TIMES = ("seconds", "examples_per_second")
+_MOST_PROCESSES = 64  # a record that asks for more is not believed
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,14 @@ def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter
             "not a finished run of ptm", where=recorded, expected="a run with results.json"
         )
     spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
-    try:
-        again = run_training(spec, mode="new", reporter=reporter)
-    except ExpectationMissed:  # all is written; how far it is off is what is asked here
-        again = RunDirectory(output).read_results()
     new = RunDirectory(output)
+    processes = _processes(record.read(old.manifest))
+    if processes > 1:
+        _in_processes("distill" if spec.teacher else "finetune", old.config, output, processes)
+    else:
+        with suppress(ExpectationMissed):  # all is written; how far it is off is what is asked here
+            run_training(spec, mode="new", reporter=reporter)
+    again = new.read_results()
     distances = {
         name: abs(again["metrics"].get(name, float("inf")) - value)
         for name, value in results["metrics"].items()
@@ -67,8 +73,38 @@ def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter
         verdict = "bit-identical"
     else:
         verdict = "within tolerance" if all(far <= tolerance for far in distances.values()) else "different"
-    changed = record.changes(record.read(old.manifest), record.read(new.manifest))
+    before = record.read(old.manifest)
+    changed = (*_detours(before), *record.changes(before, record.read(new.manifest)))
     return Reproduction(verdict, distances, first, changed, str(output))
+
+
+def _detours(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the recorded run did on its way that a run from the start does not do."""
+    extended = [f"extended from {a} to {b} epochs, not trained so long at once" for a, b in _pairs(manifest)]
+    return (*(f"resumed after a change: {change}" for change in listed(manifest.get("drift"))), *extended)
+
+
+def _pairs(manifest: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    entries = listed(manifest.get("extended"))
+    return [(entry[0], entry[1]) for entry in entries if isinstance(entry, list) and len(entry) == 2]
+
+
+def _processes(manifest: Mapping[str, Any]) -> int:
+    """In how many processes the recorded run was trained: other numbers of them round otherwise."""
+    runtime = manifest.get("runtime")
+    processes = runtime.get("processes") if isinstance(runtime, dict) else 1
+    return processes if isinstance(processes, int) and 1 <= processes <= _MOST_PROCESSES else 1
+
+
+def _in_processes(command: str, config: Path, output: Path, processes: int) -> None:
+    arguments = [command, str(config), "--output", str(output.absolute())]
+    code = launch(arguments, processes, stdout=2)  # our own standard output is for the verdict
+    if code not in (0, 4):
+        raise ConfigError(
+            f"training in {processes} processes ended with exit code {code}",
+            where=config,
+            cure="what it said stands above",
+        )
 
 
 def history(path: Path) -> list[dict[str, Any]]:

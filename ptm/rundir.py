@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from ptm import files
 from ptm.errors import RunDirectoryError
 
@@ -29,6 +31,7 @@ class RunDirectory:
     resuming: bool = False
     drift: tuple[str, ...] = ()  # what --allow-drift let pass of the config
     allow_drift: bool = False
+    extended: tuple[int, int] | None = None  # a finished run goes on: epochs before and now
 
     @property
     def config(self) -> Path:
@@ -59,11 +62,16 @@ class RunDirectory:
         return self.path / "model"
 
     def read_results(self) -> dict[str, Any]:
-        """The content of results.json; {} when there is none yet."""
+        """The content of results.json; {} when there is none yet, or something else in its place."""
         try:
-            return json.loads(self.results.read_bytes())
-        except (OSError, ValueError):
+            results = json.loads(self.results.read_bytes())
+        except (OSError, ValueError, RecursionError):
             return {}
+        return results if isinstance(results, dict) else {}
+
+    def finished(self) -> bool:
+        """Whether all that a run leaves is there: README.md is written last."""
+        return self.read_results().get("status") == "done" and (self.path / "README.md").is_file()
 
 
 def is_run(path: Path) -> bool:
@@ -86,6 +94,17 @@ def begin_run(run: RunDirectory, config: str) -> None:
         run.checkpoints.mkdir()
 
 
+def refuse_early(path: Path, mode: Mode) -> None:
+    """Raise what :func:`open_run` would, as far as it can be seen before anything heavy is imported.
+
+    Holds the lock for an instant only, and only if there is one: nothing is made.
+    """
+    _refuse_foreign(path, mode)
+    if (path / _LOCK).is_file() and not (path / _LOCK).is_symlink():
+        with _locked(path, keep_owner=True):
+            pass
+
+
 @contextmanager
 def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) -> Iterator[RunDirectory]:
     """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment.
@@ -102,14 +121,20 @@ def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) 
     with _locked(path):
         resuming = is_run(path) and mode == "resume"
         drift: tuple[str, ...] = ()
+        extended = None
         if resuming:
             drift = _config_changes(path / "config.yaml", config)
-            if drift and not allow_drift:
+            extended = _extension(RunDirectory(path), config) if drift else None
+            if extended:
+                drift = ()
+            if drift and (not allow_drift or RunDirectory(path).finished()):
                 raise drifted(path / "config.yaml", drift)
-            files.clear_debris(path)
             files.clear_debris(path / "checkpoints")
+        files.clear_debris(path)
         try:
-            yield RunDirectory(path, resuming=resuming, drift=drift, allow_drift=allow_drift)
+            yield RunDirectory(
+                path, resuming=resuming, drift=drift, allow_drift=allow_drift, extended=extended
+            )
         finally:
             if [entry.name for entry in path.iterdir()] == [_LOCK]:
                 shutil.rmtree(path, ignore_errors=True)
@@ -131,6 +156,8 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
                 where=path,
                 cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
             )
+        if mode == "resume":
+            _refuse_links(path)
     elif inside:
         shown = ", ".join(sorted(inside)[:3]) + (", …" if len(inside) > 3 else "")
         raise RunDirectoryError(
@@ -138,6 +165,31 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             where=path,
             cure="choose another --output; ptm deletes only its own runs",
         )
+
+
+def listed(value: Any) -> list[Any]:
+    """A list out of a file, [] when something else stands there."""
+    return list(value) if isinstance(value, list) else []
+
+
+def _refuse_links(path: Path) -> None:
+    """A link in a run directory would make a resumed run write into what it leads to."""
+    run = RunDirectory(path)
+    for part in (
+        run.config,
+        run.manifest,
+        run.metrics,
+        run.results,
+        run.predictions,
+        run.checkpoints,
+        run.model,
+    ):
+        if part.is_symlink():
+            raise RunDirectoryError(
+                "is a symbolic link; ptm makes none, and does not write through one",
+                where=part,
+                cure="put what it leads to in its place, or choose another --output",
+            )
 
 
 def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
@@ -152,16 +204,38 @@ def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
 
 
 def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
-    old, new = saved.read_text(encoding="utf-8").splitlines(), config.splitlines()
+    old, new = saved.read_bytes().decode(errors="replace").splitlines(), config.splitlines()
     lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return tuple(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
 
+def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
+    """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
+    try:
+        old, new = (yaml.safe_load(text) for text in (run.config.read_text(encoding="utf-8"), config))
+        before, now = old["train"]["epochs"], new["train"]["epochs"]
+        old["train"]["epochs"] = now
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
+        return None
+    if old != new or not (isinstance(before, int) and isinstance(now, int) and before < now):
+        return None
+    # A kill may have come after the extension was written down and before the new config was.
+    return (before, now) if run.finished() or _extensions(run)[-1:] == [[before, now]] else None
+
+
+def _extensions(run: RunDirectory) -> list[list[int]]:
+    """What manifest.json says of earlier extensions: [epochs before, epochs after] each."""
+    try:
+        return listed(json.loads(run.manifest.read_bytes()).get("extended"))
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        return []
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, *, keep_owner: bool = False) -> Iterator[None]:
     """Hold ``.lock``; the system releases it when the process dies, however it dies."""
     with files.storage_errors(path):
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         try:
             # A record lock, not flock: it is not inherited by the processes that decode images, which live on
@@ -174,8 +248,10 @@ def _locked(path: Path) -> Iterator[None]:
                 where=path,
                 cure="wait for it, stop it, or choose another --output",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        if not keep_owner:
+            with files.storage_errors(path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

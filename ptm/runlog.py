@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from ptm.files import storage_errors
+
 _PLAIN_EVERY_SECONDS = 10.0  # off a terminal, a progress line at most so often
 
 
@@ -23,21 +25,22 @@ class MetricsLog:
     def write(self, record: Mapping[str, Any]) -> None:
         if self._path is not None:
             line = json.dumps(_jsonable(record), ensure_ascii=False, allow_nan=False) + "\n"
-            with self._path.open("a", encoding="utf-8") as file:
+            with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(line)
 
     def sync(self) -> int:
         """Everything written is on the disk; the length in bytes."""
         if self._path is None or not self._path.exists():
             return 0
-        with self._path.open("rb") as file:
+        with storage_errors(self._path), self._path.open("rb") as file:
             os.fsync(file.fileno())
         return self._path.stat().st_size
 
     def cut(self, length: int) -> None:
         """Forget what was written after a checkpoint."""
         if self._path is not None and self._path.exists():
-            os.truncate(self._path, min(length, self._path.stat().st_size))
+            with storage_errors(self._path):
+                os.truncate(self._path, min(length, self._path.stat().st_size))
 
 
 class Reporter(Protocol):

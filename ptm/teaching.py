@@ -17,7 +17,7 @@ from ptm.distill.features import build_features
 from ptm.distill.store import Store, root_directory
 from ptm.distill.teacher import Teacher, arithmetic
 from ptm.errors import ModelError, StorageError
-from ptm.objective import Distilled, all_counts, new_counts
+from ptm.objective import Distilled, HeadOnly, all_counts, new_counts
 from ptm.optim import StepCounts
 from ptm.pipeline import Pipeline
 from ptm.runlog import Reporter
@@ -89,6 +89,34 @@ def prepare_teaching(
     objective = Distilled(student, teachers, distill, counts, shares=spec.teacher.shares, features=features)
     told = {**facts[0], **({"others": facts[1:]} if len(facts) > 1 else {})}
     return Teaching(objective, told, digests, tuple(teachers), next((r for r in reasons if r), ""))
+
+
+def prepare_head_only(
+    spec: RunSpec, data: Dataset, pipeline: Pipeline, runtime: Runtime, reporter: Reporter
+) -> HeadOnly | None:
+    """With a frozen backbone and inputs that are the same in every epoch: train the head on what the backbone said
+    once. None where that is not so, was not wanted, or cannot be stored."""
+    wanted = spec.model.freeze == "backbone" and spec.model.store_features == "auto"
+    if not wanted or pipeline.random_views or not pipeline.head_input or spec.runtime.compile:
+        return None
+    counts, settings = new_counts(), DistillSpec()
+    backbone = Teacher(
+        pipeline,
+        pipeline,
+        runtime,
+        settings,
+        wanted=(pipeline.head_input,),
+        seed=spec.train.seed,
+        counts=counts,
+        logits=False,
+    )
+    chosen = TeacherSpec(name=spec.model.name)
+    digest = record.weights_digest(pipeline.model, without=pipeline.head)
+    reason = _open_store(spec, data, backbone, chosen, digest, runtime)
+    if reason:
+        reporter.say(f"model: what the frozen backbone says is not stored ({reason})")
+        return None
+    return HeadOnly(pipeline, backbone, counts)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ def test_the_pieces_are_what_the_library_writes():
 
 def test_the_free_space_is_looked_at_before_the_run(tmp_path, monkeypatch):
     model = nn.Linear(1000, 250)
-    size = checkpoint_bytes(model, None, list(model.parameters()), 2)
+    size = checkpoint_bytes(model, None, 2)
     assert size == 3 * 4 * (1000 * 250 + 250)
+    model.bias.requires_grad_(False)
+    assert checkpoint_bytes(model, nn.Linear(2, 2), 2) == size - 2 * 4 * 250 + 3 * 4 * 6
     store = CheckpointStore(tmp_path / "checkpoints", 2)
     monkeypatch.setattr(files, "free_bytes", lambda path: round(1.5 * size))
     store.require_space(size)

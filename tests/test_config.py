@@ -567,7 +567,7 @@ FILLED = "a text that is not empty"
         (
             "model=bert",
             "model is the text 'bert'",
-            "a section with the keys name, weights, revision, freeze, width, layers",
+            "a section with the keys name, weights, revision, freeze, store_features, width, layers",
             "write {name: bert}",
         ),
         (

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from helpers import Saying, StopAt, history, image_spec, last_state, run, text_s
 from ptm.engine import memory_errors
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory, RunDirectoryError
 from ptm.experiment import run_training
+from ptm.metrics import ClassificationMetrics
 from ptm.runlog import Silent
 from ptm.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec
 
@@ -315,3 +317,97 @@ def test_changed_inputs_are_not_resumed_unless_asked_for(tiny_bert, reviews, tmp
     assert any(change.startswith("digests.data.train") for change in results["drift"])
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["drift"] == results["drift"]
+
+
+def test_a_finished_run_takes_more_epochs(tiny_bert, reviews, tmp_path):
+    """With a constant rate it ends as the longer run would have; the record says that it was extended."""
+    options = {"scheduler": "constant", "warmup": 0.0}
+    run(text_spec(tiny_bert, reviews, tmp_path / "long", epochs=3, **options))
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=2, **options))
+    results = run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=3, **options), "resume")
+    assert weights(tmp_path / "r") == weights(tmp_path / "long")
+    assert history(tmp_path / "r") == history(tmp_path / "long")
+    assert results["extended"] == [[2, 3]]
+    assert results["train"]["epochs"] == 3
+    with pytest.raises(RunDirectoryError, match="changed"):
+        run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=2, **options), "resume")
+    more = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=4, **{**options, "seed": 7})
+    with pytest.raises(RunDirectoryError, match="changed"):
+        run_training(more, mode="resume", reporter=Silent(), allow_drift=True)
+
+
+def test_an_extension_that_is_stopped_goes_on(tiny_bert, reviews, tmp_path):
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
+    longer = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=3)
+    with pytest.raises(Interrupted):
+        run(longer, "resume", StopAt(11))
+    assert run(longer, "resume")["extended"] == [[1, 3]]
+    rates = [line["learning_rate"] for line in history(tmp_path / "r") if line["kind"] == "train"]
+    assert rates[3] < rates[4] > rates[5]  # a linear decay had ended, and goes on as that of three epochs
+
+
+def test_weights_that_overflow_are_not_saved(tiny_bert, reviews, tmp_path):
+    """The loss and the gradient of the first step are finite; what an absurd rate makes of the weights is not."""
+    spec = text_spec(
+        tiny_bert,
+        reviews,
+        tmp_path / "r",
+        learning_rate=1e38,
+        weight_decay=1e5,
+        warmup=0.0,
+        save_every_steps=1,
+    )
+    with pytest.raises(NotFinite, match="not finite after step 1") as caught:
+        run(spec)
+    assert caught.value.exit_code == 7
+    assert list((tmp_path / "r" / "checkpoints").iterdir()) == []
+    assert json.loads((tmp_path / "r" / "results.json").read_text())["status"] == "failed"
+
+
+def test_a_damaged_best_checkpoint_is_trained_again(tiny_bert, reviews, tmp_path):
+    """The newest is intact, but speaks of a best one that is not: resuming goes back before that one."""
+    options = {"epochs": 3, "best": BestSpec(metric="loss", mode="max")}
+    options |= {"save_every_steps": 4, "keep_checkpoints": 9}
+    run(text_spec(tiny_bert, reviews, tmp_path / "whole", **options))
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", **options)
+    with pytest.raises(Interrupted):
+        run(spec, "new", StopAt(20))
+    store = tmp_path / "r" / "checkpoints"
+    state = json.loads((store / "step-000020" / "state.json").read_text())
+    best = store / f"step-{state['best_step']:06d}"
+    assert best.name == "step-000008"  # the loss only falls
+    damaged = bytearray((best / "model.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (best / "model.safetensors").write_bytes(damaged)
+    told = Saying()
+    run(spec, "resume", told)
+    assert sum("step-000008 is damaged: model.safetensors has changed" in line for line in told.lines) > 1
+    assert any("resumed at step 4 from" in line for line in told.lines)
+    assert weights(tmp_path / "r") == weights(tmp_path / "whole")
+    assert history(tmp_path / "r") == history(tmp_path / "whole")
+
+
+def test_an_evaluation_that_is_not_finite_names_its_examples(tiny_bert, reviews, tmp_path, monkeypatch):
+    """One example's outputs are spoilt; the run stops before that step is saved."""
+    update = ClassificationMetrics.update
+
+    def spoilt(self, batch, output):
+        logits = output.logits.clone()
+        logits[batch.ids == 5] = math.nan
+        loss = output.loss_sum * (math.nan if (batch.ids == 5).any() else 1.0)
+        update(self, batch, replace(output, logits=logits, loss_sum=loss))
+
+    monkeypatch.setattr(ClassificationMetrics, "update", spoilt)
+    with pytest.raises(NotFinite, match=r"step 8, examples \S+eval\.csv:7: ") as caught:
+        run(text_spec(tiny_bert, reviews, tmp_path / "r"))
+    assert caught.value.exit_code == 7
+    assert history(tmp_path / "r")[-1]["metrics"]["loss"] == "nan"
+    assert list((tmp_path / "r" / "checkpoints").iterdir()) == []
+
+
+def test_no_process_waits_for_one_that_finds_the_run_finished(tiny_bert, reviews, tmp_path, monkeypatch):
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)
+    results = run(spec)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(spec, "resume") == json.loads(json.dumps(results))

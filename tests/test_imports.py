@@ -72,7 +72,9 @@ def test_the_command_line_imports_nothing_heavy():
     )
 
 
-@pytest.mark.parametrize("module", ["ptm.config", "ptm.spec", "ptm.expect", "ptm.errors"])
+@pytest.mark.parametrize(
+    "module", ["ptm.config", "ptm.spec", "ptm.expect", "ptm.errors", "ptm.rundir", "ptm.lock"]
+)
 def test_configs_are_read_without_torch(module):
     code = f"import sys, {module}; print('torch' in sys.modules or 'numpy' in sys.modules)"
     assert (

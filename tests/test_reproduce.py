@@ -40,6 +40,16 @@ def test_other_data_are_named_and_the_first_different_step_too(run_cli, tiny_ber
     assert any(change.startswith("digests.data.train") for change in found["changed"])
 
 
+def test_what_a_run_did_on_its_way_is_told(tiny_bert, reviews, tmp_path):
+    """A linear decay that was extended is no longer run of the new length, and that is said."""
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=2), "resume")
+    found = reproduce(tmp_path / "r", tmp_path / "again", 0.0, Silent())
+    assert found.verdict != "bit-identical"
+    assert found.first_difference == 2
+    assert found.changed == ("extended from 1 to 2 epochs, not trained so long at once",)
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(RunDirectoryError, match="not a finished run"):
         reproduce(tmp_path, tmp_path / "x", 0.005, Silent())

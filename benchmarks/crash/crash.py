@@ -2,219 +2,358 @@
 
     python benchmarks/crash/crash.py --kills 300 --seed 1        (or: make crash N=300)
 
-One process imports everything and forks a child a run, so that a kill costs a second, not ten. A child dies
-either after a random time, or at a chosen point of a write: before the k-th fsync or rename, after it, or with
-half of a file written. It is then resumed, perhaps killed again, and at last left to finish; weights, optimizer
-state, progress, history and predictions must equal those of a run that nobody touched.
+One process imports everything and forks a child a run, so that a kill costs two seconds, not ten. Half of the
+children die after a random time; the others at a chosen write operation (tests/faults.py numbers them): before it,
+after it, or with half of the bytes written. A run is then resumed, perhaps killed again, and at last left to
+finish. Weights, optimizer state, progress, history, metrics and predictions must equal those of a run that nobody
+touched. Every death is checked to be one by SIGKILL. The last line of the output is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
 import json
+import mmap
 import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
+import faults
 from conftest import save_tiny_bert, sentences, write_csv
 from helpers import history, image_spec, last_state, run, text_spec
 from ptm import files
+from ptm.checkpoint import CheckpointStore
 from ptm.spec import DistillSpec, RunSpec, TeacherSpec
 
-DIED, DONE, FAILED = "died", "done", "failed"
+_LIVES = 3  # kills of one run before it is left to finish
+_HANGS_AFTER_SECONDS = 240.0
+
+# All that a run imports on the way: none of it may compute with tensors, for children inherit no threads.
+_IMPORTS = (
+    "ptm.distill.teacher",
+    "ptm.report",
+    "ptm.teaching",
+    "ptm.text.classification",
+    "ptm.vision.classification",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "sklearn.datasets",
+    "sklearn.metrics",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_svg",
+    "torch._dynamo",
+    "torchvision.models",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run to kill: its spec, in how many processes."""
+
+    spec: Callable[[Path, Path], RunSpec]
+    processes: int = 1
 
 
 @dataclass(frozen=True)
 class Kill:
-    """``seconds`` after the start, or ``at`` the k-th write operation, in one of three ways."""
+    """Of process ``rank``: ``seconds`` after the start, or ``at`` a write operation, in one of three ways."""
 
     seconds: float | None = None
     at: int | None = None
-    how: str = "before"  # before | after | half
+    how: faults.How = "before"
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a case ends with when nobody touches it, how long it takes, how many write operations it has."""
+
+    outcome: dict[str, Any]
+    seconds: float
+    operations: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", default=",".join(CASES), help="which of the cases, separated by commas")
+    parser.add_argument(
+        "--cases", default=";".join(CASES), help="which of the cases, separated by semicolons"
+    )
     options = parser.parse_args()
-    import_everything()
+    for name in _IMPORTS:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["PTM_CACHE"] = str(Path(folder) / "cache")
-        found = campaign(Path(folder), options.kills, options.seed, options.cases.split(","))
+        found = campaign(Path(folder), options.kills, options.seed, options.cases.split(";"))
     print(json.dumps(found))
     sys.exit(1 if found["differences"] or found["in_a_write"] < 0.3 * found["kills"] else 0)
 
 
-def campaign(folder: Path, kills: int, seed: int, names: list[str]) -> dict:
-    """Kill until ``kills`` children have died by SIGKILL. Returns counts; differences are described."""
+def campaign(folder: Path, kills: int, seed: int, names: Sequence[str]) -> dict[str, Any]:
+    """Kill until ``kills`` runs have died by SIGKILL. Returns counts; differences are described."""
     draw = random.Random(seed)
-    (folder / "bert").mkdir()
-    fork(lambda: save_tiny_bert(folder / "bert"))
-    for name, count, number in (("train", 64, 1), ("eval", 32, 2)):
-        (folder / "data").mkdir(exist_ok=True)
-        write_csv(folder / "data" / f"{name}.csv", sentences(count, number))
-    by_case: Counter[str] = Counter()
-    died, in_write, differences = 0, 0, []
+    prepare(folder)
     references = {name: reference(folder, name) for name in names}
-    trial = 0
-    while died < kills:
+    by_case: Counter[str] = Counter()
+    by_way: Counter[str] = Counter()
+    in_write, trial, differences = 0, 0, []
+    begun = time.monotonic()
+    while by_case.total() < kills:
         name = names[trial % len(names)]
-        wanted, seconds, operations = references[name]
-        target = folder / f"trial-{trial}"
-        make = lambda: CASES[name](folder, target)  # noqa: B023, E731
+        case, expected = CASES[name], references[name]
+        place = folder / f"trial-{trial}"
+        place.mkdir()
         trial += 1
-        lives = 0
-        while lives < 3 and died < kills:
-            kill = random_kill(draw, seconds, operations)
-            if fork(lambda: go(make(), kill)) != DIED:  # noqa: B023
+        told = []
+        for _ in range(_LIVES):
+            kill = random_kill(draw, expected, case.processes)
+            died, inside = fork(case, folder, place, kill)
+            if not died:
                 break  # it was faster
-            lives += 1
-            died += 1
+            told.append(kill)
             by_case[name] += 1
-            in_write += kill.at is not None
-        if fork(lambda: go(make(), None)) != DONE:  # noqa: B023
-            differences.append(f"trial {trial} ({name}): cannot be resumed")
-        elif (got := outcome(target)) != wanted:
-            parts = [key for key in wanted if wanted[key] != got.get(key)]
-            differences.append(f"trial {trial} ({name}): {', '.join(parts)} differ")
-        shutil.rmtree(target, ignore_errors=True)
+            by_way["after a time" if kill.at is None else f"{kill.how} an operation"] += 1
+            in_write += inside
+            if by_case.total() >= kills:
+                break
+        problem = finish(case, folder, place, expected)
+        if problem:
+            differences.append(f"trial {trial} ({name}), {told}: {problem}")
+            print(differences[-1], file=sys.stderr, flush=True)
+        shutil.rmtree(place, ignore_errors=True)
+        if trial % 20 == 0:
+            print(f"{by_case.total()} kills, {len(differences)} differences", file=sys.stderr, flush=True)
     return {
-        "kills": died,
+        "kills": by_case.total(),
         "in_a_write": in_write,
         "trials": trial,
         "by_case": dict(by_case),
+        "by_way": dict(by_way),
+        "write_operations": {name: reference.operations for name, reference in references.items()},
+        "seconds_a_kill": round((time.monotonic() - begun) / max(1, kills), 2),
         "differences": differences,
     }
 
 
-def reference(folder: Path, name: str) -> tuple[dict, float, int]:
-    """What the case ends with when nobody touches it, how long it takes, and how many operations its writes have."""
-    target = folder / f"reference-{name.replace(' ', '-')}"
-    counted = folder / "operations"
+def finish(case: Case, folder: Path, place: Path, expected: Reference) -> str:
+    """Let the run end. What is wrong with how it ended; "" when nothing is."""
+    try:
+        fork(case, folder, place, Kill())
+        got = outcome(place / "run")
+    except (ChildFailed, OSError, ValueError) as error:
+        return f"cannot be resumed: {error}"
+    parts = [key for key in {*expected.outcome, *got} if expected.outcome.get(key) != got.get(key)]
+    debris = [p.name for p in (place / "run").rglob(".*") if p.name != ".lock"]
+    return "; ".join([*(f"{part} differs" for part in parts), *(f"debris: {name}" for name in debris)])
+
+
+def prepare(folder: Path) -> None:
+    """Data, a tiny BERT, and a teacher of each kind."""
+    (folder / "bert").mkdir()
+    (folder / "data").mkdir()
+    for name, count, number in (("train", 64, 1), ("eval", 32, 2)):
+        write_csv(folder / "data" / f"{name}.csv", sentences(count, number))
+    _in_child(lambda: save_tiny_bert(folder / "bert"))
+    for spec in (text(folder, folder / "text-teacher"), image(folder, folder / "image-teacher")):
+        _in_child(functools.partial(run, spec))
+
+
+def reference(folder: Path, name: str) -> Reference:
+    place = folder / f"reference-{name.replace(' ', '-')}"
+    place.mkdir()
     begun = time.monotonic()
-    if fork(lambda: counted.write_text(str(go(CASES[name](folder, target), Kill())))) != DONE:
-        raise SystemExit(f"the case {name!r} does not even run without being killed")
-    return outcome(target), time.monotonic() - begun, int(counted.read_text())
+    fork(CASES[name], folder, place, Kill(), count=True)
+    seconds = time.monotonic() - begun
+    return Reference(outcome(place / "run"), seconds, int((place / "operations").read_text()))
 
 
-def random_kill(draw: random.Random, seconds: float, operations: int) -> Kill:
+def random_kill(draw: random.Random, expected: Reference, processes: int) -> Kill:
     if draw.random() < 0.5:
-        return Kill(at=draw.randrange(operations) + 1, how=draw.choice(("before", "after", "half")))
-    return Kill(seconds=draw.uniform(0.05, seconds))
+        how = draw.choice(get_args(faults.How))
+        return Kill(at=draw.randrange(expected.operations) + 1, how=how)
+    return Kill(seconds=draw.uniform(0.02, expected.seconds), rank=draw.randrange(processes))
 
 
-def go(spec: RunSpec, kill: Kill | None) -> int:
-    """Run or resume, with the kill armed. Returns the number of write operations."""
-    counter = arm(kill) if kill is not None else [0]
-    run(spec, "resume")
-    return counter[0]
+# --- processes
 
 
-def arm(kill: Kill) -> list[int]:
-    """Count fsyncs and renames, and die at the chosen one; or die after a time."""
-    counter = [0]
-
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def counting(original: Callable) -> Callable:
-        def call(*words, **more):
-            counter[0] += 1
-            if counter[0] == kill.at and kill.how == "before":
-                die()
-            result = original(*words, **more)
-            if counter[0] == kill.at:
-                die()
-            return result
-
-        return call
-
-    write_synced = files.write_synced
-
-    def half(path: Path, content: bytes) -> None:
-        if kill.how == "half" and kill.at is not None and counter[0] + 1 >= kill.at:
-            path.write_bytes(content[: len(content) // 2])
-            die()
-        write_synced(path, content)
-
-    files.write_synced = half
-    os.fsync, os.rename, os.replace = counting(os.fsync), counting(os.rename), counting(os.replace)
-    if kill.seconds is not None:
-        # The wall clock, from the kernel: no thread of ours decides when.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        if os.fork() == 0:
-            parent = os.getppid()
-            time.sleep(kill.seconds)
-            if os.getppid() == parent:
-                os.kill(parent, signal.SIGKILL)
-            os._exit(0)
-    return counter
+class ChildFailed(Exception):
+    """A child ended by itself, with an error."""
 
 
-def fork(job: Callable[[], object]) -> str:
-    """Do it in a child: whether it died by SIGKILL, finished, or failed."""
+def fork(case: Case, folder: Path, place: Path, kill: Kill, *, count: bool = False) -> tuple[bool, bool]:
+    """Run or resume in children: (whether ``kill`` came in time, whether inside a write). Raises ChildFailed."""
+    inside = mmap.mmap(-1, 1)  # shared with the child: 1 while it writes
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def live(rank: int) -> None:
+        os.environ["PTM_CACHE"] = str(place / "cache")
+        if case.processes > 1:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(case.processes)}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        if rank == 0:
+            _mark_writes(inside)
+        operations = faults.Operations(
+            place, faults.killing(kill.at if rank == kill.rank else None, kill.how)
+        )
+        run(case.spec(folder, place / "run"), "resume")
+        if count and rank == 0:
+            total = operations.count
+            (place / "operations").write_text(str(total))
+
+    children = [_start(functools.partial(live, rank)) for rank in range(case.processes)]
+    deadline = time.monotonic() + (_HANGS_AFTER_SECONDS if kill.seconds is None else kill.seconds)
+    statuses: dict[int, int] = {}
+    while len(statuses) < len(children):
+        for child in [c for c in children if c not in statuses]:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                statuses[child] = status
+        killed = any(os.WIFSIGNALED(status) for status in statuses.values())
+        victim = children[kill.rank]
+        late = time.monotonic() > deadline and victim not in statuses
+        if killed or late:
+            for child in (victim, *children):  # the others too, as a launcher ends them
+                if child not in statuses:
+                    os.kill(child, signal.SIGKILL)
+                    statuses[child] = os.waitpid(child, 0)[1]
+        time.sleep(0.002)
+    if any(os.WIFSIGNALED(status) for status in statuses.values()):
+        died = statuses[children[kill.rank]]
+        if kill.seconds is None and kill.at is None:
+            raise ChildFailed("hung, or was killed by something else")
+        if not (os.WIFSIGNALED(died) and os.WTERMSIG(died) == signal.SIGKILL):
+            raise ChildFailed(f"ended with {died}, not by SIGKILL")
+        return True, kill.at is not None or inside[0] > 0
+    if any(statuses.values()):
+        raise ChildFailed(f"exit codes {[os.WEXITSTATUS(status) for status in statuses.values()]}")
+    return False, False
+
+
+def _start(job: Callable[[], object]) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        code = 1
         try:
             os.setsid()
             job()
+            code = 0
         except BaseException as error:  # a child must never come back into our loop
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL, os.WTERMSIG(status)
-        return DIED
-    return DONE if os.WEXITSTATUS(status) == 0 else FAILED
+        os._exit(code)
+    return child
 
 
-def outcome(target: Path) -> dict:
+def _in_child(job: Callable[[], object]) -> None:
+    if os.waitpid(_start(job), 0)[1] != 0:
+        raise SystemExit("the run to compare with does not even end when left alone")
+
+
+def _mark_writes(inside: mmap.mmap) -> None:
+    """Keep ``inside`` above 0 while a checkpoint, model/ or another file is being written, or an old one removed."""
+
+    @contextmanager
+    def marked():
+        inside[0] += 1
+        try:
+            yield
+        finally:
+            inside[0] -= 1
+
+    directory, file, save = files.new_directory, files.write_file, CheckpointStore.save
+
+    @contextmanager
+    def new_directory(target):
+        with marked(), directory(target) as aside:
+            yield aside
+
+    files.new_directory = new_directory
+    files.write_file = _within(marked, file)
+    CheckpointStore.save = _within(marked, save)  # type: ignore[method-assign]
+
+
+def _within(context: Callable, call: Callable) -> Callable:
+    @functools.wraps(call)
+    def wrapped(*words: Any, **more: Any) -> Any:
+        with context():
+            return call(*words, **more)
+
+    return wrapped
+
+
+def outcome(target: Path) -> dict[str, Any]:
     """All that a run must end with, whatever happened to it."""
+    results = json.loads((target / "results.json").read_bytes())
     return {
-        "weights": (target / "model" / "model.safetensors").read_bytes(),
+        "model": (target / "model" / "model.safetensors").read_bytes(),
         "history": history(target),
         "predictions": (target / "predictions.jsonl").read_bytes(),
-        **last_state(target),
+        "metrics": results["metrics"],
+        "best": results["best"],
+        "README": (target / "README.md").is_file() and (target / "report.html").is_file(),
+        **{f"checkpoint/{name}": content for name, content in last_state(target).items()},
     }
 
 
-def import_everything() -> None:
-    """All imports of a run, no tensor: the children must not inherit threads."""
+# --- cases
 
 
-def text(folder: Path, target: Path, **changes) -> RunSpec:
+def text(folder: Path, target: Path, **changes: Any) -> RunSpec:
     return text_spec(folder / "bert", folder / "data", target, save_every_steps=3, **changes)
 
 
-def distilled(folder: Path, target: Path) -> RunSpec:
-    teacher = folder / "teacher"
-    if not (teacher / "model").is_dir():
-        run(text(folder, teacher, epochs=1), "resume")
-    return text(folder, target, teacher=TeacherSpec(name=str(teacher)), distill=DistillSpec(audit="off"))
+def image(folder: Path, target: Path, **changes: Any) -> RunSpec:
+    return image_spec(target, save_every_steps=3, **changes)
 
 
-CASES: dict[str, Callable[[Path, Path], RunSpec]] = {
-    "text": text,
-    "text accumulated": lambda folder, target: text(folder, target, micro_batch_size=2),
-    "image": lambda folder, target: image_spec(target, save_every_steps=3),
-    "image with workers": lambda folder, target: image_spec(
-        target, save_every_steps=3, augment="trivial", micro_batch_size=4, workers=2
+def _case(
+    make: Callable[..., RunSpec], *, processes: int = 1, taught: str | None = None, **changes: Any
+) -> Case:
+    def spec(folder: Path, target: Path) -> RunSpec:
+        more: dict[str, Any] = {}
+        if taught:
+            more["teacher"] = TeacherSpec(name=str(folder / f"{taught}-teacher"))
+            more["distill"] = DistillSpec(audit="off")
+        return make(folder, target, **changes, **more)
+
+    return Case(spec, processes)
+
+
+CASES: dict[str, Case] = {
+    "text": _case(text),
+    "text, accumulation 4": _case(text, micro_batch_size=2),
+    "image": _case(image),
+    "image, accumulation 4, 2 workers": _case(image, micro_batch_size=4, augment="trivial", workers=2),
+    "distilled text": _case(text, taught="text"),
+    "distilled text, accumulation 4": _case(text, taught="text", micro_batch_size=2),
+    "distilled image": _case(image, taught="image"),
+    "distilled image, accumulation 4, 2 workers": _case(
+        image, taught="image", micro_batch_size=4, augment="trivial", workers=2
     ),
-    "distilled text": distilled,
+    "text, 2 processes": _case(text, processes=2),
+    "image, accumulation 4, 2 processes": _case(image, processes=2, micro_batch_size=2),
+    "distilled text, 2 processes": _case(text, taught="text", processes=2),
+    "distilled image, 2 processes": _case(image, taught="image", processes=2),
 }
 
 if __name__ == "__main__":

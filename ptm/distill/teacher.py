@@ -74,6 +74,7 @@ class Teacher:
         wanted: tuple[str, ...],
         seed: int,
         counts: dict[str, float],
+        logits: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self.view = pipeline.view
@@ -83,6 +84,7 @@ class Teacher:
         self._runtime = runtime
         self._spec = spec
         self._wanted = wanted
+        self._logits = logits  # whether they are wanted too
         self._seed = seed
         self._counts = counts
         self._store: Store | None = None
@@ -90,7 +92,9 @@ class Teacher:
         self._shards: dict[str, dict[str, Shard]] = {}  # of the views that are complete
         self._verified = False
         self._fields: tuple[Field, ...] | None = None
-        pipeline.model.eval().requires_grad_(False)
+        pipeline.model.eval()
+        if pipeline is not student:  # else a frozen backbone: the engine marks what is trained
+            pipeline.model.requires_grad_(False)
 
     # --- the store
 
@@ -144,7 +148,7 @@ class Teacher:
                     precision=self._spec.store_precision,
                 )
             return Field(name=name, shape=(classes,), precision=self._spec.store_precision)
-        per_token = self._lengths is not None and name != "pooled"  # [n, tokens, …]
+        per_token = self._lengths is not None and tensor.ndim > 2  # [n, tokens, …]
         shape = tuple(tensor.shape[2:] if per_token else tensor.shape[1:])
         return Field(name=name, shape=shape, per_token=per_token, precision=self._spec.store_precision)
 
@@ -321,7 +325,10 @@ class Teacher:
         ).device  # the CPU, until more than a sample is asked for
         autocast = self._runtime.autocast() if device == self._runtime.device else nullcontext()
         with autocast:
-            return named_outputs(self.pipeline.forward(self.pipeline.model, batch.to(device), self._wanted))
+            outputs = named_outputs(
+                self.pipeline.forward(self.pipeline.model, batch.to(device), self._wanted)
+            )
+        return outputs if self._logits else {name: outputs[name] for name in self._wanted}
 
 
 def named_outputs(output: Output) -> dict[str, Tensor]:

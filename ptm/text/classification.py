@@ -90,6 +90,7 @@ class TextClassification:
         self.random_views = False
         self.reading = f"{models.config_digest(loaded.model)} outputs {_listed(loaded.permutation)}"
         self.feature_names = features.feature_names(loaded.model)
+        self.head_input = "pooler" if "pooler" in self.feature_names else ""
         self._data = data
         self._tokens = tokens
         self._tokenizer = loaded.tokenizer
@@ -118,11 +119,18 @@ class TextClassification:
                 inside |= features.hidden(result.hidden_states, wanted, batch.inputs.get("attention_mask"))
         else:
             result = model(**batch.inputs)
-        logits = result.logits.float()  # [n, classes]
+        return self._output(result.logits, batch, inside)
+
+    def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
+        model: Any = self.model
+        return self._output(model.classifier(model.dropout(head_input)), batch, {})
+
+    def _output(self, logits: Tensor, batch: Batch, inside: dict[str, Tensor]) -> Output:
+        logits = logits.float()  # [n, classes]
         if self._permutation is not None:
             logits = logits[:, self._permutation.to(logits.device)]
         assert batch.targets is not None
-        smoothing = self._label_smoothing if model.training else 0.0
+        smoothing = self._label_smoothing if self.model.training else 0.0
         loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
 

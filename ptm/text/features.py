@@ -27,7 +27,13 @@ def feature_names(model: nn.Module) -> tuple[str, ...]:
     layers = int(getattr(model.config, "num_hidden_layers", 0) or 0)
     if not layers:
         return ()
-    return ("pooled", *(f"hidden.{k}" for k in range(layers + 1)), *_projections(model))
+    pooler = ("pooler",) if reads_pooler(model) else ()
+    return ("pooled", *pooler, *(f"hidden.{k}" for k in range(layers + 1)), *_projections(model))
+
+
+def reads_pooler(model: nn.Module) -> bool:
+    """Whether the head is dropout and a linear layer on what the base model's pooler gives, as in BERT."""
+    return type(model).__name__ == "BertForSequenceClassification"
 
 
 @contextmanager
@@ -49,6 +55,10 @@ def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tens
             if name in modules:
                 handle = model.get_submodule(modules[name]).register_forward_hook(keep(name))
                 stack.callback(handle.remove)
+        if "pooler" in wanted:
+            pooler = model.get_submodule("bert.pooler")
+            handle = pooler.register_forward_hook(lambda module, inputs, out: found.update(pooler=out))
+            stack.callback(handle.remove)
         yield found
 
 

@@ -114,6 +114,7 @@ class ImageClassification:
             f"outputs={None if permutation is None else permutation.tolist()}"
         )
         self.feature_names = features.feature_names(model)
+        self.head_input = "pooled" if features.head_reads_pooled(model) and len(self.head) == 1 else ""
         self._spec = spec
         self._data = data
         self._plan = plan
@@ -158,6 +159,13 @@ class ImageClassification:
             parts={"auxiliary": auxiliary.detach()},
             features=inside,
         )
+
+    def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
+        logits = self._in_data_order(self.model.get_submodule(self.head[0])(head_input))
+        assert batch.targets is not None
+        smoothing = self._spec.train.label_smoothing if self.model.training else 0.0
+        loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
+        return Output(loss_sum=loss_sum, count=len(batch), logits=logits)
 
     def misfits(self) -> list[str]:
         """Images of another size than those the weights were made for."""

@@ -46,6 +46,12 @@ def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tens
         yield found
 
 
+def head_reads_pooled(model: nn.Module) -> bool:
+    """Whether the last linear layer reads the same of an image each time: nothing before it is dropped at random."""
+    dropped = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+    return _last_linear(model) is not None and not dropped
+
+
 def _stages(model: nn.Module) -> dict[str, str]:
     """``hidden.1`` → name of the module."""
     matches = ((name, _STAGE.match(name)) for name, _ in model.named_modules())
