@@ -1,13 +1,13 @@
 # make demo   set up, then fine-tune a real pre-trained BERT on the embedded reviews
 # make test   set up, then run the tests        make check   lint, format, types
 # make setup  the set-up alone (quick when done) make crash N=50   kill runs at random points
-#                                               make fuzz N=20    spoilt files, N times as many as in make test
+# make tiny   data for configs/tiny/            make fuzz N=20    spoilt files, N times as many as in make test
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format crash fuzz clean
+.PHONY: setup demo test check format crash fuzz tiny clean
 
 setup: $(STAMP)
 
@@ -27,8 +27,9 @@ demo: setup
 	@echo '  ptm distill configs/digits_distill.yaml           which then teaches a much smaller one'
 	@echo '  open runs/quickstart/report.html                  curves, confusions, worst mistakes'
 
+# A process a core, with one thread each: two processes of two threads on two cores wait for each other.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 crash: N ?= 50
 crash: setup
@@ -37,6 +38,9 @@ crash: setup
 fuzz: N ?= 20
 fuzz: setup
 	PTM_FUZZ=$(N) $(BIN)/python -m pytest tests/hostile/test_mutations.py --timeout 3600
+
+tiny: setup
+	$(BIN)/python tests/tiny
 
 check: setup
 	$(BIN)/ruff check .

@@ -63,6 +63,22 @@ def finetune(
 
 
 @app.command()
+def pretrain(
+    config: Config,
+    set_: Set = [],  # noqa: B006
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    nproc: Processes = 1,
+    json_: Json = False,
+    allow_drift: AllowDrift = False,
+    locked: Locked = False,
+) -> None:
+    """Train a language model on text without labels, from scratch or further."""
+    _train("pretrain", config, set_, output, resume, overwrite, nproc, json_, allow_drift, locked)
+
+
+@app.command()
 def distill(
     config: Config,
     set_: Set = [],  # noqa: B006
@@ -296,7 +312,16 @@ def _train(
         raise ConfigError(
             "there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune"
         )
-    if command == "finetune" and spec.teacher is not None:
+    from ptm.spec import LANGUAGE_MODELS
+
+    if command == "pretrain" and spec.task not in LANGUAGE_MODELS:
+        raise ConfigError(
+            f"{spec.task} needs more than text",
+            where=config,
+            expected=f"task: {' or '.join(LANGUAGE_MODELS)}",
+            cure="use ptm finetune",
+        )
+    if command != "distill" and spec.teacher is not None:
         raise ConfigError(
             "this config has a teacher:, so it is a distillation",
             where=config,

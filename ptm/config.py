@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +46,7 @@ _Model = TypeVar("_Model", ModelSpec, TeacherSpec)
 
 _FROM_OVERRIDE = 1  # first element of Place.order; files have 0
 _MOST_PROBLEMS = 200  # nobody reads on, and each costs a search for similar names
+MODEL_KINDS = ("package:", "new:", "timm:", "smp:", "libreyolo:")  # before the colon of a model's name
 _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".th", ".pt", ".bin")
 
 
@@ -264,7 +265,7 @@ def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSp
 
     return replace(
         spec,
-        model=resolved(spec.model, "model"),
+        model=_parts(resolved(spec.model, "model"), base_of),
         teacher=_teacher(resolved(spec.teacher, "teacher"), base_of("teacher", "others"))
         if spec.teacher
         else None,
@@ -276,6 +277,15 @@ def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSp
 
 def _teacher(teacher: TeacherSpec, base: Path) -> TeacherSpec:
     return replace(teacher, others=tuple(_model_name(name, base) for name in teacher.others))
+
+
+def _parts(model: ModelSpec, base_of: Callable[..., Path]) -> ModelSpec:
+    """The paths of a tokenizer and a decoder of their own."""
+    tokenizer = model.tokenizer
+    if tokenizer not in (None, "train"):
+        tokenizer = _model_name(tokenizer, base_of("model", "tokenizer"))
+    decoder = model.decoder and _model_name(model.decoder, base_of("model", "decoder"))
+    return replace(model, tokenizer=tokenizer, decoder=decoder)
 
 
 def _distill(distill: DistillSpec | None, base: Path) -> DistillSpec | None:
@@ -295,7 +305,7 @@ def _source(source: str, base: Path) -> str:
 
 
 def _model_name(name: str, base: Path) -> str:
-    if name.startswith(("package:", "timm:")):
+    if name.startswith(MODEL_KINDS):
         return name
     is_path = name in (".", "..") or name.startswith(("./", "../", "/", "~"))
     return _absolute(name, base) if is_path or ("/" in name and _exists(base / name)) else name
@@ -303,7 +313,7 @@ def _model_name(name: str, base: Path) -> str:
 
 def _weights(weights: str, base: Path) -> str:
     is_path = "/" in weights or weights.lower().endswith(_WEIGHT_SUFFIXES)
-    return _absolute(weights, base) if is_path and not weights.startswith(("package:", "timm:")) else weights
+    return _absolute(weights, base) if is_path and not weights.startswith(MODEL_KINDS) else weights
 
 
 def _absolute(path: str, base: Path) -> str:

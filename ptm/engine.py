@@ -82,7 +82,7 @@ def evaluate(
             # Several processes must stop at the same place: they do so after the evaluation.
             if stop is not None and stop.requested and runtime.ranks == 1:
                 raise StopRequested
-            metrics.update(batch, pipeline.forward(model, batch.to(runtime.device)))
+            metrics.update(batch, pipeline.evaluate_batch(model, batch.to(runtime.device)))
             if reporter is not None:
                 reporter.advance(done, "")
     if reporter is not None:
@@ -332,7 +332,7 @@ class _Training:
                 "seconds": round(seconds, 3),
             }
         )
-        if not math.isfinite(values["loss"]):
+        if not math.isfinite(values.get("loss", 0.0)):  # detectors have none when they are evaluated
             raise NotFinite(
                 f"the evaluation loss is {values['loss']} at step {progress.step}",
                 where=f"step {progress.step}, examples {self._without_score(metrics)}",
@@ -353,7 +353,7 @@ class _Training:
         bad = (
             self.setting.pipeline.example("eval", prediction["id"])["where"]
             for prediction in metrics.predictions()
-            if not all(math.isfinite(score) for score in prediction["scores"].values())
+            if not all(math.isfinite(score) for score in prediction.get("scores", {}).values())
         )
         return (
             ", ".join(str(where) for where in islice(bad, 5)) or "of every kind: only their sum is not finite"
@@ -361,7 +361,7 @@ class _Training:
 
     def _headline(self, values: dict[str, float]) -> set[str]:
         best = self.setting.spec.best
-        return {"loss", best.metric if best else next(name for name in values if name != "loss")}
+        return {"loss", best.metric if best else next((name for name in values if name != "loss"), "loss")}
 
     def _compare(self, values: dict[str, float]) -> None:
         """Is this the best evaluation so far? Have there been too many worse ones?"""

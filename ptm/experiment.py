@@ -111,7 +111,7 @@ def run_evaluation(
         "task": spec.task,
         "status": "done",
         "metrics": values,
-        "eval": _rate(spec.data.eval, len(data.eval), seconds),
+        "eval": _rate(spec.data.eval, pipeline.size("eval"), seconds),
         "model": model_facts(model.name, pipeline.model),
         "expect": [e.as_dict() for e in check_expectations(bounds, values)],
         "labels": list(pipeline.labels),
@@ -166,7 +166,8 @@ def _prepare(
     module = task_module(spec.task)
     data = module.load_data(spec)
     pipeline: Pipeline = module.build(spec, data, model=spec.model, trained=False)
-    reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval, labels {_shown(data.labels)}")
+    of_labels = f", labels {_shown(data.labels)}" if data.labels else ""
+    reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{of_labels}")
     reporter.say(
         f"model: {spec.model.name}, {_parameters(pipeline.model) / 1e6:.2f} M parameters; {pipeline.load_report}"
     )

@@ -7,6 +7,7 @@ loss, and outputs into metrics. It draws no random numbers of its own: the order
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptm.data.examples import Examples
 from ptm.weights import LoadReport
 
 Split = Literal["train", "eval"]
@@ -25,13 +27,14 @@ Split = Literal["train", "eval"]
 class Batch:
     """A few examples, ready for the model.
 
-    ``ids`` are the stable ids of the examples, int64 [n]; ``inputs`` the tensors the model needs, first
-    dimension n; ``targets`` the labels, int64 [n], or None where there are none.
+    ``ids`` are the stable ids of the examples, int64 [n]; ``inputs`` what the model needs: tensors whose first
+    dimension is n, or lists of n of them; ``targets`` the labels, int64 [n] of a classifier, or what else a task
+    learns from (masks, boxes); None where there are none.
     """
 
     ids: np.ndarray
-    inputs: dict[str, Tensor]
-    targets: Tensor | None
+    inputs: dict[str, Any]
+    targets: Any
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -40,25 +43,32 @@ class Batch:
         """The same batch on ``device``; copies overlap with computation when the memory is pinned."""
         if device.type == "cpu":
             return self
-        move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
-        return replace(
-            self,
-            inputs={name: move(tensor) for name, tensor in self.inputs.items()},
-            targets=None if self.targets is None else move(self.targets),
-        )
+        return replace(self, inputs=_moved(self.inputs, device), targets=_moved(self.targets, device))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {name: _moved(inner, device) for name, inner in value.items()}
+    return [_moved(inner, device) for inner in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """What a forward pass gives: the loss as a **sum** over ``count`` things, never as a mean.
 
-    The engine adds sums and counts over micro-batches and processes and divides once. ``logits`` are
-    [n, classes] in fp32; ``count`` is the number of examples (or tokens, or pixels) in ``loss_sum``.
+    The engine adds sums and counts over micro-batches and processes and divides once. ``count`` is the number of
+    examples (or tokens, or pixels) in ``loss_sum``. ``logits`` are [rows, classes] in fp32: a row an example, or, where
+    ``per_example`` of the pipeline is false, a row each token or pixel that counts; ``targets`` int64 [rows] are then
+    what they should say. ``predictions`` is what a task's metrics need besides: boxes, written texts.
     """
 
     loss_sum: Tensor
     count: int
     logits: Tensor | None = None
+    targets: Tensor | None = None
+    predictions: Any = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # named loss sums for the log (detached)
     features: Mapping[str, Tensor] = field(default_factory=dict)  # what ``forward`` was asked for by name
 
@@ -73,66 +83,83 @@ class Metrics(Protocol):
         ...
 
     def compute(self) -> dict[str, float]:
-        """Names to values, ``loss`` among them. An empty evaluation raises DataError."""
+        """Names to values, ``loss`` first where evaluating gives one. An empty evaluation raises DataError."""
         ...
 
     def predictions(self) -> Iterator[dict[str, Any]]:
-        """One a evaluated example, by rising id: id, label, prediction, scores (label name → probability)."""
+        """One a evaluated example, by rising id: ``id``, and of a classifier ``label`` (if known), ``prediction``,
+        ``scores`` (label name → probability); of other tasks what they predict, as JSON takes it."""
         ...
 
 
-class Pipeline(Protocol):
-    model: nn.Module
-    labels: tuple[str, ...]
-    head: tuple[str, ...]  # prefixes of the names of the head's parameters
-    embeddings: tuple[str, ...]  # the same for the embeddings; () where there are none
-    load_report: LoadReport  # what was loaded, what is new, what was left over
-    view: str  # two pipelines with the same view over the same data can share batches
-    random_views: bool  # whether training batches depend on the epoch and the seed
-    reading: (
-        str  # what decides outputs besides weights and view: architecture, normalisation, order of outputs
-    )
-    head_input: str  # the feature that is all the head reads, so that a frozen one runs once; "" if none
-    feature_names: tuple[str, ...]  # what ``forward`` can give besides logits: "pooled", "hidden.1", …
+class Pipeline(ABC):
+    """What a task gives the engine. The attributes with a value are what most tasks have."""
 
+    model: nn.Module
+    labels: tuple[str, ...]  # () where a task has none
+    load_report: LoadReport  # what was loaded, what is new, what was left over
+    head: tuple[str, ...] = ()  # prefixes of the names of the head's parameters
+    embeddings: tuple[str, ...] = ()  # the same for the embeddings; () where there are none
+    random_views: bool = False  # whether training batches depend on the epoch and the seed
+    # For distillation, and for storing what a frozen network says:
+    per_example: bool = True  # whether logits have a row an example; else a store cannot keep them
+    distillable: bool = True  # whether there are logits
+    view: str = ""  # two pipelines with the same view over the same data can share batches
+    reading: str = ""  # what decides outputs besides weights and view: architecture, order of outputs
+    head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
+    feature_names: tuple[str, ...] = ()  # what ``forward`` gives besides logits: "pooled", "hidden.1", …
+
+    @abstractmethod
     def size(self, split: Split) -> int:
         """Number of examples; ids are 0 … size-1."""
-        ...
 
     def lengths(self, split: Split) -> np.ndarray | None:
         """Tokens an example, int [size], for grouping by length; None where all cost the same."""
-        ...
+        return None
 
+    @abstractmethod
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         """A batch for each array of ids in ``plan``, in that order, on the CPU. ``train`` is augmented."""
-        ...
 
+    @abstractmethod
     def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
         """Loss and logits of ``model`` (this pipeline's, or one wrapped around it) on a batch.
 
         ``wanted``: names out of ``feature_names``, given as ``features``: fp [n, d] for "pooled", [n, tokens, d]
-        of texts, [n, channels, h, w] of images.
+        of texts, [n, channels, h, w] of images. Without targets the loss is 0.
         """
-        ...
+
+    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
+        """As ``forward``, with ``predictions`` where the metrics need them: a text is written, boxes are found."""
+        return self.forward(model, batch)
 
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
         """As ``forward``, from the feature ``head_input`` on: [n, width]."""
-        ...
+        raise NotImplementedError(f"{type(self).__name__} has no head_input")
 
     def misfits(self) -> list[str]:
         """What of the data does not suit the weights: many unknown words, another image size. [] when all is well."""
-        ...
+        return []
 
+    @abstractmethod
     def new_metrics(self) -> Metrics: ...
 
+    @abstractmethod
     def example(self, split: Split, index: int) -> dict[str, Any]:
         """What to show of an example: ``{"text": …}`` or ``{"image_png": bytes}``, and ``where`` it is."""
-        ...
 
+    @abstractmethod
     def save_model(self, directory: Path) -> None:
         """All a stranger needs to use the model: weights, and tokenizer or preprocessing, and label names."""
-        ...
 
+    @abstractmethod
     def facts(self) -> dict[str, Any]:
         """For the record: data digests, counts a class, padding waste, preprocessing."""
-        ...
+
+    @abstractmethod
+    def over(self, examples: Examples) -> Pipeline:
+        """The same model over other evaluation examples, which may have no targets: ``ptm predict``."""
+
+    def drawn(self, index: int, prediction: Mapping[str, Any]) -> bytes | None:
+        """PNG of evaluation example ``index`` with its prediction drawn in; None for tasks that draw nothing."""
+        return None

@@ -94,8 +94,12 @@ _SECTIONS: dict[str, type] = {
     "data": spec.DataSpec,
     "train": spec.TrainSpec,
     "best": spec.BestSpec,
+    "generate": spec.GenerateSpec,
     "runtime": spec.RuntimeSpec,
 }
+
+
+_INNER: dict[str, dict[str, type]] = {"model": {"shape": spec.ShapeSpec, "adapter": spec.AdapterSpec}}
 
 
 def reference_markdown() -> str:

@@ -68,6 +68,8 @@ def all_keys() -> Iterator[Path]:
     yield from ((key,) for key in keys_of(()))
     for section in sections():
         yield from ((section, key) for key in keys_of((section,)))
+        for key in keys_of((section,)):
+            yield from ((section, key, inner) for inner in keys_of((section, key)))
 
 
 def required(path: Path) -> tuple[str, ...]:

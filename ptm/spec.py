@@ -13,13 +13,24 @@ from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-TaskName = Literal["text-classification", "image-classification"]
-TEXT_TASKS: tuple[str, ...] = ("text-classification",)
-VISION_TASKS: tuple[str, ...] = ("image-classification",)
+TaskName = Literal[
+    "text-classification",
+    "token-classification",
+    "masked-lm",
+    "causal-lm",
+    "translation",
+    "image-classification",
+    "object-detection",
+    "semantic-segmentation",
+]
+LANGUAGE_MODELS: tuple[str, ...] = ("masked-lm", "causal-lm")  # what ``ptm pretrain`` trains
+TEXT_TASKS: tuple[str, ...] = ("text-classification", "token-classification", *LANGUAGE_MODELS, "translation")
+VISION_TASKS: tuple[str, ...] = ("image-classification", "object-detection", "semantic-segmentation")
 
 # What may stand before the colon of ``data.source``, and what it holds.
 TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet")
-FILE_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, "imagefolder")
+IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "masks")
+FILE_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, "text", *IMAGE_SOURCES)
 SOURCES: tuple[str, ...] = ("hub", *FILE_SOURCES, "builtin")
 
 Strings = tuple[str, ...]
@@ -37,16 +48,78 @@ Bound = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ShapeSpec:
+    """How large a `new:` text model is. What is left out is a quarter of BERT-base."""
+
+    layers: Positive = Field(
+        default=4, description="Layers of the encoder, and of the decoder if there is one."
+    )
+    width: Positive = Field(default=256, description="Width of the hidden states.")
+    heads: Positive = Field(default=4, description="Attention heads; the width is a multiple of them.")
+    feedforward: Positive | None = Field(
+        default=None,
+        description="Width between the two linear layers of a block (default: 4 times the width).",
+    )
+    positions: Positive = Field(default=512, description="Longest text in tokens.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="Of hidden states and attention."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AdapterSpec:
+    """LoRA (arXiv:2106.09685): small matrices beside frozen ones learn instead of them. Needs `ptm[lora]`."""
+
+    method: Literal["lora"] = Field(default="lora", description="The kind of adapter.")
+    rank: Positive = Field(default=8, description="Rank of the update.")
+    alpha: float = Field(default=16.0, gt=0, description="The update counts alpha / rank.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.0, description="On what an adapter reads.")
+    targets: Strings | None = Field(
+        default=None,
+        description="Ends of the names of the modules that get one (default: attention projections of text models, "
+        "convolutions and linear layers of vision models).",
+    )
+    merge: bool = Field(
+        default=True,
+        description="Add the update to the weights when the model is saved, so that it is an ordinary one; `false` "
+        "saves the adapter beside the weights that it belongs to, as peft does.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelSpec:
     """The model that is trained, and where its weights come from."""
 
     name: str = Field(
         min_length=1,
-        description="Text: a hub id (`bert-base-uncased`), a directory, or `package:NAME/DIR` (data of an installed "
-        "Python package). Vision: a torchvision classifier (`resnet50`), a CIFAR residual network (`resnet20`, 6n+2 "
-        "layers). Either: the directory of an earlier run. A name is a path when it starts with `./`, `../`, `/` or "
-        "`~`, or when it contains `/` and exists.",
+        description="Text: a hub id (`bert-base-uncased`), a directory, `package:NAME/DIR` (data of an installed "
+        "Python package), or `new:TYPE` (from scratch: `new:bert`, `new:gpt2`, `new:marian`; see `model.shape`). "
+        "Vision: a torchvision model (`resnet50`, `fasterrcnn_resnet50_fpn`, `deeplabv3_resnet50`), a CIFAR residual "
+        "network (`resnet20`, 6n+2 layers), `timm:NAME`, `smp:unet`, `libreyolo:NAME`. Either: the directory of an "
+        "earlier run. A name is a path when it starts with `./`, `../`, `/` or `~`, or contains `/` and exists.",
     )
+    shape: ShapeSpec | None = Field(default=None, description="Text, `new:` models: how large.")
+    tokenizer: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Text: another tokenizer than the model's own: a name as `model.name`, or `train` (from the "
+        "training texts; `new:` models).",
+    )
+    vocabulary: Annotated[int, Field(ge=50)] | None = Field(
+        default=None, description="`tokenizer: train`: how many tokens (default 8,000)."
+    )
+    decoder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Translation: a second encoder that becomes the decoder (BERT-to-BERT, arXiv:1907.12461); the "
+        "first is `model.name`.",
+    )
+    backbone: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Detection, segmentation: the network below, `resnet18` and the like (default: that of the name).",
+    )
+    adapter: AdapterSpec | None = Field(default=None, description="Train an adapter instead of all weights.")
     weights: str = Field(
         default="default",
         min_length=1,
@@ -168,7 +241,9 @@ class DataSpec:
     source: str = Field(
         min_length=1,
         description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
-        "`imagefolder:` (a folder a class), each followed by a file or folder; or `builtin:digits`.",
+        "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:` (detection), "
+        "`masks:` (segmentation: a folder of images, one of masks), each followed by a file or folder; or "
+        "`builtin:digits`.",
     )
     train: str | None = Field(
         default=None, description="The training split: a split name, or a file or folder under the source."
@@ -179,7 +254,12 @@ class DataSpec:
         "always the same rows).",
     )
     text: str | None = Field(
-        default=None, description="Text tasks: the column with the text (default `text`)."
+        default=None,
+        description="Text tasks: the column with the text (default `text`; token classification: the list of words, "
+        "default `words`).",
+    )
+    target_text: str | None = Field(
+        default=None, description="Translation: the column with the translation (default `target_text`)."
     )
     text_pair: str | None = Field(
         default=None, description="Text tasks: the column with the second text of a pair."
@@ -188,7 +268,14 @@ class DataSpec:
         default=None, description="Tables of images: the column with the image (default `image`)."
     )
     label: str = Field(
-        default="label", min_length=1, description="The column with the label: names or whole numbers."
+        default="label",
+        min_length=1,
+        description="The column with the label: names or whole numbers (token classification: the list of tags).",
+    )
+    label_type: Literal["class", "classes", "number"] = Field(
+        default="class",
+        description="Classification: `class` (one of several), `classes` (any number of them: a list, or `a|b` in "
+        "a table), `number` (text: a quantity is predicted).",
     )
     labels: Strings | None = Field(
         default=None,
@@ -201,10 +288,36 @@ class DataSpec:
     image_size: Positive | None = Field(
         default=None, description="Vision: side of the square input in pixels (default: that of the weights)."
     )
+    longest_side: Positive | None = Field(
+        default=None,
+        description="Detection: `image_size` is the shorter side; no side becomes longer than this (default: that of "
+        "the weights).",
+    )
     augment: Literal["none", "crop", "standard", "trivial"] | None = Field(
         default=None,
         description="Vision, training images only (default `none`): `crop` (small images: pad by 1/8 and crop; large "
-        "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment).",
+        "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment). Boxes and "
+        "masks move with their image.",
+    )
+    mask_values: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(
+        default=None,
+        description="Segmentation: the value in a mask of each label, in the order of `labels` (default 0, 1, 2, …).",
+    )
+    ignore_value: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        default=None, description="Segmentation: pixels with this value in the mask do not count."
+    )
+    mask_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Masked language models: the share of the tokens to predict (default 0.15); of them 80 % are "
+        "masked, 10 % replaced, 10 % left (arXiv:1810.04805).",
+    )
+    whole_words: bool | None = Field(
+        default=None,
+        description="Masked language models: mask whole words, not pieces of them (default true).",
+    )
+    pack: bool | None = Field(
+        default=None,
+        description="Language models: put short texts together to `max_length` tokens (default true).",
     )
     mean: Floats | None = Field(
         default=None, description="Vision: mean a channel, on [0, 1] (default: the weights')."
@@ -239,6 +352,15 @@ class TrainSpec:
     learning_rate: float = Field(gt=0, description="The highest learning rate of the schedule.")
     head_learning_rate: float | None = Field(
         default=None, gt=0, description="That of the new output layer (default: the same)."
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="The learning rate of each layer is that of the one above times this (arXiv:1801.06146).",
+    )
+    unfreeze_every: Positive | None = Field(
+        default=None,
+        description="Gradual unfreezing (arXiv:1801.06146): the head alone learns at first, and every so many epochs "
+        "the next layer below joins.",
     )
     weight_decay: float = Field(default=0.01, ge=0, description="Decoupled for AdamW, L2 for SGD.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
@@ -295,6 +417,17 @@ class BestSpec:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class GenerateSpec:
+    """Translation: how texts are written when the model is evaluated and used."""
+
+    beams: Positive = Field(default=4, description="Beam search over so many texts; 1 is greedy.")
+    max_length: Positive = Field(default=128, description="Longest output in tokens.")
+    length_penalty: float = Field(
+        default=1.0, description="Scores are divided by length to this power; more makes longer texts."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RuntimeSpec:
     """On what and how the run is computed; what it does not change is the experiment."""
 
@@ -343,6 +476,7 @@ class RunSpec:
     data: DataSpec = Field(description="The examples.")
     train: TrainSpec = Field(description="How long and how to train.")
     best: BestSpec | None = Field(default=None, description="Which evaluation is the best one.")
+    generate: GenerateSpec | None = Field(default=None, description="Translation: how texts are written.")
     runtime: RuntimeSpec = Field(default_factory=RuntimeSpec, description="On what and how it is computed.")
     output: str = Field(
         min_length=1, description="The run directory, relative to the working directory, not to the config."

@@ -7,7 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePath
 
-from ptm.spec import SOURCES, TABLE_SOURCES, TEXT_TASKS, DataSpec, DistillSpec, RunSpec
+from ptm.spec import (
+    IMAGE_SOURCES,
+    LANGUAGE_MODELS,
+    SOURCES,
+    TABLE_SOURCES,
+    TEXT_TASKS,
+    VISION_TASKS,
+    DataSpec,
+    DistillSpec,
+    RunSpec,
+)
 
 Complaints = Iterator[tuple[tuple[str, ...], str, str]]  # key path, what, cure
 
@@ -28,6 +38,7 @@ def cross_check(
         yield from _foreign_keys(spec)
     if sure("data.source"):
         yield from _check_source(spec, sure("task"))
+    yield from _check_model(spec)
     yield from _check_data(spec.data)
     yield from _check_train(spec, sure)
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
@@ -38,25 +49,82 @@ def cross_check(
         yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
 
 
+_CLASSIFIERS = ("text-classification", "image-classification")
+_DENSE = ("object-detection", "semantic-segmentation")
+# Keys that not all tasks have, with those that do.
+_SERVES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("data", "text"), TEXT_TASKS),
+    (("data", "text_pair"), ("text-classification",)),
+    (("data", "target_text"), ("translation",)),
+    (("data", "max_length"), TEXT_TASKS),
+    (("data", "image"), ("image-classification",)),
+    (("data", "image_size"), VISION_TASKS),
+    (("data", "longest_side"), ("object-detection",)),
+    (("data", "augment"), VISION_TASKS),
+    (("data", "mean"), VISION_TASKS),
+    (("data", "std"), VISION_TASKS),
+    (("data", "mask_values"), ("semantic-segmentation",)),
+    (("data", "ignore_value"), ("semantic-segmentation",)),
+    (("data", "mask_share"), ("masked-lm",)),
+    (("data", "whole_words"), ("masked-lm",)),
+    (("data", "pack"), LANGUAGE_MODELS),
+    (("model", "revision"), TEXT_TASKS),
+    (("model", "layers"), TEXT_TASKS),
+    (("model", "shape"), TEXT_TASKS),
+    (("model", "tokenizer"), TEXT_TASKS),
+    (("model", "vocabulary"), TEXT_TASKS),
+    (("model", "decoder"), ("translation",)),
+    (("model", "backbone"), _DENSE),
+    (("model", "width"), ("image-classification",)),
+    (("teacher", "revision"), TEXT_TASKS),
+    (("teacher", "width"), ("image-classification",)),
+    (("generate",), ("translation",)),
+)
+
+
 def _foreign_keys(spec: RunSpec) -> Complaints:
     """Keys that are for other tasks."""
-    text_only = (
-        ("data", "text"),
-        ("data", "text_pair"),
-        ("data", "max_length"),
-        ("model", "revision"),
-        ("model", "layers"),
-        ("teacher", "revision"),
-    )
-    image_only = (
-        *(("data", key) for key in ("image", "image_size", "augment", "mean", "std")),
-        ("model", "width"),
-        ("teacher", "width"),
-    )
-    kind, keys = ("image", image_only) if spec.task in TEXT_TASKS else ("text", text_only)
-    for section, key in keys:
-        if getattr(getattr(spec, section), key, None) is not None:
-            yield (section, key), f"{section}.{key} is for {kind} tasks, this is {spec.task}", "remove it"
+    for path, tasks in _SERVES:
+        value: object = spec
+        for key in path:
+            value = getattr(value, key, None)
+        if value is not None and spec.task not in tasks:
+            yield path, f"{'.'.join(path)} is for {_kind(tasks)}, this is {spec.task}", "remove it"
+    if spec.data.label_type != "class" and spec.task not in _CLASSIFIERS:
+        what = f"data.label_type is for {_kind(_CLASSIFIERS)}, this is {spec.task}"
+        yield ("data", "label_type"), what, "remove it"
+    if spec.data.label_type == "number" and spec.task == "image-classification":
+        yield ("data", "label_type"), "only text tasks predict numbers", "use class or classes"
+
+
+def _kind(tasks: tuple[str, ...]) -> str:
+    kinds = {TEXT_TASKS: "text tasks", VISION_TASKS: "image tasks"}
+    return kinds.get(tasks) or " and ".join(tasks)
+
+
+def _check_model(spec: RunSpec) -> Complaints:
+    model = spec.model
+    if model.shape is not None and not model.name.startswith("new:"):
+        yield (
+            ("model", "shape"),
+            "shape is for new: models; this one has its own",
+            "remove it, or use new:TYPE",
+        )
+    if model.shape is not None and model.shape.width % model.shape.heads:
+        what = f"a width of {model.shape.width} cannot be shared by {model.shape.heads} heads"
+        yield ("model", "shape", "heads"), what, "choose heads that divide the width"
+    if model.name.startswith("new:") and model.tokenizer is None and spec.task in TEXT_TASKS:
+        yield (
+            ("model",),
+            "a new: model has no tokenizer of its own",
+            "add tokenizer: train, or the name of one",
+        )
+    if model.vocabulary is not None and model.tokenizer != "train":
+        yield ("model", "vocabulary"), "vocabulary is for tokenizer: train", "remove it"
+    if model.adapter is not None and model.freeze != "none":
+        yield ("model", "freeze"), "an adapter freezes the model it is added to", "remove freeze"
+    if spec.train.unfreeze_every is not None and model.freeze != "none":
+        yield ("model", "freeze"), "train.unfreeze_every freezes and thaws by itself", "remove one of them"
 
 
 def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
@@ -76,12 +144,21 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
         yield ("data", "source"), what, cure
     elif not place.strip():
         yield ("data", "source"), f"{kind}: names nothing", f"write {kind}:NAME"
-    elif task_known and spec.task in TEXT_TASKS and kind in ("imagefolder", "builtin"):
-        yield (
-            ("data", "source"),
-            f"{kind}: holds images, this is {spec.task}",
-            "use hub:, csv:, tsv:, json: or parquet:",
-        )
+    elif task_known and kind not in _sources_of(spec.task):
+        holds = "images" if kind in (*IMAGE_SOURCES, "builtin") else "rows of text"
+        able = [f"{name}:" for name in _sources_of(spec.task)]
+        cure = f"use {', '.join(able[:-1])}{' or ' if able[:-1] else ''}{able[-1]}"
+        yield ("data", "source"), f"{kind}: holds {holds}, this is {spec.task}", cure
+
+
+def _sources_of(task: str) -> tuple[str, ...]:
+    """Kinds of sources that a task can read."""
+    if task in LANGUAGE_MODELS:
+        return ("hub", *TABLE_SOURCES, "text")
+    if task in TEXT_TASKS:
+        return ("hub", *TABLE_SOURCES)
+    own = {"object-detection": ("voc", "coco"), "semantic-segmentation": ("masks",)}
+    return own.get(task, ("hub", *TABLE_SOURCES, "imagefolder", "builtin"))
 
 
 def _check_data(data: DataSpec) -> Complaints:

@@ -34,11 +34,11 @@ from typing import Any, get_args
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import faults
-from conftest import save_tiny_bert, sentences, write_csv
 from helpers import history, image_spec, last_state, run, text_spec
 from ptm import files
 from ptm.checkpoint import CheckpointStore
 from ptm.spec import DistillSpec, RunSpec, TeacherSpec
+from tiny.samples import save_tiny_bert, sentences, write_csv
 
 _LIVES = 3  # kills of one run before it is left to finish
 _HANGS_AFTER_SECONDS = 240.0

@@ -24,24 +24,30 @@ _SELECT = 0x5E1EC7
 
 @dataclass(frozen=True)
 class Examples:
-    """One split: columns by role (``text``, ``text_pair``, ``image``), class numbers, where a row stands."""
+    """One split: columns by role (``text``, ``text_pair``, ``image``), class numbers, where a row stands.
+
+    ``targets``: int64 [n] class numbers; float32 [n] or [n, classes] of other label types; None where the columns
+    hold what is learned, or nobody knows it.
+    """
 
     columns: Mapping[str, Sequence[Any]]
-    targets: np.ndarray  # int64 [n]
+    targets: Any
     where: Callable[[int], str]
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(next(iter(self.columns.values())))
 
     def select(self, rows: np.ndarray) -> Examples:
         """Only these rows, in this order; the i-th of them gets id i."""
         columns = {role: [values[row] for row in rows] for role, values in self.columns.items()}
-        return Examples(columns, self.targets[rows], lambda i: self.where(int(rows[i])))
+        targets = None if self.targets is None else self.targets[rows]
+        return Examples(columns, targets, lambda i: self.where(int(rows[i])))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The examples of a run. ``train`` is None when only evaluating; ``digests`` are SHA-256 a split."""
+    """The examples of a run. ``train`` is None when only evaluating; ``labels`` is () for tasks without classes;
+    ``digests`` are SHA-256 a split."""
 
     train: Examples | None
     eval: Examples
@@ -61,22 +67,8 @@ def load_dataset(
     Raises ConfigError for a split that is not there, DataError for contents that cannot be used, both before
     any model is loaded.
     """
-    share = _share(data.eval)
-    needs_train = train or share is not None
-    train_table = read_split(data.source, data.train, columns, data.label) if needs_train else None
-    if share is None:
-        if data.eval is None:
-            raise ConfigError(
-                "data.eval is missing",
-                where=data.source,
-                expected=_splits_there(data.source),
-                cure="name the split to evaluate on, or hold out a share of train: eval: 20%",
-            )
-        eval_table = read_split(data.source, data.eval, columns, data.label)
-    else:
-        assert train_table is not None
-        eval_table = train_table
-
+    share = held_out_share(data.eval)
+    train_table, eval_table = _read_tables(data, {**columns, "label": data.label}, share, train)
     first = train_table or eval_table
     names = data.labels or first.label_names
     better = labels and names and unnamed(labels) and set(names).isdisjoint(labels)  # than 0, 1, …
@@ -95,10 +87,49 @@ def load_dataset(
         kept, held_out = hold_out(train_set.targets, share)
         train_set, eval_set = train_set.select(kept), train_set.select(held_out)
     if train_set is not None and train:
-        train_set = _limit(train_set, data.max_train_examples)
+        train_set = limit(train_set, data.max_train_examples)
         check_classes(train_set.targets, names, f"{data.source} {data.train or ''}".strip())
-    eval_set = _limit(eval_set, data.max_eval_examples)
+    eval_set = limit(eval_set, data.max_eval_examples)
     return Dataset(train_set if train else None, eval_set, names, digests)
+
+
+def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = True) -> Dataset:
+    """As :func:`load_dataset`, for tasks whose columns hold all there is to learn: no labels, targets None."""
+    share = held_out_share(data.eval)
+    train_table, eval_table = _read_tables(data, columns, share, train)
+    train_set = None if train_table is None else Examples(train_table.columns, None, train_table.where)
+    eval_set = Examples(eval_table.columns, None, eval_table.where)
+    digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
+    if share is not None:
+        assert train_set is not None
+        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), share)
+        train_set, eval_set = train_set.select(kept), train_set.select(held_out)
+    if train_set is not None and train:
+        train_set = limit(train_set, data.max_train_examples)
+    return Dataset(train_set if train else None, limit(eval_set, data.max_eval_examples), (), digests)
+
+
+def _read_tables(
+    data: DataSpec, columns: Mapping[str, str], share: float | None, train: bool
+) -> tuple[Table | None, Table]:
+    """(train or None, eval); the same table twice where a share of it is held out."""
+    train_table = read_split(data.source, data.train, columns) if train or share is not None else None
+    if share is None:
+        return train_table, read_split(data.source, require_eval(data), columns)
+    assert train_table is not None
+    return train_table, train_table
+
+
+def require_eval(data: DataSpec) -> str:
+    """The evaluation split, or ConfigError with those that could be it."""
+    if data.eval is None:
+        raise ConfigError(
+            "data.eval is missing",
+            where=data.source,
+            expected=_splits_there(data.source),
+            cure="name the split to evaluate on, or hold out a share of train: eval: 20%",
+        )
+    return data.eval
 
 
 def hold_out(targets: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -111,10 +142,9 @@ def hold_out(targets: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def read_split(source: str, split: str | None, columns: Mapping[str, str], label: str) -> Table:
-    """One split as a table whose columns are named by role, ``label`` among them."""
+def read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Table:
+    """One split as a table whose columns are named by role. ``wanted``: role → column."""
     kind, _, place = source.partition(":")
-    wanted = {**columns, "label": label}
     if kind in READERS:
         reader, suffixes = READERS[kind]
         files = split_files(Path(place), split, suffixes)
@@ -197,7 +227,7 @@ def _splits_there(source: str) -> str:
     )
 
 
-def _share(split: str | None) -> float | None:
+def held_out_share(split: str | None) -> float | None:
     """0.2 for "20%", None for the name of a split."""
     if split is None or not split.endswith("%"):
         return None
@@ -217,7 +247,8 @@ def _examples(table: Table, columns: Mapping[str, str], labels: tuple[str, ...])
     return Examples({role: table.columns[role] for role in columns}, targets, table.where)
 
 
-def _limit(examples: Examples, most: int | None) -> Examples:
+def limit(examples: Examples, most: int | None) -> Examples:
+    """At most so many rows, always the same ones."""
     if most is None or most >= len(examples):
         return examples
     draw = order.uniforms(_SELECT, 1, np.arange(len(examples)), 1)[:, 0]

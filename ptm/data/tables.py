@@ -88,9 +88,18 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Table:
     return Table(values, lambda row: f"{path}, row {row}", digest, names)
 
 
+def read_lines(path: Path, columns: Sequence[str]) -> Table:
+    """A text a line; blank lines are left out. The one column may have any name."""
+    text, digest = _read_text(path)
+    rows = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    values = [line for _, line in rows]
+    return Table(dict.fromkeys(columns, values), lambda row: f"{path}:{rows[row][0]}", digest)
+
+
 READERS: Mapping[str, tuple[Callable[[Path, Sequence[str]], Table], tuple[str, ...]]] = {
     "csv": (read_csv, (".csv",)),
     "tsv": (read_tsv, (".tsv", ".tab", ".txt")),
+    "text": (read_lines, (".txt", ".text", ".tokens")),
     "json": (read_json, (".jsonl", ".json", ".ndjson")),
     "parquet": (read_parquet, (".parquet",)),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptm import hub
-from ptm.data.examples import Dataset, load_dataset
+from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.errors import ConfigError, Problem
 from ptm.metrics import ClassificationMetrics
-from ptm.pipeline import Batch, Output, Split
+from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.text import features, models
 from ptm.text.tokens import Tokens, tokenize, tokenizer_digest
@@ -72,14 +72,20 @@ def build(
     splits: dict[Split, Tokens] = {"eval": to_tokens(data.eval)}
     if data.train is not None:
         splits["train"] = to_tokens(data.train)
-    return TextClassification(spec, data, loaded, splits, view)
+    return TextClassification(spec, data, loaded, splits, view, to_tokens)
 
 
-class TextClassification:
+class TextClassification(Pipeline):
     """Pipeline of one model over tokenised examples."""
 
     def __init__(
-        self, spec: RunSpec, data: Dataset, loaded: models.TextModel, tokens: dict[Split, Tokens], view: str
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        loaded: models.TextModel,
+        tokens: dict[Split, Tokens],
+        view: str,
+        to_tokens: Callable[[Examples], Tokens],
     ) -> None:
         self.model: nn.Module = loaded.model
         self.labels = data.labels
@@ -87,12 +93,14 @@ class TextClassification:
         self.embeddings = loaded.embeddings
         self.load_report = loaded.report
         self.view = view
-        self.random_views = False
         self.reading = f"{models.config_digest(loaded.model)} outputs {_listed(loaded.permutation)}"
         self.feature_names = features.feature_names(loaded.model)
         self.head_input = "pooler" if "pooler" in self.feature_names else ""
+        self._spec = spec
         self._data = data
+        self._loaded = loaded
         self._tokens = tokens
+        self._to_tokens = to_tokens
         self._tokenizer = loaded.tokenizer
         self._permutation = None if loaded.permutation is None else torch.from_numpy(loaded.permutation)
         self._label_smoothing = spec.train.label_smoothing
@@ -105,10 +113,12 @@ class TextClassification:
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         tokens = self._tokens[split]
-        targets = (self._data.train if split == "train" else self._data.eval).targets  # type: ignore[union-attr]
+        targets = self._examples(split).targets
         for ids in plan:
             inputs = tokens.pad(ids, self._tokenizer.pad_token_id)
-            yield Batch(ids=ids, inputs=inputs, targets=torch.from_numpy(targets[ids]))
+            yield Batch(
+                ids=ids, inputs=inputs, targets=None if targets is None else torch.from_numpy(targets[ids])
+            )
 
     def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
         inside: dict[str, Tensor] = {}
@@ -129,7 +139,8 @@ class TextClassification:
         logits = logits.float()  # [n, classes]
         if self._permutation is not None:
             logits = logits[:, self._permutation.to(logits.device)]
-        assert batch.targets is not None
+        if batch.targets is None:
+            return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits, features=inside)
         smoothing = self._label_smoothing if self.model.training else 0.0
         loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
@@ -146,8 +157,7 @@ class TextClassification:
         return ClassificationMetrics(self.labels)
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None
+        examples = self._examples(split)
         text = " ⟂ ".join(str(column[index]) for column in examples.columns.values())
         return {"text": text, "where": examples.where(index)}
 
@@ -155,6 +165,17 @@ class TextClassification:
         """The layout of save_pretrained, which ``transformers.pipeline("text-classification", …)`` loads."""
         self.model.save_pretrained(directory)  # type: ignore[operator]
         self._tokenizer.save_pretrained(directory)
+
+    def over(self, examples: Examples) -> TextClassification:
+        data = Dataset(None, examples, self.labels, {})
+        return TextClassification(
+            self._spec, data, self._loaded, {"eval": self._to_tokens(examples)}, self.view, self._to_tokens
+        )
+
+    def _examples(self, split: Split) -> Examples:
+        examples = self._data.train if split == "train" else self._data.eval
+        assert examples is not None, "this pipeline was built for evaluation only"
+        return examples
 
     def facts(self) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ModelError, Problem
 from ptm.metrics import ClassificationMetrics
-from ptm.pipeline import Batch, Output, Split
+from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import features, models
 from ptm.vision.images import check_headers, decode, decode_all
@@ -84,7 +85,7 @@ def build(
     return pipeline
 
 
-class ImageClassification:
+class ImageClassification(Pipeline):
     """Pipeline of one model over images."""
 
     def __init__(
@@ -104,7 +105,6 @@ class ImageClassification:
         self.model = model
         self.labels = data.labels
         self.head = models.head_of(model, plan.architecture)
-        self.embeddings: tuple[str, ...] = ()
         self.load_report = report
         self._augment = spec.data.augment or "none"
         self.view = view_name(plan.preprocessing, self._augment)
@@ -135,7 +135,8 @@ class ImageClassification:
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         targets = self._examples(split).targets
         for ids, pixels in zip(plan, self._stream(split)(plan, epoch), strict=True):
-            yield Batch(ids=ids, inputs={"pixels": pixels}, targets=torch.from_numpy(targets[ids]))
+            known = None if targets is None else torch.from_numpy(targets[ids])
+            yield Batch(ids=ids, inputs={"pixels": pixels}, targets=known)
 
     def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
         with features.captured(self.model, wanted) as inside:
@@ -200,6 +201,12 @@ class ImageClassification:
             preprocessing=self._plan.preprocessing,
         )
         write_saved(directory, saved)
+
+    def over(self, examples: Examples) -> ImageClassification:
+        other = copy(self)
+        other._data = Dataset(None, examples, self.labels, {})
+        other._streams, other._kept_bytes = {}, {}
+        return other
 
     def facts(self) -> dict[str, Any]:
         splits: list[Split] = ["eval"] if self._data.train is None else ["train", "eval"]

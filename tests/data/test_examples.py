@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import sentences, write_csv, write_parquet
 from ptm.data.examples import hold_out, load_dataset, split_files
 from ptm.errors import ConfigError, DataError
 from ptm.spec import DataSpec
+from tiny.samples import sentences, write_csv, write_parquet
 
 TEXT = {"text": "text"}
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import write_parquet
 from ptm.data import tables
 from ptm.data.tables import Table, join_tables, read_csv, read_json, read_parquet, read_tsv
 from ptm.errors import DataError
+from tiny.samples import write_parquet
 
 COLUMNS = ("text", "label")
 

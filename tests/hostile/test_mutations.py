@@ -15,7 +15,6 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from conftest import sentences, write_csv, write_parquet
 from ptm import files
 from ptm.checkpoint import CheckpointStore, Progress, restore
 from ptm.data.tables import READERS
@@ -27,6 +26,7 @@ from ptm.rundir import RunDirectory
 from ptm.runlog import MetricsLog
 from ptm.vision.images import decode
 from ptm.weights import read_weights
+from tiny.samples import sentences, write_csv, write_parquet
 
 sys.path.insert(0, str(Path(__file__).parent))
 

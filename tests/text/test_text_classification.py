@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import POSITIONS, sentences, write_csv
 from helpers import text_spec
 from ptm.errors import ConfigError, DataError
 from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import classification, models
+from tiny.samples import POSITIONS, sentences, write_csv
 
 KINDS = ("tiny_bert", "tiny_distilbert", "tiny_roberta", "tiny_gpt2")
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import POSITIONS, WORDPIECES
 from ptm.errors import MissingDownload, ModelError
 from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import models
+from tiny.samples import POSITIONS, WORDPIECES
 
 LABELS = ("negative", "positive")
 KINDS = ("tiny_bert", "tiny_distilbert", "tiny_roberta", "tiny_gpt2")

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import WORDS, sentences
 from ptm.data.examples import Examples
 from ptm.errors import DataError
 from ptm.text import tokens as module
 from ptm.text.tokens import Tokens, tokenize, tokenizer_digest
+from tiny.samples import WORDS, sentences
 
 KINDS = ("tiny_bert", "tiny_distilbert", "tiny_roberta", "tiny_gpt2")
 TEXTS = [text for text, _ in sentences(40, 5)] + ["zebra crossing, unknown words!", "good", "ΑΒΓ 漢字 🙂"]
