@@ -107,6 +107,9 @@ def reference_markdown() -> str:
     parts = [_INTRO, _EXAMPLES, "## Top level\n\n" + _table(())]
     for section, holder in _SECTIONS.items():
         parts.append(f"## `{section}`\n\n{(holder.__doc__ or '').strip()}\n\n{_table((section,))}")
+        for key, inner in _INNER.get(section, {}).items():
+            doc = (inner.__doc__ or "").strip()
+            parts.append(f"### `{section}.{key}`\n\n{doc}\n\n{_table((section, key))}")
     return "\n".join([*parts, _exit_codes()])
 
 

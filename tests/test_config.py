@@ -567,8 +567,8 @@ FILLED = "a text that is not empty"
         (
             "model=bert",
             "model is the text 'bert'",
-            "a section with the keys name, shape, tokenizer, vocabulary, decoder, backbone, adapter, weights, revision, "
-            "freeze, store_features, width, layers",
+            "a section with the keys name, shape, tokenizer, vocabulary, decoder, backbone, adapter, weights, "
+            "revision, freeze, store_features, width, layers",
             "write {name: bert}",
         ),
         (
