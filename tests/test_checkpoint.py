@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from helpers import run, text_spec
 from ptm import files
 from ptm.checkpoint import CheckpointStore, checkpoint_bytes, pieces
 from ptm.errors import StorageError
@@ -32,3 +33,10 @@ def test_the_free_space_is_looked_at_before_the_run(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match=r"4\.5 MB are needed and 1\.0 MB are free") as caught:
         store.require_space(size)
     assert caught.value.exit_code == 3
+
+
+def test_a_run_that_would_not_fit_is_refused_before_its_first_step(tiny_bert, reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
+    with pytest.raises(StorageError, match="are needed and"):
+        run(text_spec(tiny_bert, reviews, tmp_path / "r"))
+    assert not (tmp_path / "r").exists()

@@ -1,14 +1,18 @@
 """The record against a second run: the same bits on the same machine, and what changed where they are not."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from helpers import image_spec, run, text_spec
+from ptm.config import load_config
 from ptm.errors import RunDirectoryError
 from ptm.record import changes
 from ptm.reproduce import first_difference, reproduce
 from ptm.runlog import Silent
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def test_the_same_machine_gives_the_same_bits(tiny_bert, reviews, tmp_path):
@@ -63,3 +67,21 @@ def test_first_difference_and_changes_by_hand():
     a = {"packages": {"torch": "1"}, "digests": {"config": "x", "data": {"train": "a"}}}
     b = {"packages": {"torch": "2"}, "digests": {"config": "y", "data": {"train": "a"}}}
     assert changes(a, b) == ("packages.torch: 1 → 2",)
+
+
+SHIPPED = ["quickstart", "quickstart_scratch", "digits_resnet", "digits_distill"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_offline_config_reproduces(name, tmp_path, monkeypatch):
+    """A few steps of each; docs/reliability.md says of whole runs."""
+    monkeypatch.chdir(tmp_path)
+    few = ["train.epochs=null", "train.steps=4", "runtime.threads=1", "expect={}"]
+    if name == "digits_distill":
+        run(load_config(CONFIGS / "digits_resnet.yaml", ["train.epochs=1", "runtime.threads=1", "expect={}"]))
+        few += [f"teacher.name={tmp_path / 'runs' / 'digits_resnet'}", "distill.audit=off"]
+    spec = load_config(CONFIGS / f"{name}.yaml", few)
+    run(spec)
+    found = reproduce(Path(spec.output), tmp_path / "again", 0.005, Silent())
+    assert found.verdict == "bit-identical"
+    assert found.changed == ()
