@@ -13,7 +13,7 @@ import difflib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from ptm.errors import DataError
 from ptm.files import file_digest
 
 MAX_FIELD_CHARS = 10_000_000
+CSV: Mapping[str, Any] = {"delimiter": ",", "strict": True}
+TSV: Mapping[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class Table:
 
 def read_csv(path: Path, columns: Sequence[str]) -> Table:
     """Comma-separated, quoted with ``"``, with a header row."""
-    return _read_separated(path, columns, {"delimiter": ",", "strict": True})
+    return _read_separated(path, columns, CSV)
 
 
 def read_tsv(path: Path, columns: Sequence[str]) -> Table:
     """Tab-separated with a header row; quotes are ordinary characters, as in the GLUE files."""
-    return _read_separated(path, columns, {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
+    return _read_separated(path, columns, TSV)
 
 
 def read_json(path: Path, columns: Sequence[str]) -> Table:
@@ -52,14 +54,11 @@ def read_json(path: Path, columns: Sequence[str]) -> Table:
     text, digest = _read_text(path)
     values: dict[str, list[Any]] = {name: [] for name in columns}
     places: list[str] = []
-    for place, record in _json_records(text, path):
-        if not isinstance(record, dict):
-            raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
-        require_columns(columns, list(record), place)
+    for place, record in json_records(io.StringIO(text, newline="\n"), path, columns):
         places.append(place)
         for name in columns:
-            values[name].append(_require_unicode(record[name], place))
-    _require_rows(len(places), path)
+            values[name].append(require_unicode(record[name], place))
+    require_rows(len(places), path)
     return Table(values, lambda row: places[row], digest)
 
 
@@ -76,7 +75,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Table:
         values = {name: table.column(name).to_pylist() for name in columns}
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"not a readable parquet file: {error}", where=path) from None
-    _require_rows(table.num_rows, path)
+    require_rows(table.num_rows, path)
     names = None
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -150,40 +149,73 @@ def _read_text(path: Path) -> tuple[str, str]:
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise _not_utf8("the file is in UTF-16", str(path), path.name, "UTF-16")
+        raise is_utf16(path)
     raw_text = raw.removeprefix(codecs.BOM_UTF8)
     try:
         text = raw_text.decode()
     except UnicodeDecodeError as error:
         line = raw_text[: error.start].count(b"\n") + 1
-        what = f"byte 0x{raw_text[error.start]:02x} is not UTF-8"
-        raise _not_utf8(what, f"{path}:{line}", path.name, "ISO-8859-1") from None
+        raise not_utf8(raw_text[error.start], path, line) from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise DataError(
-            "a NUL character", where=f"{path}:{line}", expected="plain text", cure="is this a text file?"
-        )
+        raise has_nul(path, line)
     if not text.strip():
-        raise DataError("the file is empty", where=path, expected="a header row and rows, or JSON objects")
+        raise is_empty(path)
     return text, hashlib.sha256(raw).hexdigest()
 
 
-def _not_utf8(what: str, where: str, name: str, encoding: str) -> DataError:
+def is_utf16(path: object) -> DataError:
+    return _wrong_encoding("the file is in UTF-16", path, path, "UTF-16")
+
+
+def not_utf8(byte: int, path: object, line: int) -> DataError:
+    return _wrong_encoding(f"byte 0x{byte:02x} is not UTF-8", f"{path}:{line}", path, "ISO-8859-1")
+
+
+def has_nul(path: object, line: int) -> DataError:
+    cure = "is this a text file?"
+    return DataError("a NUL character", where=f"{path}:{line}", expected="plain text", cure=cure)
+
+
+def is_empty(path: object) -> DataError:
+    return DataError("the file is empty", where=path, expected="a header row and rows, or JSON objects")
+
+
+def _wrong_encoding(what: str, where: object, path: object, encoding: str) -> DataError:
+    name = Path(str(path)).name
     cure = f"convert it: iconv -f {encoding} -t UTF-8 {name} > utf8_{name}"
     return DataError(what, where=where, expected="text in UTF-8", cure=cure)
 
 
 def _read_separated(path: Path, columns: Sequence[str], dialect: Mapping[str, Any]) -> Table:
     text, digest = _read_text(path)
-    csv.field_size_limit(MAX_FIELD_CHARS)
-    reader = csv.reader(io.StringIO(text, newline=""), **dialect)
+    rows = separated_rows(io.StringIO(text, newline=""), path, columns, dialect)
+    _, header = next(rows)
     values: dict[str, list[str]] = {name: [] for name in columns}
+    places = [(values[name], header.index(name)) for name in columns]
     lines: list[int] = []
+    for line, fields in rows:
+        for column, place in places:
+            column.append(fields[place])
+        lines.append(line)
+    return Table(values, lambda row: f"{path}:{lines[row]}", digest)
+
+
+def separated_rows(
+    text: Iterable[str], name: object, columns: Sequence[str], dialect: Mapping[str, Any]
+) -> Iterator[tuple[int, list[str]]]:
+    """(line it begins on, fields) of the header, then of each row. ``text``: lines with their ends.
+
+    Raises DataError, with ``name`` and the line, for a column that is not there and for whatever is malformed.
+    """
+    csv.field_size_limit(MAX_FIELD_CHARS)
+    reader = csv.reader(text, **dialect)
     start = 1  # line on which the record at hand begins
+    rows = 0
     try:
         header = next(reader)
-        require_columns(columns, header, f"{path}:1")
-        places = [(values[name], header.index(name)) for name in columns]
+        require_columns(columns, header, f"{name}:1")
+        yield start, header
         start = reader.line_num + 1
         for fields in reader:
             if len(fields) != len(header):
@@ -192,47 +224,61 @@ def _read_separated(path: Path, columns: Sequence[str], dialect: Mapping[str, An
                     continue
                 raise DataError(
                     f"{len(fields)} fields, the header has {len(header)}",
-                    where=f"{path}:{start}",
+                    where=f"{name}:{start}",
                     expected=f"a value each for {', '.join(header)}",
                     cure='put texts that contain the separator into "quotes"'
                     if dialect["delimiter"] == ","
                     else "tabs separate fields; quotes do not protect them in a tsv",
                 )
-            for column, place in places:
-                column.append(fields[place])
-            lines.append(start)
+            yield start, fields
+            rows += 1
             start = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"malformed: {error}",
-            where=f"{path}:{start}",
+            where=f"{name}:{start}",
             expected="every quote closed, those in a quoted field doubled, and no field of more than "
             f"{MAX_FIELD_CHARS:,} characters",
         ) from None
-    _require_rows(len(lines), path)
-    return Table(values, lambda row: f"{path}:{lines[row]}", digest)
+    require_rows(rows, name)
 
 
-def _json_records(text: str, path: Path) -> Iterator[tuple[str, Any]]:
-    """(where it stands, record): the line, or in a list the number of the record, from 1."""
-    if text.lstrip().startswith("["):
+def json_records(
+    text: Iterable[str], name: object, columns: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(where it stands, object): the line, or in a list the number of the object, from 1. ``text``: lines."""
+    for place, record in _json_values(iter(text), name):
+        if not isinstance(record, dict):
+            raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
+        require_columns(columns, list(record), place)
+        yield place, record
+
+
+def _json_values(lines: Iterator[str], name: object) -> Iterator[tuple[str, Any]]:
+    begun = False
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if not begun and line.lstrip().startswith("["):
+            yield from _json_list("\n" * (number - 1) + line + "".join(lines), name)
+            return
+        begun, place = True, f"{name}:{number}"
         try:
-            records = json.loads(text)
+            record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"not JSON: {error}", where=path) from None
-        yield from ((f"{path}, record {number}", record) for number, record in enumerate(records, start=1))
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            place = f"{path}:{number}"
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"not JSON: {error}", where=place, expected="an object a line") from None
-            yield place, record
+            raise DataError(f"not JSON: {error}", where=place, expected="an object a line") from None
+        yield place, record
 
 
-def _require_unicode(value: Any, where: str) -> Any:
+def _json_list(text: str, name: object) -> Iterator[tuple[str, Any]]:
+    try:
+        records = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON: {error}", where=name) from None
+    yield from ((f"{name}, record {number}", record) for number, record in enumerate(records, start=1))
+
+
+def require_unicode(value: Any, where: str) -> Any:
     """JSON can write half a character as an escape; no tokenizer and no file takes that."""
     if isinstance(value, str) and not value.isascii():
         try:
@@ -243,6 +289,6 @@ def _require_unicode(value: Any, where: str) -> Any:
     return value
 
 
-def _require_rows(rows: int, path: Path) -> None:
+def require_rows(rows: int, where: object) -> None:
     if rows == 0:
-        raise DataError("no rows below the header", where=path, expected="at least one example")
+        raise DataError("no rows below the header", where=where, expected="at least one example")

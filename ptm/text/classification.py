@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_dataset
+from ptm.data.inputs import Source, text_inputs
 from ptm.errors import ConfigError, Problem
 from ptm.metrics import ClassificationMetrics
 from ptm.pipeline import Batch, Output, Pipeline, Split
@@ -34,10 +35,16 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    columns = {"text": spec.data.text or "text"}
-    if spec.data.text_pair is not None:
-        columns["text_pair"] = spec.data.text_pair
-    return load_dataset(spec.data, columns, labels=labels, train=train)
+    return load_dataset(spec.data, _columns(spec), labels=labels, train=train)
+
+
+def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
+    return text_inputs(paths, _columns(spec))
+
+
+def _columns(spec: RunSpec) -> dict[str, str]:
+    pair = {} if spec.data.text_pair is None else {"text_pair": spec.data.text_pair}
+    return {"text": spec.data.text or "text", **pair}
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_dataset
+from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ModelError, Problem
 from ptm.metrics import ClassificationMetrics
@@ -43,6 +44,10 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
     return load_dataset(spec.data, {"image": spec.data.image or "image"}, labels=labels, train=train)
+
+
+def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
+    return image_inputs(paths)
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:

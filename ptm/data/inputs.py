@@ -1,0 +1,288 @@
+"""What ``ptm predict`` is given, in pieces: files of texts are read as they are used, never whole.
+
+They are read as strictly as training data are, by the same functions (:mod:`ptm.data.tables`), so that the same
+mistake has the same message.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from ptm.data import tables
+from ptm.data.examples import IMAGE_SUFFIXES, Examples
+from ptm.errors import ConfigError, DataError
+
+STANDARD_INPUT = "-"
+TEXT_SUFFIXES = (".txt", ".text")
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+_SEPARATED: Mapping[str, Mapping[str, Any]] = {".csv": tables.CSV, ".tsv": tables.TSV, ".tab": tables.TSV}
+_UNDECODED = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of bytes that are not UTF-8
+
+Item = TypeVar("Item")
+Row = tuple[
+    str, Mapping[str, Any], Mapping[str, Any]
+]  # where it stands, value a role, value a carried column
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Texts of the command line, in the place of a file."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inputs(Examples):
+    """Examples without targets. ``carried``: the other columns of the table, for output beside the predictions."""
+
+    carried: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+Source = Path | str | Typed
+
+
+def text_inputs(
+    sources: Sequence[Source], columns: Mapping[str, str], *, piece: int = 1024
+) -> Iterator[Examples]:
+    """Rows of text in pieces of at most ``piece``, in the order given; a piece is of one source.
+
+    ``columns``: role → name of the column, as in ``load_dataset``. Sources are csv, tsv, JSON and parquet files with
+    these columns; ``.txt`` files and ``-``, the standard input, with a text a line (blank lines are left out); and
+    :class:`Typed`. Names and kinds of all sources are checked at once, contents when their piece is asked for.
+    Raises ConfigError or DataError that name the file and the line.
+    """
+    checked = [source if isinstance(source, Typed) else _text_file(source, columns) for source in sources]
+    return (
+        inputs
+        for source in checked
+        for inputs in _pieces(_rows(source, columns, piece), tuple(columns), piece)
+    )
+
+
+def image_inputs(sources: Sequence[Source], *, piece: int = 256) -> Iterator[Examples]:
+    """Paths of images, role ``image``, in pieces of at most ``piece``.
+
+    Sources are files, and folders, of which all images count, sorted by path, hidden ones left out. Raises ConfigError
+    or DataError for a source without an image; the images are not opened here.
+    """
+    paths = [path for source in sources for path in _image_files(source)]
+    return (_of_paths(batch) for batch in _batched(paths, piece))
+
+
+def _of_paths(paths: Sequence[Path]) -> Inputs:
+    return Inputs({"image": paths}, None, lambda row: str(paths[row]))
+
+
+def _image_files(source: Source) -> list[Path]:
+    if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
+        where = "--text" if isinstance(source, Typed) else STANDARD_INPUT
+        raise ConfigError("this run reads images, not texts", where=where, cure="name files or folders")
+    path = _existing(source)
+    if path.is_file():
+        return [path]
+    found = sorted(inner for inner in path.rglob("*") if _is_image(inner, path))
+    if not found:
+        expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
+        raise DataError("no image in this folder", where=path, expected=expected)
+    return found
+
+
+def _is_image(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+
+
+def _existing(source: Path | str) -> Path:
+    path = Path(source)
+    if not path.exists():
+        cure = 'correct the path; a text itself is given with --text "…"'
+        raise DataError("there is no such file or folder", where=path, cure=cure)
+    return path
+
+
+def _text_file(source: Path | str, columns: Mapping[str, str]) -> Path | str:
+    """The source itself, once it is sure that it is of a kind that can hold the columns."""
+    plain = str(source) == STANDARD_INPUT
+    if not plain:
+        path = _existing(source)
+        kinds = (*TEXT_SUFFIXES, *_SEPARATED, *_JSON_SUFFIXES, ".parquet")
+        if path.is_dir() or path.suffix.lower() not in kinds:
+            what = "a folder" if path.is_dir() else "no known kind of file"
+            raise DataError(what, where=path, expected=f"a file that ends in {', '.join(kinds)}")
+        plain = path.suffix.lower() in TEXT_SUFFIXES
+    if plain:
+        _require_one(columns, str(source))
+    return source
+
+
+def _require_one(columns: Mapping[str, str], where: str) -> None:
+    if len(columns) > 1:
+        names = " and ".join(columns.values())
+        cure = "give a csv, tsv, JSON or parquet file with these columns"
+        raise ConfigError(f"a line holds one text, this run reads {names}", where=where, cure=cure)
+
+
+def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one perhaps shorter (itertools.batched begins with Python 3.12)."""
+    left = iter(items)
+    while piece := list(islice(left, size)):
+        yield piece
+
+
+def _pieces(rows: Iterable[Row], roles: Sequence[str], piece: int) -> Iterator[Inputs]:
+    carried: list[str] | None = None
+    for batch in _batched(rows, piece):
+        carried = list(batch[0][2]) if carried is None else carried
+        places = [place for place, _, _ in batch]
+        yield Inputs(
+            {role: [values[role] for _, values, _ in batch] for role in roles},
+            None,
+            places.__getitem__,
+            {name: [others.get(name) for _, _, others in batch] for name in carried},
+        )
+
+
+def _rows(source: Source, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
+    if isinstance(source, Typed):
+        _require_one(columns, "--text")
+        (role,) = columns
+        yield from ((f"--text {n}", {role: text}, {}) for n, text in enumerate(source.texts, start=1))
+        return
+    path = Path(source)
+    kind = path.suffix.lower()
+    if str(source) == STANDARD_INPUT:
+        yield from _of_lines(_lines(sys.stdin.buffer, "standard input"), "standard input", columns)
+    elif kind == ".parquet":
+        yield from _of_parquet(path, columns, piece)
+    else:
+        with _opened(path) as stream:
+            if kind in TEXT_SUFFIXES:
+                yield from _of_lines(_lines(stream, path), path, columns)
+            elif kind in _SEPARATED:
+                yield from _of_separated(_lines(stream, path), path, columns, _SEPARATED[kind])
+            else:
+                yield from _of_json(_lines(stream, path, ends="\n"), path, columns)
+
+
+def _of_lines(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> Iterator[Row]:
+    (role,) = columns
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield f"{name}:{number}", {role: line.rstrip("\r\n")}, {}
+
+
+def _of_separated(
+    lines: Iterable[str], name: object, columns: Mapping[str, str], dialect: Mapping[str, Any]
+) -> Iterator[Row]:
+    rows = tables.separated_rows(lines, name, list(dict.fromkeys(columns.values())), dialect)
+    _, header = next(rows)
+    used = {role: header.index(column) for role, column in columns.items()}
+    others = {
+        column: place
+        for place, column in enumerate(header)
+        if place not in used.values() and header.count(column) == 1
+    }
+    for line, fields in rows:
+        values = {role: fields[place] for role, place in used.items()}
+        yield f"{name}:{line}", values, {column: fields[place] for column, place in others.items()}
+
+
+def _of_json(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> Iterator[Row]:
+    wanted = list(dict.fromkeys(columns.values()))
+    rows = 0
+    for place, record in tables.json_records(lines, name, wanted):
+        values = {role: tables.require_unicode(record[column], place) for role, column in columns.items()}
+        yield place, values, _others(record, wanted)
+        rows += 1
+    tables.require_rows(rows, name)
+
+
+def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    wanted = list(dict.fromkeys(columns.values()))
+    rows = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            tables.require_columns(wanted, schema.names, str(path))
+            simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
+            plain = [entry.name for entry in schema if any(is_(entry.type) for is_ in simple)]
+            names = list(dict.fromkeys([*wanted, *plain]))
+            for batch in file.iter_batches(batch_size=piece, columns=names):
+                for record in batch.to_pylist():
+                    values = {role: record[column] for role, column in columns.items()}
+                    yield f"{path}, row {rows}", values, _others(record, wanted)
+                    rows += 1
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"not a readable parquet file: {error}", where=path) from None
+    tables.require_rows(rows, path)
+
+
+def _others(record: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    """Columns that are not asked for and hold something that a table can show."""
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in wanted and (value is None or isinstance(value, str | int | float))
+    }
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+
+
+def _lines(stream: BinaryIO, name: object, ends: str = "") -> Iterator[str]:
+    """Lines with their ends, decoded. ``ends``: as ``newline`` of ``open``.
+
+    DataError for what is not UTF-8, holds NUL characters, is without a word, or has lines of no end.
+    """
+    longest = tables.MAX_FIELD_CHARS
+    text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=ends)
+    try:
+        blank: list[str] = []  # held back until it is sure that something follows
+        begun = False
+        for number, line in enumerate(iter(lambda: text.readline(longest + 1), ""), start=1):
+            if len(line) > longest:
+                what = f"a line of more than {longest:,} characters"
+                raise DataError(what, where=f"{name}:{number}", expected="a text, a row or an object a line")
+            clean = _checked(line, name, number)
+            if not begun and not clean.strip():
+                blank.append(clean)
+                continue
+            if not begun:
+                begun = True
+                yield from blank
+                blank.clear()
+            yield clean
+        if not begun:
+            raise tables.is_empty(name)
+    finally:
+        if not stream.closed:
+            text.detach()  # or it would close the standard input with it
+
+
+def _checked(line: str, name: object, number: int) -> str:
+    if number == 1:
+        if line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+            raise tables.is_utf16(name)
+        line = line.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    if not line.isascii() and (wrong := _UNDECODED.search(line)):
+        raise tables.not_utf8(ord(wrong.group()) & 0xFF, name, number)
+    if "\0" in line:
+        raise tables.has_nul(name, number)
+    return line
