@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,47 +14,90 @@ from ptm.pipeline import Batch, Metrics, Output
 _ALL_SCORES = 20  # with more classes, a prediction lists only its five highest
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """What was seen of a batch: rows of the three arrays belong together."""
+
+    ids: np.ndarray
+    targets: np.ndarray | None  # None where nobody knows them
+    outputs: np.ndarray
+
+
+class Collected:
+    """Loss, ids, targets and outputs of an evaluation, in whatever order they came."""
+
+    def __init__(self) -> None:
+        self._loss_sum = 0.0
+        self._count = 0
+        self._pieces: list[_Piece] = []
+
+    def add(self, batch: Batch, output: Output, outputs: np.ndarray) -> None:
+        """``outputs``: what is kept of ``output``, a row an example of ``batch``."""
+        targets = None if batch.targets is None else batch.targets.cpu().numpy()
+        self._loss_sum += float(output.loss_sum)
+        self._count += output.count
+        self._pieces.append(_Piece(batch.ids, targets, outputs))
+
+    def joined(self, other: Collected) -> Collected:
+        """What both saw."""
+        joined = Collected()
+        joined._loss_sum = self._loss_sum + other._loss_sum
+        joined._count = self._count + other._count
+        joined._pieces = self._pieces + other._pieces
+        return joined
+
+    def mean_loss(self) -> float:
+        return self._loss_sum / self._count
+
+    def by_id(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Ids, targets (None where they are not known), outputs by rising id: results do not depend on batches or
+        processes. Raises DataError when nothing was seen."""
+        if not self._pieces:
+            raise DataError("nothing was evaluated: the evaluation split is empty")
+        ids = np.concatenate([piece.ids for piece in self._pieces])
+        order = np.argsort(ids, kind="stable")
+        targets = [piece.targets for piece in self._pieces if piece.targets is not None]
+        known = len(targets) == len(self._pieces)
+        outputs = np.concatenate([piece.outputs for piece in self._pieces])
+        return ids[order], np.concatenate(targets)[order] if known else None, outputs[order]
+
+    def labelled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same where targets are known; else DataError."""
+        ids, targets, outputs = self.by_id()
+        if targets is None:
+            raise DataError("there are no labels to compare with", cure="ptm predict needs none")
+        return ids, targets, outputs
+
+
 class ClassificationMetrics:
     """Accuracy and friends over single-label classes. Holds 4 bytes an example and class."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
-        self._loss_sum = 0.0
-        self._count = 0
-        self._ids: list[np.ndarray] = []
-        self._targets: list[np.ndarray] = []
-        self._probabilities: list[np.ndarray] = []
+        self._collected = Collected()
 
     def update(self, batch: Batch, output: Output) -> None:
-        assert output.logits is not None and batch.targets is not None
-        self._loss_sum += float(output.loss_sum)
-        self._count += output.count
-        self._ids.append(batch.ids)
-        self._targets.append(batch.targets.cpu().numpy())
-        self._probabilities.append(output.logits.float().softmax(-1).cpu().numpy())
+        assert output.logits is not None
+        self._collected.add(batch, output, output.logits.float().softmax(-1).cpu().numpy())
 
     def merge(self, others: Sequence[Metrics]) -> ClassificationMetrics:
         merged = ClassificationMetrics(self._labels)
         for part in (self, *others):
             assert isinstance(part, ClassificationMetrics)
-            merged._loss_sum += part._loss_sum
-            merged._count += part._count
-            merged._ids += part._ids
-            merged._targets += part._targets
-            merged._probabilities += part._probabilities
+            merged._collected = merged._collected.joined(part._collected)
         return merged
 
     def compute(self) -> dict[str, float]:
         from sklearn import metrics
 
-        _, targets, probabilities = self._sorted()
+        _, targets, probabilities = self._collected.labelled()
         predicted = probabilities.argmax(-1)
         classes = np.arange(len(self._labels))
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
             targets, predicted, labels=classes, average="macro", zero_division=0
         )
         values = {
-            "loss": self._loss_sum / self._count,
+            "loss": self._collected.mean_loss(),
             "accuracy": metrics.accuracy_score(targets, predicted),
             "f1_macro": f1,
             "precision_macro": precision,
@@ -70,19 +114,13 @@ class ClassificationMetrics:
         return {name: float(value) for name, value in values.items()}
 
     def predictions(self) -> Iterator[dict[str, Any]]:
-        for index, target, row in zip(*self._sorted(), strict=True):
+        ids, targets, probabilities = self._collected.by_id()
+        for index, row in enumerate(probabilities):
             shown = range(len(row)) if len(row) <= _ALL_SCORES else np.argsort(-row, kind="stable")[:5]
+            known = {} if targets is None else {"label": self._labels[targets[index]]}
             yield {
-                "id": int(index),
-                "label": self._labels[target],
+                "id": int(ids[index]),
+                **known,
                 "prediction": self._labels[int(row.argmax())],
                 "scores": {self._labels[i]: round(float(row[i]), 6) for i in shown},
             }
-
-    def _sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ids, targets, probabilities by rising id: results do not depend on batches or processes."""
-        if not self._ids:
-            raise DataError("nothing was evaluated: the evaluation split is empty")
-        ids = np.concatenate(self._ids)
-        by_id = np.argsort(ids, kind="stable")
-        return ids[by_id], np.concatenate(self._targets)[by_id], np.concatenate(self._probabilities)[by_id]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ptm import hub, order
-from ptm.data.labels import check_classes, discover_labels, encode_labels, unnamed
+from ptm.data.labels import unnamed
 from ptm.data.tables import READERS, Table, join_tables
+from ptm.data.targets import KINDS, TargetKind
 from ptm.errors import ConfigError, DataError
 from ptm.spec import DataSpec
 
@@ -26,8 +27,8 @@ _SELECT = 0x5E1EC7
 class Examples:
     """One split: columns by role (``text``, ``text_pair``, ``image``), class numbers, where a row stands.
 
-    ``targets``: int64 [n] class numbers; float32 [n] or [n, classes] of other label types; None where the columns
-    hold what is learned, or nobody knows it.
+    ``targets``: int64 [n] class numbers; float32 [n, classes] of 0 and 1 for any number of classes; float32 [n]
+    numbers; an array [n] of int64 arrays for tags; None where the columns hold what is learned, or nobody knows it.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -61,12 +62,15 @@ def load_dataset(
     *,
     labels: tuple[str, ...] | None = None,
     train: bool = True,
+    tags: bool = False,
 ) -> Dataset:
     """Read what ``data`` names. ``columns`` maps roles to column names; ``labels`` are a trained model's own.
+    ``tags``: a label is a list of tags; else it is what ``data.label_type`` says.
 
     Raises ConfigError for a split that is not there, DataError for contents that cannot be used, both before
     any model is loaded.
     """
+    kind = KINDS["tags" if tags else data.label_type]
     share = held_out_share(data.eval)
     train_table, eval_table = _read_tables(data, {**columns, "label": data.label}, share, train)
     first = train_table or eval_table
@@ -74,21 +78,21 @@ def load_dataset(
     better = labels and names and unnamed(labels) and set(names).isdisjoint(labels)  # than 0, 1, …
     if labels and not better:
         names = labels
-    names = names or discover_labels(first.columns["label"])
+    names = () if kind is KINDS["number"] else names or kind.discover(first.columns["label"])
     if len(names) == 1:
         raise DataError(
             f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
         )
-    train_set = _examples(train_table, columns, names) if train_table is not None else None
-    eval_set = _examples(eval_table, columns, names)
+    train_set = _examples(train_table, columns, names, kind) if train_table is not None else None
+    eval_set = _examples(eval_table, columns, names, kind)
     digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
     if share is not None:
         assert train_set is not None
-        kept, held_out = hold_out(train_set.targets, share)
+        kept, held_out = hold_out(kind.strata(train_set.targets), share)
         train_set, eval_set = train_set.select(kept), train_set.select(held_out)
     if train_set is not None and train:
         train_set = limit(train_set, data.max_train_examples)
-        check_classes(train_set.targets, names, f"{data.source} {data.train or ''}".strip())
+        kind.check(train_set.targets, names, f"{data.source} {data.train or ''}".strip())
     eval_set = limit(eval_set, data.max_eval_examples)
     return Dataset(train_set if train else None, eval_set, names, digests)
 
@@ -132,12 +136,12 @@ def require_eval(data: DataSpec) -> str:
     return data.eval
 
 
-def hold_out(targets: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers (kept, held out): the share of every class, at least one each, by a fixed draw."""
-    draw = order.uniforms(_SELECT, 0, np.arange(len(targets)), 1)[:, 0]
-    held = np.zeros(len(targets), dtype=bool)
-    for label in np.unique(targets):
-        rows = np.flatnonzero(targets == label)
+def hold_out(strata: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers (kept, held out): the share of every class or stratum, at least one each, by a fixed draw."""
+    draw = order.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
+    held = np.zeros(len(strata), dtype=bool)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
         held[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(share * len(rows)))]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
 
@@ -242,8 +246,10 @@ def held_out_share(split: str | None) -> float | None:
     return share
 
 
-def _examples(table: Table, columns: Mapping[str, str], labels: tuple[str, ...]) -> Examples:
-    targets = encode_labels(table.columns["label"], labels, table.label_names, table.where)
+def _examples(
+    table: Table, columns: Mapping[str, str], labels: tuple[str, ...], kind: TargetKind
+) -> Examples:
+    targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
     return Examples({role: table.columns[role] for role in columns}, targets, table.where)
 
 

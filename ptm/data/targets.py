@@ -1,0 +1,194 @@
+"""Columns of labels to targets, a kind for each way of labelling: how names are found, encoded, shared out, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptm.data.labels import check_classes, discover_labels, encode_labels
+from ptm.errors import DataError, Problem
+
+Where = Callable[[int], str]
+
+SEPARATOR = "|"  # between the labels of a field in a table
+_SHOWN = 5  # rows named in a message; the rest are counted
+_BINS = 10  # a held-out share of numbers takes its share of each tenth of them
+
+
+@dataclass(frozen=True)
+class TargetKind:
+    """What to do with a column of labels."""
+
+    discover: Callable[[Sequence[Any]], tuple[str, ...]]  # names in a column, sorted
+    encode: Callable[[Sequence[Any], tuple[str, ...], tuple[str, ...] | None, Where], np.ndarray]
+    strata: Callable[[np.ndarray], np.ndarray]  # int64 [n]: groups of which a share is held out alike
+    check: Callable[[np.ndarray, tuple[str, ...], str], None]  # whether there is something to learn
+
+
+def split_labels(values: Sequence[Any], where: Where) -> list[list[Any]]:
+    """The labels of each row: a list as it is, a text cut at every ``|``; nothing between them is no label.
+
+    Raises DataError for what is neither.
+    """
+    rows = [_listed(value) for value in values]
+    wrong = [row for row, listed in enumerate(rows) if listed is None]
+    _refuse(
+        wrong,
+        lambda row: f"{values[row]!r} is no list of labels",
+        where,
+        "a list of names, or names with | between them",
+        "write [] (in a table: nothing) where no class applies",
+    )
+    return [listed or [] for listed in rows]
+
+
+def encode_label_sets(
+    values: Sequence[Any], labels: tuple[str, ...], stored_names: tuple[str, ...] | None, where: Where
+) -> np.ndarray:
+    """1 for each class that applies, else 0: float32 [n, classes]. Raises DataError naming rows that fit nothing."""
+    rows, numbers = _encode_flat(split_labels(values, where), labels, stored_names, where)
+    targets = np.zeros((len(values), len(labels)), dtype=np.float32)
+    targets[rows, numbers] = 1
+    return targets
+
+
+def encode_tags(
+    values: Sequence[Any], labels: tuple[str, ...], stored_names: tuple[str, ...] | None, where: Where
+) -> np.ndarray:
+    """Class numbers of each row's tags: an array [n] of int64 arrays. Raises DataError naming rows and words."""
+    lists = _tag_lists(values, where)
+    _, numbers = _encode_flat(lists, labels, stored_names, where, name_place=True)
+    ends = np.cumsum([len(tags) for tags in lists])
+    targets = np.empty(len(lists), dtype=object)
+    for row, end in enumerate(ends):
+        targets[row] = numbers[end - len(lists[row]) : end]
+    return targets
+
+
+def encode_numbers(
+    values: Sequence[Any], labels: tuple[str, ...], stored_names: tuple[str, ...] | None, where: Where
+) -> np.ndarray:
+    """The numbers themselves, float32 [n]; DataError naming the rows that hold no finite one."""
+    numbers = [_finite(value) for value in values]
+    wrong = [row for row, number in enumerate(numbers) if number is None]
+    _refuse(
+        wrong,
+        lambda row: f"{values[row]!r} is no finite number",
+        where,
+        "a number, as label_type: number says",
+        "correct or remove the row",
+    )
+    return np.array(numbers, dtype=np.float32)
+
+
+def rarest_label(targets: np.ndarray) -> np.ndarray:
+    """For each row of 0 and 1 [n, classes] its class that the fewest rows have, int64 [n]; -1 for rows without one."""
+    by_count = np.argsort(targets.sum(0), kind="stable")
+    found = by_count[targets[:, by_count].argmax(1)]
+    return np.where(targets.any(1), found, -1)
+
+
+def _names_of_sets(values: Sequence[Any]) -> tuple[str, ...]:
+    return discover_labels([label for value in values for label in _listed(value) or ()])
+
+
+def _names_of_tags(values: Sequence[Any]) -> tuple[str, ...]:
+    return discover_labels([tag for value in values if _is_list(value) for tag in value])
+
+
+def _tenths(targets: np.ndarray) -> np.ndarray:
+    rank = np.argsort(np.argsort(targets, kind="stable"), kind="stable")
+    return rank * min(_BINS, max(1, len(targets) // _BINS)) // len(targets)
+
+
+def _rarest_tag(targets: np.ndarray) -> np.ndarray:
+    classes = 1 + max((int(tags.max()) for tags in targets if len(tags)), default=0)
+    present = np.zeros((len(targets), classes), dtype=bool)
+    for row, tags in enumerate(targets):
+        present[row, tags] = True
+    return rarest_label(present)
+
+
+def _check_sets(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
+    check_classes(np.nonzero(targets)[1], labels, where)
+
+
+def _check_numbers(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
+    if len(targets) and targets.min() == targets.max():
+        raise DataError(
+            f"every training example has the number {targets[0]:g}",
+            where=where,
+            expected="numbers that differ",
+        )
+
+
+def _no_check(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
+    """A tag (I-MISC) may well be so rare that a sample lacks it."""
+
+
+KINDS = {
+    "class": TargetKind(discover_labels, encode_labels, lambda targets: targets, check_classes),
+    "classes": TargetKind(_names_of_sets, encode_label_sets, rarest_label, _check_sets),
+    "number": TargetKind(lambda values: (), encode_numbers, _tenths, _check_numbers),
+    "tags": TargetKind(_names_of_tags, encode_tags, _rarest_tag, _no_check),
+}
+
+
+def _listed(value: Any) -> list[Any] | None:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(SEPARATOR)] if value.strip() else []
+    return list(value) if _is_list(value) else None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _tag_lists(values: Sequence[Any], where: Where) -> list[list[Any]]:
+    wrong = [row for row, value in enumerate(values) if not _is_list(value)]
+    _refuse(wrong, lambda row: f"the tags are {values[row]!r}", where, "a list, a tag for each word", "")
+    return [list(value) for value in values]
+
+
+def _encode_flat(
+    lists: Sequence[Sequence[Any]],
+    labels: tuple[str, ...],
+    stored_names: tuple[str, ...] | None,
+    where: Where,
+    *,
+    name_place: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(row, class number) of each label of each list, int64 [labels in all]."""
+    sizes = [len(items) for items in lists]
+    rows = np.repeat(np.arange(len(lists)), sizes)
+    starts = np.cumsum([0, *sizes])
+
+    def place(index: int) -> str:
+        row = int(rows[index])
+        return where(row) + (f", tag {index - starts[row] + 1}" if name_place else "")
+
+    flat = [item for items in lists for item in items]
+    return rows, encode_labels(flat, labels, stored_names, place)
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | np.number):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and abs(number) <= np.finfo(np.float32).max else None
+
+
+def _refuse(wrong: Sequence[int], what: Callable[[int], str], where: Where, expected: str, cure: str) -> None:
+    """DataError with the first of these rows, if there are any."""
+    if not wrong:
+        return
+    problems = [Problem(what(row), where(row), expected, cure) for row in wrong[:_SHOWN]]
+    more = [Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else []
+    raise DataError(problems + more)
