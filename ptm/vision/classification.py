@@ -1,4 +1,4 @@
-"""Task ``image-classification``: one image to one of several labels."""
+"""Task ``image-classification``: one image to one of several labels, or to any number of them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import io
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ModelError, Problem
-from ptm.metrics import ClassificationMetrics
-from ptm.pipeline import Batch, Output, Pipeline, Split
+from ptm.label_types import new_metrics, supervised_loss
+from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import features, models
 from ptm.vision.images import check_headers, decode, decode_all
@@ -151,13 +149,15 @@ class ImageClassification(Pipeline):
         logits = self._in_data_order(main)  # [n, classes]
         if batch.targets is None:
             return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits, features=inside)
+        targets, label_type = batch.targets, self._spec.data.label_type
         smoothing = self._spec.train.label_smoothing if model.training else 0.0
-        loss = partial(F.cross_entropy, target=batch.targets, reduction="sum", label_smoothing=smoothing)
-        loss_sum = loss(logits)
+        loss_sum = supervised_loss(logits, targets, label_type, smoothing)
         if not others:
             return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
         weight = models.AUXILIARY[self._plan.architecture][1]
-        auxiliary = weight * torch.stack([loss(self._in_data_order(scores)) for scores in others]).sum()
+        ordered = [self._in_data_order(scores) for scores in others]
+        sums = [supervised_loss(scores, targets, label_type, smoothing) for scores in ordered]
+        auxiliary = weight * torch.stack(sums).sum()
         return Output(
             loss_sum=loss_sum + auxiliary,
             count=len(batch),
@@ -170,7 +170,7 @@ class ImageClassification(Pipeline):
         logits = self._in_data_order(self.model.get_submodule(self.head[0])(head_input))
         assert batch.targets is not None
         smoothing = self._spec.train.label_smoothing if self.model.training else 0.0
-        loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
+        loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type, smoothing)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits)
 
     def misfits(self) -> list[str]:
@@ -180,8 +180,8 @@ class ImageClassification(Pipeline):
             return []
         return [f"its weights were made for images of {made_for}x{made_for}, here it sees {used}x{used}"]
 
-    def new_metrics(self) -> ClassificationMetrics:
-        return ClassificationMetrics(self.labels)
+    def new_metrics(self) -> Metrics:
+        return new_metrics(self.labels, self._spec.data.label_type)
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
         """A thumbnail as PNG bytes, and where the image is."""
@@ -215,9 +215,7 @@ class ImageClassification(Pipeline):
 
     def facts(self) -> dict[str, Any]:
         splits: list[Split] = ["eval"] if self._data.train is None else ["train", "eval"]
-        counts = {
-            split: np.bincount(self._examples(split).targets, minlength=len(self.labels)) for split in splits
-        }
+        counts = {split: _examples_per_label(self._examples(split).targets, self.labels) for split in splits}
         return {
             **{
                 split: {
@@ -287,6 +285,11 @@ class ImageClassification(Pipeline):
         if self._permutation.device != logits.device:
             self._permutation = self._permutation.to(logits.device)
         return logits[:, self._permutation]
+
+
+def _examples_per_label(targets: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+    """From class numbers [n], or 0 and 1 [n, classes]: int64 [classes]."""
+    return np.bincount(targets if targets.ndim == 1 else np.nonzero(targets)[1], minlength=len(labels))
 
 
 def _preprocessing(spec: RunSpec, plan: ModelPlan, *, teacher: bool) -> Preprocessing:
