@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 _RATIO = 8 / 7  # 256 to 224, the resize before the centre crop since Krizhevsky et al. 2012
 
 _MAX_BYTES = 16_000_000
-_MAX_SIDE = 8192
+MAX_SIDE = 8192
 _MAX_CLASSES = 1_000_000
 
 
@@ -86,6 +86,57 @@ def write_saved(directory: Path, saved: SavedModel) -> None:
 
 def read_saved(directory: Path) -> SavedModel:
     """Read and check ``model.json``, whoever wrote it: a value that makes no sense is a ModelError."""
+    fields = read_fields(directory, "image-classification")
+    image_size = fields.whole("image_size", MAX_SIDE)
+    return SavedModel(
+        architecture=fields.text("architecture"),
+        width=fields.get("width", lambda v: v is None or _is_whole(v, 4096), "a whole number or null"),
+        labels=fields.labels(fewest=2),
+        preprocessing=Preprocessing(
+            image_size=image_size,
+            resize=fields.get(
+                "resize",
+                lambda v: v is None or (_is_whole(v, MAX_SIDE) and v >= image_size),
+                f"a whole number from 1 to {MAX_SIDE}, not below image_size, or null",
+            ),
+            interpolation=fields.get(
+                "interpolation", lambda v: v in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"
+            ),
+            mean=fields.channels("mean", least=-1000.0, expected="three numbers"),
+            std=fields.channels("std", least=1e-6, expected="three positive numbers"),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The content of a ``model.json``, read with a check of each value; ModelError names the file and the key."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def get(self, key: str, check: Callable[[Any], bool], expected: str) -> Any:
+        value = self.content.get(key)
+        if not check(value):
+            raise ModelError(f"{key} is {_short(value)}", where=self.path, expected=expected)
+        return value
+
+    def whole(self, key: str, most: int) -> int:
+        return int(self.get(key, lambda v: _is_whole(v, most), f"a whole number from 1 to {most}"))
+
+    def text(self, key: str) -> str:
+        return str(self.get(key, lambda v: isinstance(v, str) and 0 < len(v) <= 100, "the name of a model"))
+
+    def labels(self, *, fewest: int) -> tuple[str, ...]:
+        expected = f"{fewest} to {_MAX_CLASSES} different names"
+        return tuple(self.get("labels", lambda v: _is_labels(v, fewest), expected))
+
+    def channels(self, key: str, *, least: float, expected: str) -> tuple[float, ...]:
+        return tuple(self.get(key, lambda v: _is_channels(v, least), expected))
+
+
+def read_fields(directory: Path, task: str) -> Fields:
+    """``model.json`` of a model of ``task``. Raises ModelError for what cannot be read, or is another task's."""
     path = directory / FILE
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -99,36 +150,9 @@ def read_saved(directory: Path) -> SavedModel:
             where=path,
             expected=f'an object with "format": {FORMAT}',
         )
-
-    def get(key: str, check: Callable[[Any], bool], expected: str) -> Any:
-        value = content.get(key)
-        if not check(value):
-            raise ModelError(f"{key} is {_short(value)}", where=path, expected=expected)
-        return value
-
-    side = f"a whole number from 1 to {_MAX_SIDE}"
-    image_size = get("image_size", lambda v: _is_whole(v, _MAX_SIDE), side)
-    labels = get("labels", _is_labels, f"2 to {_MAX_CLASSES} different names")
-    return SavedModel(
-        architecture=get(
-            "architecture", lambda v: isinstance(v, str) and 0 < len(v) <= 100, "the name of a model"
-        ),
-        width=get("width", lambda v: v is None or _is_whole(v, 4096), "a whole number or null"),
-        labels=tuple(labels),
-        preprocessing=Preprocessing(
-            image_size=image_size,
-            resize=get(
-                "resize",
-                lambda v: v is None or (_is_whole(v, _MAX_SIDE) and v >= image_size),
-                f"{side}, not below image_size, or null",
-            ),
-            interpolation=get(
-                "interpolation", lambda v: v in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"
-            ),
-            mean=tuple(get("mean", lambda v: _is_channels(v, -1000.0), "three numbers")),
-            std=tuple(get("std", lambda v: _is_channels(v, 1e-6), "three positive numbers")),
-        ),
-    )
+    fields = Fields(path, content)
+    fields.get("task", lambda v: v in (None, task), f"a model of task {task}")
+    return fields
 
 
 def _is_whole(value: Any, most: int) -> bool:
@@ -143,10 +167,10 @@ def _is_channels(value: Any, least: float) -> bool:
     )
 
 
-def _is_labels(value: Any) -> bool:
+def _is_labels(value: Any, fewest: int) -> bool:
     return (
         isinstance(value, list)
-        and 2 <= len(value) <= _MAX_CLASSES
+        and fewest <= len(value) <= _MAX_CLASSES
         and all(isinstance(name, str) and name for name in value)
         and len(set(value)) == len(value)
     )
