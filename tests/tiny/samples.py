@@ -27,6 +27,32 @@ def sentences(count: int, seed: int) -> list[tuple[str, str]]:
     return rows
 
 
+def tagged_sentences(count: int, seed: int) -> list[dict[str, list[str]]]:
+    """Rows of ``words`` and ``tags``: a thing of one or two words, and what it was called."""
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        thing = draw.sample(THINGS, draw.choice((1, 2)))
+        verdict = draw.choice(GOOD + BAD)
+        tags = ["B-THING", "I-THING"][: len(thing)]
+        extra = ["really"] * draw.randrange(4)
+        rows.append(
+            {
+                "words": ["the", *thing, "was", *extra, verdict],
+                "tags": ["O", *tags, "O", *["O"] * len(extra), "B-GOOD" if verdict in GOOD else "B-BAD"],
+            }
+        )
+    return rows
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    import json
+
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 def write_csv(
     path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")
 ) -> Path:

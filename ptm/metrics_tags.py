@@ -1,0 +1,136 @@
+"""What an evaluation says of tags: every word counts, and entities count as wholes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptm.errors import DataError
+from ptm.pipeline import Batch, Metrics, Output
+
+OUTSIDE = "O"  # the tag of a word that belongs to no entity
+_ENTITY_TAG = re.compile(r"[BIES]-.+", re.DOTALL)
+
+Entity = tuple[str, int, int]  # kind, first word, last word
+
+
+@dataclass(frozen=True)
+class TaggedWords:
+    """A sentence and what a model says of it. ``predicted`` is -1 for a word that the model did not see."""
+
+    words: Sequence[str]
+    tags: np.ndarray | None  # int64 [words]; None where nobody knows them
+    predicted: np.ndarray  # int64 [words]
+    probabilities: np.ndarray  # float32 [words], of the predicted tag
+
+
+def entities(tags: Sequence[str | None]) -> list[Entity]:
+    """The entities in the tags of a sentence, by the rule of conlleval (Tjong Kim Sang 2000), which is seqeval's
+    default: B and S begin one, so do I and E after O, after the end of another, or after another kind; a tag without a
+    prefix ends what was before.
+    """
+    found: list[Entity] = []
+    open_kind, begin, before = "", 0, OUTSIDE
+    for place, tag in enumerate([*tags, OUTSIDE]):
+        prefix, _, kind = (tag or OUTSIDE).partition("-")
+        inside = prefix in ("B", "I", "E", "S") and bool(kind)
+        starts = inside and (prefix in ("B", "S") or before in (OUTSIDE, "E", "S") or kind != open_kind)
+        if before != OUTSIDE and (starts or not inside):
+            found.append((open_kind, begin, place - 1))
+        if starts:
+            open_kind, begin = kind, place
+        before = prefix if inside else OUTSIDE
+    return found
+
+
+class TagMetrics:
+    """Loss a tagged word, accuracy over all words, and precision, recall and F1 of entities where tags name them.
+
+    A word that the model did not see, for it lies beyond max_length, counts as tagged ``O``, or as wrong where there is
+    no such tag.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._loss_sum = 0.0
+        self._count = 0
+        self._sentences: dict[int, TaggedWords] = {}
+
+    def update(self, batch: Batch, output: Output) -> None:
+        self._loss_sum += float(output.loss_sum)
+        self._count += output.count
+        self._sentences |= zip(batch.ids.tolist(), output.predictions, strict=True)
+
+    def merge(self, others: Sequence[Metrics]) -> TagMetrics:
+        merged = TagMetrics(self._labels)
+        for part in (self, *others):
+            assert isinstance(part, TagMetrics)
+            merged._loss_sum += part._loss_sum
+            merged._count += part._count
+            merged._sentences |= part._sentences
+        return merged
+
+    def compute(self) -> dict[str, float]:
+        pairs = [(self._names(s.tags), self._names(s.predicted)) for s in self._known()]
+        words = sum(len(tags) for tags, _ in pairs)
+        right = sum(a == b for tags, said in pairs for a, b in zip(tags, said, strict=True))
+        values = {"loss": self._loss_sum / self._count, "accuracy": right / words}
+        return values | (entity_scores(pairs) if self._has_entities else {})
+
+    def predictions(self) -> Iterator[dict[str, Any]]:
+        """``words``, ``tags`` (if known), ``predicted_tags`` and the probability of each, ``scores``; None for a word
+        that was not seen and cannot be O."""
+        for index, sentence in sorted(self._sentences.items()):
+            known = {} if sentence.tags is None else {"tags": self._names(sentence.tags)}
+            seen = sentence.predicted >= 0
+            yield {
+                "id": index,
+                "words": list(sentence.words),
+                **known,
+                "predicted_tags": self._names(sentence.predicted),
+                "scores": [
+                    round(float(p), 6) if s else None
+                    for p, s in zip(sentence.probabilities, seen, strict=True)
+                ],
+            }
+
+    @property
+    def _has_entities(self) -> bool:
+        others = [label for label in self._labels if label != OUTSIDE]
+        return bool(others) and all(_ENTITY_TAG.fullmatch(label) for label in others)
+
+    def _names(self, numbers: np.ndarray | None) -> list[str | None]:
+        assert numbers is not None
+        missing = OUTSIDE if OUTSIDE in self._labels else None
+        return [self._labels[number] if number >= 0 else missing for number in numbers]
+
+    def _known(self) -> list[TaggedWords]:
+        if not self._sentences:
+            raise DataError("nothing was evaluated: the evaluation split is empty")
+        if any(sentence.tags is None for sentence in self._sentences.values()):
+            raise DataError("there are no tags to compare with", cure="ptm predict needs none")
+        return list(self._sentences.values())
+
+
+def entity_scores(pairs: Sequence[tuple[Sequence[str | None], Sequence[str | None]]]) -> dict[str, float]:
+    """``precision``, ``recall``, ``f1`` over all entities of (true, predicted) tags, and ``f1/KIND``; 0 for 0 / 0."""
+    true: Counter[str] = Counter()
+    said: Counter[str] = Counter()
+    both: Counter[str] = Counter()
+    for tags, predicted in pairs:
+        found = [set(entities(names)) for names in (tags, predicted)]
+        for counter, those in ((true, found[0]), (said, found[1]), (both, found[0] & found[1])):
+            counter.update(kind for kind, _, _ in those)
+    precision, recall = _share(both.total(), said.total()), _share(both.total(), true.total())
+    f1 = _share(2 * both.total(), true.total() + said.total())
+    kinds = {f"f1/{kind}": _share(2 * both[kind], true[kind] + said[kind]) for kind in sorted(true)}
+    return {"precision": precision, "recall": recall, "f1": f1, **kinds}
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

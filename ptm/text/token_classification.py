@@ -1,0 +1,236 @@
+"""Task ``token-classification``: a tag for each word of a sentence.
+
+A word's first token stands for it: there the tag is learned and read (Devlin et al. 2018, arXiv:1810.04805, §5.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptm.data.examples import Dataset, Examples, load_dataset
+from ptm.data.inputs import Source, text_inputs
+from ptm.errors import DataError, Problem
+from ptm.metrics_tags import TaggedWords, TagMetrics
+from ptm.pipeline import Batch, Output, Pipeline, Split
+from ptm.spec import DataSpec, ModelSpec, RunSpec, TeacherSpec
+from ptm.text import features, models
+from ptm.text.classification import longest_text, missing, stored_labels
+from ptm.text.tokens import tokenizer_digest
+from ptm.text.words import WordTokens, require_words, tokenize_words
+
+IGNORED = -100  # the target of a token that is not the first of its word
+_SHOWN = 5  # rows named in a message; the rest are counted
+
+__all__ = ["build", "load_data", "missing", "read_inputs", "stored_labels"]
+
+
+def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
+    """Sentences as lists of words, and a list of as many tags for each.
+
+    The tags are in the column that ``data.label`` names; where it is left at ``label`` and there is no such column,
+    in ``tags``.
+    """
+    try:
+        data = _load(spec.data, labels, train)
+    except DataError as error:
+        if spec.data.label != "label" or all(p.what != "no column 'label'" for p in error.problems):
+            raise
+        data = _load(replace(spec.data, label="tags"), labels, train)
+    for examples in (data.train, data.eval):
+        if examples is not None:
+            require_words(examples.columns["words"], examples)
+            _require_as_many(examples)
+    return data
+
+
+def _load(data: DataSpec, labels: tuple[str, ...] | None, train: bool) -> Dataset:
+    return load_dataset(data, {"words": data.text or "words"}, labels=labels, train=train, tags=True)
+
+
+def _require_as_many(examples: Examples) -> None:
+    """A tag for each word, or DataError naming the rows."""
+    sizes = [(len(w), len(t)) for w, t in zip(examples.columns["words"], examples.targets, strict=True)]
+    wrong = [row for row, (words, tags) in enumerate(sizes) if words != tags]
+    if wrong:
+        problems = [
+            Problem(
+                "{} words, {} tags".format(*sizes[row]),
+                examples.where(row),
+                "a tag for each word",
+                "correct or remove the row",
+            )
+            for row in wrong[:_SHOWN]
+        ]
+        more = [Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else []
+        raise DataError(problems + more)
+
+
+def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
+    """Lists of words, or texts that are cut at blanks."""
+    for piece in text_inputs(paths, {"words": spec.data.text or "words"}):
+        rows = piece.columns["words"]
+        words = [row.split() if isinstance(row, str) else row for row in rows]
+        yield replace(piece, columns={**piece.columns, "words": words})
+
+
+def build(
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+) -> TokenClassification:
+    """Load the model, tokenise both splits. ``trained`` models must come with their output layer."""
+    role = "teacher" if isinstance(model, TeacherSpec) else "model"
+    loaded = models.build_model(
+        model,
+        data.labels,
+        seed=spec.train.seed,
+        trained=trained,
+        where=f"{role} {model.name!r}",
+        purpose=models.PURPOSES["tags"],
+    )
+    max_length = longest_text(spec, loaded, model.name, pair=False)
+    to_tokens = partial(tokenize_words, loaded.tokenizer, max_length=max_length)
+    view = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}/words"
+    return TokenClassification(spec, data, loaded, view, to_tokens)
+
+
+class TokenClassification(Pipeline):
+    """Pipeline of one model over sentences of words. Its logits have a row for each word that is seen."""
+
+    per_example = False
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        loaded: models.TextModel,
+        view: str,
+        to_tokens: Callable[[Examples], WordTokens],
+    ) -> None:
+        self.model: nn.Module = loaded.model
+        self.labels = data.labels
+        self.head = loaded.head
+        self.embeddings = loaded.embeddings
+        self.load_report = loaded.report
+        self.view = view
+        self.reading = f"{models.config_digest(loaded.model)} outputs {loaded.output_order}"
+        self.feature_names = features.feature_names(loaded.model)
+        self._spec = spec
+        self._data = data
+        self._loaded = loaded
+        self._to_tokens = to_tokens
+        self._tokenizer = loaded.tokenizer
+        self._permutation = None if loaded.permutation is None else torch.from_numpy(loaded.permutation)
+        self._tokens: dict[Split, WordTokens] = {"eval": to_tokens(data.eval)}
+        if data.train is not None:
+            self._tokens["train"] = to_tokens(data.train)
+        self._targets = {split: _flat_targets(self._examples(split), t) for split, t in self._tokens.items()}
+
+    def size(self, split: Split) -> int:
+        return len(self._examples(split))
+
+    def lengths(self, split: Split) -> np.ndarray:
+        return self._tokens[split].tokens.lengths
+
+    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
+        """``first`` in the inputs, bool [n, tokens], says which tokens are the first of a word; targets are int64
+        [n, tokens], -100 elsewhere."""
+        tokens, flat = self._tokens[split], self._targets[split]
+        for ids in plan:
+            inputs = tokens.tokens.pad(ids, self._tokenizer.pad_token_id)
+            inputs["first"] = torch.from_numpy(tokens.pad(ids, tokens.words, -1) >= 0)
+            targets = None if flat is None else torch.from_numpy(tokens.pad(ids, flat, IGNORED))
+            yield Batch(ids=ids, inputs=inputs, targets=targets)
+
+    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+        """Logits fp32 [words, labels] of the words in a batch, sentence by sentence."""
+        inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "first"}
+        result, inside = features.run(self.model, model, inputs, wanted)
+        first = batch.inputs["first"]
+        logits = result.logits[first].float()
+        if self._permutation is not None:
+            logits = logits[:, self._permutation.to(logits.device)]
+        if batch.targets is None:
+            return Output(loss_sum=logits.new_zeros(()), count=len(logits), logits=logits, features=inside)
+        targets: Tensor = batch.targets[first]
+        smoothing = self._spec.train.label_smoothing if self.model.training else 0.0
+        loss_sum = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        return Output(loss_sum=loss_sum, count=len(logits), logits=logits, targets=targets, features=inside)
+
+    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
+        """``predictions`` are a :class:`TaggedWords` a sentence."""
+        output = self.forward(model, batch)
+        assert output.logits is not None
+        best = output.logits.float().softmax(-1).max(-1)
+        values, classes = best.values.cpu().numpy(), best.indices.cpu().numpy()
+        ends = np.cumsum(batch.inputs["first"].sum(1).cpu().numpy())[:-1]
+        pieces = zip(batch.ids.tolist(), np.split(classes, ends), np.split(values, ends), strict=True)
+        return replace(output, predictions=[self._tagged(*piece) for piece in pieces])
+
+    def _tagged(self, index: int, classes: np.ndarray, probabilities: np.ndarray) -> TaggedWords:
+        examples, tokens = self._examples("eval"), self._tokens["eval"]
+        words = list(examples.columns["words"][index])
+        places = tokens.words[tokens.tokens.starts[index] : tokens.tokens.starts[index + 1]]
+        seen = places[places >= 0]
+        predicted, stated = np.full(len(words), -1), np.zeros(len(words), dtype=np.float32)
+        predicted[seen], stated[seen] = classes, probabilities
+        tags = None if examples.targets is None else examples.targets[index]
+        return TaggedWords(words, tags, predicted, stated)
+
+    def misfits(self) -> list[str]:
+        return models.unknown_words(self._tokenizer, self._tokens["eval"].tokens.ids)
+
+    def new_metrics(self) -> TagMetrics:
+        return TagMetrics(self.labels)
+
+    def example(self, split: Split, index: int) -> dict[str, Any]:
+        examples = self._examples(split)
+        return {"text": " ".join(examples.columns["words"][index]), "where": examples.where(index)}
+
+    def save_model(self, directory: Path) -> None:
+        """The layout of save_pretrained, which ``transformers.pipeline("token-classification", …)`` loads."""
+        self.model.save_pretrained(directory)  # type: ignore[operator]
+        self._tokenizer.save_pretrained(directory)
+
+    def over(self, examples: Examples) -> TokenClassification:
+        data = Dataset(None, examples, self.labels, {})
+        return TokenClassification(self._spec, data, self._loaded, self.view, self._to_tokens)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            split: {
+                "examples": self.size(split),
+                "tokens": int(each.tokens.starts[-1]),
+                "longest_tokens": int(each.tokens.lengths.max()),
+                "cut_to_max_length": each.tokens.cut,
+                "words": each.count,
+                "words_cut_off": each.cut,
+                "words_without_token": each.unseen,
+            }
+            for split, each in self._tokens.items()
+        }
+
+    def _examples(self, split: Split) -> Examples:
+        examples = self._data.train if split == "train" else self._data.eval
+        assert examples is not None, "this pipeline was built for evaluation only"
+        return examples
+
+
+def _flat_targets(examples: Examples, tokens: WordTokens) -> np.ndarray | None:
+    """The class number at the first token of each word, -100 elsewhere, int64 [total]; None without tags."""
+    if examples.targets is None:
+        return None
+    flat = np.full(len(tokens.words), IGNORED, dtype=np.int64)
+    starts = tokens.tokens.starts
+    for index, tags in enumerate(examples.targets):
+        part = slice(starts[index], starts[index + 1])
+        words = tokens.words[part]
+        flat[part][words >= 0] = tags[words[words >= 0]]
+    return flat

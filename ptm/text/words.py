@@ -1,0 +1,114 @@
+"""Lists of words to token ids, with the place of every word kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptm.data.examples import Examples
+from ptm.errors import DataError, ModelError, Problem
+from ptm.text.tokens import Tokens, no_limits
+
+_CHUNK = 20_000  # sentences tokenised at a time: bounds the memory of Python lists
+_SHOWN = 5  # rows named in a message; the rest are counted
+
+
+@dataclass(frozen=True)
+class WordTokens:
+    """Tokens of sentences that came as words."""
+
+    tokens: Tokens
+    words: np.ndarray  # int32 [total]: which word of its sentence begins with this token, -1 if none does
+    count: int  # words in all
+    cut: int  # words that lie beyond max_length
+    unseen: int  # words before it of which the tokenizer makes no token
+
+    def pad(self, rows: np.ndarray, flat: np.ndarray, fill: int) -> np.ndarray:
+        """Values that stand beside the tokens, [total], of these examples: int64 [n, longest]."""
+        lengths = self.tokens.lengths[rows]
+        width = int(lengths.max())
+        real = np.arange(width) < lengths[:, None]
+        padded = np.full((len(rows), width), fill, dtype=np.int64)
+        padded[real] = flat[(self.tokens.starts[rows][:, None] + np.arange(width))[real]]
+        return padded
+
+
+def tokenize_words(tokenizer: Any, examples: Examples, max_length: int) -> WordTokens:
+    """All sentences of a split, from the column ``words``, each cut to ``max_length`` tokens.
+
+    Raises DataError for rows that are no lists of words, ModelError for a tokenizer that cannot tell where a word
+    begins.
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            "its tokenizer does not tell which token belongs to which word",
+            where="model",
+            expected="a model with a fast tokenizer (tokenizer.json)",
+        )
+    sentences = examples.columns["words"]
+    require_words(sentences, examples)
+    ids: list[np.ndarray] = []
+    words: list[np.ndarray] = []
+    cut_sentences = cut = unseen = 0
+    for start in range(0, len(sentences), _CHUNK):
+        chunk = [list(words) for words in sentences[start : start + _CHUNK]]
+        encoded = tokenizer(
+            chunk,
+            is_split_into_words=True,
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        for sentence, encoding in zip(chunk, encoded.encodings, strict=True):
+            begins = _beginnings(encoding.word_ids)
+            seen = begins[begins >= 0]
+            if not len(seen):
+                where = examples.where(len(ids))
+                raise DataError("the tokenizer makes no token of this sentence", where=where)
+            beyond = len(sentence) - 1 - int(seen[-1]) if encoding.overflowing else 0
+            cut_sentences += bool(encoding.overflowing)
+            cut += beyond
+            unseen += len(sentence) - len(seen) - beyond
+            ids.append(np.array(encoding.ids, dtype=np.int32))
+            words.append(begins)
+    no_limits(getattr(tokenizer, "backend_tokenizer", None))  # or they would be saved with the model
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in ids], dtype=np.int64)])
+    tokens = Tokens(np.concatenate(ids), None, starts, cut_sentences)
+    return WordTokens(tokens, np.concatenate(words), sum(map(len, sentences)), cut, unseen)
+
+
+def _beginnings(word_ids: Sequence[int | None]) -> np.ndarray:
+    """The number of a word at its first token, -1 elsewhere; int32 [tokens]."""
+    words = np.array([-1 if word is None else word for word in word_ids], dtype=np.int32)
+    before = np.concatenate([[-1], words[:-1]])
+    return np.where(words != before, words, -1).astype(np.int32)
+
+
+def require_words(sentences: Sequence[Any], examples: Examples) -> None:
+    """Every row is a list of words, or DataError naming those that are none."""
+    told = ((row, _wrong(sentence)) for row, sentence in enumerate(sentences))
+    wrong = [(row, what) for row, what in told if what]
+    if wrong:
+        problems = [
+            Problem(what, examples.where(row), "a list of words", "correct or remove the row")
+            for row, what in wrong[:_SHOWN]
+        ]
+        more = [Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else []
+        raise DataError(problems + more)
+
+
+def _wrong(sentence: Any) -> str:
+    """What a row is instead of words; "" when all is well."""
+    if not isinstance(sentence, list | tuple | np.ndarray):
+        return f"the words are {sentence!r}"
+    if not len(sentence):
+        return "a sentence without words"
+    for place, word in enumerate(sentence, start=1):
+        if not isinstance(word, str) or not word.strip():
+            return f"word {place} is {word!r}"
+    return ""
