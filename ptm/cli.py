@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ptm.commands.options import Json, Set
+from ptm.commands.predict import predict
+
 if TYPE_CHECKING:
     from ptm.rundir import Mode
 
@@ -26,10 +29,6 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="The experiment: a YAML file.", show_default=False)]
-Set = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set train.epochs=1. Repeatable."),
-]
 Output = Annotated[Path | None, typer.Option("--output", help="The run directory, instead of the config's.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")]
@@ -43,7 +42,6 @@ Locked = Annotated[
 Processes = Annotated[
     int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
 
 
 @app.command()
@@ -147,6 +145,9 @@ def evaluate(
     )
     _show(results, as_json=json_)
     raise_missed(results)
+
+
+app.command()(predict)
 
 
 @app.command()

@@ -85,7 +85,7 @@ def run_evaluation(
     Checks the config's own ``expect``, and ``expect`` on top. Raises ModelError when a file of the model has
     changed since the run wrote it.
     """
-    spec, model = _evaluation_spec(target, list(overrides))
+    spec, model = evaluation_spec(target, list(overrides))
     module = task_module(spec.task)
     missing = module.missing(replace(spec, model=model, teacher=None))
     if missing:
@@ -287,7 +287,7 @@ def _finish(
     return results
 
 
-def _evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelSpec]:
+def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelSpec]:
     """The spec to evaluate under, and the model: that of the run, or the one the config names."""
     if not target.is_dir():
         spec = load_config(target, overrides)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
@@ -29,6 +29,26 @@ def write_file(path: Path, content: bytes) -> None:
     with storage_errors(path):
         try:
             write_synced(aside, content)
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[TextIO]:
+    """A text file in UTF-8, to fill line by line, which becomes ``path`` whole and durably, or not at all.
+
+    Raises StorageError; whatever ends the filling early leaves the earlier content as it was.
+    """
+    aside = path.with_name(ASIDE + path.name)
+    with storage_errors(path):
+        try:
+            with aside.open("w", encoding="utf-8", newline="") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(aside, path)
         except BaseException:
             aside.unlink(missing_ok=True)

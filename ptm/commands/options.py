@@ -1,0 +1,13 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set train.epochs=1. Repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
