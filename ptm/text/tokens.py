@@ -55,7 +55,7 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: b
     """
     texts, pairs = examples.columns["text"], examples.columns.get("text_pair")
     for role, column in examples.columns.items():
-        _require_text(column, role, examples)
+        require_text(column, role, examples)
     with_types = segments and pairs is not None
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
@@ -84,7 +84,7 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: b
                     (t for r in encoded["token_type_ids"] for t in r), dtype=np.uint8, count=sum(sizes)
                 )
             )
-    _no_limits(getattr(tokenizer, "backend_tokenizer", None))  # or they would be saved with the model
+    no_limits(getattr(tokenizer, "backend_tokenizer", None))  # or they would be saved with the model
     if min(lengths) == 0:
         raise DataError("the tokenizer makes no token of this text", where=examples.where(lengths.index(0)))
     return Tokens(
@@ -98,19 +98,20 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: b
 def tokenizer_digest(tokenizer: Any) -> str:
     """SHA-256 of all that decides how the tokenizer cuts a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    _no_limits(backend)
+    no_limits(backend)
     description = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(description.encode()).hexdigest()
 
 
-def _no_limits(backend: Any) -> None:
+def no_limits(backend: Any) -> None:
     """Back to whole texts: a call of a tokenizer sets lengths in the backend and leaves them there."""
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
 
 
-def _require_text(column: Sequence[Any], role: str, examples: Examples) -> None:
+def require_text(column: Sequence[Any], role: str, examples: Examples) -> None:
+    """DataError with the rows whose value is not a text or holds no word."""
     wrong = [row for row, value in enumerate(column) if not isinstance(value, str) or not value.strip()]
     if wrong:
         raise DataError(
