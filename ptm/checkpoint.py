@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ptm import files
+from ptm import adapters, files
 from ptm.errors import ModelError, StorageError
 
 FORMAT = 1
@@ -79,7 +79,7 @@ class CheckpointStore:
     ) -> None:
         """Write ``step-N`` and remove the oldest. Raises StorageError; what was there before is then intact."""
         with files.new_directory(self.path(progress.step)) as aside:
-            states = {"model": tensors_of(model.state_dict()), "optimizer": _optimizer_tensors(optimizer)}
+            states = {"model": tensors_of(changing(model)), "optimizer": _optimizer_tensors(optimizer)}
             if extra is not None:
                 states["objective"] = tensors_of(extra.state_dict())
             written = {
@@ -237,9 +237,15 @@ def pieces(tensors: Mapping[str, Tensor]) -> Iterator[files.Piece]:
 def checkpoint_bytes(model: nn.Module, extra: nn.Module | None, copies: int) -> int:
     """Size of a checkpoint: all states, and ``copies`` of each trained parameter for the optimizer."""
     modules = [model, *([extra] if extra is not None else [])]
-    tensors = [tensor for module in modules for tensor in tensors_of(module.state_dict()).values()]
+    tensors = [tensor for module in modules for tensor in tensors_of(changing(module)).values()]
     trained = [p for module in modules for p in module.parameters() if p.requires_grad]
     return sum(t.numel() * t.element_size() for t in (*tensors, *(trained * copies)))
+
+
+def changing(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model; of one with an adapter, without the weights that stay as they were loaded."""
+    left = adapters.left_as_loaded(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in left}
 
 
 def tensors_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -258,7 +264,7 @@ def tensors_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy every tensor of a state into a model that has exactly these (tied ones may be missing)."""
-    state = model.state_dict()
+    state = changing(model)
     expected = set(tensors_of(state))
     if expected != set(tensors):
         raise ValueError(f"tensors differ: {', '.join(sorted(expected ^ set(tensors))[:4])}")

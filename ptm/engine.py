@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ptm import optim, order
 from ptm.checkpoint import CheckpointStore, Progress, restore
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
+from ptm.layers import layers_of
 from ptm.objective import Lesson, Objective, all_counts
 from ptm.pipeline import Metrics, Pipeline, Split
 from ptm.runlog import MetricsLog, Reporter
@@ -101,16 +102,25 @@ class _Training:
         spec, pipeline, runtime = setting.spec, setting.pipeline, setting.runtime
         self.model = pipeline.model
         optim.freeze(self.model, spec.model, pipeline.head, pipeline.embeddings)
-        groups = optim.parameter_groups(self.model, setting.objective.module, spec.train, pipeline.head)
+        groups = optim.parameter_groups(
+            self.model, setting.objective.module, spec.train, pipeline.head, pipeline.embeddings
+        )
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = optim.build_optimizer(groups, spec.train)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.counts = optim.StepCounts.of(spec.train, pipeline.size("train"))
+        self.layers = (
+            layers_of(self.model, pipeline.head, pipeline.embeddings, where="train.unfreeze_every")
+            if spec.train.unfreeze_every
+            else []
+        )
         self.lengths = pipeline.lengths("train") if spec.train.group_by_length else None
         self.micro = spec.train.micro_batch_size or math.ceil(spec.train.batch_size / runtime.ranks)
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
         self.progress = Progress()
         self.saved_step = 0
+        self.rate = 0.0  # the learning rate of the newest step, before layers and head get theirs
+        self.learning = 0  # layers that learn, of those in ``layers``
         self.unchecked: tuple[int, np.ndarray, Tensor] | None = (
             None  # the newest step's sums, perhaps still on the GPU
         )
@@ -120,7 +130,7 @@ class _Training:
         if resume:
             self._restore()
         progress, setting, counts = self.progress, self.setting, self.counts
-        optim.training_mode(self.model)
+        self._unfreeze()
         steps: Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[Lesson]]] | None = None
         while True:
             self._evaluate_if_due()
@@ -134,7 +144,7 @@ class _Training:
             if stopping:
                 raise self._interrupted()
             if steps is None or progress.step % counts.steps_per_epoch == 0:
-                epoch, _ = counts.epoch(progress.step)
+                epoch = self._unfreeze()
                 if not setting.objective.prepare(epoch, lambda: setting.stop.requested, setting.reporter):
                     continue  # a signal came while the teacher was asked
                 setting.reporter.begin("train", counts.steps, progress.step)
@@ -142,6 +152,18 @@ class _Training:
             self._step(*next(steps))
         setting.reporter.end()
         return progress
+
+    def _unfreeze(self) -> int:
+        """Let learn what learns in the current epoch, which is returned."""
+        epoch, _ = self.counts.epoch(self.progress.step)
+        if self.layers:
+            layers = optim.learning_layers(self.layers, epoch, self.setting.spec.train.unfreeze_every or 1)
+            optim.train_only(self.model, {name for names in layers for name in names})
+            if len(layers) != self.learning:
+                self.learning = len(layers)
+                self.setting.reporter.say(f"epoch {epoch}: {len(layers)} of {len(self.layers)} layers learn")
+        optim.training_mode(self.model)
+        return epoch
 
     # -- one step ------------------------------------------------------------------------------------------
 
@@ -209,7 +231,7 @@ class _Training:
         )
         self.part_names = names
         sums.resize_(2 + len(names)).copy_(wide[: 2 + len(names)])
-        runtime.sum_gradients(self.parameters)
+        runtime.sum_gradients([p for p in self.parameters if p.requires_grad])
         runtime.chain_batch_norms(norms, before, passes)
 
     def _update(self, count: Tensor) -> Tensor:
@@ -222,9 +244,10 @@ class _Training:
         if spec.max_grad_norm is not None:
             factor = factor * (spec.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, factor)  # one pass for both the division and the clipping
-        rate = optim.rate_factor(self.progress.step, self.counts.steps, spec)
+        scale = optim.rate_factor(self.progress.step, self.counts.steps, spec)
+        self.rate = spec.learning_rate * scale
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * rate
+            group["lr"] = group["peak"] * scale
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -281,7 +304,7 @@ class _Training:
                 "step": progress.step,
                 "epoch": round(progress.step / self.counts.steps_per_epoch, 4),
                 "loss": loss,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": self.rate,
                 "grad_norm": norm,
                 **({"parts": means} if means else {}),
                 "examples": int(examples),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ptm import engine, files, optim, order, record
+from ptm import adapters, engine, files, optim, order, record
 from ptm.checkpoint import CheckpointStore, Progress, checkpoint_bytes, restore
 from ptm.config import dump_config, load_config
 from ptm.errors import (
@@ -58,7 +58,7 @@ def run_training(
         if run.resuming and run.finished() and run.config.read_text(encoding="utf-8") == dump_config(spec):
             return run.read_results()  # as the first process finds, which will not wait for the others
         return _train_in(run, spec, Silent())
-    missing = task_module(spec.task).missing(spec)
+    missing = [*task_module(spec.task).missing(spec), *adapters.missing(spec.model)]
     if missing:
         raise MissingDownload(missing)
     with open_run(Path(spec.output), dump_config(spec), mode, allow_drift=allow_drift) as run:
@@ -190,14 +190,25 @@ def _prepare(
         manifest |= record.inputs(spec, data, pipelines)
         if locked is not None:
             require_unchanged(locked, pins_of(manifest), spec.model.name)
-        # The engine freezes as well; here it tells how large a checkpoint becomes.
-        optim.freeze(pipeline.model, spec.model, pipeline.head, pipeline.embeddings)
+    _choose_trained(spec, pipeline, reporter)
+    if runtime.main:
         store.require_space(
             checkpoint_bytes(pipeline.model, objective.module, optim.state_copies(spec.train))
         )
         _begin_or_compare(run, dump_config(spec), manifest, reporter)
     log = MetricsLog(run.metrics if runtime.main else None)
     return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teaching
+
+
+def _choose_trained(spec: RunSpec, pipeline: Pipeline, reporter: Reporter) -> None:
+    """Add the adapter, or freeze what is not trained, and say how much is. The engine freezes as well."""
+    model, adapter = pipeline.model, spec.model.adapter
+    if adapter is not None:
+        adapted = adapters.add_adapter(model, adapter, pipeline.head, seed=spec.train.seed)
+        reporter.say(f"adapter: rank {adapter.rank}, beside {len(adapted)} layers")
+    optim.freeze(model, spec.model, pipeline.head, pipeline.embeddings)
+    if _trained(model) < _parameters(model):
+        reporter.say(f"trained: {_trained(model):,} of {_parameters(model):,} parameters")
 
 
 def _begin_or_compare(run: RunDirectory, config: str, manifest: dict[str, Any], reporter: Reporter) -> None:
@@ -242,6 +253,9 @@ def _finish(
     if progress.best_step is not None and progress.best_step != progress.step:
         setting.store.require_intact(progress.best_step)
         restore(setting.store.path(progress.best_step), pipeline.model, setting.objective.module, None)
+    trained, adapter = _trained(pipeline.model), spec.model.adapter
+    if adapter is not None and adapter.merge:
+        adapters.take_out(pipeline.model, merge=True)  # so that what is measured is what is saved
     begun = time.perf_counter()
     batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
     metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, reporter=setting.reporter)
@@ -266,7 +280,7 @@ def _finish(
             "padding_share": _padding_share(setting),
         },
         "eval": _rate(spec.data.eval, examples, eval_seconds),
-        "model": model_facts(spec.model.name, pipeline.model),
+        "model": {**model_facts(spec.model.name, pipeline.model), "trainable_parameters": trained},
         "teacher": teaching and teaching.facts,
         "distill": teaching and teaching.results(progress.seconds, spec.distill or DistillSpec(), runtime),
         "backbone": _backbone(setting, runtime) if teaching is None else None,
@@ -278,7 +292,10 @@ def _finish(
     }
     if runtime.main:
         with files.new_directory(run.model) as directory:
-            pipeline.save_model(directory)
+            if adapter is None or adapter.merge:
+                pipeline.save_model(directory)
+            else:
+                adapters.save_beside(pipeline.model, pipeline.head, directory, pipeline.save_model)
             files.seal(directory)
         files.write_file(run.predictions, _prediction_lines(metrics, pipeline))
         files.write_json(run.results, results)
@@ -366,6 +383,10 @@ def _rate(split: str | None, examples: int, seconds: float) -> dict[str, Any]:
 
 def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def _trained(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _shown(labels: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ptm.errors import ConfigError
+from ptm.layers import layers_of
 from ptm.spec import ModelSpec, TrainSpec
 
 
@@ -60,28 +61,64 @@ def training_mode(model: nn.Module) -> None:
             module.eval()
 
 
+def learning_layers(layers: Sequence[tuple[str, ...]], epoch: int, every: int) -> list[tuple[str, ...]]:
+    """The layers that learn in an epoch, counted from 0: the last one, and one more after every ``every`` epochs.
+
+    Gradual unfreezing (Howard & Ruder 2018, arXiv:1801.06146, section 3.3).
+    """
+    return list(layers[-(1 + epoch // every) :])
+
+
+def train_only(model: nn.Module, names: Collection[str]) -> None:
+    """Let the parameters of these names learn, and no others. A gradient that is left is removed."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+        if name not in names:
+            parameter.grad = None
+
+
 def parameter_groups(
-    model: nn.Module, extra: nn.Module | None, spec: TrainSpec, head: Sequence[str]
+    model: nn.Module,
+    extra: nn.Module | None,
+    spec: TrainSpec,
+    head: Sequence[str],
+    embeddings: Sequence[str] = (),
 ) -> list[dict]:
     """Groups for the optimizer, each with ``peak``, the highest learning rate of its schedule.
 
     Biases and the parameters of normalisation layers (all with fewer than two dimensions) do not decay. What
     ``extra`` holds (a projection that a distillation trains) is new, as the head is, and learns at its rate.
+    With ``layer_decay`` d, the k-th of L layers learns at d^(L-k) times the rate (Howard & Ruder 2018,
+    arXiv:1801.06146, section 3.1; Clark et al. 2020, arXiv:2003.10555, appendix B). Raises ConfigError for a model
+    without recognisable layers.
     """
-    members: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    named = [(name.startswith(tuple(head)), p) for name, p in model.named_parameters()]
-    named += [(True, p) for p in extra.parameters()] if extra is not None else []
-    for new, parameter in named:
+    factors = _layer_factors(model, spec.layer_decay, head, embeddings)
+    members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    named = [
+        (name.startswith(tuple(head)), factors.get(name, 1.0), p) for name, p in model.named_parameters()
+    ]
+    named += [(True, 1.0, p) for p in extra.parameters()] if extra is not None else []
+    for new, factor, parameter in named:
         if parameter.requires_grad:
-            members.setdefault((new, parameter.ndim >= 2), []).append(parameter)
+            members.setdefault((new, factor, parameter.ndim >= 2), []).append(parameter)
     return [
         {
             "params": parameters,
-            "peak": (spec.head_learning_rate if new else None) or spec.learning_rate,
+            "peak": factor * ((spec.head_learning_rate if new else None) or spec.learning_rate),
             "weight_decay": spec.weight_decay if decays else 0.0,
         }
-        for (new, decays), parameters in members.items()
+        for (new, factor, decays), parameters in members.items()
     ]
+
+
+def _layer_factors(
+    model: nn.Module, decay: float | None, head: Sequence[str], embeddings: Sequence[str]
+) -> dict[str, float]:
+    """Name of a parameter to the share of the learning rate that its layer gets; {} where all get the same."""
+    if decay is None:
+        return {}
+    layers = layers_of(model, head, embeddings, where="train.layer_decay")
+    return {name: decay ** (len(layers) - k) for k, names in enumerate(layers, start=1) for name in names}
 
 
 def build_optimizer(groups: list[dict], spec: TrainSpec) -> torch.optim.Optimizer:

@@ -123,8 +123,32 @@ def _check_model(spec: RunSpec) -> Complaints:
         yield ("model", "vocabulary"), "vocabulary is for tokenizer: train", "remove it"
     if model.adapter is not None and model.freeze != "none":
         yield ("model", "freeze"), "an adapter freezes the model it is added to", "remove freeze"
+    if model.adapter is not None and (model.weights == "none" or model.name.startswith("new:")):
+        what = "an adapter learns beside weights that know something already; these are random"
+        yield ("model", "adapter"), what, "name pre-trained weights, or remove adapter"
+    if model.adapter is not None and not model.adapter.merge and spec.task not in _ADAPTER_BESIDE:
+        what = f"an adapter is saved apart for {' and '.join(_ADAPTER_BESIDE)}, this is {spec.task}"
+        yield ("model", "adapter", "merge"), what, "leave merge out: the saved model is an ordinary one"
+    if spec.train.unfreeze_every is not None:
+        yield from _check_unfreezing(spec)
     if spec.train.unfreeze_every is not None and model.freeze != "none":
         yield ("model", "freeze"), "train.unfreeze_every freezes and thaws by itself", "remove one of them"
+
+
+# Tasks whose models are loaded with the adapter that stands beside their weights.
+_ADAPTER_BESIDE = ("text-classification", "token-classification", "image-classification")
+
+
+def _check_unfreezing(spec: RunSpec) -> Complaints:
+    """What does not go together with layers that begin to learn later."""
+    key = ("train", "unfreeze_every")
+    if spec.model.adapter is not None:
+        yield key, "an adapter and the head learn from the first step on", "remove one of them"
+    if spec.runtime.compile:
+        yield key, "a compiled model would be compiled anew for every layer that joins", "remove compile"
+    if spec.distill is not None and spec.distill.features != "none":
+        what = f"features: {spec.distill.features} teach layers that do not learn at first"
+        yield key, what, "use features: none, or let all layers learn from the start"
 
 
 def _check_source(spec: RunSpec, task_known: bool) -> Complaints:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
+from ptm import adapters
 from ptm.errors import ModelError, Problem
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec, TeacherSpec
@@ -68,10 +69,10 @@ def architectures() -> tuple[str, ...]:
 def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
     """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
     key = "teacher" if isinstance(spec, TeacherSpec) else "model"
-    if _is_path(spec.name):
+    if is_path(spec.name):
         return _plan_saved(spec, key)
     if spec.name not in architectures():
-        raise _unknown(spec.name, architectures(), f"{key}.name", "a model")
+        raise unknown_name(spec.name, architectures(), f"{key}.name", "a model")
     width = spec.width
     if spec.name in resnet_cifar.NAMES:
         width = spec.width or resnet_cifar.WIDTH
@@ -80,7 +81,7 @@ def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
             f"{spec.name} has no width to choose", where=f"{key}.width", cure=f"remove it, or use one of "
             f"{', '.join(resnet_cifar.NAMES)}",
         )  # fmt: skip
-    weights = _named_weights(spec.name, spec.weights, key)
+    weights = named_weights(spec.name, spec.weights, key)
     own = isinstance(weights, WeightsEnum)
     return ModelPlan(
         architecture=spec.name,
@@ -94,7 +95,7 @@ def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
     """The names of the outputs of a model saved earlier; None for any other name."""
-    return read_saved(saved_directory(Path(name).expanduser())).labels if _is_path(name) else None
+    return read_saved(saved_directory(Path(name).expanduser())).labels if is_path(name) else None
 
 
 def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
@@ -129,14 +130,17 @@ def build_model(
         return model, LoadReport("random start", 0)
     path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
     where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
-    state = _current_names(plan.architecture, read_weights(path), image_size)
+    beside = adapters.head_of_adapter(path.parent)
+    state = {**_current_names(plan.architecture, read_weights(path), image_size), **beside}
     if not keep_head:
         state = {
             name: t for name, t in state.items() if not name.startswith(head_of(model, plan.architecture))
         }
     # Auxiliary heads may be missing whole: torchvision's GoogLeNet drops them after training.
     optional = AUXILIARY.get(plan.architecture, ((), 0.0))[0]
-    return model, fit_weights(model, state, (last_layer(model), *optional), where, trained=trained)
+    report = fit_weights(model, state, (last_layer(model), *optional), where, trained=trained)
+    adapters.merge_saved(model, path.parent)
+    return model, report
 
 
 def head_of(model: nn.Module, architecture: str) -> tuple[str, ...]:
@@ -151,7 +155,8 @@ def last_layer(model: nn.Module) -> str:
     return [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether the name of a model means a directory."""
     return (
         name in (".", "..")
         or name.startswith(("./", "../", "/", "~"))
@@ -163,7 +168,7 @@ def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
     directory = saved_directory(Path(spec.name).expanduser())
     saved = read_saved(directory)
     if saved.architecture not in architectures():
-        raise _unknown(saved.architecture, architectures(), str(directory), "a model")
+        raise unknown_name(saved.architecture, architectures(), str(directory), "a model")
     if spec.width not in (None, saved.width):
         raise ModelError(
             f"{key}.width is {spec.width}, the saved model's is {saved.width}",
@@ -174,14 +179,15 @@ def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
     return ModelPlan(
         architecture=saved.architecture,
         width=saved.width,
-        weights=directory / WEIGHTS if own else _named_weights(saved.architecture, spec.weights, key),
+        weights=directory / WEIGHTS if own else named_weights(saved.architecture, spec.weights, key),
         labels=saved.labels if own else None,
         preprocessing=saved.preprocessing,
         own_normalisation=True,
     )
 
 
-def _named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEnum | None:
+def named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEnum | None:
+    """What ``weights`` means for a network; ModelError, naming ``key.weights``, for what does not exist."""
     if weights == "none":
         return None
     path = Path(weights).expanduser()
@@ -204,11 +210,14 @@ def _named_weights(architecture: str, weights: str, key: str) -> Path | WeightsE
     if weights == "default":
         return usable["DEFAULT"]
     if weights not in usable:
-        raise _unknown(weights, ("default", "none", *usable), f"{key}.weights of {architecture}", "weights")
+        raise unknown_name(
+            weights, ("default", "none", *usable), f"{key}.weights of {architecture}", "weights"
+        )
     return usable[weights]
 
 
-def _unknown(name: str, known: tuple[str, ...], where: str, kind: str) -> ModelError:
+def unknown_name(name: str, known: tuple[str, ...], where: str, kind: str) -> ModelError:
+    """The error for a name that is not known, with the closest of those that are."""
     close = difflib.get_close_matches(name, known, n=3)
     return ModelError(
         f"there is no {kind.removeprefix('a ')} {name!r}",

@@ -1,0 +1,72 @@
+"""The parameters of a model as layers, from the input to the output: for rates by layer, and for unfreezing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+from ptm.errors import ConfigError
+
+# How the parts of a network that follow each other are called: `layer1` … `layer4` side by side in ResNets, or the
+# members of a sequence of such a name.
+_NUMBERED = re.compile(r"(layer|stage|block)\d+")
+_SEQUENCES = ("features", "layers", "blocks", "stages", "trunk_output")
+
+
+def layers_of(
+    model: nn.Module, head: Sequence[str], embeddings: Sequence[str], *, where: str = ""
+) -> list[tuple[str, ...]]:
+    """Names of all parameters, a tuple a layer: embeddings or stem, then the blocks, then the head.
+
+    ``head`` and ``embeddings`` are prefixes of names. What stands between two blocks (a normalisation, a pooler at
+    the end) belongs to the one before it. Raises ConfigError, at the key ``where``, for a model whose blocks are not
+    recognised.
+    """
+    blocks = tuple(_blocks(model, "", tuple(head)))
+    if not blocks:
+        raise ConfigError(
+            f"no layers are recognised in a {type(model).__name__}",
+            where=where,
+            expected="a list of blocks, as in encoders and vision transformers, or stages, as in residual networks",
+            cure="remove it; model.freeze takes patterns of names",
+        )
+    layers: list[list[str]] = [[] for _ in range(len(blocks) + 2)]
+    current = 0
+    for name, _ in model.named_parameters():
+        if head and name.startswith(tuple(head)):
+            layers[-1].append(name)
+        elif embeddings and name.startswith(tuple(embeddings)):
+            layers[0].append(name)
+        else:
+            current = next((k for k, block in enumerate(blocks, 1) if name.startswith(block)), current)
+            layers[current].append(name)
+    return [tuple(names) for names in layers if names]
+
+
+def _blocks(module: nn.Module, prefix: str, head: tuple[str, ...]) -> Iterator[str]:
+    """Prefixes of the names of the blocks below ``module``, in the order of their definition."""
+    children = [
+        (name, child)
+        for name, child in module.named_children()
+        if not (head and f"{prefix}{name}.".startswith(head)) and any(True for _ in child.parameters())
+    ]
+    numbered = [name for name, _ in children if _NUMBERED.fullmatch(name)]
+    last = prefix.rstrip(".").rpartition(".")[2]
+    if len(numbered) > 1:
+        yield from (f"{prefix}{name}." for name in numbered)
+    elif (
+        isinstance(module, nn.ModuleList) and children and all(_matrices(child) > 1 for _, child in children)
+    ):
+        yield from (f"{prefix}{name}." for name, _ in children)
+    elif isinstance(module, nn.Sequential) and last in _SEQUENCES:
+        yield from (f"{prefix}{name}." for name, child in children if _matrices(child))
+    else:
+        for name, child in children:
+            yield from _blocks(child, f"{prefix}{name}.", head)
+
+
+def _matrices(module: nn.Module) -> int:
+    """How many weights a module has besides biases and the parameters of normalisations."""
+    return sum(parameter.ndim >= 2 for parameter in module.parameters())
