@@ -297,7 +297,8 @@ class DataSpec:
         default=None,
         description="Vision, training images only (default `none`): `crop` (small images: pad by 1/8 and crop; large "
         "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment). Boxes and "
-        "masks move with their image.",
+        "masks move with their image. Detection: `standard` mirrors only, `crop` also cuts out a part as SSD does "
+        "(arXiv:1512.02325).",
     )
     mask_values: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(
         default=None,

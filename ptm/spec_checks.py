@@ -39,7 +39,7 @@ def cross_check(
     if sure("data.source"):
         yield from _check_source(spec, sure("task"))
     yield from _check_model(spec)
-    yield from _check_data(spec.data)
+    yield from _check_data(spec.data, fewest=1 if spec.task == "object-detection" else 2)
     yield from _check_train(spec, sure)
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
         yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
@@ -185,17 +185,17 @@ def _sources_of(task: str) -> tuple[str, ...]:
     return own.get(task, ("hub", *TABLE_SOURCES, "imagefolder", "builtin"))
 
 
-def _check_data(data: DataSpec) -> Complaints:
+def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
     for key, values in (("mean", data.mean), ("std", data.std)):
         if values is not None and len(values) != 3:
             yield ("data", key), f"data.{key} has {len(values)} numbers", "give three: red, green, blue"
     if data.std is not None and any(value <= 0 for value in data.std):
         yield ("data", "std"), "a standard deviation must be above 0", "give three positive numbers"
     if data.labels is not None:
-        if len(data.labels) < 2:
+        if len(data.labels) < fewest:
             yield (
                 ("data", "labels"),
-                "fewer than two labels",
+                "fewer than two labels" if fewest == 2 else "no label",
                 "name every class, in the order of their numbers",
             )
         doubled = sorted(name for name, times in Counter(data.labels).items() if times > 1)

@@ -1,0 +1,146 @@
+"""What an evaluation says of a detector: COCO's average precision. The matching is faster-coco-eval's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptm.errors import DataError
+from ptm.pipeline import Batch, Metrics, Output
+
+SHOWN_SCORE = 0.05  # detections below are left out of ``predictions``; the metrics count all
+_DETECTIONS = 100  # an image, as in COCO's evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boxes:
+    """Boxes of one image: ``corners`` float32 [k, 4] (x1, y1, x2, y2 in pixels), ``classes`` int64 [k];
+    ``scores`` float32 [k] of what was detected, ``crowd`` bool [k] of what is there."""
+
+    corners: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+
+
+class DetectionMetrics:
+    """Mean average precision over IoU thresholds 0.50, 0.55 … 0.95, as COCO defines it (arXiv:1405.0312).
+
+    ``map`` is the mean over classes, ``map50`` and ``map75`` are those at one threshold, ``map/NAME`` is that of one
+    class (left out where no box of it is to be found), ``mar100`` the recall with 100 detections an image.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._found: dict[int, Boxes] = {}
+        self._there: dict[int, Boxes] = {}
+
+    def update(self, batch: Batch, output: Output) -> None:
+        """``output.predictions``: Boxes an image. ``batch.targets``: the boxes that are there, or None."""
+        for index, found in zip(batch.ids.tolist(), output.predictions, strict=True):
+            self._found[index] = found
+        for index, there in zip(batch.ids.tolist(), batch.targets or [], strict=False):
+            self._there[index] = Boxes(
+                corners=there["boxes"].cpu().numpy(),
+                classes=there["labels"].cpu().numpy(),
+                crowd=there["crowd"].cpu().numpy(),
+            )
+
+    def merge(self, others: Sequence[Metrics]) -> DetectionMetrics:
+        merged = DetectionMetrics(self._labels)
+        for part in (self, *others):
+            assert isinstance(part, DetectionMetrics)
+            merged._found |= part._found
+            merged._there |= part._there
+        return merged
+
+    def compute(self) -> dict[str, float]:
+        if not self._found:
+            raise DataError("nothing was evaluated: the evaluation split is empty")
+        precision, recall = self._curves()
+        values = {
+            "map": _mean(precision),
+            "map50": _mean(precision[0]),
+            "map75": _mean(precision[5]),
+            "mar100": _mean(recall),
+        }
+        for number, name in enumerate(self._labels):
+            if (precision[..., number] > -1).any():
+                values[f"map/{name}"] = _mean(precision[..., number])
+        return values
+
+    def predictions(self) -> Iterator[dict[str, Any]]:
+        """By rising id: ``boxes`` ([x1, y1, x2, y2] in pixels of the upright image), ``labels`` and ``scores`` of at
+        least 0.05, by falling score; ``target_boxes`` and ``target_labels`` where they are known."""
+        for index in sorted(self._found):
+            found = self._found[index]
+            assert found.scores is not None
+            shown = [k for k in np.argsort(-found.scores, kind="stable") if found.scores[k] >= SHOWN_SCORE]
+            row: dict[str, Any] = {
+                "id": index,
+                "boxes": [_rounded(found.corners[k]) for k in shown],
+                "labels": [self._labels[found.classes[k]] for k in shown],
+                "scores": [round(float(found.scores[k]), 4) for k in shown],
+            }
+            if index in self._there:
+                there = self._there[index]
+                row["target_boxes"] = [_rounded(corners) for corners in there.corners]
+                row["target_labels"] = [self._labels[number] for number in there.classes]
+            yield row
+
+    def _curves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Precision [thresholds, recalls, classes], recall [thresholds, classes]; -1 where nothing is to be found."""
+        from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
+
+        ids = sorted(self._found)
+        truth = COCO(
+            {
+                "images": [{"id": index} for index in ids],
+                "categories": [{"id": number, "name": name} for number, name in enumerate(self._labels)],
+                "annotations": _numbered([row for i in ids for row in _rows(i, self._there.get(i))]),
+            }
+        )
+        found = COCO(
+            {
+                **truth.dataset,
+                "annotations": _numbered([row for i in ids for row in _rows(i, self._found[i])]),
+            }
+        )
+        evaluation = COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
+        evaluation.params.maxDets = [1, 10, _DETECTIONS]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        results: Mapping[str, Any] = evaluation.eval
+        return np.asarray(results["precision"])[..., 0, -1], np.asarray(results["recall"])[..., 0, -1]
+
+
+def _rows(index: int, boxes: Boxes | None) -> Iterator[dict[str, Any]]:
+    """Boxes of one image as COCO writes them."""
+    if boxes is None:
+        return
+    for k, (x1, y1, x2, y2) in enumerate(boxes.corners.astype(float).tolist()):
+        row = {
+            "image_id": index,
+            "category_id": int(boxes.classes[k]),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "iscrowd": int(boxes.crowd is not None and boxes.crowd[k]),
+        }
+        yield row if boxes.scores is None else {**row, "score": float(boxes.scores[k])}
+
+
+def _numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "id": number} for number, row in enumerate(rows, start=1)]
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over what is defined; 0 where nothing is."""
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else 0.0
+
+
+def _rounded(corners: np.ndarray) -> list[float]:
+    return [round(float(value), 2) for value in corners]
