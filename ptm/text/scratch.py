@@ -147,14 +147,24 @@ def new_config(model_type: str, shape: ShapeSpec | None, tokenizer: Any) -> Pret
     ``marian`` has an encoder and a decoder of that size with common embeddings and sinusoidal positions; it begins
     to write with the padding token. Raises ConfigError for a type that cannot be made.
     """
+    _require_type(model_type)
+    shape = shape or ShapeSpec()
+    return _CONFIGS[model_type](shape, shape.feedforward or 4 * shape.width, tokenizer)
+
+
+def tokenizer_options(model_type: str) -> Mapping[str, Any]:
+    """How the tokenizer of a ``new:`` model is trained: arguments of :func:`train_tokenizer`."""
+    _require_type(model_type)
+    return TOKENIZERS[model_type]
+
+
+def _require_type(model_type: str) -> None:
     if model_type not in _CONFIGS:
         raise ConfigError(
             f"there is no new:{model_type}",
             where="model.name",
             expected=f"one of {', '.join(f'new:{name}' for name in sorted(_CONFIGS))}",
         )
-    shape = shape or ShapeSpec()
-    return _CONFIGS[model_type](shape, shape.feedforward or 4 * shape.width, tokenizer)
 
 
 def _bert(shape: ShapeSpec, feedforward: int, tokenizer: Any) -> PretrainedConfig:

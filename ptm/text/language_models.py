@@ -1,0 +1,151 @@
+"""Masked and causal language models of transformers: pre-trained, further trained, or new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ptm.errors import ConfigError, ModelError
+from ptm.order import INIT, mix
+from ptm.spec import ModelSpec
+from ptm.text import models
+from ptm.text.scratch import is_new
+from ptm.weights import LoadReport, fit_weights, read_weights
+
+Kind = Literal["masked-lm", "causal-lm"]
+
+_EXPECTED = {"masked-lm": "an encoder such as BERT", "causal-lm": "a decoder such as GPT-2"}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A language model and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    report: LoadReport
+    max_positions: int | None
+    head: tuple[
+        str, ...
+    ]  # prefixes of what is not the base model; () where the embeddings serve as output layer
+    embeddings: tuple[str, ...]
+
+
+def build_language_model(
+    spec: ModelSpec,
+    kind: Kind,
+    texts: Callable[[], Sequence[str]] | None,
+    *,
+    seed: int,
+    trained: bool,
+    where: str,
+) -> LanguageModel:
+    """The model that ``spec`` names. New weights are a function of ``seed`` alone.
+
+    ``texts`` gives the training texts, for ``tokenizer: train``. The base model is loaded whole or not at all; the head
+    may be new unless ``trained``. Raises ConfigError for a model of another kind, ModelError for weights that do not
+    fit.
+    """
+    origin = models.find_origin(spec, texts)
+    config, tokenizer = origin.config, origin.tokenizer
+    auto = _auto_class(config, kind, spec.name)
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]), models._loading(spec.name):
+        torch.manual_seed(mix(seed, INIT))
+        if spec.weights == "default" and not is_new(spec.name):
+            model, report = _pretrained(auto, origin, trained=trained)
+        else:
+            if trained and spec.weights in ("none", "default"):
+                raise ModelError("its weights would be random", where=where, cure="name trained weights")
+            model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            if spec.weights in ("none", "default"):
+                report = LoadReport("random", 0, tuple(name for name, _ in model.named_parameters()))
+            else:
+                state = models._with_prefix(read_weights(Path(spec.weights)), model)
+                report = fit_weights(model, state, models._head(model), spec.weights, trained=trained)
+    if spec.layers is not None:
+        models.keep_layers(model, spec.layers)
+    models._check_vocabulary(model, tokenizer, where)
+    if kind == "causal-lm":
+        _require_causal(model, spec.name)
+    limit = models._max_positions(model, tokenizer)
+    tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
+    return LanguageModel(model, tokenizer, report, limit, models._head(model), models._embeddings(model))
+
+
+@contextmanager
+def projecting(model: Any, rows: Tensor) -> Iterator[None]:
+    """While open, a forward pass gives logits [rows, vocabulary] of these places only. ``rows``: bool [n, tokens].
+
+    The projection to the vocabulary is most of what a small model computes.
+    """
+    layer: nn.Module = model.get_output_embeddings()
+    handle = layer.register_forward_pre_hook(lambda module, inputs: (inputs[0][rows],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _auto_class(config: Any, kind: Kind, name: str) -> Any:
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    known = {
+        "masked-lm": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING,
+        "causal-lm": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING,
+    }[kind]
+    if type(config) not in known or getattr(config, "is_encoder_decoder", False):
+        other = "causal-lm" if kind == "masked-lm" else "masked-lm"
+        raise ConfigError(
+            f"{name} ({config.model_type}) is no {kind.removesuffix('-lm')} language model",
+            where="model.name",
+            expected=_EXPECTED[kind],
+            cure=f"use another model, or task: {other}",
+        )
+    return transformers.AutoModelForMaskedLM if kind == "masked-lm" else transformers.AutoModelForCausalLM
+
+
+def _pretrained(auto: Any, origin: models.Origin, *, trained: bool) -> tuple[Any, LoadReport]:
+    model, info = auto.from_pretrained(
+        origin.place, config=origin.config, dtype=torch.float32, output_loading_info=True, **origin.options
+    )
+    head = models._head(model)
+    new = tuple(sorted(map(str, info["missing_keys"])))
+    wrong = [name for name in new if trained or not head or not name.startswith(head)]
+    if wrong:
+        raise ModelError(
+            f"{len(wrong)} tensors are missing: {', '.join(wrong[:4])}{', …' if len(wrong) > 4 else ''}",
+            where=origin.place,
+            expected="a trained language model: its head would be random"
+            if trained
+            else "weights of this model",
+            cure="pre-train it first" if trained else "check config.json against the weights",
+        )
+    total = sum(1 for _ in model.state_dict())
+    left_over = tuple(sorted(map(str, info["unexpected_keys"])))
+    return model, LoadReport(origin.place, total - len(new), new, left_over)
+
+
+def _require_causal(model: Any, name: str) -> None:
+    """ConfigError if what comes later in a text has an influence: such a model sees what it is to predict."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        texts = torch.tensor([[0, 1, 0], [0, 1, 1]])
+        one, other = model(input_ids=texts, attention_mask=torch.ones_like(texts)).logits[:, 0]
+    model.train(was_training)
+    if not torch.allclose(one, other, rtol=1e-4, atol=1e-6):
+        raise ConfigError(
+            f"{name} ({model.config.model_type}) reads the whole text before it predicts a token of it",
+            where="model.name",
+            expected=_EXPECTED["causal-lm"],
+            cure="use another model, or task: masked-lm",
+        )
