@@ -172,7 +172,7 @@ class Stream:
             weakref.finalize(self, self.pool.shutdown, cancel_futures=True)
 
     def __call__(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Tensor]:
-        """uint8 [n, 3, s, s] each; channels last in memory, as decoded and as convolutions like it."""
+        """uint8 [n, channels, height, width] each; channels last in memory, as decoded and as convolutions like it."""
         for batch in self.cuts(plan, epoch):
             pixels = torch.from_numpy(batch).permute(0, 3, 1, 2)
             yield pixels.pin_memory() if self._pin_memory else pixels

@@ -1,0 +1,347 @@
+"""``masks:FOLDER``: a folder of images and one of masks with the same file stems, checked before anything starts.
+
+A mask is an image of one channel, or of a palette, whose values are classes. Masks are small next to what a
+wrong one costs: all of them are decoded once here, so that a value without a class has a path and a count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ptm.data.examples import (
+    IMAGE_SUFFIXES,
+    Dataset,
+    Examples,
+    held_out_share,
+    hold_out,
+    limit,
+    require_eval,
+)
+from ptm.errors import ConfigError, DataError, Problem
+from ptm.spec import DataSpec
+
+IGNORED = 255  # the class of pixels that do not count
+FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images", "masks"))
+
+_FORMATS = ("PNG", "BMP", "TIFF", "PPM")  # without loss
+_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
+_MOST_FOUND = 64  # with more different values, a mask is a picture
+_MOST_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns
+_SHOWN = 5  # files in a message; the rest are counted
+_ORIENTATION = 0x0112  # EXIF
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One mask file: ``values[c]`` stands for class c, ``ignored`` for no class. ``pixels`` are counts a class."""
+
+    path: Path
+    values: tuple[int, ...]
+    ignored: int | None
+    size: tuple[int, int]  # width, height
+    pixels: tuple[int, ...]
+
+    def classes(self) -> np.ndarray:
+        """Class numbers, uint8 [height, width]; IGNORED where nothing counts."""
+        table = np.full(256, IGNORED, dtype=np.uint8)
+        table[list(self.values)] = np.arange(len(self.values), dtype=np.uint8)
+        return table[read_values(self.path)]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    image: Path
+    mask: Path
+    size: tuple[int, int]
+    counts: Mapping[int, int]  # pixels a value
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Pairs by rising name, and the SHA-256 over names, sizes and bytes of all their files."""
+
+    pairs: tuple[_Pair, ...]
+    digest: str
+
+
+def load_masks(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
+    """Columns ``image`` (paths) and ``mask`` (:class:`Mask`), no targets. ``labels`` are a trained model's own.
+
+    Raises ConfigError for a split that is not there, DataError for images without masks (and the reverse), files
+    that cannot be read, sizes that differ, and values that have no class.
+    """
+    source, share = Path(data.source.partition(":")[2]), held_out_share(data.eval)
+    train_split = _read_split(source, data.train) if train or share is not None else None
+    eval_split = train_split if share is not None else _read_split(source, require_eval(data))
+    assert eval_split is not None
+    first = train_split or eval_split
+    found = sorted({value for pair in first.pairs for value in pair.counts} - {data.ignore_value})
+    names, values = label_values(data, labels, found=found, where=str(first.pairs[0].mask.parent))
+    digests = {"eval": eval_split.digest} | ({"train": train_split.digest} if train_split else {})
+    train_set = _examples(train_split.pairs, values, data.ignore_value) if train_split else None
+    eval_set = _examples(eval_split.pairs, values, data.ignore_value)
+    if share is not None:
+        assert train_set is not None
+        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), share)
+        if not len(kept):
+            raise DataError("one image cannot be shared out", where=source, cure="add images")
+        train_set, eval_set = train_set.select(kept), train_set.select(held_out)
+    if train_set is not None and train:
+        train_set = limit(train_set, data.max_train_examples)
+        _require_all_classes(train_set, names, str(source))
+    return Dataset(train_set if train else None, limit(eval_set, data.max_eval_examples), names, digests)
+
+
+def label_values(
+    data: DataSpec, labels: tuple[str, ...] | None, *, found: Sequence[int], where: str
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Label names, and the value in a mask of each.
+
+    Names: ``data.labels``, else those of a trained model, else the values. Values: ``data.mask_values``, else a
+    model's names where these are numbers, else 0, 1, 2, …; where nothing is said, those that are ``found``.
+    """
+    names, values = data.labels or labels, data.mask_values
+    if names is None:
+        if values is None and len(found) > _MOST_FOUND:
+            raise DataError(
+                f"these masks hold {len(found)} different values",
+                where=where,
+                expected="a value a class",
+                cure="do not smooth or scale masks; name the values that are classes in data.mask_values",
+            )
+        values = values or tuple(found)
+        names = tuple(str(value) for value in values)
+    elif values is None:
+        numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
+        own = data.labels is None and len(numbers) == len(names)
+        values = tuple(numbers) if own else tuple(range(len(names)))
+    if len(values) != len(names):
+        raise ConfigError(
+            f"{len(values)} mask values for {len(names)} labels ({', '.join(names[:20])})",
+            where="data.mask_values",
+            expected="the value of each label, in the order of the labels",
+        )
+    if len(names) < 2:
+        raise DataError(
+            f"every pixel that counts has the value {names[0]}" if names else "no pixel counts",
+            where=where,
+            expected="at least two classes",
+        )
+    if len(set(values)) < len(values) or data.ignore_value in values or len(values) > IGNORED:
+        raise ConfigError(
+            f"mask values {', '.join(map(str, values))}"
+            + (f", ignored {data.ignore_value}" if data.ignore_value is not None else ""),
+            where="data.mask_values",
+            expected="at most 255 different numbers, and data.ignore_value none of them",
+        )
+    return names, values
+
+
+def read_values(path: Path) -> np.ndarray:
+    """What is stored in a mask, uint8 [height, width]. Raises DataError for what is no mask."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _check_kind(image, path)
+                values = np.asarray(image)
+    except DataError:
+        raise
+    except Exception as error:  # a broken file can raise anything; none of it is a bug of ours
+        raise DataError(
+            _unreadable(path, error, "a mask as PNG: one channel, whose values are classes")
+        ) from None
+    if values.max(initial=0) > 255 or values.min(initial=0) < 0:
+        raise DataError(
+            f"holds the value {int(values.max())}",
+            where=path,
+            expected="values from 0 to 255",
+            cure="number the classes 0, 1, 2, …",
+        )
+    return values.astype(np.uint8)
+
+
+def _check_kind(image: Image.Image, path: Path) -> None:
+    if image.format not in _FORMATS:
+        raise DataError(
+            f"is a {image.format}",
+            where=path,
+            expected=f"a mask as {', '.join(_FORMATS)}: other formats change values, and a value is a class",
+            cure="export the masks anew as PNG; converting the file keeps the changed values",
+        )
+    if image.width * image.height > _MOST_PIXELS:
+        raise DataError(f"{image.width}x{image.height} pixels are more than {_MOST_PIXELS}", where=path)
+    if image.mode not in _MODES:
+        channels = [np.asarray(channel) for channel in image.split()[:3]]
+        grey = len(channels) == 3 and all(np.array_equal(channels[0], other) for other in channels[1:])
+        line = f"python -c \"from PIL import Image; Image.open('{path.name}').getchannel(0).save('{path.name}')\""
+        raise DataError(
+            f"has the channels {image.mode}",
+            where=path,
+            expected="one channel, or a palette, whose values are classes",
+            cure=f"its first channel says it all: {line}"
+            if grey or image.mode == "LA"
+            else "write a number for each colour into an image of one channel, and name them in data.mask_values",
+        )
+
+
+def _read_split(source: Path, split: str | None) -> _Split:
+    images, masks = _folders(source, split)
+    by_stem = [_by_stem(folder) for folder in (images, masks)]
+    alone = [path for stem, path in by_stem[0].items() if stem not in by_stem[1]]
+    orphans = [path for stem, path in by_stem[1].items() if stem not in by_stem[0]]
+    problems = [Problem("has no mask", str(p), f"a mask {masks / p.stem}.png", "add it") for p in alone]
+    problems += [
+        Problem("has no image", str(p), f"an image of that name in {images}", "add it") for p in orphans
+    ]
+    _refuse(problems)
+    if not by_stem[0]:
+        raise DataError(
+            "no image in it", where=images, expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    pairs: list[_Pair] = []
+    digest = hashlib.sha256()
+    for stem in sorted(by_stem[0]):
+        image, mask = by_stem[0][stem], by_stem[1][stem]
+        try:
+            pairs.append(_pair(image, mask))
+            for path in (image, mask):
+                digest.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode())
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        except DataError as error:
+            problems += error.problems
+    _refuse(problems)
+    return _Split(tuple(pairs), digest.hexdigest())
+
+
+def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
+    root = source / split if split else source
+    if not source.is_dir():
+        raise DataError(
+            "there is no such folder", where=source, expected="a folder of images and one of masks in it"
+        )
+    found = [(root / a, root / b) for a, b in FOLDERS if (root / a).is_dir() and (root / b).is_dir()]
+    if found:
+        return found[0]
+    at = root if root.is_dir() else source
+    there = sorted(entry.name for entry in at.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    raise DataError(
+        f"no split {split!r}" if split else "no folders of images and masks",
+        where=source,
+        expected=f"{' or '.join(f'{a}/ and {b}/' for a, b in FOLDERS)} in {root}",
+        cure=f"there is: {', '.join(there[:20]) or 'nothing'}; name the folder in data.source, a split in data.train "
+        "and data.eval, or hold out a share: eval: 20%",
+    )
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    stems = Counter(path.stem for path in paths)
+    doubled = [path for path in paths if stems[path.stem] > 1]
+    _refuse(
+        [
+            Problem("shares its stem with another file", str(p), "one file a stem", "rename it")
+            for p in doubled
+        ]
+    )
+    return {path.stem: path for path in paths}
+
+
+def _pair(image: Path, mask: Path) -> _Pair:
+    """Both files' sizes, and the mask's values. Raises DataError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(image) as opened:
+                size, turned = opened.size, opened.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except Exception as error:  # as in read_values
+        raise DataError(_unreadable(image, error, "an image")) from None
+    if turned:
+        raise DataError(
+            "is stored turned (its EXIF orientation says so), and its mask may be turned or not",
+            where=image,
+            expected="images and masks that are stored upright",
+            cure=f"mogrify -auto-orient {image.name}",
+        )
+    values = read_values(mask)
+    height, width = values.shape
+    if size != (width, height):
+        raise DataError(
+            f"is {width}x{height}, its image {size[0]}x{size[1]}",
+            where=mask,
+            expected="image and mask of one size",
+            cure="export the mask at the image's size, without smoothing",
+        )
+    found, counts = np.unique(values, return_counts=True)
+    return _Pair(image, mask, size, dict(zip(found.tolist(), counts.tolist(), strict=True)))
+
+
+def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | None) -> Examples:
+    """Raises DataError for values without a class and for masks in which nothing counts."""
+    known = {*values, ignored}
+    problems: list[Problem] = []
+    for pair in pairs:
+        foreign = {value: count for value, count in pair.counts.items() if value not in known}
+        if foreign:
+            told = ", ".join(f"{value} ({count} pixels)" for value, count in list(foreign.items())[:_SHOWN])
+            more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+            problems.append(
+                Problem(
+                    f"holds values without a class: {told}{more}",
+                    str(pair.mask),
+                    f"the values {', '.join(map(str, values[:20]))}{', …' if len(values) > 20 else ''}",
+                    "list the value of each label in data.mask_values, or leave one out with data.ignore_value",
+                )
+            )
+        elif not pair.counts.keys() - {ignored}:
+            problems.append(Problem("every pixel of it is ignored", str(pair.mask), cure="remove the pair"))
+    _refuse(problems)
+    masks = [
+        Mask(p.mask, values, ignored, p.size, tuple(p.counts.get(value, 0) for value in values))
+        for p in pairs
+    ]
+    images = [pair.image for pair in pairs]
+    return Examples({"image": images, "mask": masks}, None, lambda row: str(images[row]))
+
+
+def _require_all_classes(examples: Examples, labels: tuple[str, ...], where: str) -> None:
+    counts = np.sum([mask.pixels for mask in examples.columns["mask"]], axis=0)
+    empty = [name for name, count in zip(labels, counts, strict=True) if count == 0]
+    if empty:
+        raise DataError(
+            f"no pixel of the training masks has the label {', '.join(empty)}",
+            where=where,
+            expected="something to learn each class from",
+            cure="correct data.mask_values, add masks, or remove the name from data.labels",
+        )
+
+
+def _unreadable(path: Path, error: Exception, expected: str) -> Problem:
+    if isinstance(error, UnidentifiedImageError):
+        what = "is not an image" if path.stat().st_size else "is empty"
+    elif isinstance(error, OSError) and error.strerror:
+        what = f"cannot be opened: {error.strerror}"
+    else:
+        what = f"cannot be decoded: {error or type(error).__name__}"
+    return Problem(what, str(path), expected, "replace the file, or remove the pair")
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    more = len(problems) - _SHOWN
+    if problems:
+        raise DataError(
+            [*problems[:_SHOWN], *([Problem(f"and {more} more files like these")] if more > 0 else [])]
+        )

@@ -1,0 +1,494 @@
+"""Task ``semantic-segmentation``: a class for each pixel of an image."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptm.data.examples import Dataset, Examples
+from ptm.data.labels import match_labels
+from ptm.data.masks import IGNORED, Mask, load_masks
+from ptm.errors import ConfigError, ModelError, Problem
+from ptm.metrics_segmentation import SegmentationMetrics, Segmented, confusions
+from ptm.pipeline import Batch, Output, Pipeline, Split
+from ptm.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.vision import segmenters
+from ptm.vision.images import check_headers, decode
+from ptm.vision.mask_views import PairReader, SquareCutter, pad, padded_side
+from ptm.vision.saved import WEIGHTS
+from ptm.vision.segmenters import SavedSegmenter, Segmentation, SegmenterPlan
+from ptm.vision.views import MEMORY_LIMIT, Stream
+from ptm.weights import LoadReport
+
+_THUMBNAIL = 128  # pixels, the longer side
+_PIXELS_AT_ONCE = 1 << 21  # in a forward pass of an evaluation: eight images of 512x512
+_OPACITY = 0.5  # of a mask painted over its image
+
+
+def missing(spec: RunSpec) -> list[Problem]:
+    """All that would have to be downloaded and cannot be."""
+    found = segmenters.missing_downloads(spec.model)
+    return found + (segmenters.missing_downloads(spec.teacher) if spec.teacher else [])
+
+
+def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
+    if spec.data.augment == "trivial":
+        raise ConfigError(
+            "augment: trivial would move an image without its mask",
+            where="data.augment",
+            expected="none, crop or standard",
+            cure="--set data.augment=standard",
+        )
+    return load_masks(spec.data, labels=labels, train=train)
+
+
+def stored_labels(name: str) -> tuple[str, ...] | None:
+    """The output names that an earlier run wrote down, if ``name`` is one."""
+    saved = segmenters.stored(name)
+    return None if saved is None else saved.labels
+
+
+def read_inputs(spec: RunSpec, paths: Sequence[Any]) -> Iterator[Examples]:
+    """Image files, and folders of them, without masks."""
+    from ptm.data.inputs import image_inputs
+
+    return image_inputs(paths)
+
+
+def build(
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+) -> SemanticSegmentation:
+    """Load the network, and find unreadable images. ``trained`` networks must come with their last layers.
+
+    A network to be trained keeps them only where its labels are those of the data, in their order.
+    """
+    teacher = isinstance(model, TeacherSpec)
+    where = f"{'teacher' if teacher else 'model'} {model.name!r}"
+    plan = segmenters.plan_segmenter(model)
+    given = model.labels if isinstance(model, TeacherSpec) else None
+    labels = plan.labels or given
+    permutation = None
+    if trained:
+        outputs = len(labels) if labels else len(data.labels)
+        permutation = match_labels(labels, data.labels, outputs, where=where)
+    net, report = segmenters.build_segmenter(
+        plan,
+        len(data.labels),
+        seed=spec.train.seed,
+        trained=trained,
+        keep_head=trained or plan.labels in (None, data.labels),
+    )
+    reading = _reading(spec, plan, data, trained=trained, teacher=teacher)
+    outputs_named = (labels or data.labels) if trained else data.labels
+    pipeline = SemanticSegmentation(spec, data, plan, reading, net, report, outputs_named, permutation)
+    if not teacher:
+        pipeline.read_images()
+    return pipeline
+
+
+class SemanticSegmentation(Pipeline):
+    """Pipeline of one network over images and masks.
+
+    A batch holds lists, an entry an image, for evaluation images differ in size: ``pixels``, uint8 [3, H, W] with
+    padding; ``inside``, (height, width) without it; ``size``, (height, width) of the grid that is scored. Targets
+    are classes on that grid, uint8 [height, width], IGNORED where nothing counts.
+    """
+
+    per_example = False
+    distillable = False
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        plan: SegmenterPlan,
+        reading: Segmentation,
+        model: nn.Module,
+        report: LoadReport,
+        output_labels: tuple[str, ...],
+        permutation: np.ndarray | None,
+    ) -> None:
+        self._channels_last = spec.runtime.channels_last
+        if self._channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.model = model
+        self.labels = data.labels
+        self.head = tuple(
+            prefix
+            for prefix in segmenters.head_of(plan.architecture)
+            if any(name.startswith(f"{prefix}.") for name, _ in model.named_parameters())
+        )
+        self.load_report = report
+        self._augment = spec.data.augment or "none"
+        self.random_views = self._augment != "none"
+        scale = "whole" if reading.whole else "own"
+        self.view = (
+            f"image_size={reading.image_size} scale={scale} fill={_fill(reading)} augment={self._augment}"
+        )
+        self.reading = (
+            f"{plan.architecture} backbone={plan.backbone} mean={reading.mean} std={reading.std} "
+            f"outputs={None if permutation is None else permutation.tolist()}"
+        )
+        self._spec = spec
+        self._data = data
+        self._plan = plan
+        self._reading = reading
+        self._output_labels = output_labels
+        self._permutation = None if permutation is None else torch.from_numpy(permutation)
+        self._mean = torch.tensor(reading.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(reading.std).view(1, 3, 1, 1)
+        self._readers: dict[Split, PairReader] = {}
+        self._train_stream: Stream | None = None
+
+    def size(self, split: Split) -> int:
+        return len(self._examples(split))
+
+    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
+        if split == "train":
+            for ids, views in zip(plan, self._squares()(plan, epoch), strict=True):
+                shapes = [tuple(views.shape[-2:])] * len(ids)
+                inputs = {"pixels": list(views[:, :3]), "inside": shapes, "size": shapes}
+                yield Batch(ids=ids, inputs=inputs, targets=list(views[:, 3]))
+        else:
+            for ids in plan:
+                yield self._evaluation_batch(ids)
+
+    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+        """Cross-entropy summed over the pixels that count, plus half of the auxiliary head's in training. With
+        "logits" among ``wanted``: these as well, a row a pixel that counts, with what they should say."""
+        smoothing = self._spec.train.label_smoothing if model.training else 0.0
+        sums: list[Tensor] = []
+        auxiliary: list[Tensor] = []
+        rows: list[tuple[Tensor, Tensor]] = []
+        count = 0
+        for index, scores in self._scores(model, batch):
+            if batch.targets is None:
+                continue
+            classes = batch.targets[index].long()
+            target = classes.masked_fill(classes == IGNORED, -100)[None]
+            main, *others = (
+                F.cross_entropy(each[None], target, reduction="sum", label_smoothing=smoothing)
+                for each in scores
+            )
+            sums.append(main)
+            auxiliary += others
+            counted = classes != IGNORED
+            count += int(counted.sum())
+            if "logits" in wanted:
+                rows.append((scores[0].permute(1, 2, 0)[counted], classes[counted]))
+        if not sums:
+            return Output(loss_sum=self._mean.new_zeros(()), count=len(batch))
+        # All of a batch of crops can lie in what is ignored. Its gradient is 0 then, not 0 / 0.
+        output = Output(loss_sum=torch.stack(sums).sum(), count=max(1, count))
+        if rows:
+            logits, targets = (torch.cat(column) for column in zip(*rows, strict=True))
+            output = replace(output, logits=logits, targets=targets)
+        if not auxiliary:
+            return output
+        extra = segmenters.AUXILIARY_WEIGHT * torch.stack(auxiliary).sum()
+        return replace(output, loss_sum=output.loss_sum + extra, parts={"auxiliary": extra.detach()})
+
+    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
+        """Loss and confusions on the masks' own grids, image by image, so that no logits are kept."""
+        loss_sum, count = self._mean.new_zeros((), dtype=torch.float64), 0
+        found: dict[int, Segmented] = {}
+        classes = len(self.labels)
+        for index, scores in self._scores(model, batch):
+            predicted = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+            shares = np.bincount(predicted.ravel(), minlength=classes)
+            if batch.targets is None:
+                found[index] = Segmented(None, shares, self._mask_png(predicted))
+                continue
+            target = batch.targets[index].long()
+            target = target.masked_fill(target == IGNORED, -100)
+            loss_sum += F.cross_entropy(scores[0][None], target[None], reduction="sum").double().cpu()
+            confusion = confusions(batch.targets[index].cpu().numpy(), predicted, classes)
+            count += int(confusion.sum())
+            found[index] = Segmented(confusion, shares, None)
+        return Output(loss_sum=loss_sum, count=count, predictions=[found[i] for i in range(len(batch))])
+
+    def new_metrics(self) -> SegmentationMetrics:
+        return SegmentationMetrics(self.labels)
+
+    def example(self, split: Split, index: int) -> dict[str, Any]:
+        """A thumbnail as PNG bytes, and where the image is."""
+        examples = self._examples(split)
+        image = decode(examples.columns["image"][index], examples.where(index))
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return {"image_png": _png(image), "where": examples.where(index)}
+
+    def save_model(self, directory: Path) -> None:
+        """``model.safetensors`` and ``model.json``: network, output names, scale, normalisation, mask values.
+
+        Without ptm, with ``s = json.load(open("model.json"))`` and ``n = len(s["labels"])``::
+
+            net = torchvision.models.get_model(s["architecture"], weights=None, weights_backbone=None, num_classes=n)
+            # or smp.create_model(s["architecture"][4:], s["backbone"], encoder_weights=None, classes=n)
+            net.load_state_dict(safetensors.torch.load_file("model.safetensors"), strict=False)  # an auxiliary head
+
+        Its input: RGB, the longer side resized to ``image_size`` if ``whole``, else as it is; padded at the right and
+        bottom to multiples of 32; scaled to [0, 1], normalised by ``mean`` and ``std``.
+        """
+        from safetensors.torch import save
+
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+        values = self._reading.mask_values  # by label of the data; the outputs may stand in another order
+        by_label = dict(zip(self.labels, values, strict=True))
+        named = set(by_label) == set(self._output_labels)
+        segmenters.write_saved(
+            directory,
+            SavedSegmenter(
+                architecture=self._plan.architecture,
+                backbone=self._plan.backbone,
+                labels=self._output_labels,
+                reading=replace(
+                    self._reading,
+                    mask_values=tuple(by_label[name] for name in self._output_labels) if named else values,
+                ),
+            ),
+        )
+
+    def over(self, examples: Examples) -> SemanticSegmentation:
+        other = copy(self)
+        other._data = Dataset(None, examples, self.labels, {})
+        other._readers, other._train_stream = {}, None
+        return other
+
+    def facts(self) -> dict[str, Any]:
+        splits: list[Split] = ["eval"] if self._data.train is None else ["train", "eval"]
+        told: dict[str, Any] = {}
+        for split in splits:
+            masks: Sequence[Mask] = self._examples(split).columns["mask"]
+            counted = np.sum([mask.pixels for mask in masks], axis=0)
+            every = sum(mask.size[0] * mask.size[1] for mask in masks)
+            told[split] = {
+                "examples": self.size(split),
+                "pixels_per_label": dict(zip(self.labels, counted.tolist(), strict=True)),
+                "pixels_ignored": every - int(counted.sum()),
+                "decoded_bytes_kept": _bytes(self._reader(split)),
+            }
+        return {**told, "preprocessing": {**asdict(self._reading), "augment": self._augment}}
+
+    def drawn(self, index: int, prediction: Mapping[str, Any]) -> bytes:
+        """PNG of the image with the predicted mask painted over it: every class but the first in a colour."""
+        from torchvision.transforms.functional import pil_to_tensor
+        from torchvision.utils import draw_segmentation_masks
+
+        examples = self._examples("eval")
+        image = decode(examples.columns["image"][index], examples.where(index))
+        classes = torch.from_numpy(self._predicted_classes(index, prediction))
+        layers = classes == torch.arange(1, len(self.labels))[:, None, None]
+        colours = [_colour(number) for number in range(1, len(self.labels))]
+        painted = draw_segmentation_masks(pil_to_tensor(image), layers, alpha=_OPACITY, colors=colours)
+        return _png(Image.fromarray(painted.permute(1, 2, 0).numpy()))
+
+    def read_images(self) -> None:
+        """Open, and where they fit decode, the images of all splits; DataError names the unreadable ones."""
+        for split in ("train", "eval"):
+            if split == "eval" or self._data.train is not None:
+                self._reader(split)
+
+    # -- images --------------------------------------------------------------------------------------------
+
+    def _examples(self, split: Split) -> Examples:
+        examples = self._data.train if split == "train" else self._data.eval
+        assert examples is not None, "this pipeline was built for evaluation only"
+        return examples
+
+    def _reader(self, split: Split) -> PairReader:
+        if split not in self._readers:
+            examples = self._examples(split)
+            images, masks = examples.columns["image"], examples.columns.get("mask")
+            whole = self._reading.image_size if self._reading.whole else None
+            reader = PairReader(images, masks, examples.where, whole)
+            # Three bytes a pixel of the image, one of the mask.
+            if masks is not None and 4 * sum(m.size[0] * m.size[1] for m in masks) <= MEMORY_LIMIT:
+                reader = replace(reader, kept=[reader.read(index) for index in range(len(images))])
+            else:
+                threads = self._spec.runtime.threads or torch.get_num_threads()
+                check_headers(images, examples.where, threads)
+            self._readers[split] = reader
+        return self._readers[split]
+
+    def _squares(self) -> Stream:
+        if self._train_stream is None:
+            runtime, reading = self._spec.runtime, self._reading
+            cutter = SquareCutter(
+                self._reader("train"),
+                reading.image_size,
+                self._augment,
+                self._spec.train.seed,
+                _fill(reading),
+            )
+            gpu = runtime.device != "cpu" and torch.cuda.is_available()
+            self._train_stream = Stream(cutter, runtime.workers, pin_memory=gpu)
+        return self._train_stream
+
+    def _evaluation_batch(self, ids: np.ndarray) -> Batch:
+        reader, examples = self._reader("eval"), self._examples("eval")
+        inputs: dict[str, list[Any]] = {"pixels": [], "inside": [], "size": []}
+        targets: list[Tensor] | None = [] if "mask" in examples.columns else None
+        for index in ids.tolist():
+            pixels, classes = reader(index)
+            height, width = pixels.shape[:2]
+            padded = pad(pixels, padded_side(height), padded_side(width), _fill(self._reading))
+            inputs["pixels"].append(torch.tensor(padded).permute(2, 0, 1))
+            inputs["inside"].append((height, width))
+            if classes is None:
+                image = decode(examples.columns["image"][index], examples.where(index))
+                inputs["size"].append((image.height, image.width))
+            else:
+                assert targets is not None
+                inputs["size"].append(tuple(classes.shape))
+                targets.append(torch.from_numpy(classes))
+        return Batch(ids=ids, inputs=inputs, targets=targets)
+
+    # -- the network ---------------------------------------------------------------------------------------
+
+    def _scores(self, model: nn.Module, batch: Batch) -> Iterator[tuple[int, list[Tensor]]]:
+        """For each image of a batch, in any order: its place there, and its logits on the grid that is scored, fp32
+        [classes, height, width], followed by those of an auxiliary head in training."""
+        pixels, inside, sizes = (batch.inputs[name] for name in ("pixels", "inside", "size"))
+        for places in _alike(pixels, together=model.training):
+            result = self._apply(model, self._normalise(torch.stack([pixels[i] for i in places])))
+            outputs = result if isinstance(result, dict) else {"out": result}
+            names = ["out", *(["aux"] if model.training and "aux" in outputs else [])]
+            for slot, index in enumerate(places):
+                height, width = inside[index]
+                scores = [self._in_data_order(outputs[n][slot, :, :height, :width].float()) for n in names]
+                yield index, [_on_grid(each, sizes[index]) for each in scores]
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, 3, h, w] to fp32, in the order of operations of torchvision's presets."""
+        if self._mean.device != pixels.device:
+            self._mean, self._std = self._mean.to(pixels.device), self._std.to(pixels.device)
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
+
+    def _apply(self, model: nn.Module, images: Tensor) -> Any:
+        try:
+            return model(images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ModelError(
+                "a training batch of one image cannot pass this model's batch normalisation",
+                where="train.batch_size",
+                expected="at least two images in every forward pass, the last one of an epoch included",
+                cure="choose another batch_size, micro_batch_size or data.max_train_examples",
+            ) from None
+
+    def _in_data_order(self, logits: Tensor) -> Tensor:
+        if self._permutation is None:
+            return logits
+        if self._permutation.device != logits.device:
+            self._permutation = self._permutation.to(logits.device)
+        return logits[self._permutation]
+
+    # -- predicted masks -----------------------------------------------------------------------------------
+
+    def _mask_png(self, classes: np.ndarray) -> bytes:
+        """A palette PNG that holds the values of the training masks and shows the colours of ``drawn``."""
+        values = self._reading.mask_values
+        image = Image.fromarray(np.array(values, dtype=np.uint8)[classes])
+        palette = np.zeros((256, 3), dtype=np.uint8)
+        for number, value in enumerate(values):
+            palette[value] = _colour(number)
+        image.putpalette(palette.tobytes())
+        return _png(image)
+
+    def _predicted_classes(self, index: int, prediction: Mapping[str, Any]) -> np.ndarray:
+        """Classes, uint8 [height, width]: those of the prediction if it carries a mask, else asked for again."""
+        png = base64.b64decode(prediction["mask_png"]) if "mask_png" in prediction else None
+        if png is None:
+            batch = self._evaluation_batch(np.array([index])).to(self._mean.device)
+            self.model.eval()
+            with torch.inference_mode():
+                ((_, scores),) = self._scores(self.model, batch)
+            return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+        table = np.zeros(256, dtype=np.uint8)
+        table[list(self._reading.mask_values)] = np.arange(len(self.labels), dtype=np.uint8)
+        return table[np.asarray(Image.open(io.BytesIO(png)))]
+
+
+def _reading(
+    spec: RunSpec, plan: SegmenterPlan, data: Dataset, *, trained: bool, teacher: bool
+) -> Segmentation:
+    """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, but keeps its own
+    mean and std; a trained network keeps its scale."""
+    chosen = spec.data
+    masks = data.eval.columns.get("mask")
+    if masks is not None:
+        values = masks[0].values
+    elif plan.saved is not None:
+        by_label = dict(zip(plan.saved.labels, plan.saved.reading.mask_values, strict=True))
+        known = set(by_label) == set(data.labels)
+        values = tuple(by_label[name] for name in data.labels) if known else plan.saved.reading.mask_values
+    else:
+        values = tuple(range(len(data.labels)))
+    own = Segmentation(
+        image_size=chosen.image_size or plan.image_size,
+        whole=(chosen.augment or "none") == "none",
+        mean=chosen.mean or plan.mean,
+        std=chosen.std or plan.std,
+        mask_values=values,
+    )
+    if teacher:
+        student = _reading(spec, segmenters.plan_segmenter(spec.model), data, trained=False, teacher=False)
+        return replace(student, mean=plan.mean, std=plan.std)
+    return replace(own, whole=plan.saved.reading.whole) if trained and plan.saved is not None else own
+
+
+def _alike(pixels: Sequence[Tensor], *, together: bool) -> Iterator[list[int]]:
+    """Places of images of one shape, which make up a forward pass; only as many as fit, unless all go ``together``."""
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(pixels):
+        shapes.setdefault(tuple(image.shape), []).append(index)
+    for shape, places in shapes.items():
+        most = len(places) if together else max(1, _PIXELS_AT_ONCE // (shape[-1] * shape[-2]))
+        for start in range(0, len(places), most):
+            yield places[start : start + most]
+
+
+def _on_grid(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """[classes, h, w] to [classes, *size], bilinear."""
+    if tuple(logits.shape[-2:]) == tuple(size):
+        return logits
+    return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _fill(reading: Segmentation) -> tuple[int, ...]:
+    """The colour that normalisation brings closest to zero, which is what convolutions pad with."""
+    return tuple(min(255, max(0, round(255 * mean))) for mean in reading.mean)
+
+
+def _bytes(reader: PairReader) -> int:
+    return sum(part.nbytes for pair in reader.kept or () for part in pair if part is not None)
+
+
+def _colour(number: int) -> tuple[int, int, int]:
+    """A colour for a class: black for the first, then hues a golden angle apart, so that neighbours differ."""
+    import colorsys
+
+    if number == 0:
+        return (0, 0, 0)
+    red, green, blue = colorsys.hsv_to_rgb((number * 0.618034) % 1, 0.75, 1.0)
+    return (round(255 * red), round(255 * green), round(255 * blue))
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
