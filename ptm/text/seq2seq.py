@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ptm import hub
 from ptm.errors import ConfigError, MissingDownload, ModelError
 from ptm.order import INIT, mix
 from ptm.spec import GenerateSpec, ModelSpec, TeacherSpec
 from ptm.text import models
-from ptm.text.scratch import DEFAULT_VOCABULARY, TOKENIZERS, is_new, new_config, train_tokenizer
+from ptm.text.scratch import is_new
 from ptm.text.tokens import Tokens, no_limits, tokenizer_digest
 from ptm.weights import LoadReport, fit_weights, read_weights
 
@@ -27,6 +25,9 @@ TARGET_TOKENIZER = (
     "target_tokenizer"  # folder in a saved model, if what is written has a vocabulary of its own
 )
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
+_BETWEEN = "enc_to_dec_proj."  # from the width of one model to that of another
+_CROSS_ATTENTION = ("crossattention", "ln_cross_attn")  # as BERT's kin and GPT-2 name it
+_OUTPUTS = ("decoder.cls.", "decoder.lm_head.", _BETWEEN)
 _NEEDS_SENTENCEPIECE = (".spm", ".model")  # vocabularies that only this package reads
 
 
@@ -39,7 +40,7 @@ class Seq2Seq:
     target_tokenizer: Any  # of what is written; the same object where one vocabulary serves both
     report: LoadReport
     max_positions: int | None  # longest text in tokens, on either side; None without a limit
-    head: tuple[str, ...]  # what is new in a decoder that was an encoder: its attention to the source
+    head: tuple[str, ...]  # what two encoders lacked: attention to the source, the way to words; else ()
     embeddings: tuple[str, ...]
 
     @property
@@ -71,12 +72,10 @@ def build_model(
         raise ConfigError(what, where="model.layers", cure="remove it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed, INIT))
-        if is_new(spec.name):
-            loaded = _from_nothing(spec, texts, trained, where)
-        elif isinstance(spec, ModelSpec) and spec.decoder is not None:
-            loaded = _from_two_encoders(spec, spec.decoder, where)
+        if isinstance(spec, ModelSpec) and spec.decoder is not None:
+            loaded = _from_two_encoders(spec, spec.decoder)
         else:
-            loaded = _from_one_place(spec, trained, where)
+            loaded = _from_one_place(spec, texts, trained, where)
     model, tokenizer, target_tokenizer, report = loaded
     _check_vocabularies(model, tokenizer, target_tokenizer, where)
     ends = (
@@ -86,9 +85,7 @@ def build_model(
     limit = min((end for end in ends if end is not None), default=None)
     for each in (tokenizer, target_tokenizer):
         each.model_max_length = limit or each.model_max_length  # saved: pipelines can cut to it
-    return Seq2Seq(
-        model, tokenizer, target_tokenizer, report, limit, _cross_attention(model), _embeddings(model)
-    )
+    return Seq2Seq(model, tokenizer, target_tokenizer, report, limit, _head(model), _embeddings(model))
 
 
 def set_generation(loaded: Seq2Seq, spec: GenerateSpec) -> None:
@@ -152,97 +149,56 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int, *, target: boo
     )
 
 
-@contextmanager
-def projecting(model: Any, rows: Tensor) -> Iterator[None]:
-    """While open, a forward pass gives logits [rows, vocabulary] of these positions only, for less time and memory.
-
-    ``rows``: bool [n, tokens]. The projection to the vocabulary is most of what a small model computes.
-    """
-    layer: nn.Module = model.get_output_embeddings()
-    handle = layer.register_forward_pre_hook(lambda module, inputs: (inputs[0][rows],))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 # -- where models come from --------------------------------------------------------------------------------
 
 _Loaded = tuple[Any, Any, Any, LoadReport]  # model, tokenizer, tokenizer of the target, report
 
 
-def _from_nothing(
+def _from_one_place(
     spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, trained: bool, where: str
 ) -> _Loaded:
     from transformers import AutoModelForSeq2SeqLM
 
-    kind = spec.name.removeprefix("new:")
-    if kind != "marian":
-        what = f"new:{kind} does not read one text and write another"
-        raise ConfigError(what, where="model.name", expected="new:marian")
-    if trained or not isinstance(spec, ModelSpec):
-        raise ModelError("a new model knows nothing", where=where, cure="name the directory of a trained run")
-    if spec.decoder is not None:
-        raise ConfigError("new:marian has a decoder of its own", where="model.decoder", cure="remove it")
-    if spec.weights not in ("default", "none"):
-        raise ConfigError("a new model has no weights", where="model.weights", cure="name a model instead")
-    if spec.tokenizer == "train":
-        if texts is None:
-            raise ModelError("there are no training texts for its tokenizer", where=where)
-        tokenizer = train_tokenizer(texts(), spec.vocabulary or DEFAULT_VOCABULARY, **TOKENIZERS[kind])
-    else:
-        assert spec.tokenizer is not None, "spec_checks.py asks for one"
-        tokenizer = _tokenizer_of(*_place(spec.tokenizer, None))
-    with models._loading(spec.name):
-        config = new_config(kind, spec.shape, tokenizer)
-        config.eos_token_id = config.forced_eos_token_id = end_token(tokenizer)
-        model = AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32)
-    names = tuple(name for name, _ in model.named_parameters())
-    return model, tokenizer, tokenizer, LoadReport("random", 0, names)
-
-
-def _from_one_place(spec: ModelSpec | TeacherSpec, trained: bool, where: str) -> _Loaded:
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM
-
-    place, options = _place(spec.name, spec.revision)
-    with models._loading(spec.name):
-        config = AutoConfig.from_pretrained(place, **options)
+    _require_sentencepiece(spec.name)
+    origin = models.find_origin(spec, texts)
+    config, tokenizer = origin.config, origin.tokenizer
     if not getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"a {config.model_type} model has no encoder and decoder",
+            f"a {config.model_type} model has no decoder that reads what an encoder says",
             where=where,
             expected="Marian, T5, BART, or a run of this task",
-            cure="or add model.decoder: the name of a second encoder, which becomes the decoder",
+            cure="name another, or add model.decoder: a second encoder, which becomes the decoder",
         )
-    tokenizer = _tokenizer_of(place, options)
-    other = Path(place) / TARGET_TOKENIZER
-    target_tokenizer = _tokenizer_of(str(other), options) if other.is_dir() else tokenizer
-    if isinstance(spec, ModelSpec) and spec.tokenizer is not None:
-        tokenizer = target_tokenizer = _same_vocabulary(spec.tokenizer, tokenizer, where)
+    if spec.name == "new:marian":
+        config.eos_token_id = config.forced_eos_token_id = end_token(tokenizer)
     with models._loading(spec.name):
-        if spec.weights == "default":
+        if spec.weights == "default" and not is_new(spec.name):
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
-                place,
+                origin.place,
                 config=config,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                **options,
+                **origin.options,
             )
-            report = _report(model, [("", info)], (), place)
+            report = _report(model, [("", info)], (), origin.place)
         else:
+            if trained and spec.weights in ("none", "default"):
+                raise ModelError("its weights would be random", where=where, cure="name trained weights")
             model = AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
             report = LoadReport("random", 0, tuple(name for name, _ in model.named_parameters()))
-    if spec.weights == "none" and trained:
-        raise ModelError("weights: none, so it knows nothing", where=where, cure="name trained weights")
     if spec.weights not in ("default", "none"):
         report = fit_weights(model, read_weights(Path(spec.weights)), (), spec.weights, trained=trained)
+    target = Path(origin.place, TARGET_TOKENIZER)
+    target_tokenizer = (
+        models._named_tokenizer(str(target), {}) if origin.place and target.is_dir() else tokenizer
+    )
     return model, tokenizer, target_tokenizer, report
 
 
-def _from_two_encoders(spec: ModelSpec, decoder_name: str, where: str) -> _Loaded:
+def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
     """arXiv:1907.12461. The second encoder looks at earlier tokens only, and gets an attention to the first."""
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, EncoderDecoderModel
+    from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderModel
 
     if spec.weights != "default":
         raise ConfigError(
@@ -254,27 +210,26 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str, where: str) -> _Loade
         raise ConfigError(
             "with model.decoder each side has its own tokenizer", where="model.tokenizer", cure="remove it"
         )
-    (first, options), (second, decoder_options) = _place(spec.name, spec.revision), _place(decoder_name, None)
-    common = {"dtype": torch.float32, "output_loading_info": True}
+    first = models.find_origin(spec, None)
+    second = models.find_origin(ModelSpec(name=decoder_name), None)
+    if getattr(first.config, "is_encoder_decoder", False):
+        what = f"a {first.config.model_type} model has a decoder of its own"
+        raise ConfigError(what, where="model.decoder", cure="remove it, or name an encoder as model.name")
+    second.config.is_decoder = second.config.add_cross_attention = True
+    how = {"dtype": torch.float32, "output_loading_info": True}
     with models._loading(spec.name):
-        encoder_config = AutoConfig.from_pretrained(first, **options)
-        if getattr(encoder_config, "is_encoder_decoder", False):
-            what = f"a {encoder_config.model_type} model has a decoder of its own"
-            raise ConfigError(what, where="model.decoder", cure="remove it, or name an encoder as model.name")
-        encoder, read = AutoModel.from_pretrained(first, config=encoder_config, **common, **options)
+        encoder, read = AutoModel.from_pretrained(first.place, config=first.config, **how, **first.options)
     with models._loading(decoder_name):
-        config = AutoConfig.from_pretrained(second, **decoder_options)
-        config.is_decoder = config.add_cross_attention = True
         decoder, written = AutoModelForCausalLM.from_pretrained(
-            second, config=config, **common, **decoder_options
+            second.place, config=second.config, **how, **second.options
         )
         model = EncoderDecoderModel.from_encoder_decoder_pretrained(
             encoder_model=encoder, decoder_model=decoder
         )
     if not _cross_attention(model):
-        what = f"a {config.model_type} model cannot attend to another text"
+        what = f"a {second.config.model_type} model cannot attend to another text"
         raise ModelError(what, where=f"model {decoder_name!r}", expected="BERT, RoBERTa or GPT-2 as decoder")
-    tokenizer, target_tokenizer = _tokenizer_of(first, options), _tokenizer_of(second, decoder_options)
+    tokenizer, target_tokenizer = first.tokenizer, second.tokenizer
     if tokenizer_digest(tokenizer) == tokenizer_digest(target_tokenizer):
         target_tokenizer = tokenizer
     begin = target_tokenizer.cls_token_id
@@ -284,46 +239,23 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str, where: str) -> _Loade
     pooler = getattr(encoder, "pooler", None)
     if pooler is not None:
         pooler.requires_grad_(False)  # nobody reads it
-    heads = ("decoder.cls.", "decoder.lm_head.", "enc_to_dec_proj.", *_cross_attention(model))
-    report = _report(model, [("encoder.", read), ("decoder.", written)], heads, f"{first}, {second}")
+    places = f"{first.place}, {second.place}"
+    report = _report(model, [("encoder.", read), ("decoder.", written)], _head(model), places)
     return model, tokenizer, target_tokenizer, report
 
 
-def _place(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
-    """Directory or hub id, and the options that everything of it is loaded with."""
-    place, local = models.locate(name)
-    return place, {
-        "revision": None if local else revision,
-        "local_files_only": local or not hub.reachable(),
-        "trust_remote_code": False,
-    }
-
-
-def _tokenizer_of(place: str, options: dict[str, Any]) -> Any:
-    folder = Path(place)
-    needs = folder.is_dir() and not (folder / "tokenizer.json").is_file()
-    files = [path.name for path in folder.iterdir() if path.suffix in _NEEDS_SENTENCEPIECE] if needs else []
-    if files and importlib.util.find_spec("sentencepiece") is None:
+def _require_sentencepiece(name: str) -> None:
+    """MissingDownload when a local model has a vocabulary that only the package sentencepiece reads."""
+    place, local = ("", False) if is_new(name) else models.locate(name)
+    if not local or Path(place, "tokenizer.json").is_file() or importlib.util.find_spec("sentencepiece"):
+        return
+    files = sorted(path.name for path in Path(place).iterdir() if path.suffix in _NEEDS_SENTENCEPIECE)
+    if files:
         raise MissingDownload(
             f"its vocabulary ({files[0]}) is read by the package sentencepiece, which is not installed",
-            where=f"model {place!r}",
+            where=f"model {name!r}",
             cure="pip install 'ptm[marian]'",
         )
-    with models._loading(place):
-        return models._load_tokenizer(place, options)
-
-
-def _same_vocabulary(name: str, own: Any, where: str) -> Any:
-    """The tokenizer of another name, if its tokens have the same numbers."""
-    if name == "train":
-        what = "trained weights belong to the tokenizer that they were trained with"
-        raise ConfigError(what, where="model.tokenizer", cure="remove it, or use new:marian")
-    other = _tokenizer_of(*_place(name, None))
-    if other.get_vocab() != own.get_vocab():
-        raise ConfigError(
-            f"the vocabulary of {name} is not that of the model", where="model.tokenizer", cure="remove it"
-        )
-    return other
 
 
 def _check_vocabularies(model: Any, tokenizer: Any, target_tokenizer: Any, where: str) -> None:
@@ -363,21 +295,23 @@ def _report(
             cure="check config.json against the weights",
         )
     left_over = sorted(prefix + str(name) for prefix, info in parts for name in info["unexpected_keys"])
-    own_new = [name for name in model.state_dict() if name.startswith("enc_to_dec_proj.") and heads]
-    total = sum(1 for _ in model.state_dict())
-    names = tuple(sorted({*new, *own_new}))
-    return LoadReport(place, total - len(names), names, tuple(left_over))
+    state = model.state_dict()
+    names = tuple(sorted({*new, *(name for name in state if name.startswith(_BETWEEN))}))
+    return LoadReport(place, len(state) - len(names), names, tuple(left_over))
 
 
 def _cross_attention(model: Any) -> tuple[str, ...]:
-    """Prefixes of what two encoders did not have before they were put together; () for other models."""
+    """Prefixes of the attention to the encoder that a decoder got which had none; () for other models."""
     if model.config.model_type != "encoder-decoder":
         return ()
-    names = {name for name, _ in model.named_modules() if name.rpartition(".")[2] in _CROSS}
-    return tuple(sorted(f"{name}." for name in names))
+    names = {name for name, _ in model.named_modules() if name.rpartition(".")[2] in _CROSS_ATTENTION}
+    return tuple(f"{name}." for name in sorted(names))
 
 
-_CROSS = ("crossattention", "ln_cross_attn", "enc_to_dec_proj")
+def _head(model: Any) -> tuple[str, ...]:
+    """Prefixes of what two encoders did not have before they were put together; () for other models."""
+    found = _cross_attention(model)
+    return (*found, *_OUTPUTS) if found else ()
 
 
 def _embeddings(model: Any) -> tuple[str, ...]:

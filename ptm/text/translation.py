@@ -20,12 +20,11 @@ from ptm.errors import ConfigError, DataError, Problem
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import GenerateSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.text import models, seq2seq
-from ptm.text.scratch import is_new
+from ptm.text.language_models import projecting
 from ptm.text.seq2seq_metrics import TranslationMetrics, signatures
 from ptm.text.tokens import Tokens, require_text, tokenizer_digest
 
 DEFAULT_MAX_LENGTH = 128
-MOST_UNKNOWN = 0.1  # share of unknown tokens above which a vocabulary does not fit the texts
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -33,9 +32,7 @@ def missing(spec: RunSpec) -> list[Problem]:
     named: list[ModelSpec | TeacherSpec] = [spec.model, *([spec.teacher] if spec.teacher else [])]
     if spec.model.decoder is not None:
         named.append(ModelSpec(name=spec.model.decoder))
-    if spec.model.tokenizer not in (None, "train"):
-        named.append(ModelSpec(name=spec.model.tokenizer, weights="none"))
-    found = [problem for model in named if not is_new(model.name) for problem in models.missing(model)]
+    found = [problem for model in named for problem in models.missing(model)]
     if spec.data.source.startswith("hub:"):
         found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
     return found
@@ -105,6 +102,7 @@ class Translation(Pipeline):
     """Pipeline of one model over pairs of texts. ``count`` and ``logits`` are of target tokens."""
 
     per_example = False
+    distillable = False  # teachers are asked about examples, not about the tokens of a translation
     labels = ()
 
     def __init__(
@@ -156,7 +154,7 @@ class Translation(Pipeline):
         inputs = {name: batch.inputs[name] for name in names if name in batch.inputs}
         counts: Tensor = batch.inputs["counts"]
         if model is self.model:
-            with seq2seq.projecting(model, counts):
+            with projecting(model, counts):
                 logits = model(**inputs, use_cache=False).logits
         else:  # a compiled model calls no hooks
             logits = model(**inputs, use_cache=False).logits[counts]
@@ -178,20 +176,12 @@ class Translation(Pipeline):
         return replace(self.forward(model, batch), predictions=predictions)
 
     def misfits(self) -> list[str]:
-        """Sides whose texts the tokenizer has no words for."""
-        pairs = self._pairs["eval"]
-        sides = (
-            ("evaluation texts", pairs.source, self._loaded.tokenizer),
-            ("evaluation translations", pairs.target, self._loaded.target_tokenizer),
-        )
-        found = []
-        for name, tokens, tokenizer in sides:
-            unknown = tokenizer.unk_token_id
-            if tokens is not None and unknown is not None:
-                share = float((tokens.ids == unknown).mean())
-                if share > MOST_UNKNOWN:
-                    found.append(f"{share:.0%} of the tokens of the {name} are unknown to its vocabulary")
-        return found
+        """Texts that the tokenizer has no words for."""
+        pairs, loaded = self._pairs["eval"], self._loaded
+        found = models.unknown_words(loaded.tokenizer, pairs.source.ids)
+        if pairs.target is not None:
+            found += models.unknown_words(loaded.target_tokenizer, pairs.target.ids)
+        return list(dict.fromkeys(found))
 
     def new_metrics(self) -> TranslationMetrics:
         return TranslationMetrics()
