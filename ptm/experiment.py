@@ -25,6 +25,7 @@ from ptm.errors import (
     PtmError,
 )
 from ptm.expect import check_expectations
+from ptm.layers import layers_of
 from ptm.lock import pins_of, require_unchanged
 from ptm.objective import Objective, Supervised, all_counts
 from ptm.pipeline import Metrics, Pipeline
@@ -201,8 +202,14 @@ def _prepare(
 
 
 def _choose_trained(spec: RunSpec, pipeline: Pipeline, reporter: Reporter) -> None:
-    """Add the adapter, or freeze what is not trained, and say how much is. The engine freezes as well."""
+    """Add the adapter, or freeze what is not trained, and say how much is. The engine freezes as well.
+
+    Raises ConfigError for what the model cannot do.
+    """
     model, adapter = pipeline.model, spec.model.adapter
+    for key in ("layer_decay", "unfreeze_every"):
+        if getattr(spec.train, key) is not None:
+            layers_of(model, pipeline.head, pipeline.embeddings, where=f"train.{key}")
     if adapter is not None:
         adapted = adapters.add_adapter(model, adapter, pipeline.head, seed=spec.train.seed)
         reporter.say(f"adapter: rank {adapter.rank}, beside {len(adapted)} layers")

@@ -40,6 +40,78 @@ def test_norms_and_biases_do_not_decay_and_the_head_has_its_own_rate():
     assert {name: found[id(p)] for name, p in model.named_parameters()} == expected
 
 
+class Stack(nn.Module):
+    """Embeddings, two blocks, a pooler, a head: five matrices and a norm in four layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(5, 4)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4)) for _ in range(2)
+        )
+        self.pooler = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 2)
+
+
+def test_each_layer_learns_at_the_rate_of_the_one_above_times_the_decay():
+    model = Stack()
+    settings = spec(layer_decay=0.5, head_learning_rate=1.0, weight_decay=0.3)
+    groups = optim.parameter_groups(model, None, settings, ("head.",), ("embeddings.",))
+    found = {id(p): (g["peak"], g["weight_decay"]) for g in groups for p in g["params"]}
+    rates = {name: found[id(p)] for name, p in model.named_parameters()}
+    by_hand = {
+        "embeddings.weight": (0.1 / 8, 0.3),
+        "layers.0.0.weight": (0.1 / 4, 0.3),
+        "layers.0.1.weight": (0.1 / 4, 0.0),
+        "layers.1.2.weight": (0.1 / 2, 0.3),
+        "layers.1.2.bias": (0.1 / 2, 0.0),
+        "pooler.weight": (0.1 / 2, 0.3),
+        "head.weight": (1.0, 0.3),
+        "head.bias": (1.0, 0.0),
+    }
+    for name, (rate, decay) in by_hand.items():
+        assert rates[name] == (pytest.approx(rate), decay), name
+    assert len(found) == len(list(model.parameters()))
+
+
+def test_without_a_rate_of_its_own_the_head_learns_at_the_full_one():
+    model, extra = Stack(), nn.Linear(4, 8)
+    groups = optim.parameter_groups(model, extra, spec(layer_decay=0.5), ("head.",), ("embeddings.",))
+    found = {id(p): g["peak"] for g in groups for p in g["params"]}
+    assert found[id(model.head.weight)] == found[id(extra.weight)] == 0.1
+
+
+def test_no_decay_of_layers_is_one_rate_for_all():
+    groups = optim.parameter_groups(Stack(), None, spec(layer_decay=1.0), ("head.",), ("embeddings.",))
+    assert {group["peak"] for group in groups} == {0.1}
+
+
+def test_layers_join_from_the_top():
+    layers = [("a",), ("b",), ("c", "d")]
+    learning = [optim.learning_layers(layers, epoch, 2) for epoch in range(6)]
+    assert learning == [[("c", "d")]] * 2 + [[("b",), ("c", "d")]] * 2 + [layers] * 2
+    assert optim.learning_layers(layers, 100, 2) == layers
+
+
+def test_what_does_not_learn_has_no_gradient_and_no_state():
+    """A fused optimizer that was given all parameters leaves the frozen ones alone, weight decay included."""
+    model = Stack()
+    settings = spec(weight_decay=0.5)
+    for name in ("adamw", "sgd"):
+        settings = spec(weight_decay=0.5, optimizer=name)
+        groups = optim.parameter_groups(model, None, settings, ("head.",))
+        optimizer = optim.build_optimizer(groups, settings)
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optim.train_only(model, {"head.weight", "head.bias"})
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        optimizer.step()
+        changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+        assert changed == {"head.weight", "head.bias"}
+        assert len(optimizer.state) == 2
+        optim.train_only(model, set(before))
+
+
 def test_what_a_distillation_adds_is_trained_too():
     extra = nn.Linear(4, 8)
     groups = optim.parameter_groups(small_net(), extra, spec(), ("head.",))
