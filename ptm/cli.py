@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ptm.commands.models import models
 from ptm.commands.options import Json, Set
 from ptm.commands.predict import predict
 
@@ -148,6 +149,7 @@ def evaluate(
 
 
 app.command()(predict)
+app.command()(models)
 
 
 @app.command()

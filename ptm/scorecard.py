@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +81,24 @@ def _measured(spec: RunSpec, pipeline: Pipeline, runtime: Runtime) -> tuple[dict
     return column, {row["id"]: row["prediction"] for row in metrics.predictions()}
 
 
-@torch.inference_mode()
 def _latency(pipeline: Pipeline, runtime: Runtime, size: int) -> dict[str, float]:
-    """Median and 95th percentile of a forward pass over ``size`` examples spread over the split, milliseconds."""
+    """Of a forward pass over ``size`` examples spread over the split."""
     ids = np.linspace(0, pipeline.size("eval") - 1, size).astype(np.int64)
     (batch,) = pipeline.batches("eval", [ids], 0)
     batch = batch.to(runtime.device)
     pipeline.model.eval()
+    return latency_ms(lambda: pipeline.forward(pipeline.model, batch), runtime)
+
+
+@torch.inference_mode()
+def latency_ms(call: Callable[[], Any], runtime: Runtime) -> dict[str, float]:
+    """Median and 95th percentile of the time that ``call`` takes, milliseconds."""
     times: list[float] = []
     begun = time.perf_counter()
     while len(times) < REPEATS + 3 and (len(times) < 8 or time.perf_counter() - begun < SECONDS):
         start = time.perf_counter()
         with runtime.autocast():
-            pipeline.forward(pipeline.model, batch)
+            call()
         if runtime.device.type == "cuda":
             torch.cuda.synchronize(runtime.device)
         times.append(1000 * (time.perf_counter() - start))
