@@ -20,6 +20,7 @@ from tiny.samples import (  # noqa: E402
     save_base,
     save_bert_tokenizer,
     save_tiny_bert,
+    save_tiny_gpt2,
     sentences,
     train_bpe,
     write_csv,
@@ -99,23 +100,7 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder whose tokenizer has no pad token and adds nothing to a text."""
-    from transformers import GPT2Tokenizer
-
-    folder = tmp_path_factory.mktemp("tiny_gpt2")
-    tokenizer = GPT2Tokenizer(**train_bpe(["<|endoftext|>"]), model_max_length=1024)
-    tokenizer.save_pretrained(folder)
-    size = len(tokenizer)
-    return save_base(
-        folder,
-        "GPT2",
-        vocab_size=size,
-        n_positions=POSITIONS,
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    return save_tiny_gpt2(tmp_path_factory.mktemp("tiny_gpt2"))
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,48 @@ def tagged_sentences(count: int, seed: int) -> list[dict[str, list[str]]]:
     return rows
 
 
+def rated_sentences(count: int, seed: int) -> list[tuple[str, str, str]]:
+    """(text, labels, number) rows: what is said of two things, ``food|good`` and the like, and how often "really"."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(count):
+        thing, verdict = draw.choice(THINGS), draw.choice(("", *GOOD, *BAD))
+        labels = (["thing"] if thing in THINGS[:3] else []) + (["good"] if verdict in GOOD else [])
+        labels += ["bad"] if verdict in BAD else []
+        often = index % 5
+        rows.append((f"the {thing} was {verdict} {'really ' * often}", "|".join(labels), str(often / 2)))
+    return rows
+
+
+def paired_sentences(count: int, seed: int) -> list[tuple[str, str, str]]:
+    """(text, second, label) rows: what the second says of the thing in the first decides."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(count):
+        word, label = (draw.choice(GOOD), "positive") if index % 2 else (draw.choice(BAD), "negative")
+        rows.append((f"the {draw.choice(THINGS)}", "was " + "really " * draw.randrange(4) + word, label))
+    return rows
+
+
+def save_tiny_gpt2(folder: Path) -> Path:
+    """A decoder whose tokenizer has no pad token and adds nothing to a text."""
+    from transformers import GPT2Tokenizer
+
+    tokenizer = GPT2Tokenizer(**train_bpe(["<|endoftext|>"]), model_max_length=1024)
+    tokenizer.save_pretrained(folder)
+    return save_base(
+        folder,
+        "GPT2",
+        vocab_size=len(tokenizer),
+        n_positions=POSITIONS,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+
+
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
     import json
 
@@ -98,6 +140,34 @@ def write_image_folder(folder: Path) -> Path:
                 image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
                 image.save(folder / split / name / f"{index:02d}.png")
     return folder
+
+
+def shape_mixtures(count: int, seed: int) -> list[tuple[bytes, list[str]]]:
+    """(PNG of 16 x 16 pixels, names of what is on it): any of a disc, a frame and stripes, each in its colour."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    side = 16
+    y, x = np.mgrid[:side, :side]
+    shapes = {
+        "disc": np.hypot(y - 7.5, x - 7.5) < 5,
+        "frame": np.maximum(abs(y - 7.5), abs(x - 7.5)) > 5,
+        "stripes": y % 4 < 2,
+    }
+    rng = np.random.default_rng(seed)
+    rows = []
+    for index in range(count):
+        names = [name for bit, name in enumerate(shapes) if index >> bit & 1]
+        pixels = 30 + rng.normal(0, 15, (side, side, 3))
+        for channel, name in enumerate(shapes):
+            if name in names:
+                pixels[..., channel] += 150 * shapes[name]
+        buffer = io.BytesIO()
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
+        rows.append((buffer.getvalue(), names))
+    return rows
 
 
 def save_bert_tokenizer(folder: Path, kind: str = "BertTokenizer") -> int:
