@@ -189,10 +189,11 @@ def _from_one_place(
             report = LoadReport("random", 0, tuple(name for name, _ in model.named_parameters()))
     if spec.weights not in ("default", "none"):
         report = fit_weights(model, read_weights(Path(spec.weights)), (), spec.weights, trained=trained)
-    target = Path(origin.place, TARGET_TOKENIZER)
-    target_tokenizer = (
-        models._named_tokenizer(str(target), {}) if origin.place and target.is_dir() else tokenizer
-    )
+    folder = Path(origin.place, TARGET_TOKENIZER)
+    if not origin.place or not folder.is_dir():
+        return model, tokenizer, tokenizer, report
+    with models._loading(spec.name):
+        target_tokenizer = models._load_tokenizer(str(folder), origin.options)
     return model, tokenizer, target_tokenizer, report
 
 
@@ -296,7 +297,9 @@ def _report(
         )
     left_over = sorted(prefix + str(name) for prefix, info in parts for name in info["unexpected_keys"])
     state = model.state_dict()
-    names = tuple(sorted({*new, *(name for name in state if name.startswith(_BETWEEN))}))
+    if len(parts) > 1:  # what stands between the two is in neither report
+        new += [name for name in state if name.startswith(_BETWEEN)]
+    names = tuple(sorted(set(new)))
     return LoadReport(place, len(state) - len(names), names, tuple(left_over))
 
 
