@@ -25,6 +25,7 @@ from ptm.vision import features, models
 from ptm.vision.images import check_headers, decode, decode_all
 from ptm.vision.models import ModelPlan
 from ptm.vision.saved import WEIGHTS, Preprocessing, SavedModel, write_saved
+from ptm.vision.timm_models import is_timm
 from ptm.vision.views import Cutter, Stream, evaluation_view, fits_memory, view_name
 from ptm.weights import LoadReport
 
@@ -116,8 +117,10 @@ class ImageClassification(Pipeline):
             f"{plan.architecture} width={plan.width} mean={plan.preprocessing.mean} std={plan.preprocessing.std} "
             f"outputs={None if permutation is None else permutation.tolist()}"
         )
-        self.feature_names = features.feature_names(model)
-        self.head_input = "pooled" if features.head_reads_pooled(model) and len(self.head) == 1 else ""
+        # Where the layers of a timm network stand is not known.
+        self.feature_names = () if is_timm(plan.architecture) else features.feature_names(model)
+        one_head = "pooled" in self.feature_names and len(self.head) == 1
+        self.head_input = "pooled" if one_head and features.head_reads_pooled(model) else ""
         self._spec = spec
         self._data = data
         self._plan = plan

@@ -23,9 +23,10 @@ from ptm import adapters
 from ptm.errors import ModelError, Problem
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec, TeacherSpec
-from ptm.vision import resnet_cifar
+from ptm.vision import resnet_cifar, timm_models
 from ptm.vision.downloads import fetch, missing_file
 from ptm.vision.saved import WEIGHTS, Preprocessing, read_saved, saved_directory
+from ptm.vision.timm_models import TimmWeights, is_timm
 from ptm.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -55,7 +56,7 @@ class ModelPlan:
 
     architecture: str
     width: int | None
-    weights: Path | WeightsEnum | None  # None: a random start
+    weights: Path | WeightsEnum | TimmWeights | None  # None: a random start
     labels: tuple[str, ...] | None  # names of the outputs, where an earlier run wrote them down
     preprocessing: Preprocessing
     own_normalisation: bool  # whether mean and std come with the weights, rather than from a default
@@ -71,7 +72,9 @@ def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
     key = "teacher" if isinstance(spec, TeacherSpec) else "model"
     if is_path(spec.name):
         return _plan_saved(spec, key)
-    if spec.name not in architectures():
+    if is_timm(spec.name):
+        timm_models.require_known(spec.name, f"{key}.name")
+    elif spec.name not in architectures():
         raise unknown_name(spec.name, architectures(), f"{key}.name", "a model")
     width = spec.width
     if spec.name in resnet_cifar.NAMES:
@@ -82,7 +85,7 @@ def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
             f"{', '.join(resnet_cifar.NAMES)}",
         )  # fmt: skip
     weights = named_weights(spec.name, spec.weights, key)
-    own = isinstance(weights, WeightsEnum)
+    own = isinstance(weights, (WeightsEnum, TimmWeights))
     return ModelPlan(
         architecture=spec.name,
         width=width,
@@ -101,9 +104,11 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
     weights = plan_model(spec).weights
+    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
+    if isinstance(weights, TimmWeights):
+        return timm_models.missing_weights(weights, spec.name, key)
     if not isinstance(weights, WeightsEnum):
         return []
-    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
     return missing_file(weights.url, f"{key} {spec.name} (weights {weights.name})", f"{key}.weights")
 
 
@@ -128,23 +133,36 @@ def build_model(
     _check_size(model, plan.architecture, image_size)
     if plan.weights is None:
         return model, LoadReport("random start", 0)
-    path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
-    where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
-    beside = adapters.head_of_adapter(path.parent)
-    state = {**_current_names(plan.architecture, read_weights(path), image_size), **beside}
+    path, where = _weights_file(plan.weights)
+    state = {
+        **_current_names(model, plan.architecture, read_weights(path), image_size),
+        **adapters.head_of_adapter(path.parent),
+    }
     if not keep_head:
         state = {
             name: t for name, t in state.items() if not name.startswith(head_of(model, plan.architecture))
         }
     # Auxiliary heads may be missing whole: torchvision's GoogLeNet drops them after training.
     optional = AUXILIARY.get(plan.architecture, ((), 0.0))[0]
-    report = fit_weights(model, state, (last_layer(model), *optional), where, trained=trained)
+    last = timm_models.heads(model) if is_timm(plan.architecture) else (last_layer(model),)
+    report = fit_weights(model, state, (*last, *optional), where, trained=trained)
     adapters.merge_saved(model, path.parent)
     return model, report
 
 
+def _weights_file(weights: Path | WeightsEnum | TimmWeights) -> tuple[Path, str]:
+    """The file, downloaded if need be, and how it is called in messages."""
+    if isinstance(weights, WeightsEnum):
+        return fetch(weights.url), str(weights)
+    if isinstance(weights, TimmWeights):
+        return timm_models.fetch_weights(weights), weights.repository
+    return weights, str(weights)
+
+
 def head_of(model: nn.Module, architecture: str) -> tuple[str, ...]:
     """Name prefixes of the layers that give class scores: the last one and, in training, auxiliary ones."""
+    if is_timm(architecture):
+        return timm_models.heads(model)
     auxiliary = AUXILIARY.get(architecture, ((), 0.0))[0]
     inner = [(name, getattr(model, name)) for name in auxiliary if getattr(model, name, None) is not None]
     return (last_layer(model), *(f"{name}.{last_layer(module)}" for name, module in inner))
@@ -167,7 +185,9 @@ def is_path(name: str) -> bool:
 def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
     directory = saved_directory(Path(spec.name).expanduser())
     saved = read_saved(directory)
-    if saved.architecture not in architectures():
+    if is_timm(saved.architecture):
+        timm_models.require_known(saved.architecture, str(directory))
+    elif saved.architecture not in architectures():
         raise unknown_name(saved.architecture, architectures(), str(directory), "a model")
     if spec.width not in (None, saved.width):
         raise ModelError(
@@ -186,7 +206,7 @@ def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
     )
 
 
-def named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEnum | None:
+def named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEnum | TimmWeights | None:
     """What ``weights`` means for a network; ModelError, naming ``key.weights``, for what does not exist."""
     if weights == "none":
         return None
@@ -195,7 +215,9 @@ def named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEn
         if not path.exists():
             raise ModelError("there is no such file", where=path, cure=f"correct {key}.weights")
         return path
-    if architecture in resnet_cifar.NAMES:
+    if is_timm(architecture) and weights == "default":
+        return timm_models.published_weights(architecture, key)
+    if is_timm(architecture) or architecture in resnet_cifar.NAMES:
         raise ModelError(
             f"no pre-trained weights belong to {architecture}"
             if weights == "default"
@@ -229,6 +251,8 @@ def unknown_name(name: str, known: tuple[str, ...], where: str, kind: str) -> Mo
 
 def _preprocessing(architecture: str, weights: WeightsEnum | None) -> Preprocessing:
     """That of the weights; of the architecture's default weights where they say nothing."""
+    if is_timm(architecture):
+        return timm_models.preprocessing_of(architecture)
     if architecture in resnet_cifar.NAMES:
         return CIFAR
     preset = (weights or zoo.get_model_weights(architecture).DEFAULT).transforms()
@@ -248,6 +272,11 @@ def _construct(plan: ModelPlan, classes: int, image_size: int, *, auxiliary: boo
     name = plan.architecture
     if name in resnet_cifar.NAMES:
         return resnet_cifar.ResNetCifar(resnet_cifar.NAMES[name], classes, plan.width or resnet_cifar.WIDTH)
+    if is_timm(name):
+        try:
+            return timm_models.construct(name, classes, image_size)
+        except ValueError as error:
+            raise _wrong_size(name, image_size, error) from None
     options: dict[str, Any] = {"num_classes": classes}
     if name in AUXILIARY:
         # Their own initialisation draws a truncated normal for every layer; useless where weights follow.
@@ -288,8 +317,12 @@ def _wrong_size(architecture: str, image_size: int, error: Exception) -> ModelEr
     )
 
 
-def _current_names(architecture: str, state: Mapping[str, Tensor], image_size: int) -> Mapping[str, Tensor]:
-    """Names as torchvision spells them now; position embeddings of vision transformers for ``image_size``."""
+def _current_names(
+    model: nn.Module, architecture: str, state: Mapping[str, Tensor], image_size: int
+) -> Mapping[str, Tensor]:
+    """Names as the library spells them now; position embeddings of vision transformers for ``image_size``."""
+    if is_timm(architecture):
+        return timm_models.current_names(model, state)
     if architecture in resnet_cifar.NAMES:
         return state
     renamed: dict[str, Tensor] = {}
