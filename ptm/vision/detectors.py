@@ -6,7 +6,6 @@ label i of the data is output i + 1, as torchvision has it.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import warnings
@@ -30,7 +29,7 @@ from ptm.errors import ConfigError, ModelError, Problem
 from ptm.order import INIT, mix
 from ptm.spec import DataSpec, ModelSpec, TeacherSpec
 from ptm.vision.downloads import fetch, missing_file
-from ptm.vision.models import IMAGENET_MEAN, IMAGENET_STD
+from ptm.vision.models import IMAGENET_MEAN, IMAGENET_STD, is_path, unknown_name
 from ptm.vision.saved import FILE, FORMAT, MAX_SIDE, WEIGHTS, read_fields, saved_directory
 from ptm.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 
@@ -126,10 +125,10 @@ def plan_model(spec: ModelSpec | TeacherSpec) -> DetectorPlan:
         raise ConfigError(
             "detectors cannot be distilled", where="teacher", cure="remove teacher: and distill:"
         )
-    if spec.name.startswith(("./", "../", "/", "~")) or ("/" in spec.name and Path(spec.name).exists()):
+    if is_path(spec.name):
         return _plan_saved(spec)
     if spec.name not in NAMES:
-        raise _unknown(spec.name, NAMES, "model.name", "a detector")
+        raise unknown_name(spec.name, NAMES, "model.name", "a detector")
     architecture = PYRAMIDS.get(spec.name, spec.name)
     backbone = _backbone(architecture, spec.backbone)
     weights, backbone_only = _named_weights(architecture, backbone, spec.weights)
@@ -152,8 +151,7 @@ def plan_model(spec: ModelSpec | TeacherSpec) -> DetectorPlan:
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
     """The labels of a detector saved earlier; None for any other name."""
-    plan = plan_model(ModelSpec(name=name, weights="default")) if "/" in name or name in (".", "..") else None
-    return plan.outputs[1:] if plan is not None and plan.outputs else None
+    return read_saved(saved_directory(Path(name).expanduser())).labels if is_path(name) else None
 
 
 def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
@@ -358,7 +356,7 @@ def _backbone(architecture: str, chosen: str | None) -> str | None:
             )
         return None
     if chosen is not None and chosen not in BACKBONES:
-        raise _unknown(chosen, BACKBONES, "model.backbone", "a backbone")
+        raise unknown_name(chosen, BACKBONES, "model.backbone", "a backbone")
     return chosen or "resnet50"
 
 
@@ -384,7 +382,7 @@ def _named_weights(
     if weights in below:
         return below[weights], True
     known = ("default", "none", *whole, *below)
-    raise _unknown(weights, known, f"model.weights of {architecture}", "weights")
+    raise unknown_name(weights, known, f"model.weights of {architecture}", "weights")
 
 
 def _preprocessing(architecture: str) -> BoxPreprocessing:
@@ -475,13 +473,3 @@ def _anchors(model: nn.Module) -> dict[str, Any]:
     generator: Any = getattr(model, "rpn", model).anchor_generator
     sizes = "sizes" if hasattr(generator, "sizes") else "scales"
     return {sizes: getattr(generator, sizes), "aspect_ratios": generator.aspect_ratios}
-
-
-def _unknown(name: str, known: tuple[str, ...], where: str, kind: str) -> ModelError:
-    close = difflib.get_close_matches(name, known, n=3)
-    return ModelError(
-        f"there is no {kind.removeprefix('a ')} {name!r}",
-        where=where,
-        expected=f"{kind} file or directory, or one of {', '.join(known)}",
-        cure=f"did you mean {' or '.join(close)}?" if close else "",
-    )
