@@ -514,3 +514,48 @@ def test_texts_of_unknown_words_are_said(make, two_berts):
     assert pipeline.misfits() == []
     strange = Examples({"text": ["日本語 日本語"], "target_text": ["日本語"]}, None, str)
     assert "unknown" in pipeline.over(strange).misfits()[0]
+
+
+@pytest.fixture(scope="module")
+def tiny_marian(tmp_path_factory):
+    """A checkpoint as Helsinki-NLP publishes them: two SentencePiece models, one vocabulary, padding as its last."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    from transformers import MarianMTModel, MarianTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny_marian")
+    pieces = ["</s>", "<unk>"]
+    for side, name in enumerate(("source", "target")):
+        with (folder / f"{name}.spm").open("wb") as file:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter([pair[side] for pair in pairs(200, 1)]),
+                model_writer=file,
+                vocab_size=60,
+                minloglevel=2,
+                hard_vocab_limit=False,
+            )
+        model = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{name}.spm"))
+        pieces += [model.id_to_piece(i) for i in range(model.get_piece_size())]
+    names = [*dict.fromkeys(piece for piece in pieces if piece != "<s>"), "<pad>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(names)}))
+    files = [str(folder / name) for name in ("source.spm", "target.spm", "vocab.json")]
+    MarianTokenizer(*files).save_pretrained(folder)
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32}
+    sizes |= {"decoder_ffn_dim": 32, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    pad = {"pad_token_id": len(names) - 1, "decoder_start_token_id": len(names) - 1}
+    return save_seq2seq(
+        folder, MarianMTModel, vocab_size=len(names), max_position_embeddings=64, **sizes, **pad
+    )
+
+
+def test_marian_of_a_directory_reads_each_side_with_its_own_pieces(make, tiny_marian):
+    spec = make({"name": str(tiny_marian)}, generate=GenerateSpec(beams=2, max_length=8))
+    pipeline = build(spec)
+    tokenizer, columns = pipeline._loaded.tokenizer, pipeline._data.train.columns
+    batch = batch_of(pipeline, [5])
+    expected = tokenizer(columns["text"][5], text_target=columns["target_text"][5])
+    assert batch.inputs["input_ids"][0].tolist() == expected["input_ids"]
+    assert batch.targets.tolist() == expected["labels"]
+    assert tokenizer.unk_token_id not in batch.targets
+    run(spec)
+    again = build(spec, trained=True, model=ModelSpec(name=spec.output))
+    assert again._loaded.tokenizer.get_vocab() == tokenizer.get_vocab()
