@@ -1,5 +1,7 @@
 """Gradual unfreezing through real runs: which weights move in which epoch, and that a stop changes nothing."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -143,7 +145,7 @@ output: r
 )
 def test_what_does_not_go_with_it_is_refused_by_name(model, more, named):
     with pytest.raises(ConfigError, match=named):
-        parse_config(CONFIG.format(model=model, more=more), "run.yaml")
+        parse_config(CONFIG.format(model=model, more=more), "run.yaml", base=Path(), cwd=Path())
 
 
 def test_a_model_without_layers_is_refused_before_the_first_step(tmp_path):
