@@ -10,8 +10,9 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from torchvision.models import detection as torchvision_detection
 
+from helpers import StopAt, history, run, weights
 from ptm.data.examples import Examples
-from ptm.errors import ConfigError, DataError, MissingDownload, ModelError
+from ptm.errors import ConfigError, DataError, Interrupted, MissingDownload, ModelError
 from ptm.metrics_detection import Boxes, DetectionMetrics
 from ptm.pipeline import Batch, Output
 from ptm.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
@@ -620,3 +621,22 @@ def test_nothing_found_is_zero_and_predictions_come_by_id():
     assert nothing.compute()["map"] == 0.0
     with pytest.raises(DataError, match="nothing was evaluated"):
         DetectionMetrics(("a",)).compute()
+
+
+# -- the engine ----------------------------------------------------------------------------------------------
+
+
+def test_sampled_anchors_are_the_same_after_a_stop(voc, tmp_path):
+    """Faster R-CNN draws anchors and proposals in training; a stopped run goes on to the same bits."""
+
+    def spec(name):
+        train = {"epochs": None, "steps": 3, "optimizer": "sgd", "learning_rate": 1e-2, "eval_every_steps": 3}
+        changed = spec_of(voc, "fasterrcnn", data={"augment": "crop", "max_eval_examples": 1}, train=train)
+        return replace(changed, output=str(tmp_path / name))
+
+    run(spec("whole"))
+    with pytest.raises(Interrupted):
+        run(spec("parts"), reporter=StopAt(2))
+    run(spec("parts"), mode="resume")
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+    assert history(tmp_path / "whole") == history(tmp_path / "parts")
