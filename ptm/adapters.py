@@ -176,7 +176,7 @@ def left_as_loaded(model: nn.Module) -> frozenset[str]:
 
 @torch.no_grad()
 def take_out(model: nn.Module, *, merge: bool) -> None:
-    """Make the model an ordinary one again, with the update added to its weights or without it."""
+    """Make the model an ordinary one again, with the update added to its weights or without it; all can be trained."""
     if not has_adapter(model):
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -193,6 +193,7 @@ def take_out(model: nn.Module, *, merge: bool) -> None:
             continue
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, plain)
+    model.requires_grad_(True)
     del model.peft_config
     if getattr(model, "_hf_peft_config_loaded", False):
         model._hf_peft_config_loaded = False  # type: ignore[assignment]
