@@ -182,7 +182,7 @@ class LanguageModeling(Pipeline):
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         logits, targets = self._predicted(model, batch)
-        nats = F.cross_entropy(logits, targets, reduction="none").double().cpu().numpy()
+        nats = F.cross_entropy(logits, targets, reduction="none").detach().double().cpu().numpy()
         right = (logits.argmax(-1) == targets).cpu().numpy()
         counted = (batch.targets != IGNORED).cpu().numpy()
         of_row = np.nonzero(counted)[0]

@@ -68,7 +68,7 @@ def build_language_model(
             if spec.weights in ("none", "default"):
                 report = LoadReport("random", 0, tuple(name for name, _ in model.named_parameters()))
             else:
-                state = models._with_prefix(read_weights(Path(spec.weights)), model)
+                state = _with_tied(models._with_prefix(read_weights(Path(spec.weights)), model), model)
                 report = fit_weights(model, state, models._head(model), spec.weights, trained=trained)
     if spec.layers is not None:
         models.keep_layers(model, spec.layers)
@@ -132,6 +132,14 @@ def _pretrained(auto: Any, origin: models.Origin, *, trained: bool) -> tuple[Any
     total = sum(1 for _ in model.state_dict())
     left_over = tuple(sorted(map(str, info["unexpected_keys"])))
     return model, LoadReport(origin.place, total - len(new), new, left_over)
+
+
+def _with_tied(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """With every name of a tensor that the model knows by several: save_pretrained writes one of them."""
+    own = model.state_dict()
+    place = {own[name].data_ptr(): name for name in state if name in own}
+    tied = {name: place.get(tensor.data_ptr()) for name, tensor in own.items() if name not in state}
+    return state | {name: state[other] for name, other in tied.items() if other is not None}
 
 
 def _require_causal(model: Any, name: str) -> None:
