@@ -189,9 +189,12 @@ def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
 def _cells(row: Row, labels: tuple[str, ...]) -> dict[str, str]:
     """Column → content."""
     given = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
-    said = {k: v for k, v in row.items() if k not in ("id", "where", "input", "columns", "scores")}
+    scores = row.get("scores")
+    by_label = _score_cells(scores, labels) if isinstance(scores, Mapping) else {}
+    apart = ("id", "where", "input", "columns", *(("scores",) if by_label else ()))
+    said = {name: value for name, value in row.items() if name not in apart}
     place = {key: row[key] for key in ("id", "where") if key in row}
-    own: Row = place | given | said | _score_cells(row.get("scores", {}), labels)
+    own: Row = place | given | said | by_label
     # A column of the input that has the name of one of these keeps its values under another.
     carried = {f"input.{n}" if n in own else n: v for n, v in row.get("columns", {}).items()}
     return {name: _cell(value, row) for name, value in (own | carried).items()}
