@@ -134,10 +134,12 @@ def build_model(
     if plan.weights is None:
         return model, LoadReport("random start", 0)
     path, where = _weights_file(plan.weights)
-    state = {
-        **_current_names(model, plan.architecture, read_weights(path), image_size),
-        **adapters.head_of_adapter(path.parent),
-    }
+    given = read_weights(path)
+    if is_timm(plan.architecture):
+        named = timm_models.current_names(model, given)
+    else:
+        named = _current_names(plan.architecture, given, image_size)
+    state = {**named, **adapters.head_of_adapter(path.parent)}
     if not keep_head:
         state = {
             name: t for name, t in state.items() if not name.startswith(head_of(model, plan.architecture))
@@ -317,12 +319,8 @@ def _wrong_size(architecture: str, image_size: int, error: Exception) -> ModelEr
     )
 
 
-def _current_names(
-    model: nn.Module, architecture: str, state: Mapping[str, Tensor], image_size: int
-) -> Mapping[str, Tensor]:
-    """Names as the library spells them now; position embeddings of vision transformers for ``image_size``."""
-    if is_timm(architecture):
-        return timm_models.current_names(model, state)
+def _current_names(architecture: str, state: Mapping[str, Tensor], image_size: int) -> Mapping[str, Tensor]:
+    """Names as torchvision spells them now; position embeddings of vision transformers for ``image_size``."""
     if architecture in resnet_cifar.NAMES:
         return state
     renamed: dict[str, Tensor] = {}

@@ -43,7 +43,6 @@ def published(tmp_path, monkeypatch):
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
     save_file(source.state_dict(), folder / "snapshots" / "abc" / "model.safetensors")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     original = huggingface_hub.try_to_load_from_cache
     monkeypatch.setattr(
         huggingface_hub,
@@ -130,13 +129,10 @@ def test_unknown_names_are_refused_with_the_closest(name, cure):
 def test_unknown_weights_and_unreadable_ones_are_refused():
     with pytest.raises(ModelError, match="no weights 'IMAGENET1K_V1'"):
         plan(NAME, "IMAGENET1K_V1")
-    unpublished = next(n for n in timm.list_models() if not (timm.get_pretrained_cfg(n) or _none).hf_hub_id)
+    configs = {name: timm.get_pretrained_cfg(name) for name in timm.list_models()}
+    unpublished = next(name for name, config in configs.items() if config is None or not config.hf_hub_id)
     with pytest.raises(ModelError, match="no weights that can be read"):
         plan(f"timm:{unpublished}", "default")
-
-
-class _none:
-    hf_hub_id = None
 
 
 def test_a_size_that_is_not_possible_names_the_usual_one():
