@@ -1,9 +1,9 @@
 """Task ``object-detection``: boxes around objects, and what they are.
 
-The loss is torchvision's. What it is a mean over decides the count that the engine divides by, so that micro-batches
-add up to the whole batch: images in Faster R-CNN and RetinaNet, matched anchors in FCOS and SSD. No count can mend two
-things: Faster R-CNN learns from a random sample of anchors and proposals, drawn anew for each micro-batch; and images
-of different sizes are padded to the largest of their micro-batch.
+The loss is torchvision's, or libreyolo's. What it is a mean over decides the count that the engine divides by, so that
+micro-batches add up to the whole batch: images in Faster R-CNN and RetinaNet, matched anchors in FCOS, SSD and YOLOX.
+No count mends two things: Faster R-CNN learns from a random sample of anchors and proposals, drawn anew for each
+micro-batch; and images of different sizes are padded to the largest of their micro-batch (but not in SSD and YOLOX).
 """
 
 from __future__ import annotations

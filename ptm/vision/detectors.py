@@ -1,7 +1,7 @@
 """Detectors by name: which architecture, which weights, which preprocessing; then the model itself.
 
 The first output of every class score is the background (in RetinaNet and FCOS it means nothing and is never learned):
-label i of the data is output i + 1, as torchvision has it.
+label i of the data is output i + 1, as torchvision has it. YOLOX has no output for it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ BACKBONES = (
 )
 FIXED = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # side of their square inputs in pixels
 _IMPROVED = ("fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2")
-NAMES = (*PYRAMIDS, *PYRAMIDS.values(), *_IMPROVED, *FIXED)
+# YOLOX through libreyolo (ptm.vision.yolo); the sides of their square inputs in pixels are those of the authors.
+YOLOX = {f"libreyolo:yolox-{size}": 416 if size in "nt" else 640 for size in "ntsmlx"}
+NAMES = (*PYRAMIDS, *PYRAMIDS.values(), *_IMPROVED, *FIXED, *YOLOX)
 
 # Layers that torchvision's recipes do not train when they start from pre-trained weights.
 _STEM = ("backbone.body.conv1.", "backbone.body.bn1.", "backbone.body.layer1.")
@@ -67,7 +69,7 @@ _NOT_TRAINED = {
 # Tensors with a row a class, or (all but bbox_pred) a row an anchor and class.
 _CLASS_ROWS = re.compile(
     r"^(roi_heads\.box_predictor\.(?:cls_score|bbox_pred)"
-    r"|head\.classification_head\.(?:cls_logits|module_list\.\d+(?:\.1)?))\.(?:weight|bias)$"
+    r"|head\.classification_head\.(?:cls_logits|module_list\.\d+(?:\.1)?)|head\.cls_preds\.\d)\.(?:weight|bias)$"
 )
 # Names in published files that the current code spells differently; the middle one in RetinaNet only.
 _PYRAMID_NAMES = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$")
@@ -81,7 +83,8 @@ class BoxPreprocessing:
 
     Scale to [0, 1], subtract ``mean``, divide by ``std`` (by channel); resize so that the shorter side is
     ``image_size`` and no side longer than ``longest_side`` (bilinear, without antialiasing), both in pixels.
-    Detectors of a fixed size resize both sides to ``image_size``. All of it happens inside the model.
+    SSD resizes both sides to ``image_size``; YOLOX the longer one, in BGR, and pads with grey (114) to a square. All of
+    it happens inside the model.
     """
 
     image_size: int
@@ -167,6 +170,15 @@ def preprocessing_of(plan: DetectorPlan, data: DataSpec) -> BoxPreprocessing:
     own = plan.preprocessing
     fixed = FIXED.get(plan.architecture)
     size = data.image_size or own.image_size
+    if plan.architecture in YOLOX and (size % 32 or data.longest_side not in (None, size)):
+        raise ModelError(
+            f"{plan.architecture} does not look at images of {size} pixels a side",
+            where="data.image_size" if size % 32 else "data.longest_side",
+            expected="one multiple of 32 for both sides",
+            cure="remove data.longest_side"
+            if size % 32 == 0
+            else f"--set data.image_size={max(32, size // 32 * 32)}",
+        )
     if fixed is not None and (size != fixed or data.longest_side not in (None, fixed)):
         raise ModelError(
             f"{plan.architecture} looks at images of {fixed}x{fixed} only",
@@ -231,6 +243,10 @@ def construct(plan: DetectorPlan, labels: int) -> nn.Module:
         "image_mean": list(p.mean),
         "image_std": list(p.std),
     }
+    if plan.architecture in YOLOX:
+        from ptm.vision.yolo import Yolox
+
+        return Yolox(plan.architecture[-1], labels, p.image_size, p.mean, p.std)
     if plan.architecture in FIXED:
         return detection.__dict__[plan.architecture](weights=None, weights_backbone=None, **options)
     options |= {"min_size": p.image_size, "max_size": p.longest_side}
@@ -262,8 +278,12 @@ def head_of(model: nn.Module) -> tuple[str, ...]:
 def positives_counted(model: nn.Module) -> Iterator[list[int] | None]:
     """While open, a forward pass in training mode leaves the number of anchors that are matched to a box.
 
-    FCOS and SSD divide the loss of a batch by it. None for models that give a mean over images.
+    FCOS, SSD and YOLOX divide the loss of a batch by it. None for models that give a mean over images.
     """
+    own: Any = getattr(model, "positives", None)
+    if own is not None:
+        yield own
+        return
     owner: Any = model.head if isinstance(model, detection.FCOS) else model
     if not isinstance(model, detection.FCOS | SSD):
         yield None
@@ -340,7 +360,7 @@ def _plan_saved(spec: ModelSpec) -> DetectorPlan:
         backbone=saved.backbone,
         weights=weights,
         backbone_only=backbone_only,
-        outputs=(BACKGROUND, *saved.labels) if own else None,
+        outputs=(*(() if saved.architecture in YOLOX else (BACKGROUND,)), *saved.labels) if own else None,
         frozen_eps=saved.frozen_eps,
         preprocessing=saved.preprocessing,
     )
@@ -371,6 +391,13 @@ def _named_weights(
         if not path.exists():
             raise ModelError("there is no such file", where=path, cure="correct model.weights")
         return path, False
+    if architecture in YOLOX:
+        raise ModelError(
+            f"no weights of {architecture} can be fetched by name",
+            where="model.weights",
+            expected="none (a random start) or a file",
+            cure="--set model.weights=none, or --set model.weights=FILE.safetensors",
+        )
     published = backbone in (None, "resnet50")
     whole = dict(zoo.get_model_weights(architecture).__members__) if published else {}
     below = dict(zoo.get_model_weights(backbone).__members__) if backbone is not None else {}
@@ -392,12 +419,12 @@ def _preprocessing(architecture: str) -> BoxPreprocessing:
         mean, std = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3
     elif architecture == "ssdlite320_mobilenet_v3_large":
         mean, std = (0.5,) * 3, (0.5,) * 3
+    elif architecture in YOLOX:  # pixels as they are, from 0 to 255
+        mean, std = (0.0,) * 3, (1 / 255,) * 3
     else:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
-    size = FIXED.get(architecture, 800)
-    return BoxPreprocessing(
-        image_size=size, longest_side=size if architecture in FIXED else 1333, mean=mean, std=std
-    )
+    square = {**FIXED, **YOLOX}.get(architecture)
+    return BoxPreprocessing(image_size=square or 800, longest_side=square or 1333, mean=mean, std=std)
 
 
 def _read(plan: DetectorPlan) -> tuple[Mapping[str, Tensor], str]:
@@ -441,17 +468,19 @@ def _for_labels(
     trained: bool,
 ) -> Mapping[str, Tensor]:
     """The class scores of these labels, in their order; without them, where one of the labels is not known."""
-    unknown = [name for name in labels if name not in outputs[1:]]
+    named = [name for name in outputs if name != BACKGROUND]
+    unknown = [name for name in labels if name not in named]
     if unknown and trained:
         raise ModelError(
             f"the model does not know the label {', '.join(unknown[:20])}",
             where=where,
-            expected=f"labels out of {', '.join(outputs[1:21])}{', …' if len(outputs) > 21 else ''}",
+            expected=f"labels out of {', '.join(named[:20])}{', …' if len(named) > 20 else ''}",
             cure="use a model trained on these labels, or correct data.labels",
         )
     if unknown:
         return {name: tensor for name, tensor in state.items() if not _CLASS_ROWS.match(name)}
-    rows = torch.tensor([0, *(outputs.index(name) for name in labels)])
+    background = [BACKGROUND] if BACKGROUND in outputs else []
+    rows = torch.tensor([outputs.index(name) for name in (*background, *labels)])
     return {
         name: _rows(name, tensor, rows, len(outputs)) if _CLASS_ROWS.match(name) else tensor
         for name, tensor in state.items()
@@ -470,6 +499,8 @@ def _rows(name: str, tensor: Tensor, rows: Tensor, outputs: int) -> Tensor:
 
 def _anchors(model: nn.Module) -> dict[str, Any]:
     """For the record: sizes in pixels of the resized image, or scales relative to it, and aspect ratios."""
-    generator: Any = getattr(model, "rpn", model).anchor_generator
+    generator: Any = getattr(getattr(model, "rpn", model), "anchor_generator", None)
+    if generator is None:  # YOLOX: a cell is an anchor
+        return {"strides": [8, 16, 32]}
     sizes = "sizes" if hasattr(generator, "sizes") else "scales"
     return {sizes: getattr(generator, sizes), "aspect_ratios": generator.aspect_ratios}

@@ -1,5 +1,7 @@
+import importlib.util
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +28,10 @@ FAMILIES = {
     "fasterrcnn": {"name": "fasterrcnn", "backbone": "resnet18"},
     "ssdlite": {"name": "ssdlite320_mobilenet_v3_large"},
 }
+if importlib.util.find_spec("libreyolo"):  # the extra "yolo"
+    FAMILIES["yolox"] = {"name": "libreyolo:yolox-n"}
 PARTS = {
+    "yolox": {"iou_loss", "obj_loss", "cls_loss"},
     "retinanet": {"classification", "bbox_regression"},
     "fcos": {"classification", "bbox_regression", "bbox_ctrness"},
     "fasterrcnn": {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"},
@@ -112,7 +117,7 @@ def test_the_loss_is_torchvisions_and_comes_in_named_parts(built, family):
     assert all(not part.requires_grad for part in output.parts.values())
 
 
-@pytest.mark.parametrize("family", ["fcos", "ssdlite"])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name in ("fcos", "ssdlite", "yolox")])
 def test_micro_batches_add_up_where_the_loss_is_a_mean_over_matched_anchors(built, family):
     pipeline = built(family)
     pipeline.model.train()
@@ -152,21 +157,20 @@ def test_a_batch_without_any_box_has_a_finite_loss_and_the_same_parts(built, fam
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_boxes_are_found_in_the_pixels_of_each_image_whatever_else_is_in_the_batch(built, family):
+def test_boxes_are_found_in_the_pixels_of_each_image_whatever_else_is_in_the_batch(
+    built, family, monkeypatch
+):
     pipeline = built(family)
+    if family == "yolox":
+        monkeypatch.setattr("ptm.vision.yolo._SCORE", 0.0)
     model = pipeline.model.eval()
-    sure = {"score_thresh": 0.0}
     owner = model.roi_heads if family == "fasterrcnn" else model
-    before = owner.score_thresh
-    owner.score_thresh = sure["score_thresh"]
+    monkeypatch.setattr(owner, "score_thresh", 0.0, raising=False)
     wide = torch.randint(0, 255, (3, 40, 90), dtype=torch.uint8)
     tall = torch.randint(0, 255, (3, 90, 40), dtype=torch.uint8)
     batch = Batch(ids=np.array([0, 1]), inputs={"images": [wide, tall]}, targets=None)
-    try:
-        with torch.inference_mode():
-            output = pipeline.evaluate_batch(model, batch)
-    finally:
-        owner.score_thresh = before
+    with torch.inference_mode():
+        output = pipeline.evaluate_batch(model, batch)
     for found, (width, height) in zip(output.predictions, [(90, 40), (40, 90)], strict=True):
         assert len(found.scores) > 0
         assert found.corners.min() >= 0
@@ -341,7 +345,7 @@ def test_labels_that_a_model_knows_keep_their_outputs_in_any_order(built, voc, t
     (scores, boxes), (swapped_scores, swapped_boxes) = (
         inside(p.model.eval(), batch.inputs["images"]) for p in (pipeline, swapped)
     )
-    torch.testing.assert_close(swapped_scores, scores[..., [0, 2, 1]])
+    torch.testing.assert_close(swapped_scores, scores[..., [1, 0] if family == "yolox" else [0, 2, 1]])
     if family == "fasterrcnn":  # its boxes depend on the class
         boxes = boxes.unflatten(-1, (3, 4))[..., [0, 2, 1], :].flatten(-2)
     torch.testing.assert_close(swapped_boxes, boxes)
@@ -356,6 +360,9 @@ def inside(model, images):
         model([image / 255 for image in images])
     handle.remove()
     (output,) = seen
+    if isinstance(output, list):  # YOLOX: a map [n, 5 + labels, h, w] a level
+        cells = torch.cat([level.flatten(2) for level in output], dim=2).transpose(1, 2)
+        return cells[..., 5:], cells[..., :5]
     return (output["cls_logits"], output["bbox_regression"]) if isinstance(output, dict) else output
 
 
@@ -490,6 +497,17 @@ def test_missing_downloads_are_told(voc, tmp_path, monkeypatch):
             ModelError,
             "looks at images of 300x300 only",
         ),
+        (
+            {"model": {"name": "libreyolo:yolox-n", "backbone": None}, "data": {"image_size": 40}},
+            ModelError,
+            "40 pixels",
+        ),
+        (
+            {"model": {"name": "libreyolo:yolox-n", "backbone": None, "weights": "default"}},
+            ModelError,
+            "can be fetched by name",
+        ),
+        ({"model": {"name": "libreyolo:yolox-q"}}, ModelError, "did you mean libreyolo:yolox-"),
         ({"data": {"longest_side": 16}}, ConfigError, "may not be longer than 16"),
         ({"data": {"augment": "trivial"}}, ConfigError, "which boxes cannot follow"),
         ({"train": {"label_smoothing": 0.1}}, ConfigError, "no label smoothing"),
@@ -498,6 +516,14 @@ def test_missing_downloads_are_told(voc, tmp_path, monkeypatch):
 def test_what_is_refused(voc, changes, error, what):
     with pytest.raises(error, match=what):
         make(spec_of(voc, **changes))
+
+
+def test_yolox_without_its_package_says_how_to_get_it(voc, monkeypatch):
+    monkeypatch.setitem(sys.modules, "libreyolo", None)
+    for name in [name for name in sys.modules if name.startswith("libreyolo.") or name == "ptm.vision.yolo"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ModelError, match=r"pip install 'ptm\[yolo\]'"):
+        make(spec_of(voc, model={"name": "libreyolo:yolox-n", "backbone": None}))
 
 
 def test_nothing_trained_and_nothing_to_distil(voc):
@@ -529,7 +555,7 @@ def test_a_strange_description_and_another_tasks_model_are_refused(built, tmp_pa
 
 
 def test_the_improved_versions_and_all_names_can_be_planned():
-    for name in detectors.NAMES:
+    for name in set(detectors.NAMES) - set(detectors.YOLOX):
         plan = detectors.plan_model(ModelSpec(name=name))
         assert plan.weights is not None
         assert not plan.backbone_only
