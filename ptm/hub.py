@@ -143,7 +143,8 @@ def read_dataset(place: str, split: str | None, columns: Sequence[str]) -> Table
     require_columns(columns, loaded.column_names, f"hub:{place} {split}")
     names = None
     for column in columns:
-        names = names or getattr(loaded.features[column], "names", None)
+        feature = loaded.features[column]
+        names = names or getattr(getattr(feature, "feature", feature), "names", None)  # or of a list of them
         if isinstance(loaded.features[column], datasets.Image):
             loaded = loaded.cast_column(column, datasets.Image(decode=False))
     values = {column: loaded[column][:] for column in columns}

@@ -12,7 +12,7 @@ from torch import nn
 
 from ptm.distill import losses
 from ptm.distill.features import Features
-from ptm.distill.teacher import Taught, Teacher, named_outputs
+from ptm.distill.teacher import Taught, Teacher, dense_logits, named_outputs
 from ptm.pipeline import Batch, Output, Pipeline
 from ptm.runlog import Reporter
 from ptm.spec import DistillSpec
@@ -114,6 +114,7 @@ class Distilled:
         *,
         shares: Sequence[float] | None = None,
         features: Features | None = None,
+        label_type: str = "class",
     ) -> None:
         self.module = features.module if features else None
         self.counts = counts
@@ -124,6 +125,8 @@ class Distilled:
             [share / sum(shares) for share in shares] if shares else [1 / len(teachers)] * len(teachers)
         )
         self._features = features
+        self._label_type = label_type
+        self._wanted = (features.wanted_of_student if features else ()) + dense_logits(student)
 
     def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
         return all(teacher.prepare(epoch, stop, reporter) for teacher in self._teachers)
@@ -140,12 +143,13 @@ class Distilled:
             teacher.outputs(taught, lesson.batch)
             for teacher, taught in zip(self._teachers, lesson.taught, strict=True)
         ]
-        wanted = self._features.wanted_of_student if self._features else ()
-        own = self._student.forward(model, lesson.batch, wanted)
+        own = self._student.forward(model, lesson.batch, self._wanted)
         assert own.logits is not None
         spec = self._spec
-        target = losses.mean_teacher([a["logits"] for a in answers], self._shares, spec.temperature)
-        soft = losses.compare(own.logits, target, lesson.batch.targets, spec)
+        said = [answer["logits"] for answer in answers]
+        target = losses.mean_teacher(said, self._shares, spec.temperature, self._label_type)
+        targets = lesson.batch.targets if own.targets is None else own.targets
+        soft = losses.compare(own.logits, target, targets, spec, self._label_type)
         loss = spec.ce_weight * own.loss_sum + spec.kd_weight * soft
         parts = {"ce": own.loss_sum.detach(), "kd": soft.detach()}
         if self._features is not None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+SAMPLES = 12  # examples shown of a task without classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,8 @@ class RunFiles:
     train: tuple[Mapping[str, Any], ...]  # lines of metrics.jsonl by rising step, one a step
     evals: tuple[Mapping[str, Any], ...]
     errors: tuple[Mapping[str, Any], ...]  # steps whose loss or gradient was not finite
-    predictions: tuple[Mapping[str, Any], ...]
+    predictions: tuple[Mapping[str, Any], ...]  # of one class against another
+    samples: tuple[Mapping[str, Any], ...]  # a few predictions of a task that has no such ones
     has_model: bool
     notes: tuple[str, ...]
 
@@ -77,10 +80,8 @@ def read_run(run: Path) -> RunFiles:
     manifest, results = (_read_json(run / name, notes) for name in ("manifest.json", "results.json"))
     lines = _read_lines(run / "metrics.jsonl", notes)
     predictions = _read_lines(run / "predictions.jsonl", notes)
-    usable = [
-        row for row in predictions if row.get("label") is not None and row.get("prediction") is not None
-    ]
-    if len(usable) < len(predictions):
+    usable = [row for row in predictions if _of_a_class(row)]
+    if usable and len(usable) < len(predictions):  # none: another task, whose predictions are not counted
         notes.append(
             f"predictions.jsonl: {len(predictions) - len(usable)} without label or prediction left out"
         )
@@ -97,9 +98,21 @@ def read_run(run: Path) -> RunFiles:
         evals=evals,
         errors=errors,
         predictions=tuple(usable),
+        samples=() if usable else tuple(_spread(predictions, SAMPLES)),
         has_model=(run / "model").is_dir(),
         notes=tuple(notes),
     )
+
+
+def _of_a_class(row: Mapping[str, Any]) -> bool:
+    """Whether a prediction is one class against another, and not lists of them, a number, tags, boxes."""
+    values = (row.get("label"), row.get("prediction"))
+    return all(value is not None and not isinstance(value, list | float) for value in values)
+
+
+def _spread(rows: Sequence[Mapping[str, Any]], most: int) -> Sequence[Mapping[str, Any]]:
+    """At most so many rows, evenly spread."""
+    return rows[:: max(1, -(-len(rows) // most))]
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -130,4 +130,4 @@ def weight_digests(model: Path) -> dict[str, str]:
 
 def _values(predictions: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
-    return [{key: line[key] for key in ("id", "label", "prediction", "scores")} for line in lines]
+    return [{key: value for key, value in line.items() if key not in ("where", "input")} for line in lines]

@@ -13,6 +13,7 @@ import torch
 
 from ptm import engine, files
 from ptm.config import load_config
+from ptm.errors import ConfigError
 from ptm.pipeline import Pipeline
 from ptm.rundir import RunDirectory
 from ptm.runlog import Reporter
@@ -33,6 +34,13 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     """
     spec = load_config(run / "config.yaml")
     assert spec.teacher is not None
+    classifier = spec.task in ("text-classification", "image-classification")
+    if not classifier or spec.data.label_type != "class":
+        raise ConfigError(
+            "a scorecard compares accuracies over classes of which one applies",
+            where=run,
+            cure="compare the metrics of ptm eval",
+        )
     directory = RunDirectory(run)
     results = directory.read_results()
     module = task_module(spec.task)

@@ -270,12 +270,14 @@ class DataSpec:
     label: str = Field(
         default="label",
         min_length=1,
-        description="The column with the label: names or whole numbers (token classification: the list of tags).",
+        description="The column with the label: names or whole numbers (token classification: the list of tags; "
+        "default `label` if there is such a column, else `tags`).",
     )
     label_type: Literal["class", "classes", "number"] = Field(
         default="class",
         description="Classification: `class` (one of several), `classes` (any number of them: a list, or `a|b` in "
-        "a table), `number` (text: a quantity is predicted).",
+        "a table, empty for none; the loss is the binary cross-entropy, its mean over classes), `number` (text: a "
+        "quantity is predicted; the loss is the squared error).",
     )
     labels: Strings | None = Field(
         default=None,

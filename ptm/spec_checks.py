@@ -40,15 +40,21 @@ def cross_check(
         yield from _check_source(spec, sure("task"))
     yield from _check_model(spec)
     yield from _check_data(spec.data, fewest=1 if spec.task == "object-detection" else 2)
+    yield from _check_label_type(spec)
     yield from _check_train(spec, sure)
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
         yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
+    if spec.teacher is not None and spec.task in UNDISTILLABLE:
+        what = f"{spec.task} cannot be distilled"
+        yield ("teacher",), what, "remove teacher: and distill:"
     if spec.distill is not None:
         yield from _check_distill(spec, spec.distill)
     if spec.runtime.precision == "fp16" and spec.runtime.device == "cpu":
         yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
 
 
+# Tasks whose pipelines say so (``distillable``); here it is known before anything is loaded.
+UNDISTILLABLE = ("masked-lm", "causal-lm", "translation", "object-detection", "semantic-segmentation")
 _CLASSIFIERS = ("text-classification", "image-classification")
 _DENSE = ("object-detection", "semantic-segmentation")
 # Keys that not all tasks have, with those that do.
@@ -205,6 +211,26 @@ def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
                 f"label names repeat: {', '.join(doubled)}",
                 "give each class its own name",
             )
+
+
+def _check_label_type(spec: RunSpec) -> Complaints:
+    """What ``data.label_type`` leaves without meaning."""
+    kind, distill = spec.data.label_type, spec.distill
+    if kind == "number" and spec.data.labels is not None:
+        yield ("data", "labels"), "label_type: number has no labels", "remove them"
+    if kind == "number" and spec.train.label_smoothing:
+        yield ("train", "label_smoothing"), "a number cannot be smoothed", "remove label_smoothing"
+    if distill is None:
+        return
+    if kind != "class" and distill.method != "kd":
+        what = f"method: {distill.method} compares classes of which one applies, this is label_type: {kind}"
+        yield ("distill", "method"), what, "use method: kd"
+    if kind != "class" and distill.top_k is not None:
+        what = f"top_k leaves out classes of which one applies, this is label_type: {kind}"
+        yield ("distill", "top_k"), what, "remove it"
+    if distill.control and (kind == "number" or spec.task not in _CLASSIFIERS):
+        what = "control counts which examples each model got right, which classifiers alone tell"
+        yield ("distill", "control"), what, "remove it, and train the student with ptm finetune as well"
 
 
 def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from ptm.distill import audit
 from ptm.distill.features import build_features
 from ptm.distill.store import Store, root_directory
 from ptm.distill.teacher import Teacher, arithmetic
-from ptm.errors import ModelError, StorageError
+from ptm.errors import ConfigError, ModelError, Problem, StorageError
 from ptm.objective import Distilled, HeadOnly, all_counts, new_counts
 from ptm.optim import StepCounts
 from ptm.pipeline import Pipeline
@@ -68,6 +69,8 @@ def prepare_teaching(
 ) -> Teaching:
     """Load, measure and examine the teachers of a run. Raises ModelError for one that cannot teach this."""
     assert spec.teacher is not None
+    if not student.distillable:
+        raise ConfigError(f"{spec.task} cannot be distilled", where="teacher", cure="remove teacher:")
     distill = spec.distill or DistillSpec()
     names = (spec.teacher.name, *spec.teacher.others)
     counts = new_counts()
@@ -82,11 +85,25 @@ def prepare_teaching(
         teacher = Teacher(
             pipeline, student, runtime, distill, wanted=wanted, seed=spec.train.seed, counts=counts
         )
+        if not pipeline.per_example and pipeline.view != student.view:
+            raise ModelError(
+                "it reads its inputs in other pieces than the student, so their outputs cannot be compared one by one",
+                where=f"teacher {name}",
+                expected="the same tokenizer and length, or the same size of images",
+            )
         loaded.append(_examined(spec, data, teacher, chosen, runtime, reporter))
     teachers, facts = [each.teacher for each in loaded], [each.facts for each in loaded]
     digests = {f"teacher {i + 1}" if i else "teacher": each.digest for i, each in enumerate(loaded)}
     reasons = [each.without_store for each in loaded]
-    objective = Distilled(student, teachers, distill, counts, shares=spec.teacher.shares, features=features)
+    objective = Distilled(
+        student,
+        teachers,
+        distill,
+        counts,
+        shares=spec.teacher.shares,
+        features=features,
+        label_type=spec.data.label_type,
+    )
     told = {**facts[0], **({"others": facts[1:]} if len(facts) > 1 else {})}
     return Teaching(objective, told, digests, tuple(teachers), next((r for r in reasons if r), ""))
 
@@ -144,15 +161,25 @@ def _examined(
     facts = {**model_facts(chosen.name, pipeline.model), "metrics": found["metrics"]}
     reporter.say(
         f"teacher: {chosen.name}, {facts['parameters'] / 1e6:.2f} M parameters, "
-        f"accuracy {found['metrics']['accuracy']:.4f} on the eval split"
+        f"{_headline(found['metrics'])} on the eval split"
     )
-    _audit(chosen, pipeline, found, distill, spec, reporter)
+    _audit(chosen, pipeline, found, distill, spec, data, reporter)
     if distill.store == "off":
         return Loaded(teacher, facts, digest, "distill.store: off")
-    reason = _open_store(spec, data, teacher, chosen, digest, runtime) or ""
+    if pipeline.per_example:
+        reason = _open_store(spec, data, teacher, chosen, digest, runtime) or ""
+    else:
+        reason = "they have no row an example"
     if reason:
         reporter.say(f"teacher: outputs are not stored ({reason})")
     return Loaded(teacher, facts, digest, reason)
+
+
+def _headline(metrics: Mapping[str, float]) -> str:
+    """The metric that stands for the others, and its value."""
+    others = [name for name in metrics if name != "loss"]
+    name = next((name for name in ("accuracy", "pearson", "auroc_macro") if name in metrics), *others[:1])
+    return f"{name} {metrics[name]:.4f}"
 
 
 def data_identity(spec: RunSpec, data: Dataset, split: str) -> dict[str, Any]:
@@ -164,6 +191,7 @@ def data_identity(spec: RunSpec, data: Dataset, split: str) -> dict[str, Any]:
         "split": split,
         "digest": data.digests[split],
         "columns": [wanted.text, wanted.text_pair, wanted.image, wanted.label],
+        **({} if wanted.label_type == "class" else {"label_type": wanted.label_type}),
         "labels": list(data.labels),
         "held_out": share,
         "limit": limit,
@@ -194,18 +222,30 @@ def _evaluated(
     if found is None or not {"metrics", "targets", "predicted"} <= set(found):
         pipeline.model.to(runtime.device)
         metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size)
-        rows = list(metrics.predictions())
-        number = {name: index for index, name in enumerate(pipeline.labels)}
+        pairs = list(_class_pairs(metrics.predictions(), pipeline.labels))
         found = {
             "metrics": metrics.compute(),
-            "targets": [number[row["label"]] for row in rows],
-            "predicted": [number[row["prediction"]] for row in rows],
+            "targets": [target for target, _ in pairs],
+            "predicted": [predicted for _, predicted in pairs],
         }
         if store is not None and np.isfinite(list(found["metrics"].values())).all():
             store.write_facts(found)
     if store is not None:
         store.close()
     return found
+
+
+def _class_pairs(
+    predictions: Iterable[Mapping[str, Any]], labels: Sequence[str]
+) -> Iterator[tuple[int, int]]:
+    """Class numbers (true, predicted) of each example, or of each word; none where several classes may apply."""
+    number = {name: index for index, name in enumerate(labels)}
+    for row in predictions:
+        if "predicted_tags" in row:
+            pairs = zip(row["tags"], row["predicted_tags"], strict=True)
+            yield from ((number[tag], number[said]) for tag, said in pairs if said is not None)
+        elif isinstance(row.get("label"), str):
+            yield number[row["label"]], number[row["prediction"]]
 
 
 def _open_store(
@@ -235,10 +275,44 @@ def _audit(
     found: dict[str, Any],
     distill: DistillSpec,
     spec: RunSpec,
+    data: Dataset,
     reporter: Reporter,
 ) -> None:
     if distill.audit == "off":
         return
+    problems = _problems(chosen, pipeline, found, spec, data)
+    if problems and distill.audit == "error":
+        raise ModelError(problems)
+    for problem in problems:
+        reporter.say(f"warning: {problem}")
+
+
+def _problems(
+    chosen: TeacherSpec, pipeline: Pipeline, found: dict[str, Any], spec: RunSpec, data: Dataset
+) -> list[Problem]:
+    """What speaks against a teacher. A teacher of many classes is judged by its AUROC, one of numbers by its squared
+    error beside the variance."""
+    metrics, misfits = found["metrics"], pipeline.misfits()
+    if spec.data.label_type == "number":
+        measured = audit.Measured(
+            name=chosen.name,
+            metric="mean_squared_error",
+            value=metrics["mean_squared_error"],
+            constant=float(np.var(data.eval.targets)),
+            perfect=0.0,
+            misfits=misfits,
+        )
+        return audit.examine_measured(measured)
+    if spec.data.label_type == "classes":
+        measured = audit.Measured(
+            name=chosen.name,
+            metric="auroc_macro",
+            value=metrics.get("auroc_macro", 1.0),  # not defined: nothing to judge by
+            constant=0.5,
+            perfect=1.0,
+            misfits=misfits,
+        )
+        return audit.examine_measured(measured)
     biases = {
         name: parameter.detach().float().cpu().numpy()
         for name, parameter in pipeline.model.named_parameters()
@@ -251,13 +325,9 @@ def _audit(
         predicted=np.array(found["predicted"]),
         head_biases=biases,
         recorded_accuracy=_recorded_accuracy(chosen, spec),
-        misfits=pipeline.misfits(),
+        misfits=misfits,
     )
-    problems = audit.examine(examined)
-    if problems and distill.audit == "error":
-        raise ModelError(problems)
-    for problem in problems:
-        reporter.say(f"warning: {problem}")
+    return audit.examine(examined)
 
 
 def _recorded_accuracy(chosen: TeacherSpec, spec: RunSpec) -> float | None:

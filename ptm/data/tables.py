@@ -79,9 +79,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Table:
     names = None
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        names = next(
-            (tuple(map(str, features[c]["names"])) for c in columns if "names" in features.get(c, {})), None
-        )
+        names = next((names for c in columns if (names := _class_names(features.get(c, {})))), None)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass  # no such metadata, or another program's
     return Table(values, lambda row: f"{path}, row {row}", digest, names)
@@ -93,6 +91,12 @@ def read_lines(path: Path, columns: Sequence[str]) -> Table:
     rows = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     values = [line for _, line in rows]
     return Table(dict.fromkeys(columns, values), lambda row: f"{path}:{rows[row][0]}", digest)
+
+
+def _class_names(feature: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The names of a ClassLabel of ``datasets``, or of a list of them."""
+    names = feature.get("names") or feature.get("feature", {}).get("names")
+    return tuple(map(str, names)) if names else None
 
 
 READERS: Mapping[str, tuple[Callable[[Path, Sequence[str]], Table], tuple[str, ...]]] = {

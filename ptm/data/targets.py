@@ -182,7 +182,7 @@ def _finite(value: Any) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and abs(number) <= np.finfo(np.float32).max else None
+    return number if math.isfinite(number) and abs(number) <= float(np.finfo(np.float32).max) else None
 
 
 def _refuse(wrong: Sequence[int], what: Callable[[int], str], where: Where, expected: str, cure: str) -> None:

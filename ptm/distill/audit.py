@@ -35,6 +35,39 @@ class Examined:
         return float((self.targets == self.predicted).mean())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is known of a teacher whose answers are no single classes, beside what a constant answer comes to."""
+
+    name: str
+    metric: str
+    value: float
+    constant: float  # the metric of an answer that is the same for every example
+    perfect: float  # that of a teacher that knows all
+    misfits: Sequence[str]
+
+
+def examine_measured(teacher: Measured) -> list[Problem]:
+    """The same for outputs of many classes, and for numbers: does it know more than a constant answer?"""
+    where = f"teacher {teacher.name}"
+    problems = [
+        Problem(misfit, where, "inputs like those it was trained on", _OTHER) for misfit in teacher.misfits
+    ]
+    span = teacher.perfect - teacher.constant
+    skill = (teacher.value - teacher.constant) / span if span else 1.0
+    if not problems and not skill >= LEAST_SKILL:  # NaN is no skill
+        problems.append(
+            Problem(
+                f"it knows nothing of these data: {teacher.metric} {teacher.value:.3f}, where a constant answer has "
+                f"{teacher.constant:.3f}",
+                where,
+                f"at least {100 * LEAST_SKILL:.0f} % of the way to {teacher.perfect:g}",
+                "fine-tune the teacher on these data first; " + _OTHER,
+            )
+        )
+    return problems
+
+
 def examine(teacher: Examined) -> list[Problem]:
     """Everything that speaks against this teacher, the cause before what follows from it."""
     checks = (_shuffled(teacher), _fresh_head(teacher), _changed_inputs(teacher))

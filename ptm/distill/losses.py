@@ -1,6 +1,7 @@
 """Distances between outputs, as sums over examples; the engine divides by their number.
 
-Logits are [n, classes] in fp32 throughout. Each function is pure and names its paper.
+Logits are [n, classes] in fp32 throughout; where a task has a row for each token or pixel, these are the examples.
+Each function is pure and names its paper.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from torch.nn import functional as F
 from ptm.spec import DistillSpec
 
 
-def compare(student: Tensor, teacher: Tensor, targets: Tensor | None, spec: DistillSpec) -> Tensor:
-    """The loss that ``distill.method`` names."""
+def compare(
+    student: Tensor, teacher: Tensor, targets: Tensor | None, spec: DistillSpec, label_type: str = "class"
+) -> Tensor:
+    """The loss that ``distill.method`` names; for ``label_type`` classes and number there is one each."""
+    if label_type == "number":
+        return number_loss(student, teacher)
+    if label_type == "classes":
+        return soft_labels_loss(student, teacher, spec.temperature)
     if spec.method == "dkd":
         assert targets is not None
         return decoupled_loss(student, teacher, targets, spec.temperature, spec.dkd_alpha, spec.dkd_beta)
@@ -33,6 +40,20 @@ def soft_label_loss(student_logits: Tensor, teacher_logits: Tensor, temperature:
     log_student = F.log_softmax(student_logits / temperature, dim=-1)
     log_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
     return F.kl_div(log_student, log_teacher, reduction="sum", log_target=True) * temperature**2
+
+
+def soft_labels_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """The same where each class is a yes or no of its own: T² · KL(teacher ‖ student) of Bernoulli variables softened
+    by T, the mean over classes (as the supervised loss has it), summed over n. Logits are [n, classes]."""
+    s, t = student_logits / temperature, teacher_logits / temperature
+    yes = t.sigmoid() * (F.logsigmoid(t) - F.logsigmoid(s))
+    no = (-t).sigmoid() * (F.logsigmoid(-t) - F.logsigmoid(-s))
+    return (yes + no).mean(-1).sum() * temperature**2
+
+
+def number_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared difference of the numbers [n, 1], summed over n; there is nothing that a temperature could soften."""
+    return F.mse_loss(student, teacher, reduction="sum")
 
 
 def decoupled_loss(
@@ -75,13 +96,27 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
     return F.cosine_similarity(a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True), dim=-1, eps=1e-8)
 
 
-def mean_teacher(logits: Sequence[Tensor], shares: Sequence[float], temperature: float) -> Tensor:
+def mean_teacher(
+    logits: Sequence[Tensor], shares: Sequence[float], temperature: float, label_type: str = "class"
+) -> Tensor:
     """Logits whose softmax at T is the weighted mean of the teachers' softmaxes at T (arXiv:1503.02531, §1).
 
-    ``shares`` add up to 1. One teacher's logits are returned as they are.
+    With ``label_type`` classes the same of sigmoids; with number the mean number. ``shares`` add up to 1. One teacher's
+    logits are returned as they are.
     """
     if len(logits) == 1:
         return logits[0]
+    if label_type == "number":
+        return torch.stack([w * x for x, w in zip(logits, shares, strict=True)]).sum(0)
+    if label_type == "classes":
+        softened = [(F.logsigmoid(x / temperature), F.logsigmoid(-x / temperature)) for x in logits]
+        yes, no = (
+            torch.stack(
+                [log[i] + torch.tensor(w).log() for log, w in zip(softened, shares, strict=True)]
+            ).logsumexp(0)
+            for i in (0, 1)
+        )
+        return temperature * (yes - no)
     weighted = [
         F.log_softmax(x / temperature, -1) + torch.tensor(w).log()
         for x, w in zip(logits, shares, strict=True)

@@ -83,7 +83,7 @@ class Teacher:
         self._same_view = self._source is student
         self._runtime = runtime
         self._spec = spec
-        self._wanted = wanted
+        self._wanted = wanted + dense_logits(pipeline)
         self._logits = logits  # whether they are wanted too
         self._seed = seed
         self._counts = counts
@@ -329,6 +329,11 @@ class Teacher:
                 self.pipeline.forward(self.pipeline.model, batch.to(device), self._wanted)
             )
         return outputs if self._logits else {name: outputs[name] for name in self._wanted}
+
+
+def dense_logits(pipeline: Pipeline) -> tuple[str, ...]:
+    """What ``forward`` is to be asked for besides: a task with a row a token or pixel may leave large logits out."""
+    return () if pipeline.per_example else ("logits",)
 
 
 def named_outputs(output: Output) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ def rated_sentences(count: int, seed: int) -> list[tuple[str, str, str]]:
         labels = (["thing"] if thing in THINGS[:3] else []) + (["good"] if verdict in GOOD else [])
         labels += ["bad"] if verdict in BAD else []
         often = index % 5
-        rows.append((f"the {thing} was {verdict} {'really ' * often}", "|".join(labels), str(often / 2)))
+        rows.append((f"the {thing} was {verdict} {'really ' * often}", "|".join(labels), str(often / 2 - 1)))
     return rows
 
 
