@@ -308,7 +308,7 @@ def _finish(
             files.seal(directory)
         files.write_file(run.predictions, _prediction_lines(metrics, pipeline))
         files.write_json(run.results, results)
-        write_report(run.path, lambda index: pipeline.example("eval", index))
+        write_report(run.path, lambda index: pipeline.example("eval", index), pipeline.drawn)
     runtime.barrier()
     return results
 

@@ -8,9 +8,11 @@ images of mistakes come from elsewhere, from whoever has the data.
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,13 @@ if TYPE_CHECKING:
 
 MATRIX_CLASSES = 20  # with more, the matrix gives way to its most frequent mistakes
 WORST = 20
+DRAWING_PIXELS = 360  # longer side of a drawn prediction
 _SHOWN_FIRST = ("accuracy", "f1", "f1_macro", "auroc", "loss")  # headline metrics, in this order
 
+_NOT_SAID = ("id", "where", "input", "loss", "mask_png")  # of a sample: shown otherwise, or not at all
+
 Examples = Callable[[int], dict[str, Any]]
+Drawings = Callable[[int, Mapping[str, Any]], bytes | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,17 @@ class Mistake:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A prediction of a task without classes: what was given, and what the model and the data say, name by name."""
+
+    id: str
+    where: str
+    text: str
+    image: str  # a data: address, or empty
+    said: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Headline:
     """The metrics the page opens with, and where they come from."""
 
@@ -72,11 +89,12 @@ class Headline:
     interval: tuple[float, float] | None  # of the accuracy, 95 %
 
 
-def write_report(run: Path, examples: Examples | None = None) -> None:
+def write_report(run: Path, examples: Examples | None = None, drawings: Drawings | None = None) -> None:
     """Write ``report.html`` and ``README.md`` into a run directory, from what the run has left so far.
 
     ``examples(id)`` gives ``{"text" | "image_png", "where"}`` of an evaluated example; without it, what
-    predictions.jsonl says of itself is shown. Missing or broken files are named on the page.
+    predictions.jsonl says of itself is shown. ``drawings(id, prediction)`` gives a PNG of it with the prediction
+    drawn in, or None. Missing or broken files are named on the page.
     """
     from ptm import report_charts
 
@@ -86,6 +104,7 @@ def write_report(run: Path, examples: Examples | None = None) -> None:
     scored = _score(inputs)
     headline = _headline(inputs, scored)
     mistakes, trouble = _mistakes(scored, examples)
+    samples, more_trouble = _samples(inputs, examples, drawings)
     common = {
         "run": inputs,
         "scored": scored,
@@ -102,11 +121,12 @@ def write_report(run: Path, examples: Examples | None = None) -> None:
         "measured_on": report_scorecard.measured_on(inputs),
         "verdict": report_scorecard.verdict(inputs),
         "cost": _cost(inputs),
-        "notes": (*inputs.notes, *_contradictions(inputs, scored), *trouble),
+        "notes": (*inputs.notes, *_contradictions(inputs, scored), *trouble, *more_trouble),
     }
     details = {
         "charts": report_charts.charts(inputs, scored.calibration if scored else None),
         "mistakes": mistakes,
+        "samples": samples,
         "matrix": _matrix(scored),
         "pairs": _pairs(scored),
     }
@@ -188,20 +208,71 @@ def _mistakes(scored: Scored | None, examples: Examples | None) -> tuple[list[Mi
     shown: list[Mistake] = []
     failures: list[str] = []
     for row in scored.wrong[:WORST] if scored else ():
-        content: Mapping[str, Any] = {"text": row.get("input"), "where": row.get("where")}
-        if examples is not None:
-            try:
-                content = {**content, **examples(row["id"])}
-            except (PtmError, OSError, LookupError) as error:
-                failures.append(f"example {row.get('id')}: {words.plain(error)}")
-        shown.append(_mistake(row, content))
-    notes = [f"{len(failures)} examples could not be looked up; the first: {failures[0]}"] if failures else []
-    return shown, notes
+        shown.append(_mistake(row, _looked_up(row, examples, failures)))
+    return shown, _failed(failures)
+
+
+def _samples(
+    run: RunFiles, examples: Examples | None, drawings: Drawings | None
+) -> tuple[list[Sample], list[str]]:
+    """Some predictions of a task that has no classes, and what went wrong when looking them up."""
+    shown: list[Sample] = []
+    failures: list[str] = []
+    for row in run.samples:
+        content = _looked_up(row, examples, failures)
+        drawn = _looked_up(row, partial(_drawing, drawings, row), failures) if drawings else {}
+        shown.append(
+            Sample(
+                id=words.plain(row.get("id", "")),
+                where=words.plain(content.get("where") or ""),
+                text=words.clip(words.plain(content.get("text") or "")),
+                image=_data_address(drawn.get("drawing") or content.get("image_png")),
+                said=tuple(
+                    (words.plain(name), words.clip(words.plain(value)))
+                    for name, value in row.items()
+                    if name not in _NOT_SAID
+                ),
+            )
+        )
+    return shown, _failed(failures)
+
+
+def _drawing(drawings: Drawings, row: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """``{"drawing": PNG}``, no larger than the page shows it."""
+    png = drawings(index, row)
+    if png is None:
+        return {}
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(png))
+    image.thumbnail((DRAWING_PIXELS, DRAWING_PIXELS))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"drawing": buffer.getvalue()}
+
+
+def _looked_up(row: Mapping[str, Any], examples: Examples | None, failures: list[str]) -> Mapping[str, Any]:
+    """What is known of the example of a row; whoever cannot be asked is added to ``failures``."""
+    content: Mapping[str, Any] = {"text": row.get("input"), "where": row.get("where")}
+    if examples is None:
+        return content
+    try:
+        return {**content, **examples(row["id"])}
+    except (PtmError, OSError, LookupError) as error:
+        failures.append(f"example {row.get('id')}: {words.plain(error)}")
+        return content
+
+
+def _failed(failures: list[str]) -> list[str]:
+    return [f"{len(failures)} examples could not be looked up; the first: {failures[0]}"] if failures else []
+
+
+def _data_address(png: Any) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}" if isinstance(png, bytes) else ""
 
 
 def _mistake(row: Mapping[str, Any], content: Mapping[str, Any]) -> Mistake:
     label, prediction = words.plain(row["label"]), words.plain(row["prediction"])
-    png = content.get("image_png")
     return Mistake(
         id=words.plain(row.get("id", "")),
         where=words.plain(content.get("where") or ""),
@@ -210,7 +281,7 @@ def _mistake(row: Mapping[str, Any], content: Mapping[str, Any]) -> Mistake:
         probability=_probability(row, prediction),
         label_probability=_probability(row, label),
         text=words.clip(words.plain(content.get("text") or "")),
-        image=f"data:image/png;base64,{base64.b64encode(png).decode()}" if isinstance(png, bytes) else "",
+        image=_data_address(content.get("image_png")),
     )
 
 

@@ -217,7 +217,7 @@ def curves_chart(
         axes.set_yscale("log")
     else:
         axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
-    if from_zero:
+    if from_zero and axes.get_yscale() != "log":
         axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(lambda value, _: _tick(value))
     axes.locator_params(axis="x", nbins=6, integer=True)

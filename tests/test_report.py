@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import re
@@ -16,10 +18,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn import metrics
 
 from ptm import scores
-from ptm.errors import RunDirectoryError
+from ptm.errors import DataError, RunDirectoryError
 from ptm.report import write_report
 from ptm.report_inputs import number, read_run
 from ptm.report_words import brief, code_span, duration, markdown, metric, size
@@ -277,6 +280,42 @@ def test_a_failing_lookup_is_told_and_does_not_fail_the_report(tmp_path: Path) -
     page, _ = report_of(make_run(tmp_path / "run", classes, make_predictions(classes, 50)), examples=gone)
     assert re.search(r"\d+ examples could not be looked up; the first: example \d+", page.words)
     assert "text number" in page.words  # what the predictions say of themselves is shown instead
+
+
+def test_a_task_without_classes_shows_examples_of_what_was_predicted(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (900, 600), "red").save(buffer, "PNG")
+    rows = [
+        {"id": i, "where": f"{i}.png", "boxes": [[i, 2, 3, 4]], "labels": ["<b>car</b>"], "loss": 0.5}
+        for i in range(30)
+    ]
+    run = make_run(tmp_path / "run", ["a", "b"], make_predictions(["a", "b"]))
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn: list[tuple[int, Any]] = []
+
+    def draw(index: int, row: Any) -> bytes | None:
+        drawn.append((index, row))
+        if index == 6:
+            raise DataError("the image is gone", where="6.png")
+        return buffer.getvalue() if index else None
+
+    page, _ = report_of(run, examples=lambda index: {"text": f"picture {index}"}, drawings=draw)
+    assert [index for index, _ in drawn] == list(range(0, 30, 3))
+    assert all(row == rows[index] for index, row in drawn)
+    assert "picture 27" in page.words
+    assert "boxes [[27, 2, 3, 4]]" in page.words
+    assert "labels ['<b>car</b>']" in page.words
+    assert "loss 0.5" not in page.words
+    assert "the first: example 6: 6.png: the image is gone" in page.words
+    images = re.findall(r'src="data:image/png;base64,([^"]+)"', (run / "report.html").read_text())
+    assert len(images) == 8
+    assert Image.open(io.BytesIO(base64.b64decode(images[0]))).size == (360, 240)
+    assert "Confusion" not in page.words
+
+
+def test_classifiers_show_no_such_examples(tmp_path: Path) -> None:
+    page, _ = report_of(make_run(tmp_path / "run", ["a", "b"], make_predictions(["a", "b"])))
+    assert "of the evaluated examples, spread evenly" not in page.words
 
 
 def test_hostile_texts_are_only_texts(tmp_path: Path) -> None:
