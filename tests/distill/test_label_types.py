@@ -134,7 +134,7 @@ def test_a_student_learns_from_its_teacher(world, tmp_path):
 def test_a_fresh_teacher_is_refused(world, tmp_path):
     run(load_config(world, [f"output={tmp_path / 'fresh'}", "train.learning_rate=1e-9"]))
     changes = [f"teacher.name={tmp_path / 'fresh'}", f"output={tmp_path / 'refused'}"]
-    with pytest.raises(ModelError, match="knows nothing|in another order"):
+    with pytest.raises(ModelError, match=r"knows nothing|in another order"):
         run(load_config(world, changes))
 
 
