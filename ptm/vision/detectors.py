@@ -271,7 +271,7 @@ def construct(plan: DetectorPlan, labels: int) -> nn.Module:
 
 def head_of(model: nn.Module) -> tuple[str, ...]:
     """Name prefixes of all above the backbone and its pyramid."""
-    return tuple(f"{name}." for name in ("rpn", "roi_heads", "head") if hasattr(model, name))
+    return tuple(name for name in ("rpn", "roi_heads", "head") if hasattr(model, name))
 
 
 @contextmanager
