@@ -26,6 +26,8 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as peft 
 _MODEL = "model.safetensors"
 _PREFIX = "base_model.model."  # of all names in an adapter's file
 _STREAM = 2  # of the random numbers for new weights: 0 are the model's, 1 those of projections
+# What architectures that peft has no word on call the projections that the paper adapts.
+_QUERY_AND_VALUE = (("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin"), ("q", "v"), ("Wqkv",))
 # Their linear layers are read, not called: what stands beside such a weight would never be asked.
 _READ_DIRECTLY = ("MultiheadAttention", "ShiftedWindowAttention", "ShiftedWindowAttentionV2")
 
@@ -72,8 +74,9 @@ def target_names(model: nn.Module, ends: Sequence[str] | None, head: Sequence[st
     """Names of the modules that get an adapter: those whose names end so, the head's excepted.
 
     By default the attention projections that peft names for an architecture of transformers (for BERT ``query`` and
-    ``value``, as in the paper), and all convolutions and linear layers of any other model, but for those that peft
-    cannot serve: grouped or dilated convolutions, and attention that reads its weights directly.
+    ``value``, as in the paper; those of the same meaning where it names none), and all convolutions and linear layers
+    of any other model, but for those that peft cannot serve: grouped or dilated convolutions, and attention that
+    reads its weights directly.
     Raises ConfigError when nothing is found.
     """
     from transformers.pytorch_utils import Conv1D
@@ -125,6 +128,10 @@ def _usual_ends(model: nn.Module) -> tuple[str, ...] | None:
     if kind is None:
         return None
     if kind not in USUAL:
+        last = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+        common = next((pair for pair in _QUERY_AND_VALUE if set(pair) <= last), None)
+        if common is not None:
+            return common
         raise ConfigError(
             f"nobody has said which modules of a {kind} get an adapter",
             where="model.adapter",

@@ -52,7 +52,13 @@ def _blocks(module: nn.Module, prefix: str, head: tuple[str, ...]) -> Iterator[s
         for name, child in module.named_children()
         if not (head and f"{prefix}{name}.".startswith(head)) and any(True for _ in child.parameters())
     ]
-    numbered = [name for name, _ in children if _NUMBERED.fullmatch(name)]
+    # torchvision cuts backbones of detectors and segmenters out of their networks as dictionaries: `0`, `1`, …
+    cut_out = isinstance(module, nn.ModuleDict)
+    numbered = [
+        name
+        for name, child in children
+        if _NUMBERED.fullmatch(name) or (cut_out and name.isdigit() and _matrices(child))
+    ]
     last = prefix.rstrip(".").rpartition(".")[2]
     if len(numbered) > 1:
         yield from (f"{prefix}{name}." for name in numbered)

@@ -152,6 +152,17 @@ def test_without_merging_the_weights_are_those_that_were_loaded(bert):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_projections_of_an_architecture_that_peft_does_not_know(tiny_distilbert, monkeypatch):
+    import peft.utils
+
+    monkeypatch.delitem(
+        peft.utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING, "distilbert", raising=False
+    )
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_distilbert)
+    names = adapters.target_names(model, None, ("pre_classifier.", "classifier."))
+    assert [name.rpartition(".")[2] for name in names] == ["q_lin", "v_lin"] * 2
+
+
 def test_of_networks_of_images_every_convolution_and_linear_layer_but_the_head():
     names = adapters.target_names(ResNetCifar(8, 3, 4), None, ("linear",))
     assert names == ("conv1", *(f"layer{s}.0.conv{c}" for s in (1, 2, 3) for c in (1, 2)))

@@ -60,18 +60,22 @@ def test_a_residual_network_has_its_stem_its_stages_and_its_head():
         ("regnet_y_400mf", 6, "stem.0.weight"),
         ("shufflenet_v2_x0_5", 5, "conv1.0.weight"),
         ("swin_t", 9, "features.0.0.weight"),
+        ("lraspp_mobilenet_v3_large", 18, "backbone.0.0.weight"),
     ],
 )
 def test_networks_of_torchvision(name, count, bottom):
     with torch.device(
         "cpu" if name.startswith("regnet") else "meta"
     ):  # RegNets compute their widths with tensors
-        model = models.zoo.get_model(name, weights=None)
-    layers = layers_of(model, models.head_of(model, name), ())
+        model = models.zoo.get_model(
+            name, weights=None, **({"weights_backbone": None} if "lraspp" in name else {})
+        )
+    head = ("classifier",) if name.startswith("lraspp") else models.head_of(model, name)
+    layers = layers_of(model, head, ())
     every_parameter_once(model, layers)
     assert len(layers) == count
     assert layers[0][0] == bottom
-    assert all(n.startswith(models.last_layer(model)) for n in layers[-1])
+    assert all(n.startswith(head) for n in layers[-1])
 
 
 def test_an_adapter_is_in_the_layer_of_what_it_stands_beside(tiny_bert):

@@ -119,6 +119,32 @@ def test_a_student_can_be_unfrozen(spec, tiny_bert, reviews, tmp_path):
     assert {layer(n) for n in first if not torch.equal(first[n], last[n])} == {"head"}
 
 
+def test_two_processes_leave_what_is_frozen_alone(tiny_bert, reviews, tmp_path, write_config, run_cli):
+    """The sum of gradients over processes must not make zeros of those that are not there."""
+    config = write_config(
+        tmp_path,
+        f"""\
+version: 1
+task: text-classification
+model: {{name: {tiny_bert}}}
+data: {{source: "csv:{reviews}", train: train.csv, eval: eval.csv, max_train_examples: 32}}
+train: {{epochs: 2, batch_size: 8, micro_batch_size: 4, learning_rate: 1.0e-3, weight_decay: 0.5, unfreeze_every: 1}}
+runtime: {{device: cpu, threads: 1}}
+output: {tmp_path / "r"}
+""",
+    )
+    done = run_cli("finetune", config, "--nproc", "2")
+    assert done.returncode == 0, done.stderr
+    loaded, after = (
+        load_file(tiny_bert / "model.safetensors"),
+        checkpoint(tmp_path / "r", 2 * STEPS_PER_EPOCH),
+    )
+    still = [name for name in loaded if layer(name) in ("middle", "bottom")]
+    assert still
+    assert all(torch.equal(after[f"bert.{name}"], loaded[name]) for name in still)
+    assert len(checkpoint(tmp_path / "r", STEPS_PER_EPOCH, "optimizer")) == 3 * 2
+
+
 CONFIG = """\
 version: 1
 task: text-classification
