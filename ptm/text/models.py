@@ -373,6 +373,7 @@ def _refuse_other_purpose(config: Any, purpose: Purpose, where: str) -> None:
 
 
 def _set_labels(config: Any, labels: tuple[str, ...], purpose: Purpose) -> None:
+    config.problem_type = None  # or transformers holds the new labels against the old one
     config.num_labels = len(labels) or 1
     config.id2label = dict(enumerate(labels or ("LABEL_0",)))
     config.label2id = {label: index for index, label in config.id2label.items()}
