@@ -19,11 +19,9 @@ from ptm.spec import GenerateSpec, ModelSpec, TeacherSpec
 from ptm.text import models
 from ptm.text.scratch import is_new
 from ptm.text.tokens import Tokens, no_limits, tokenizer_digest
-from ptm.weights import LoadReport, fit_weights, read_weights
+from ptm.weights import LoadReport, read_weights
 
-TARGET_TOKENIZER = (
-    "target_tokenizer"  # folder in a saved model, if what is written has a vocabulary of its own
-)
+TARGET_TOKENIZER = "target_tokenizer"  # folder in a saved model, if the two sides have two vocabularies
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
 _BETWEEN = "enc_to_dec_proj."  # from the width of one model to that of another
 _CROSS_ATTENTION = ("crossattention", "ln_cross_attn")  # as BERT's kin and GPT-2 name it
@@ -171,24 +169,26 @@ def _from_one_place(
         )
     if spec.name == "new:marian":
         config.eos_token_id = config.forced_eos_token_id = end_token(tokenizer)
+    weights = "none" if is_new(spec.name) and spec.weights == "default" else spec.weights
+    if trained and weights == "none":
+        raise ModelError("its weights would be random", where=where, cure="name trained weights")
+    how = {"config": config, "dtype": torch.float32}
+    loading = {"ignore_mismatched_sizes": True, "output_loading_info": True}
+    state = None if weights in ("default", "none") else read_weights(Path(weights))
     with models._loading(spec.name):
-        if spec.weights == "default" and not is_new(spec.name):
+        if weights == "default":
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
-                origin.place,
-                config=config,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **origin.options,
+                origin.place, **how, **loading, **origin.options
             )
             report = _report(model, [("", info)], (), origin.place)
         else:
-            if trained and spec.weights in ("none", "default"):
-                raise ModelError("its weights would be random", where=where, cure="name trained weights")
-            model = AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            model = AutoModelForSeq2SeqLM.from_config(trust_remote_code=False, **how)
             report = LoadReport("random", 0, tuple(name for name, _ in model.named_parameters()))
-    if spec.weights not in ("default", "none"):
-        report = fit_weights(model, read_weights(Path(spec.weights)), (), spec.weights, trained=trained)
+        if (
+            state is not None
+        ):  # transformers knows which names are tied to others, and which tables are computed
+            model, info = type(model).from_pretrained(None, state_dict=state, **how, **loading)
+            report = _report(model, [("", info)], (), weights)
     folder = Path(origin.place, TARGET_TOKENIZER)
     if not origin.place or not folder.is_dir():
         return model, tokenizer, tokenizer, report

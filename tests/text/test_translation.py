@@ -290,6 +290,22 @@ def test_an_earlier_run_goes_on(make):
     assert isinstance(pipeline.over(pipeline._data.eval), translation.Translation)
 
 
+def test_a_file_of_weights_is_loaded_whole_or_not_at_all(make):
+    from safetensors.torch import load_file, save_file
+
+    spec = make()
+    run(spec)
+    file = Path(spec.output) / "model" / "model.safetensors"
+    pipeline = build(make({"name": spec.output, "weights": str(file)}), trained=True)
+    assert pipeline.load_report.new == ()
+    ours, stored = pipeline.model.state_dict(), load_file(file)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in stored.items())
+    stored.pop("model.encoder.layers.0.fc1.weight")
+    save_file(stored, file.parent / "broken.safetensors")
+    with pytest.raises(ModelError, match=r"fc1\.weight"):
+        build(make({"name": spec.output, "weights": str(file.parent / "broken.safetensors")}))
+
+
 # -- models --------------------------------------------------------------------------------------------------
 
 
