@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ptm import adapters
 from ptm.errors import ConfigError, ModelError
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec
@@ -114,9 +115,11 @@ def _auto_class(config: Any, kind: Kind, name: str) -> Any:
 
 
 def _pretrained(auto: Any, origin: models.Origin, *, trained: bool) -> tuple[Any, LoadReport]:
+    adapters.require_loadable(Path(origin.place))
     model, info = auto.from_pretrained(
         origin.place, config=origin.config, dtype=torch.float32, output_loading_info=True, **origin.options
     )
+    adapters.take_out(model, merge=True)  # transformers puts one that stands beside the weights in by itself
     head = models._head(model)
     new = tuple(sorted(map(str, info["missing_keys"])))
     wrong = [name for name in new if trained or not head or not name.startswith(head)]

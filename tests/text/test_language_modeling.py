@@ -14,7 +14,7 @@ from ptm.engine import evaluate
 from ptm.errors import ConfigError, DataError, ModelError
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent
-from ptm.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TeacherSpec, TrainSpec
+from ptm.spec import AdapterSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TeacherSpec, TrainSpec
 from ptm.text import language_modeling, models
 from ptm.text.masking import IGNORED
 from tiny.samples import WORDPIECES, sentences
@@ -496,3 +496,15 @@ def test_a_saved_model_is_what_a_stranger_expects(trained):
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= files
     config = json.loads((trained / "masked-lm" / "model" / "tokenizer_config.json").read_text())
     assert config["model_max_length"] == SMALL.positions
+
+
+@pytest.mark.parametrize("task", ["masked-lm", "causal-lm"])
+def test_an_adapter_for_other_texts(task, texts, trained, tmp_path):
+    pytest.importorskip("peft")
+    model = ModelSpec(name=str(trained / task), adapter=AdapterSpec(rank=2))
+    results = run(spec_of(texts, task, model, output=tmp_path / "r", train={"steps": 4}))
+    assert results["model"]["trainable_parameters"] < results["model"]["parameters"]
+    again = run_evaluation(tmp_path / "r", reporter=Silent())
+    assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-5)
+    plain = run_evaluation(trained / task, reporter=Silent())
+    assert plain["metrics"]["loss"] != pytest.approx(results["metrics"]["loss"], abs=1e-5)
