@@ -79,45 +79,42 @@ def target_names(model: nn.Module, ends: Sequence[str] | None, head: Sequence[st
     reads its weights directly.
     Raises ConfigError when nothing is found.
     """
-    from transformers.pytorch_utils import Conv1D
-
     wanted = tuple(ends) if ends is not None else _usual_ends(model)
-    kinds = (nn.Linear, nn.Conv2d, Conv1D)
-    inner = {
-        f"{name}.{child}"
-        for name, module in model.named_modules()
-        if type(module).__name__ in _READ_DIRECTLY
-        for child, _ in module.named_modules()
-    }
-    candidates = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, kinds)
-        and not (head and f"{name}.".startswith(tuple(h.rstrip(".") + "." for h in head)))
-    }
-    usable = {name for name, module in candidates.items() if name not in inner and _servable(module)}
-    named = [n for n in candidates if wanted is None or any(n == e or n.endswith(f".{e}") for e in wanted)]
-    unserved = [name for name in named if name not in usable]
-    if unserved and ends is not None:
+    served = _layers_served(model, head)
+    named = [n for n in served if wanted is None or any(n == end or n.endswith(f".{end}") for end in wanted)]
+    refused = [name for name in named if not served[name]]
+    if refused and ends is not None:
         raise ConfigError(
-            f"{unserved[0]} cannot have an adapter: it is a grouped or dilated convolution, or attention that "
+            f"{refused[0]} cannot have an adapter: it is a grouped or dilated convolution, or attention that "
             "reads its weights directly",
             where="model.adapter.targets",
             cure="name other modules, or leave targets out",
         )
-    chosen = tuple(name for name in named if name in usable)
+    chosen = tuple(name for name in named if served[name])
     if not chosen:
-        what = (
-            f"no linear layer or convolution ends in {', '.join(wanted)}"
-            if wanted
-            else "no layer can have one"
-        )
+        ending = f" ends in {', '.join(wanted)}" if wanted else " is there"
+        known = sorted({name.rpartition(".")[2] for name in served if served[name]})
         raise ConfigError(
-            what,
+            f"no linear layer or convolution{ending}",
             where="model.adapter.targets",
-            expected=f"ends of names such as {', '.join(sorted({n.rpartition('.')[2] for n in usable})[:8])}",
+            expected=f"ends of names such as {', '.join(known[:8])}",
         )
     return chosen
+
+
+def _layers_served(model: nn.Module, head: Sequence[str]) -> dict[str, bool]:
+    """Names of all linear layers and convolutions but the head's, and whether peft can serve each."""
+    from transformers.pytorch_utils import Conv1D
+
+    heads = tuple(f"{name.rstrip('.')}." for name in head)
+    read_directly = tuple(
+        f"{name}." for name, module in model.named_modules() if type(module).__name__ in _READ_DIRECTLY
+    )
+    return {
+        name: _servable(module) and not name.startswith(read_directly)
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d, Conv1D)) and not f"{name}.".startswith(heads)
+    }
 
 
 def _usual_ends(model: nn.Module) -> tuple[str, ...] | None:
