@@ -33,7 +33,7 @@ from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import detectors
 from ptm.vision.detectors import DetectorPlan, SavedDetector
-from ptm.vision.images import check_headers, decode, refuse
+from ptm.vision.images import FORMATS, check_headers, decode, refuse
 from ptm.vision.saved import WEIGHTS
 from ptm.vision.views import MEMORY_LIMIT, Stream
 from ptm.weights import LoadReport
@@ -376,9 +376,14 @@ def _upright_targets(examples: Examples, headers: Sequence[tuple[int, int, int]]
 
 def _header(path: Path) -> tuple[int, int, int]:
     """Width and height as stored, and the EXIF orientation."""
-    with Image.open(path) as image:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        return image.width, image.height, orientation if orientation in range(1, 9) else 1
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            return image.width, image.height, orientation if orientation in range(1, 9) else 1
+    except Exception as error:  # a hostile or broken file can raise anything; none of it is a bug of ours
+        raise DataError(
+            f"its EXIF data cannot be read: {error}", where=path, cure="replace the image"
+        ) from None
 
 
 def _decode_all(images: Sequence[Any], where: Callable[[int], str], threads: int) -> list[np.ndarray]:

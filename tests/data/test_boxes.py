@@ -303,6 +303,30 @@ def test_what_coco_refuses(coco, spoil, where, what):
     assert where in caught.value.problems[0].where
 
 
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_a_damaged_annotation_is_read_or_refused_and_nothing_else(voc, coco, kind):
+    folder, name, splits = {
+        "voc": (voc, "Annotations/a.xml", ("train", "val")),
+        "coco": (coco, "annotations/instances_train.json", ("instances_train", "instances_val")),
+    }[kind]
+    whole = (folder / name).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        content = bytearray(whole)
+        place = int(rng.integers(len(content)))
+        content[place : place + int(rng.integers(3))] = (
+            rng.integers(256, size=int(rng.integers(4))).astype("u1").tobytes()
+        )
+        (folder / name).write_bytes(content)
+        try:
+            load(folder, kind, train=splits[0], eval=splits[1], labels=("cat", "dog"))
+        except DataError as error:
+            refused += 1
+            assert str(folder) in str(error)
+    assert 30 < refused < 150
+
+
 def test_nothing_to_evaluate_on_and_no_split_named(voc):
     write_annotation(voc / "Annotations/d.xml", (40, 30), [])
     with pytest.raises(DataError, match="not one box to evaluate on"):

@@ -265,6 +265,16 @@ def test_an_image_of_another_size_and_a_broken_one_are_refused(tmp_path):
         make(spec_of(folder))
 
 
+def test_exif_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    def getexif(image):
+        raise SyntaxError("not a TIFF file")
+
+    folder = photographed(tmp_path / "a", (40, 30), (3, 4, 17, 9))
+    monkeypatch.setattr(Image.Image, "getexif", getexif)
+    with pytest.raises(DataError, match=r"a\.jpg: its EXIF data cannot be read: not a TIFF file"):
+        make(spec_of(folder))
+
+
 def cutter(augment, boxes=((10, 5, 30, 25),), seed=1):
     pixels = np.zeros((48, 64, 3), np.uint8)
     for number, (x1, y1, x2, y2) in enumerate(boxes, start=1):
