@@ -26,7 +26,6 @@ _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
 _BETWEEN = "enc_to_dec_proj."  # from the width of one model to that of another
 _CROSS_ATTENTION = ("crossattention", "ln_cross_attn")  # as BERT's kin and GPT-2 name it
 _OUTPUTS = ("decoder.cls.", "decoder.lm_head.", _BETWEEN)
-_NEEDS_SENTENCEPIECE = (".spm", ".model")  # vocabularies that only this package reads
 
 
 @dataclass(frozen=True)
@@ -157,8 +156,7 @@ def _from_one_place(
 ) -> _Loaded:
     from transformers import AutoModelForSeq2SeqLM
 
-    _require_sentencepiece(spec.name)
-    origin = models.find_origin(spec, texts)
+    origin = _origin(spec, texts)
     config, tokenizer = origin.config, origin.tokenizer
     if not getattr(config, "is_encoder_decoder", False):
         raise ModelError(
@@ -211,8 +209,8 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
         raise ConfigError(
             "with model.decoder each side has its own tokenizer", where="model.tokenizer", cure="remove it"
         )
-    first = models.find_origin(spec, None)
-    second = models.find_origin(ModelSpec(name=decoder_name), None)
+    first = _origin(spec, None)
+    second = _origin(ModelSpec(name=decoder_name), None)
     if getattr(first.config, "is_encoder_decoder", False):
         what = f"a {first.config.model_type} model has a decoder of its own"
         raise ConfigError(what, where="model.decoder", cure="remove it, or name an encoder as model.name")
@@ -245,18 +243,18 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
     return model, tokenizer, target_tokenizer, report
 
 
-def _require_sentencepiece(name: str) -> None:
-    """MissingDownload when a local model has a vocabulary that only the package sentencepiece reads."""
-    place, local = ("", False) if is_new(name) else models.locate(name)
-    if not local or Path(place, "tokenizer.json").is_file() or importlib.util.find_spec("sentencepiece"):
-        return
-    files = sorted(path.name for path in Path(place).iterdir() if path.suffix in _NEEDS_SENTENCEPIECE)
-    if files:
+def _origin(spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None) -> models.Origin:
+    """As ``models.find_origin``; MissingDownload where it is only the package that reads Marian's vocabularies."""
+    try:
+        return models.find_origin(spec, texts)
+    except ModelError as error:
+        if "sentencepiece" not in str(error).lower() or importlib.util.find_spec("sentencepiece"):
+            raise
         raise MissingDownload(
-            f"its vocabulary ({files[0]}) is read by the package sentencepiece, which is not installed",
-            where=f"model {name!r}",
+            "its vocabulary is read by the package sentencepiece, which is not installed",
+            where=f"model {spec.name!r}",
             cure="pip install 'ptm[marian]'",
-        )
+        ) from None
 
 
 def _check_vocabularies(model: Any, tokenizer: Any, target_tokenizer: Any, where: str) -> None:
