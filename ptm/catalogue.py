@@ -174,14 +174,21 @@ TEXT_MODELS: tuple[TextModel, ...] = (
         name="t5-small",
         tasks=("translation",),
         parameters=60_506_624,
-        config={"model_type": "t5"},
+        config={"model_type": "t5", "decoder_start_token_id": 0},
         figures=_english_german(26.7, "arXiv:1910.10683"),
     ),
     TextModel(
         name="t5-base",
         tasks=("translation",),
         parameters=222_903_552,
-        config={"model_type": "t5", "d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+        config={
+            "model_type": "t5",
+            "decoder_start_token_id": 0,
+            "d_model": 768,
+            "d_ff": 3072,
+            "num_layers": 12,
+            "num_heads": 12,
+        },
         figures=_english_german(30.9, "arXiv:1910.10683"),
     ),
 )

@@ -20,10 +20,11 @@ from typing import Any
 
 from ptm.catalogue import Choice, TextModel, text_model
 from ptm.errors import PtmError
-from ptm.spec import TEXT_TASKS, DataSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
+from ptm.spec import TEXT_TASKS, DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
 
 BATCHES = (1, 32)
 TOKENS = 128  # length of the texts
+WRITTEN = 32  # tokens that a translation may have
 SIDE = (480, 640)  # height and width of the images, in pixels, before they are brought to the model's size
 MOST_SECONDS = 60.0  # a batch that would take longer to measure is left out
 _PASSES = 8  # so many are timed at least
@@ -66,10 +67,10 @@ def measure_here(task: str, name: str, threads: int | None, batches: Sequence[in
     """
     with TemporaryDirectory(prefix="ptm-measure-") as folder:
         spec = _spec(task, name, threads, Path(folder))
-        return _measured(spec, batches)
+        return _measured(spec, batches, Path(folder))
 
 
-def _measured(spec: RunSpec, batches: Sequence[int]) -> Cost:
+def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
     import numpy as np
     import torch
 
@@ -81,7 +82,7 @@ def _measured(spec: RunSpec, batches: Sequence[int]) -> Cost:
     module = task_module(spec.task)
     with open_runtime(spec.runtime) as runtime:
         before = _peak(runtime.device)
-        data = Dataset(None, _examples(spec, max(batches)), _LABELS, {})
+        data = Dataset(None, _examples(spec, max(batches), folder), _LABELS, {})
         pipeline = module.build(spec, data, model=spec.model, trained=False)
         pipeline.model.to(runtime.device).eval()
         latencies: dict[str, dict[str, float]] = {}
@@ -125,6 +126,7 @@ def _spec(task: str, name: str, threads: int | None, folder: Path) -> RunSpec:
         model=ModelSpec(name=place, weights="none"),
         data=DataSpec(source="csv:none", labels=_LABELS, max_length=TOKENS if task in TEXT_TASKS else None),
         train=TrainSpec(epochs=1, learning_rate=1e-3),
+        generate=GenerateSpec(max_length=WRITTEN) if task == "translation" else None,
         runtime=RuntimeSpec(threads=threads),
         output="none",
     )
@@ -143,21 +145,27 @@ def _write_text_model(model: TextModel, folder: Path) -> Path:
     return folder
 
 
-def _examples(spec: RunSpec, count: int) -> Any:
-    """Texts of ``TOKENS`` words, which are longer than ``TOKENS`` tokens, or images of noise."""
-    import numpy as np
-
+def _examples(spec: RunSpec, count: int, folder: Path) -> Any:
+    """Texts of ``TOKENS`` words, which are longer than ``TOKENS`` tokens, or images of noise in ``folder``."""
     from ptm.data.examples import Examples
     from ptm.data.inputs import Typed
     from ptm.tasks import task_module
 
     if spec.task not in TEXT_TASKS:
-        rng = np.random.default_rng(0)
-        images = [rng.integers(0, 256, (*SIDE, 3), dtype=np.uint8) for _ in range(count)]
-        return Examples({"image": images}, None, lambda row: f"image {row}")
+        images = [_noise(folder / f"{row}.png", seed=row) for row in range(count)]
+        return Examples({"image": images}, None, lambda row: str(images[row]))
     texts = tuple(" ".join(f"w{1 + row + word}" for word in range(TOKENS)) for row in range(count))
     inputs = next(task_module(spec.task).read_inputs(spec, [Typed(texts)]))
     return Examples(inputs.columns, None, inputs.where)  # a plain forward pass of language models, too
+
+
+def _noise(path: Path, seed: int) -> Path:
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 256, (*SIDE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, compress_level=0)
+    return path
 
 
 def _input(spec: RunSpec) -> str:
