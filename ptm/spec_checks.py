@@ -54,7 +54,7 @@ def cross_check(
 
 
 # Tasks whose pipelines say so (``distillable``); here it is known before anything is loaded.
-UNDISTILLABLE = ("masked-lm", "causal-lm", "translation", "object-detection", "semantic-segmentation")
+UNDISTILLABLE = ("translation", "object-detection")
 _CLASSIFIERS = ("text-classification", "image-classification")
 _DENSE = ("object-detection", "semantic-segmentation")
 # Keys that not all tasks have, with those that do.

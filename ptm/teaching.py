@@ -291,7 +291,7 @@ def _problems(
     chosen: TeacherSpec, pipeline: Pipeline, found: dict[str, Any], spec: RunSpec, data: Dataset
 ) -> list[Problem]:
     """What speaks against a teacher. A teacher of many classes is judged by its AUROC, one of numbers by its squared
-    error beside the variance."""
+    error beside the variance, one of pixels by its mean IoU."""
     metrics, misfits = found["metrics"], pipeline.misfits()
     if spec.data.label_type == "number":
         measured = audit.Measured(
@@ -313,6 +313,19 @@ def _problems(
             misfits=misfits,
         )
         return audit.examine_measured(measured)
+    if "miou" in metrics:
+        measured = audit.Measured(
+            name=chosen.name,
+            metric="miou",
+            value=metrics["miou"],
+            constant=1 / len(pipeline.labels),  # at most, when nearly all pixels are of the class it says
+            perfect=1.0,
+            misfits=misfits,
+        )
+        return audit.examine_measured(measured)
+    if not found["targets"]:  # nothing to hold its answers against
+        cure = "use a teacher made for these data; distill.audit: warn trains all the same"
+        return [Problem(misfit, f"teacher {chosen.name}", cure=cure) for misfit in misfits]
     biases = {
         name: parameter.detach().float().cpu().numpy()
         for name, parameter in pipeline.model.named_parameters()

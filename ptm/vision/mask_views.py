@@ -3,7 +3,7 @@
 One of two scales, for training and evaluation alike. Whole: the longer side of an image becomes ``image_size``.
 Own scale: training cuts squares of ``image_size`` out of the image as it is, evaluation takes all of it; for
 microscopy, where a pixel means a length. Sides are padded to multiples of 32, which encoders and decoders can halve
-five times, with the mean colour and, in training, with pixels that do not count.
+five times, with a grey that normalisation brings near zero and, in training, with pixels that do not count.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from ptm.order import uniforms
 from ptm.vision.images import decode
 
 MULTIPLE = 32  # pixels
+FILL = (
+    124,
+    116,
+    104,
+)  # red, green, blue of padding: the mean of ImageNet, the same for a teacher and its student
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 
@@ -109,7 +114,6 @@ class SquareCutter:
     image_size: int
     augment: str
     seed: int
-    fill: tuple[int, ...]  # of padding, red, green, blue
 
     @property
     def cheap(self) -> bool:
@@ -117,7 +121,7 @@ class SquareCutter:
 
     def __call__(self, epoch: int, ids: np.ndarray) -> np.ndarray:
         side = padded_side(self.image_size)
-        outside = (*self.fill, IGNORED)
+        outside = (*FILL, IGNORED)
         draws = uniforms(self.seed, epoch, ids, 3)
         squares = []
         for index, draw in zip(ids.tolist(), draws, strict=True):

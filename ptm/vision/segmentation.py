@@ -25,7 +25,7 @@ from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import segmenters
 from ptm.vision.images import check_headers, decode
-from ptm.vision.mask_views import PairReader, SquareCutter, pad, padded_side
+from ptm.vision.mask_views import FILL, PairReader, SquareCutter, pad, padded_side
 from ptm.vision.saved import WEIGHTS
 from ptm.vision.segmenters import SavedSegmenter, Segmentation, SegmenterPlan
 from ptm.vision.views import MEMORY_LIMIT, Stream
@@ -106,7 +106,6 @@ class SemanticSegmentation(Pipeline):
     """
 
     per_example = False
-    distillable = False
 
     def __init__(
         self,
@@ -133,9 +132,7 @@ class SemanticSegmentation(Pipeline):
         self._augment = spec.data.augment or "none"
         self.random_views = self._augment != "none"
         scale = "whole" if reading.whole else "own"
-        self.view = (
-            f"image_size={reading.image_size} scale={scale} fill={_fill(reading)} augment={self._augment}"
-        )
+        self.view = f"image_size={reading.image_size} scale={scale} augment={self._augment}"
         self.reading = (
             f"{plan.architecture} backbone={plan.backbone} mean={reading.mean} std={reading.std} "
             f"outputs={None if permutation is None else permutation.tolist()}"
@@ -325,13 +322,8 @@ class SemanticSegmentation(Pipeline):
     def _squares(self) -> Stream:
         if self._train_stream is None:
             runtime, reading = self._spec.runtime, self._reading
-            cutter = SquareCutter(
-                self._reader("train"),
-                reading.image_size,
-                self._augment,
-                self._spec.train.seed,
-                _fill(reading),
-            )
+            seed = self._spec.train.seed
+            cutter = SquareCutter(self._reader("train"), reading.image_size, self._augment, seed)
             gpu = runtime.device != "cpu" and torch.cuda.is_available()
             self._train_stream = Stream(cutter, runtime.workers, pin_memory=gpu)
         return self._train_stream
@@ -343,7 +335,7 @@ class SemanticSegmentation(Pipeline):
         for index in ids.tolist():
             pixels, classes = reader(index)
             height, width = pixels.shape[:2]
-            padded = pad(pixels, padded_side(height), padded_side(width), _fill(self._reading))
+            padded = pad(pixels, padded_side(height), padded_side(width), FILL)
             inputs["pixels"].append(torch.tensor(padded).permute(2, 0, 1))
             inputs["inside"].append((height, width))
             if classes is None:
@@ -467,11 +459,6 @@ def _on_grid(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-def _fill(reading: Segmentation) -> tuple[int, ...]:
-    """The colour that normalisation brings closest to zero, which is what convolutions pad with."""
-    return tuple(min(255, max(0, round(255 * mean))) for mean in reading.mean)
 
 
 def _bytes(reader: PairReader) -> int:

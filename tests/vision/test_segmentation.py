@@ -24,9 +24,9 @@ from ptm.data.masks import IGNORED
 from ptm.errors import ConfigError, ModelError
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent
-from ptm.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
+from ptm.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.vision import segmentation, segmenters
-from ptm.vision.mask_views import PairReader, SquareCutter, cut_square, fit_mask, padded_side
+from ptm.vision.mask_views import FILL, PairReader, SquareCutter, cut_square, fit_mask, padded_side
 from ptm.vision.segmentation import SemanticSegmentation, build, load_data
 from ptm.vision.views import Stream
 from tiny.mask_samples import VALUES, write_masks
@@ -93,7 +93,7 @@ def marked(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def cutter(shape, augment, size=32, whole=None) -> SquareCutter:
     reader = PairReader([None], None, str, whole, kept=[marked(*shape)])
-    return SquareCutter(reader, size, augment, seed=3, fill=(250, 250, 250))
+    return SquareCutter(reader, size, augment, seed=3)
 
 
 @pytest.mark.parametrize("augment", ["crop", "standard"])
@@ -105,7 +105,7 @@ def test_a_mask_moves_with_its_image(augment, shape):
         inside = view[..., 3] != IGNORED
         assert view.shape == (32, 32, 4) and inside.sum() > 50
         assert np.array_equal(view[..., 0][inside], view[..., 3][inside])
-        assert (view[..., :3][~inside] == 250).all()
+        assert (view[..., :3][~inside] == FILL).all()
         if min(shape) > 32:
             assert inside.all()
 
@@ -165,7 +165,7 @@ def test_worker_processes_cut_the_same(pairs):
     examples = load_data(spec(pairs)).train
     reader = PairReader(examples.columns["image"], examples.columns["mask"], examples.where, None)
     kept = replace(reader, kept=[reader.read(index) for index in range(len(examples))])
-    cut, fast = (SquareCutter(r, 32, "standard", 1, (0, 0, 0)) for r in (reader, kept))
+    cut, fast = (SquareCutter(r, 32, "standard", 1) for r in (reader, kept))
     assert fast.cheap and not cut.cheap
     plan = [np.array([1, 5]), np.array([2])]
     streams = (Stream(cut, 2, pin_memory=False), Stream(fast, 0, pin_memory=False))
@@ -482,3 +482,24 @@ def test_weights_of_a_whole_network_from_a_file(pairs, finished, tmp_path):
     assert torch.equal(
         pipeline.model.classifier.low_classifier.weight, state["classifier.low_classifier.weight"]
     )
+
+
+def test_a_student_learns_from_the_pixels_of_a_teacher(pairs, finished, tmp_path):
+    chosen = spec(pairs, output=tmp_path / "s", data={"augment": "standard"}, steps=2, batch_size=4)
+    chosen = replace(chosen, teacher=TeacherSpec(name=str(finished)), distill=DistillSpec())
+    with pytest.raises(ModelError, match="knows nothing of these data: miou"):  # trained for twelve steps
+        run(chosen)
+    results = run(replace(chosen, distill=DistillSpec(audit="warn")), mode="overwrite")
+    told = json.loads((finished / "results.json").read_text())["metrics"]
+    assert results["teacher"]["metrics"] == pytest.approx(told, abs=1e-6)
+    assert results["distill"]["store"]["used"] is False
+    data = load_data(chosen)
+    student = build(chosen, data, model=chosen.model, trained=False)
+    taught = build(chosen, data, model=chosen.teacher, trained=True)
+    assert student.view == taught.view
+    batch = batch_of(student, [0, 2])
+    for pipeline in (student, taught):
+        pipeline.model.eval()
+    own, theirs = (p.forward(p.model, batch, ("logits",)) for p in (student, taught))
+    assert own.logits.shape == theirs.logits.shape == (own.count, 3)
+    assert torch.equal(own.targets, theirs.targets)
