@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import Inputs, Source, text_inputs
-from ptm.errors import ConfigError, Problem
+from ptm.errors import ConfigError, DataError, Problem
 from ptm.metrics_language import LanguageMetrics, Scores
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.text import models
-from ptm.text.blocks import Blocks, make_blocks
+from ptm.text.blocks import SPECIAL, Blocks, make_blocks
 from ptm.text.completion import Continuation, FillMask
 from ptm.text.language_models import LanguageModel, build_language_model, projecting
 from ptm.text.masking import (
@@ -48,10 +48,6 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
     """Texts; there are no ``labels``."""
-    if spec.teacher is not None:
-        raise ConfigError(
-            f"{spec.task} has no distillation", where="teacher", cure="remove teacher: and distill:"
-        )
     return load_columns(spec.data, _columns(spec), train=train)
 
 
@@ -71,7 +67,8 @@ def _columns(spec: RunSpec) -> dict[str, str]:
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool) -> Pipeline:
     """Load the model, cut both splits to blocks. Over :class:`Inputs`, it completes texts instead."""
-    assert isinstance(model, ModelSpec), "load_data has refused teachers"
+    if isinstance(model, TeacherSpec):
+        model = ModelSpec(name=model.name, weights=model.weights, revision=model.revision)
     train = data.train
     where = f"model {model.name!r}"
     loaded = build_language_model(
@@ -131,7 +128,6 @@ class LanguageModeling(Pipeline):
 
     labels = ()
     per_example = False
-    distillable = False  # until an objective asks for "logits"
     masked = False
 
     def __init__(
@@ -267,6 +263,15 @@ def next_tokens(input_ids: Tensor, attention_mask: Tensor | None = None) -> Tens
     return targets
 
 
+def _require_words(blocks: Blocks, examples: Examples) -> None:
+    """DataError for texts that are nothing but special tokens: there is nothing to predict."""
+    words = np.add.reduceat((blocks.words != SPECIAL).astype(np.int64), blocks.tokens.starts[:-1])
+    empty = np.flatnonzero(words == 0)
+    if len(empty):
+        where = examples.where(int(blocks.rows[empty[0]]))
+        raise DataError("nothing in this text can be masked", where=where, expected="words")
+
+
 class MaskedModeling(LanguageModeling):
     """Masked tokens are predicted from all others of their block. Training masks are new in every epoch."""
 
@@ -288,6 +293,8 @@ class MaskedModeling(LanguageModeling):
         self.view += f"/{masking.share}/{whole}/{spec.train.seed}"
         self._seed = spec.train.seed
         self._masking = masking
+        for split, each in blocks.items():
+            _require_words(each, self._examples(split))
         self._words = {split: mask_words(each, whole) for split, each in blocks.items()}
 
     def _batch(self, split: Split, ids: np.ndarray, inputs: dict[str, Tensor], epoch: int) -> Batch:

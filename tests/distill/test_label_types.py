@@ -169,6 +169,19 @@ def test_tasks_that_cannot_be_distilled_say_so_before_anything_is_loaded():
         assert {p.distillable for p in pipelines} == {task not in UNDISTILLABLE}, task
 
 
+@pytest.mark.parametrize("name", ["masked-lm", "causal-lm"])
+def test_a_language_model_learns_from_one_token_by_token(name, tmp_path):
+    config = prepare(name, tmp_path)
+    run(load_config(config, [f"output={tmp_path / 'teacher'}"]))
+    results = run(distilled(config, "student", "distill.ce_weight=0", "distill.kd_weight=1"))
+    lines = [line for line in history(tmp_path / "student") if line["kind"] == "train"]
+    assert lines[-1]["parts"]["kd"] < lines[0]["parts"]["kd"]
+    assert results["distill"]["store"] == results["distill"]["store"] | {
+        "used": False,
+        "reason": "they have no row an example",
+    }
+
+
 def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
     """The gradient of a distillation over words is that of the whole batch."""
     from ptm.distill.teacher import Teacher

@@ -14,7 +14,7 @@ from ptm.engine import evaluate
 from ptm.errors import ConfigError, DataError, ModelError
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent
-from ptm.spec import AdapterSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TeacherSpec, TrainSpec
+from ptm.spec import AdapterSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TrainSpec
 from ptm.text import language_modeling, models
 from ptm.text.masking import IGNORED
 from tiny.samples import WORDPIECES, sentences
@@ -183,6 +183,13 @@ def test_the_keys_of_masking_count(texts):
     assert not torch.equal(batches[0], batches[2])
 
 
+def test_a_text_without_a_word_is_refused(texts, tmp_path):
+    (tmp_path / "train.txt").write_text((texts / "train.txt").read_text())
+    (tmp_path / "eval.txt").write_text("the film\n[SEP]\n")
+    with pytest.raises(DataError, match=r"eval\.txt:2: nothing in this text can be masked"):
+        build(spec_of(tmp_path, pack=False))
+
+
 # Metrics
 
 
@@ -323,10 +330,7 @@ def test_models_of_another_kind_are_refused(task, model, message, texts):
         build(spec_of(texts, task, model))
 
 
-def test_what_cannot_be_is_refused_before_anything_is_loaded(tiny_bert, texts):
-    teacher = TeacherSpec(name=str(tiny_bert))
-    with pytest.raises(ConfigError, match="masked-lm has no distillation"):
-        build(spec_of(texts, teacher=teacher))
+def test_what_cannot_be_is_refused_before_anything_is_loaded(texts):
     with pytest.raises(ConfigError, match="max_length 65 is more than the 64 tokens"):
         build(spec_of(texts, max_length=65))
     with pytest.raises(ConfigError, match="max_length 2 leaves no room"):
