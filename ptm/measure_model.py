@@ -169,9 +169,9 @@ def _noise(path: Path, seed: int) -> Path:
 
 
 def _input(spec: RunSpec) -> str:
-    return (
-        f"{TOKENS} tokens" if spec.task in TEXT_TASKS else f"{SIDE[1]}x{SIDE[0]} pixels, brought to its size"
-    )
+    if spec.task not in TEXT_TASKS:
+        return f"{SIDE[1]}x{SIDE[0]} pixels, brought to its size"
+    return f"{TOKENS} tokens" + ("" if spec.generate is None else f", at most {WRITTEN} written")
 
 
 def main(words: Sequence[str]) -> None:
