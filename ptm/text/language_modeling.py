@@ -40,7 +40,7 @@ _SHORTEST = 3  # begin token, a token, end token
 
 def missing(spec: RunSpec) -> list[Problem]:
     """All that would have to be downloaded and cannot be."""
-    found = models.missing(spec.model)
+    found = models.missing(spec.model) + (models.missing(spec.teacher) if spec.teacher else [])
     if spec.data.source.startswith("hub:"):
         found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
     return found

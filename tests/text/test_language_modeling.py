@@ -512,3 +512,10 @@ def test_an_adapter_for_other_texts(task, texts, trained, tmp_path):
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-5)
     plain = run_evaluation(trained / task, reporter=Silent())
     assert plain["metrics"]["loss"] != pytest.approx(results["metrics"]["loss"], abs=1e-5)
+
+
+def test_everything_that_is_missing_is_listed_at_once(texts):
+    gone = [ModelSpec(name="package:no_such_model/m"), TeacherSpec(name="package:no_such_teacher/m")]
+    problems = language_modeling.missing(spec_of(texts, model=gone[0], teacher=gone[1]))
+    assert [problem.where for problem in problems] == [f"model {model.name!r}" for model in gone]
+    assert language_modeling.missing(spec_of(texts)) == []
