@@ -14,7 +14,7 @@ from ptm.engine import evaluate
 from ptm.errors import ConfigError, DataError, ModelError
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent
-from ptm.spec import AdapterSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TrainSpec
+from ptm.spec import AdapterSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TeacherSpec, TrainSpec
 from ptm.text import language_modeling, models
 from ptm.text.masking import IGNORED
 from tiny.samples import WORDPIECES, sentences
