@@ -153,6 +153,12 @@ def test_a_batch_without_any_box_has_a_finite_loss_and_the_same_parts(built, fam
     output.loss_sum.backward()
 
 
+def test_one_image_that_cannot_be_normalised_is_refused_in_words(built):
+    pipeline = built("ssdlite")  # its last maps are 1 x 1
+    with pytest.raises(ModelError, match="a training batch of one image"):
+        pipeline.forward(pipeline.model.train(), batch_of(pipeline, [0]))
+
+
 # -- what is found -------------------------------------------------------------------------------------------
 
 
