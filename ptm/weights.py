@@ -58,6 +58,8 @@ class LoadReport:
         }
 
     def __str__(self) -> str:
+        if self.loaded == 0 and not self.left_over:
+            return f"{self.source}, nothing loaded"
         new = f"; new: {_some(self.new)}" if self.new else ""
         left_over = f"; not used: {_some(self.left_over)}" if self.left_over else ""
         return f"{self.source}: {self.loaded} tensors loaded{new}{left_over}"

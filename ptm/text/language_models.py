@@ -67,7 +67,7 @@ def build_language_model(
                 raise ModelError("its weights would be random", where=where, cure="name trained weights")
             model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
             if spec.weights in ("none", "default"):
-                report = LoadReport("random", 0, tuple(name for name, _ in model.named_parameters()))
+                report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
             else:
                 state = _with_tied(models._with_prefix(read_weights(Path(spec.weights)), model), model)
                 report = fit_weights(model, state, models._head(model), spec.weights, trained=trained)

@@ -264,7 +264,7 @@ def build_model(
             if not trained and own is not None and not unnamed(own) and own != labels:
                 report = _renew_head(model, report, purpose)  # it was trained to tell other classes apart
         else:
-            model, report = _random_model(config, purpose), LoadReport("random", 0)
+            model, report = _random_model(config, purpose), LoadReport("random start", 0)
             if spec.weights not in ("none", "default"):
                 state = _with_prefix(read_weights(Path(spec.weights)), model)
                 report = fit_weights(model, state, _head(model), spec.weights, trained=trained)

@@ -181,7 +181,7 @@ def _from_one_place(
             report = _report(model, [("", info)], (), origin.place)
         else:
             model = AutoModelForSeq2SeqLM.from_config(trust_remote_code=False, **how)
-            report = LoadReport("random", 0, tuple(name for name, _ in model.named_parameters()))
+            report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
         if (
             state is not None
         ):  # transformers knows which names are tied to others, and which tables are computed
