@@ -352,14 +352,25 @@ def _vision_families() -> Iterator[Family]:
         count=_smp_count(),
         missing="" if smp else "pip install 'ptm[unet]'",
     )
-    if importlib.util.find_spec("libreyolo") is not None:
-        yield Family(tasks=("object-detection",), pattern="libreyolo:NAME", example="libreyolo:NAME")
+    yield Family(
+        tasks=("object-detection",),
+        pattern="libreyolo:NAME",
+        example="libreyolo:yolox-s",
+        count=_yolo_count(),
+        missing="" if importlib.util.find_spec("libreyolo") else "pip install 'ptm[yolo]'",
+    )
 
 
 def _smp_count() -> int:
     from ptm.vision import segmenters
 
     return len(segmenters.SMP)
+
+
+def _yolo_count() -> int:
+    from ptm.vision import detectors
+
+    return len(detectors.YOLOX)
 
 
 def _imported(package: str) -> ModuleType | None:

@@ -113,7 +113,7 @@ def _show(listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, 
 
 def _cells(choice: Choice) -> list[str]:
     missing = {None: "", True: "  (installed)", False: "  (not installed)"}[choice.here]
-    quality = "" if choice.value is None else f"{choice.value:.1f} {choice.metric}"
+    quality = "" if choice.value is None else f"{choice.value:.4g} {choice.metric}"
     return [
         choice.name + missing,
         "" if choice.parameters is None else _millions(choice.parameters),
