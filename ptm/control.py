@@ -60,7 +60,11 @@ def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
         spec, output=str(Path(spec.output) / f"{arm}-{seed}"), train=replace(spec.train, seed=seed)
     )
     if arm == "control":
-        return replace(changed, teacher=None, distill=None, expect={})
+        views = (
+            spec.distill.views if spec.distill else None
+        )  # the student's, so that only the teacher is missing
+        data = replace(spec.data, views=views)
+        return replace(changed, teacher=None, distill=None, data=data, expect={})
     return replace(changed, distill=replace(spec.distill or DistillSpec(), control=False))
 
 

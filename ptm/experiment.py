@@ -175,7 +175,7 @@ def _prepare(
     weights = {"model": record.weights_digest(pipeline.model)} if runtime.main else {}
     pipeline.model.to(runtime.device)
     teaching = None
-    objective: Objective = Supervised(pipeline)
+    objective: Objective = Supervised(pipeline, spec.data.views)
     if spec.teacher is None:
         objective = prepare_head_only(spec, data, pipeline, runtime, reporter) or objective
     else:

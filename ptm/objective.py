@@ -45,16 +45,18 @@ class Objective(Protocol):
 class Supervised:
     """Cross-entropy, or whatever the pipeline's own loss is."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, views: int | None = None) -> None:
         self.module: nn.Module | None = None
         self.counts: dict[str, float] = {}
         self._pipeline = pipeline
+        self._views = views  # of so many epochs, in rotation
 
     def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
         return True
 
     def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Lesson]:
-        return (Lesson(batch) for batch in self._pipeline.batches("train", plan, epoch))
+        own_epoch = epoch % self._views if self._views else epoch
+        return (Lesson(batch) for batch in self._pipeline.batches("train", plan, own_epoch))
 
     def loss(self, model: nn.Module, lesson: Lesson) -> Output:
         return self._pipeline.forward(model, lesson.batch)

@@ -302,6 +302,11 @@ class DataSpec:
         "masks move with their image. Detection: `standard` mirrors only, `crop` also cuts out a part as SSD does "
         "(arXiv:1512.02325).",
     )
+    views: Positive | None = Field(
+        default=None,
+        description="With random augmentation or masking: use the views of so many epochs in rotation (default: new "
+        "ones in each epoch). In a distillation, `distill.views` says it.",
+    )
     mask_values: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(
         default=None,
         description="Segmentation: the value in a mask of each label, in the order of `labels` (default 0, 1, 2, …).",

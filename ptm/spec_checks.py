@@ -40,6 +40,7 @@ def cross_check(
         yield from _check_source(spec, sure("task"))
     yield from _check_model(spec)
     yield from _check_data(spec.data, fewest=1 if spec.task == "object-detection" else 2)
+    yield from _check_views(spec)
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
@@ -191,6 +192,16 @@ def _sources_of(task: str) -> tuple[str, ...]:
     return own.get(task, ("hub", *TABLE_SOURCES, "imagefolder", "builtin"))
 
 
+def _check_views(spec: RunSpec) -> Complaints:
+    one = (spec.data.augment or "none") == "none" and spec.task != "masked-lm"
+    chosen = [("data", spec.data.views), ("distill", spec.distill.views if spec.distill else None)]
+    for section, views in chosen:
+        if views is not None and one:
+            yield (section, "views"), "without random augmentation there is one view only", "remove views"
+    if spec.data.views is not None and spec.teacher is not None:
+        yield ("data", "views"), "a distillation has distill.views", "move it there"
+
+
 def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
     for key, values in (("mean", data.mean), ("std", data.std)):
         if values is not None and len(values) != 3:
@@ -251,8 +262,6 @@ def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:
     if distill.features != "none" and spec.runtime.compile:
         what = f"features: {distill.features} are read by hooks, which a compiled model does not call"
         yield ("runtime", "compile"), what, "remove compile, or use features: none"
-    if distill.views is not None and (spec.data.augment or "none") == "none":
-        yield ("distill", "views"), "without random augmentation there is one view only", "remove views"
     teacher = spec.teacher
     if teacher is None:
         return

@@ -1,14 +1,20 @@
 """Runs that learn from stored outputs: the same bits warm, cold and after a stop; no teacher where none is needed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
+from ptm.config import dump_config, parse_config
+from ptm.control import arm_spec
 from ptm.distill import store as stores
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted
+from ptm.objective import Supervised
 from ptm.spec import DistillSpec, TeacherSpec
+from ptm.tasks import task_module
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +182,34 @@ def test_less_exact_outputs_teach_nearly_the_same(settings, make, tmp_path):
     if "top_k" not in settings:  # a teacher one epoch old says much in the rest, which top_k spreads evenly
         assert a["parts"]["kd"] == pytest.approx(b["parts"]["kd"], rel=1e-2)
     assert a["parts"]["ce"] == pytest.approx(b["parts"]["ce"], rel=2e-2)
+
+
+def test_a_control_sees_the_views_of_its_student(image_teacher, tmp_path):
+    spec = image_spec(
+        tmp_path / "pair",
+        epochs=3,
+        teacher=TeacherSpec(name=str(image_teacher)),
+        distill=DistillSpec(views=2, control=True),
+    )
+    control = arm_spec(spec, "control", 1)
+    assert (control.teacher, control.distill, control.data.views) == (None, None, 2)
+    assert arm_spec(spec, "distilled", 1).data.views is None
+    assert load_config_text(dump_config(control)) == control
+    pipeline = task_module(control.task).build(
+        control, task_module(control.task).load_data(control), model=control.model, trained=False
+    )
+    plan = [np.arange(4)]
+    first, third = (
+        next(iter(Supervised(pipeline, control.data.views).lessons(plan, epoch))).batch.inputs["pixels"]
+        for epoch in (0, 2)
+    )
+    other = next(iter(Supervised(pipeline, control.data.views).lessons(plan, 1))).batch.inputs["pixels"]
+    assert torch.equal(first, third)
+    assert not torch.equal(first, other)
+
+
+def load_config_text(text):
+    return parse_config(text, "config.yaml", base=Path.cwd(), cwd=Path.cwd())
 
 
 def test_several_teachers_are_averaged(make, text_teacher, tiny_bert, reviews, tmp_path):
