@@ -65,9 +65,7 @@ def run_prediction(
     spec, model = evaluation_spec(target, list(overrides))
     module = task_module(spec.task)
     if not target.is_dir():  # the model of a run is all there
-        needed = replace(spec, teacher=None, data=replace(spec.data, source="csv:."))
-        if missing := module.missing(needed):
-            raise MissingDownload(missing)
+        _require_model(spec, module)
     given: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
     if not given:
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
@@ -236,6 +234,13 @@ def _check_output(output: Path | None, sources: Sequence[Path | str]) -> None:
         raise ConfigError("--output is a folder", where=output, expected="the name of a file")
     if any(output.exists() and Path(s).exists() and output.samefile(s) for s in sources):
         raise ConfigError("--output would overwrite an input", where=output, cure="name another file")
+
+
+def _require_model(spec: RunSpec, module: ModuleType) -> None:
+    """MissingDownload for a model that is neither here nor can be fetched; data and teacher are not needed."""
+    needed = replace(spec, teacher=None, data=replace(spec.data, source="csv:."))
+    if missing := module.missing(needed):
+        raise MissingDownload(missing)
 
 
 def _labels(spec: RunSpec, module: ModuleType, model: ModelSpec, target: Path) -> tuple[str, ...]:
