@@ -11,7 +11,6 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,6 @@ _READ_DIRECTLY = ("MultiheadAttention", "ShiftedWindowAttention", "ShiftedWindow
 def missing(model: ModelSpec) -> list[Problem]:
     """The package that an adapter needs, if it is asked for and is not there."""
     return [_no_peft("model.adapter")] if model.adapter is not None and not _installed() else []
-
-
-def package() -> dict[str, str]:
-    """The package that adapters are made with, and its version, for the record of a run."""
-    return {"peft": metadata.version("peft")}
 
 
 def _installed() -> bool:

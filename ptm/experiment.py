@@ -189,8 +189,6 @@ def _prepare(
         taught = zip(teaching.digests, teaching.teachers, strict=True) if teaching else ()
         pipelines = {"model": pipeline, **{role: teacher.pipeline for role, teacher in taught}}
         manifest |= record.inputs(spec, data, pipelines)
-        if spec.model.adapter is not None:
-            manifest["packages"] |= adapters.package()
         if locked is not None:
             require_unchanged(locked, pins_of(manifest), spec.model.name)
     _choose_trained(spec, pipeline, reporter)

@@ -45,6 +45,9 @@ _PACKAGES = (
     "scikit-learn",
     "pillow",
 )
+# What only some runs are made with: a model's kind, or a task's metrics.
+_OF_MODELS = {"timm:": "timm", "smp:": "segmentation-models-pytorch", "libreyolo:": "libreyolo"}
+_OF_TASKS = {"translation": "sacrebleu", "object-detection": "faster-coco-eval"}
 
 
 def manifest(
@@ -57,7 +60,7 @@ def manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in (*_PACKAGES, *_others(spec))},
         "hardware": {
             "platform": platform.platform(),
             "cpu": _cpu_name(),
@@ -141,6 +144,14 @@ def weights_digest(model: torch.nn.Module, without: tuple[str, ...] = ()) -> str
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _others(spec: RunSpec) -> tuple[str, ...]:
+    """Packages of this run besides those of all runs."""
+    kinds = tuple(package for kind, package in _OF_MODELS.items() if spec.model.name.startswith(kind))
+    metrics = (_OF_TASKS[spec.task],) if spec.task in _OF_TASKS else ()
+    adapters = ("peft",) if spec.model.adapter is not None else ()
+    return (*kinds, *metrics, *adapters)
 
 
 def _version(name: str) -> str | None:
