@@ -363,13 +363,12 @@ def _recorded_accuracy(chosen: TeacherSpec, spec: RunSpec) -> float | None:
 
 
 def model_facts(name: str, model: Any) -> dict[str, Any]:
-    """Name, parameters and bytes of a model."""
+    """Name, parameters and bytes of a model; tensors that share their memory count once."""
     tensors = list(model.parameters())
+    stored = {(t.data_ptr(), t.shape): t for t in model.state_dict().values() if hasattr(t, "data_ptr")}
     return {
         "name": name,
         "parameters": sum(p.numel() for p in tensors),
         "trainable_parameters": sum(p.numel() for p in tensors if p.requires_grad),
-        "bytes": sum(
-            t.numel() * t.element_size() for t in model.state_dict().values() if hasattr(t, "numel")
-        ),
+        "bytes": sum(t.numel() * t.element_size() for t in stored.values()),
     }

@@ -543,7 +543,7 @@ def _loading(name: str) -> Iterator[None]:
 def _unloadable(name: str, error: Exception) -> ModelError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     what = f"cannot be loaded: {lines[0] if lines else type(error).__name__}"
-    expected = "a model of transformers for sequence classification, with its tokenizer"
+    expected = "a model of transformers that suits the task, with its tokenizer"
     cure = "check the name; code that a repository brings along is never run"
     if isinstance(error, UnpicklingError):
         what = "its weights hold more than tensors; reading that could run code, so it was not read"
