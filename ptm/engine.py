@@ -114,6 +114,8 @@ class _Training:
             if spec.train.unfreeze_every
             else []
         )
+        # Some models keep tables of positions that never learn.
+        self.trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
         self.lengths = pipeline.lengths("train") if spec.train.group_by_length else None
         self.micro = spec.train.micro_batch_size or math.ceil(spec.train.batch_size / runtime.ranks)
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
@@ -158,7 +160,8 @@ class _Training:
         epoch, _ = self.counts.epoch(self.progress.step)
         if self.layers:
             layers = optim.learning_layers(self.layers, epoch, self.setting.spec.train.unfreeze_every or 1)
-            optim.train_only(self.model, {name for names in layers for name in names})
+            names = {name for names in layers for name in names}
+            optim.train_only(self.model, names & self.trained)
             if len(layers) != self.learning:
                 self.learning = len(layers)
                 self.setting.reporter.say(f"epoch {epoch}: {len(layers)} of {len(self.layers)} layers learn")

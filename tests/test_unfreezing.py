@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import tiny
 from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights
-from ptm.config import parse_config
+from ptm.config import load_config, parse_config
 from ptm.errors import ConfigError, Interrupted
 from ptm.experiment import run_training
 from ptm.spec import DistillSpec, TeacherSpec
@@ -96,6 +97,19 @@ def test_statistics_of_a_frozen_stage_stand_still(tmp_path):
     still = "layer2.0.bn1.running_mean", "bn1.running_var"
     assert all(torch.equal(first[name], last[name]) for name in still)
     assert not torch.equal(first["layer3.0.bn1.running_mean"], last["layer3.0.bn1.running_mean"])
+
+
+def test_what_a_model_never_trains_does_not_join(tmp_path):
+    """The positions of Marian's encoder and decoder are sinusoids: parameters that ask for no gradient."""
+    small = ["train.epochs=3", "data.max_train_examples=8", "data.max_eval_examples=2", "train.batch_size=8"]
+    few = ["train.eval_every_steps=100", "generate.max_length=4", f"output={tmp_path / 'r'}"]
+    spec = load_config(
+        tiny.prepare("translation", tmp_path), [*small, *few, "train.steps=null", "train.unfreeze_every=1"]
+    )
+    model = run(spec)["model"]
+    state = checkpoint(tmp_path / "r", 3)
+    fixed = sum(tensor.numel() for name, tensor in state.items() if "embed_positions" in name)
+    assert model["parameters"] - model["trainable_parameters"] == fixed > 0
 
 
 def test_it_is_said_how_many_layers_learn(spec):
