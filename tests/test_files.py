@@ -51,7 +51,9 @@ def test_debris_of_a_kill_is_mended(tmp_path):
     ],
 )
 def test_every_damage_is_named(tmp_path, damage, said):
-    (tmp_path / "w").write_bytes((bytes(range(256)) * 4)[:1000])  # the first byte is none that a damage writes
+    (tmp_path / "w").write_bytes(
+        (bytes(range(256)) * 4)[:1000]
+    )  # the first byte is none that a damage writes
     files.seal(tmp_path)
     assert files.broken_seal(tmp_path) is None
     damage(tmp_path)
