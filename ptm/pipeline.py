@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.data.examples import Examples
+from ptm.data.examples import Dataset, Examples
 from ptm.weights import LoadReport
 
 Split = Literal["train", "eval"]
@@ -108,6 +108,14 @@ class Pipeline(ABC):
     reading: str = ""  # what decides outputs besides weights and view: architecture, order of outputs
     head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
     feature_names: tuple[str, ...] = ()  # what ``forward`` gives besides logits: "pooled", "hidden.1", …
+
+    _data: Dataset
+
+    def _examples(self, split: Split) -> Examples:
+        """The examples that a pipeline was built over, for its own use."""
+        examples = self._data.train if split == "train" else self._data.eval
+        assert examples is not None, "this pipeline was built for evaluation only"
+        return examples
 
     @abstractmethod
     def size(self, split: Split) -> int:

@@ -183,11 +183,6 @@ class TextClassification(Pipeline):
             self._spec, data, self._loaded, {"eval": self._to_tokens(examples)}, self.view, self._to_tokens
         )
 
-    def _examples(self, split: Split) -> Examples:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None, "this pipeline was built for evaluation only"
-        return examples
-
     def facts(self) -> dict[str, Any]:
         return {
             split: {

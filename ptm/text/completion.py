@@ -61,7 +61,7 @@ class _Completion(Pipeline):
         self.embeddings = loaded.embeddings
         self._loaded = loaded
         self._tokenizer = loaded.tokenizer
-        self._examples = examples
+        self._texts = examples
         self._max_length = max_length
         require_text(examples.columns["text"], "text", examples)
         self._rows = self._encode(list(examples.columns["text"]))
@@ -90,7 +90,7 @@ class _Completion(Pipeline):
         return Completed()
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
-        return {"text": self._examples.columns["text"][index], "where": self._examples.where(index)}
+        return {"text": self._texts.columns["text"][index], "where": self._texts.where(index)}
 
     def save_model(self, directory: Path) -> None:
         self._loaded.model.save_pretrained(directory)
@@ -120,7 +120,7 @@ class FillMask(_Completion):
                 [
                     Problem(
                         f"no {mask} among its first {self._max_length} tokens",
-                        self._examples.where(row),
+                        self._texts.where(row),
                         f"a text with {mask} where a word is to be found",
                     )
                     for row in bad[:_SHOWN]

@@ -219,11 +219,6 @@ class LanguageModeling(Pipeline):
         text: str = self._tokenizer.decode(blocks.tokens.ids[begin:end].tolist())
         return text
 
-    def _examples(self, split: Split) -> Examples:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None, "this pipeline was built for evaluation only"
-        return examples
-
     def save_model(self, directory: Path) -> None:
         """The layout of save_pretrained: for further training, for ``transformers``, as the start of another task."""
         self._loaded.model.save_pretrained(directory)

@@ -217,11 +217,6 @@ class TokenClassification(Pipeline):
             for split, each in self._tokens.items()
         }
 
-    def _examples(self, split: Split) -> Examples:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None, "this pipeline was built for evaluation only"
-        return examples
-
 
 def _flat_targets(examples: Examples, tokens: WordTokens) -> np.ndarray | None:
     """The class number at the first token of each word, -100 elsewhere, int64 [total]; None without tags."""

@@ -215,11 +215,6 @@ class Translation(Pipeline):
         }
         return {**splits, "scores": signatures()}
 
-    def _examples(self, split: Split) -> Examples:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None, "this pipeline was built for evaluation only"
-        return examples
-
 
 def _teacher_forcing(target: Tokens, ids: np.ndarray, start: int, pad: int) -> tuple[Tensor, Tensor, Tensor]:
     """What the decoder reads, int64 [n, longest]: ``start``, then the target one place later; which of these places

@@ -23,7 +23,7 @@ from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import features, models
 from ptm.vision.images import check_headers, decode, decode_all
-from ptm.vision.models import ModelPlan
+from ptm.vision.models import ModelPlan, apply_model
 from ptm.vision.saved import WEIGHTS, Preprocessing, SavedModel, write_saved
 from ptm.vision.timm_models import is_timm
 from ptm.vision.views import Cutter, Stream, evaluation_view, fits_memory, view_name
@@ -146,7 +146,7 @@ class ImageClassification(Pipeline):
 
     def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
         with features.captured(self.model, wanted) as inside:
-            result = self._apply(model, self._normalise(batch.inputs["pixels"]))
+            result = apply_model(model, self._normalise(batch.inputs["pixels"]))
         # While training, networks with auxiliary heads return a tuple: logits, then those of the other heads.
         main, *others = result if isinstance(result, tuple) else (result,)
         logits = self._in_data_order(main)  # [n, classes]
@@ -237,11 +237,6 @@ class ImageClassification(Pipeline):
             if split == "eval" or self._data.train is not None:
                 self._stream(split)
 
-    def _examples(self, split: Split) -> Examples:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None, "this pipeline was built for evaluation only"
-        return examples
-
     def _stream(self, split: Split) -> Stream:
         if split in self._streams:
             return self._streams[split]
@@ -267,19 +262,6 @@ class ImageClassification(Pipeline):
             self._mean, self._std = self._mean.to(pixels.device), self._std.to(pixels.device)
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
         return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
-
-    def _apply(self, model: nn.Module, images: Tensor) -> Any:
-        try:
-            return model(images)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ModelError(
-                "a training batch of one image cannot pass this model's batch normalisation",
-                where="train.batch_size",
-                expected="at least two images in every forward pass, the last one of an epoch included",
-                cure="choose another batch_size, micro_batch_size or data.max_train_examples",
-            ) from None
 
     def _in_data_order(self, logits: Tensor) -> Tensor:
         logits = logits.float()

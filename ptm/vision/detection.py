@@ -240,11 +240,6 @@ class ObjectDetection(Pipeline):
             }
         return facts
 
-    def _examples(self, split: Split) -> Examples:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None, "this pipeline was built for evaluation only"
-        return examples
-
     def _stream(self, split: Split) -> Stream:
         if split in self._streams:
             return self._streams[split]

@@ -161,6 +161,21 @@ def _weights_file(weights: Path | WeightsEnum | TimmWeights) -> tuple[Path, str]
     return weights, str(weights)
 
 
+def apply_model(model: nn.Module, images: Tensor) -> Any:
+    """``model(images)``; ModelError where a batch norm is to learn from a single value."""
+    try:
+        return model(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ModelError(
+            "a training batch of one image cannot pass this model's batch normalisation",
+            where="train.batch_size",
+            expected="at least two images in every forward pass, the last one of an epoch included",
+            cure="choose another batch_size, micro_batch_size or data.max_train_examples",
+        ) from None
+
+
 def head_of(model: nn.Module, architecture: str) -> tuple[str, ...]:
     """Name prefixes of the layers that give class scores: the last one and, in training, auxiliary ones."""
     if is_timm(architecture):

@@ -19,13 +19,14 @@ from torch.nn import functional as F
 from ptm.data.examples import Dataset, Examples
 from ptm.data.labels import match_labels
 from ptm.data.masks import IGNORED, Mask, load_masks
-from ptm.errors import ConfigError, ModelError, Problem
+from ptm.errors import ConfigError, Problem
 from ptm.metrics_segmentation import SegmentationMetrics, Segmented, confusions
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import segmenters
 from ptm.vision.images import check_headers, decode
 from ptm.vision.mask_views import FILL, PairReader, SquareCutter, pad, padded_side
+from ptm.vision.models import apply_model
 from ptm.vision.saved import WEIGHTS
 from ptm.vision.segmenters import SavedSegmenter, Segmentation, SegmenterPlan
 from ptm.vision.views import MEMORY_LIMIT, Stream
@@ -299,11 +300,6 @@ class SemanticSegmentation(Pipeline):
 
     # -- images --------------------------------------------------------------------------------------------
 
-    def _examples(self, split: Split) -> Examples:
-        examples = self._data.train if split == "train" else self._data.eval
-        assert examples is not None, "this pipeline was built for evaluation only"
-        return examples
-
     def _reader(self, split: Split) -> PairReader:
         if split not in self._readers:
             examples = self._examples(split)
@@ -354,7 +350,7 @@ class SemanticSegmentation(Pipeline):
         [classes, height, width], followed by those of an auxiliary head in training."""
         pixels, inside, sizes = (batch.inputs[name] for name in ("pixels", "inside", "size"))
         for places in _alike(pixels, together=model.training):
-            result = self._apply(model, self._normalise(torch.stack([pixels[i] for i in places])))
+            result = apply_model(model, self._normalise(torch.stack([pixels[i] for i in places])))
             outputs = result if isinstance(result, dict) else {"out": result}
             names = ["out", *(["aux"] if model.training and "aux" in outputs else [])]
             for slot, index in enumerate(places):
@@ -368,19 +364,6 @@ class SemanticSegmentation(Pipeline):
             self._mean, self._std = self._mean.to(pixels.device), self._std.to(pixels.device)
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
         return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
-
-    def _apply(self, model: nn.Module, images: Tensor) -> Any:
-        try:
-            return model(images)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ModelError(
-                "a training batch of one image cannot pass this model's batch normalisation",
-                where="train.batch_size",
-                expected="at least two images in every forward pass, the last one of an epoch included",
-                cure="choose another batch_size, micro_batch_size or data.max_train_examples",
-            ) from None
 
     def _in_data_order(self, logits: Tensor) -> Tensor:
         if self._permutation is None:
