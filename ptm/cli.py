@@ -393,12 +393,14 @@ def _show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> No
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"accuracy on {verdict['examples']} examples", title_justify="left")
-    for column in ("seed", "distilled", "control", "gain", "p (McNemar)"):
+    title = f"{verdict['metric']} on {verdict['examples']} examples"
+    table = Table(title=title, title_justify="left")
+    exact = all("p_mcnemar" in row for row in verdict["seeds"])
+    for column in ("seed", "distilled", "control", "gain", *(["p (McNemar)"] if exact else [])):
         table.add_column(column, justify="right")
     for row in verdict["seeds"]:
         numbers = (f"{row['distilled']:.4f}", f"{row['control']:.4f}", f"{row['gain']:+.4f}")
-        table.add_row(str(row["seed"]), *numbers, f"{row['p_mcnemar']:.2g}")
+        table.add_row(str(row["seed"]), *numbers, *([f"{row['p_mcnemar']:.2g}"] if exact else []))
     Console(highlight=False).print(table)
     typer.echo(verdict["sentence"])
     typer.echo(f"runs and verdict.json: {os.path.relpath(output)}")
@@ -413,18 +415,20 @@ def _show_scorecard(card: dict[str, Any]) -> None:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    for key, shown in (
-        ("accuracy", "{:.4f}"),
-        ("kept", "{:.1%}"),
-        ("agreement", "{:.1%}"),
-        ("parameters", "{:,}"),
+    for key, name, shown in (
+        ("value", card["metric"], "{:.4f}"),
+        ("kept", "kept", "{:.1%}"),
+        ("agreement", "agreement", "{:.1%}"),
+        ("parameters", "parameters", "{:,}"),
     ):
-        table.add_row(key, *(shown.format(m[key]) if m[key] is not None else "" for m in models.values()))
+        cells = [shown.format(m[key]) if m.get(key) is not None else "" for m in models.values()]
+        if any(cells):
+            table.add_row(name, *cells)
     table.add_row("examples/s", *(f"{m['examples_per_second']:.1f}" for m in models.values()))
     for size in ("1", "32"):
-        cells = [m["latency_ms"].get(size) for m in models.values()]
-        shown_cells = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in cells]
-        table.add_row(f"ms, batch {size}: median / p95", *shown_cells)
+        timed = [m["latency_ms"].get(size) for m in models.values()]
+        times = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in timed]
+        table.add_row(f"ms, batch {size}: median / p95", *times)
     Console(highlight=False).print(table)
 
 

@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptm import files
+from ptm.comparison import measure_of, read_rows, scores_of
 from ptm.errors import ExpectationMissed, RunDirectoryError
 from ptm.experiment import run_training
 from ptm.report import write_report
@@ -23,6 +22,8 @@ from ptm.runlog import Reporter
 from ptm.runtime import environment_ranks
 from ptm.spec import DistillSpec, RunSpec
 from ptm.verdict import Pair, compare
+
+ARMS = ("distilled", "control")
 
 
 def run_with_control(
@@ -37,13 +38,13 @@ def run_with_control(
         )
     missed: list[ExpectationMissed] = []
     for seed in seeds:
-        for arm in ("distilled", "control"):
+        for arm in ARMS:
             reporter.say(f"--- {arm}, seed {seed}")
             try:
                 run_training(arm_spec(spec, arm, seed), mode=mode, reporter=reporter, allow_drift=allow_drift)
             except ExpectationMissed as error:
                 missed.append(error)
-    verdict = read_verdict(output, seeds)
+    verdict = read_verdict(spec, seeds)
     if environment_ranks()[0] == 0:
         files.write_json(output / "verdict.json", verdict)
         for seed in seeds:
@@ -68,28 +69,27 @@ def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
     return replace(changed, distill=replace(spec.distill or DistillSpec(), control=False))
 
 
-def read_verdict(output: Path, seeds: Sequence[int]) -> dict[str, Any]:
+def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     """What the predictions of finished runs say."""
+    output, measure = Path(spec.output), measure_of(spec)
     pairs = []
     for seed in seeds:
-        right = {arm: _right(output / f"{arm}-{seed}") for arm in ("distilled", "control")}
-        ids = sorted(right["distilled"])
-        if ids != sorted(right["control"]):
+        rows = {arm: read_rows(output / f"{arm}-{seed}") for arm in ARMS}
+        ids = sorted(rows["distilled"])
+        scores = (
+            {arm: scores_of(measure, rows[arm], ids) for arm in ARMS}
+            if set(ids) == set(rows["control"])
+            else None
+        )
+        if scores is None or (scores["distilled"][1] != scores["control"][1]).any():
             raise RunDirectoryError("the two arms were evaluated on different examples", where=output)
-        values = {arm: np.array([right[arm][i] for i in ids]) for arm in right}
-        pairs.append(Pair(seed=seed, **values))
-    runs = {
-        f"{arm}-{seed}": _outline(output / f"{arm}-{seed}")
-        for seed in seeds
-        for arm in ("distilled", "control")
-    }
-    return {**compare(pairs), "runs": runs}
-
-
-def _right(run: Path) -> dict[int, bool]:
-    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = (json.loads(line) for line in lines)
-    return {row["id"]: row["label"] == row["prediction"] for row in rows}
+        (distilled, counts), (control, _) = scores["distilled"], scores["control"]
+        pairs.append(Pair(seed=seed, distilled=distilled, control=control, counts=counts))
+    runs = {f"{arm}-{seed}": _outline(output / f"{arm}-{seed}") for seed in seeds for arm in ARMS}
+    found = compare(
+        pairs, metric=measure.metric, things=measure.things, higher_is_better=measure.higher_is_better
+    )
+    return {**found, "runs": runs}
 
 
 def _outline(run: Path) -> dict[str, Any]:

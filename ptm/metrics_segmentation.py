@@ -81,8 +81,9 @@ class SegmentationMetrics:
         return values
 
     def predictions(self) -> Iterator[dict[str, Any]]:
-        """``shares``: of the pixels, by label; ``iou`` by label where the mask is known; else ``mask_png``: base64
-        of a PNG whose values are those of the training masks."""
+        """``shares``: of the pixels, by label; ``iou`` by label, and the ``pixels`` that count and those that are
+        ``right``, where the mask is known; else ``mask_png``: base64 of a PNG whose values are those of the training
+        masks."""
         for index in sorted(self._images):
             yield {"id": index, **self._images[index]}
 
@@ -91,6 +92,7 @@ class SegmentationMetrics:
         summary: dict[str, Any] = {"shares": self._named(shares)}
         if image.confusion is not None:
             summary["iou"] = self._named(scores_of(image.confusion)[0])
+            summary |= {"pixels": int(image.confusion.sum()), "right": int(np.trace(image.confusion))}
         if image.mask_png is not None:
             summary["mask_png"] = base64.b64encode(image.mask_png).decode()
         return summary

@@ -15,9 +15,10 @@ def scorecard(run: RunFiles) -> tuple[list[str], list[list[str]]]:
         words.plain(name): mapping(column)
         for name, column in mapping(run.result("scorecard").get("models")).items()
     }
+    name = words.plain(run.result("scorecard").get("metric") or "accuracy").replace("_", " ")
     rows = [
-        ["Accuracy", *(words.metric(c.get("accuracy")) for c in models.values())],
-        ["Share of the teacher's accuracy", *(words.percent(c.get("kept")) for c in models.values())],
+        [name.capitalize(), *(words.metric(c.get("value")) for c in models.values())],
+        [f"Share of the teacher's {name}", *(words.percent(c.get("kept")) for c in models.values())],
         ["Agreement with the teacher", *(words.percent(c.get("agreement")) for c in models.values())],
         ["Parameters", *(words.count(c.get("parameters")) for c in models.values())],
         ["Weights in memory", *(words.size(c.get("bytes")) for c in models.values())],

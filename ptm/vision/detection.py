@@ -8,10 +8,8 @@ micro-batch; and images of different sizes are padded to the largest of their mi
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,17 +27,16 @@ from ptm.data.inputs import Source, image_inputs
 from ptm.errors import ConfigError, DataError, ModelError, Problem
 from ptm.metrics_detection import Boxes, DetectionMetrics
 from ptm.order import VIEW, mix
-from ptm.pipeline import Batch, Output, Pipeline, Split
+from ptm.pipeline import Batch, Output, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import detectors
 from ptm.vision.detectors import DetectorPlan, SavedDetector
 from ptm.vision.images import FORMATS, check_headers, decode, refuse
-from ptm.vision.saved import WEIGHTS
+from ptm.vision.pipeline import ImagePipeline, colour, png
 from ptm.vision.views import MEMORY_LIMIT, Stream
 from ptm.weights import LoadReport
 
 DRAWN_SCORE = 0.5  # detections below are not drawn
-_THUMBNAIL = 128  # pixels, the longer side
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -82,7 +79,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, train
     return pipeline
 
 
-class ObjectDetection(Pipeline):
+class ObjectDetection(ImagePipeline):
     """Pipeline of one detector over images with boxes."""
 
     distillable = False
@@ -103,9 +100,6 @@ class ObjectDetection(Pipeline):
         self._plan = plan
         self._streams: dict[Split, Stream] = {}
         self._kept_bytes: dict[Split, int] = {}
-
-    def size(self, split: Split) -> int:
-        return len(self._examples(split))
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         """``inputs["images"]``: uint8 [3, height, width] each. ``targets``: ``boxes`` fp32 [k, 4], ``labels`` int64 [k]
@@ -151,19 +145,11 @@ class ObjectDetection(Pipeline):
     def new_metrics(self) -> DetectionMetrics:
         return DetectionMetrics(self.labels)
 
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        """A thumbnail as PNG bytes, and where the image is."""
-        examples = self._examples(split)
-        image = decode(examples.columns["image"][index], examples.where(index))
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        return {"image_png": _png(image), "where": examples.where(index)}
-
     def drawn(self, index: int, prediction: Mapping[str, Any]) -> bytes:
         """The image with every box whose score is at least 0.5, its label and its score."""
         from torchvision.utils import draw_bounding_boxes
 
-        examples = self._examples("eval")
-        pixels = np.array(decode(examples.columns["image"][index], examples.where(index)))
+        pixels = np.array(self._image("eval", index))
         rows = list(zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True))
         rows = [row for row in rows if row[2] >= DRAWN_SCORE]
         image = torch.from_numpy(pixels).permute(2, 0, 1)
@@ -172,10 +158,10 @@ class ObjectDetection(Pipeline):
                 image,
                 torch.tensor([box for box, _, _ in rows]),
                 labels=[f"{label} {score:.2f}" for _, label, score in rows],
-                colors=[_colour(self.labels.index(label)) for _, label, _ in rows],
+                colors=[colour(self.labels.index(label)) for _, label, _ in rows],
                 width=max(1, round(min(pixels.shape[:2]) / 200)),
             )
-        return _png(Image.fromarray(image.permute(1, 2, 0).numpy()))
+        return png(Image.fromarray(image.permute(1, 2, 0).numpy()))
 
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``. Without ptm, for a Faster R-CNN from scratch on ResNet-18::
@@ -190,11 +176,7 @@ class ObjectDetection(Pipeline):
         read ``returned_layers=[2, 3, 4]`` with ``extra_blocks=LastLevelP6P7(256, 256)``; where ``backbone`` is null,
         ``torchvision.models.get_model(m["architecture"], weights=None, weights_backbone=None, num_classes=…)``.
         """
-        from safetensors.torch import save
-
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
-        # Not save_file: of a full disk it tells in an exception of its own.
-        (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+        self._save_weights(directory)
         saved = SavedDetector(
             architecture=self._plan.architecture,
             backbone=self._plan.backbone,
@@ -204,25 +186,11 @@ class ObjectDetection(Pipeline):
         )
         detectors.write_saved(directory, saved, self.model)
 
-    def over(self, examples: Examples) -> ObjectDetection:
-        other = copy(self)
-        other._data = Dataset(None, examples, self.labels, {})
-        other._streams, other._kept_bytes = {}, {}
-        return other
-
     def facts(self) -> dict[str, Any]:
-        splits: list[Split] = ["eval"] if self._data.train is None else ["train", "eval"]
         return {
-            **{split: self._counted(split) for split in splits},
+            **{split: self._counted(split) for split in self._splits()},
             "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augment},
         }
-
-    def read_images(self) -> None:
-        """Open, and where they fit decode, the images of all splits; DataError names the unreadable ones and those of
-        another size than their annotation says."""
-        for split in ("train", "eval"):
-            if split == "eval" or self._data.train is not None:
-                self._stream(split)
 
     def _counted(self, split: Split) -> dict[str, Any]:
         columns = self._examples(split).columns
@@ -239,6 +207,13 @@ class ObjectDetection(Pipeline):
                 "examples_without_boxes": sum(len(boxes) == 0 for boxes in columns["boxes"]),
             }
         return facts
+
+    def _read(self, split: Split) -> None:
+        """Images of another size than their annotation says are refused, too."""
+        self._stream(split)
+
+    def _forget(self) -> None:
+        self._streams, self._kept_bytes = {}, {}
 
     def _stream(self, split: Split) -> Stream:
         if split in self._streams:
@@ -427,17 +402,3 @@ def _detected(found: Mapping[str, Tensor]) -> Boxes:
         classes=found["labels"][keep].cpu().numpy() - 1,
         scores=found["scores"][keep].float().cpu().numpy(),
     )
-
-
-def _colour(number: int) -> tuple[int, int, int]:
-    """Far apart on the colour wheel, whatever the number of labels: steps of the golden angle."""
-    import colorsys
-
-    red, green, blue = colorsys.hsv_to_rgb((number * 0.618034) % 1, 0.9, 0.9)
-    return int(255 * red), int(255 * green), int(255 * blue)
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,17 @@ from ptm.data.labels import match_labels
 from ptm.data.masks import IGNORED, Mask, load_masks
 from ptm.errors import ConfigError, Problem
 from ptm.metrics_segmentation import SegmentationMetrics, Segmented, confusions
-from ptm.pipeline import Batch, Output, Pipeline, Split
+from ptm.pipeline import Batch, Output, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import segmenters
-from ptm.vision.images import check_headers, decode
+from ptm.vision.images import check_headers
 from ptm.vision.mask_views import FILL, PairReader, SquareCutter, pad, padded_side
 from ptm.vision.models import apply_model
-from ptm.vision.saved import WEIGHTS
+from ptm.vision.pipeline import ImagePipeline, colour, png
 from ptm.vision.segmenters import SavedSegmenter, Segmentation, SegmenterPlan
 from ptm.vision.views import MEMORY_LIMIT, Stream
 from ptm.weights import LoadReport
 
-_THUMBNAIL = 128  # pixels, the longer side
 _PIXELS_AT_ONCE = 1 << 21  # in a forward pass of an evaluation: eight images of 512x512
 _OPACITY = 0.5  # of a mask painted over its image
 
@@ -98,7 +96,7 @@ def build(
     return pipeline
 
 
-class SemanticSegmentation(Pipeline):
+class SemanticSegmentation(ImagePipeline):
     """Pipeline of one network over images and masks.
 
     A batch holds lists, an entry an image, for evaluation images differ in size: ``pixels``, uint8 [3, H, W] with
@@ -119,10 +117,7 @@ class SemanticSegmentation(Pipeline):
         output_labels: tuple[str, ...],
         permutation: np.ndarray | None,
     ) -> None:
-        self._channels_last = spec.runtime.channels_last
-        if self._channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        self.model = model
+        self.model = model.to(memory_format=torch.channels_last) if spec.runtime.channels_last else model
         self.labels = data.labels
         self.head = tuple(
             prefix
@@ -143,14 +138,10 @@ class SemanticSegmentation(Pipeline):
         self._plan = plan
         self._reading = reading
         self._output_labels = output_labels
-        self._permutation = None if permutation is None else torch.from_numpy(permutation)
-        self._mean = torch.tensor(reading.mean).view(1, 3, 1, 1)
-        self._std = torch.tensor(reading.std).view(1, 3, 1, 1)
+        self._set_order(permutation)
+        self._set_normalisation(reading.mean, reading.std)
         self._readers: dict[Split, PairReader] = {}
         self._train_stream: Stream | None = None
-
-    def size(self, split: Split) -> int:
-        return len(self._examples(split))
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         if split == "train":
@@ -219,13 +210,6 @@ class SemanticSegmentation(Pipeline):
     def new_metrics(self) -> SegmentationMetrics:
         return SegmentationMetrics(self.labels)
 
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        """A thumbnail as PNG bytes, and where the image is."""
-        examples = self._examples(split)
-        image = decode(examples.columns["image"][index], examples.where(index))
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        return {"image_png": _png(image), "where": examples.where(index)}
-
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``: network, output names, scale, normalisation, mask values.
 
@@ -238,10 +222,7 @@ class SemanticSegmentation(Pipeline):
         Its input: RGB, the longer side resized to ``image_size`` if ``whole``, else as it is; padded at the right and
         bottom to multiples of 32; scaled to [0, 1], normalised by ``mean`` and ``std``.
         """
-        from safetensors.torch import save
-
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
-        (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+        self._save_weights(directory)
         values = self._reading.mask_values  # by label of the data; the outputs may stand in another order
         by_label = dict(zip(self.labels, values, strict=True))
         named = set(by_label) == set(self._output_labels)
@@ -258,16 +239,9 @@ class SemanticSegmentation(Pipeline):
             ),
         )
 
-    def over(self, examples: Examples) -> SemanticSegmentation:
-        other = copy(self)
-        other._data = Dataset(None, examples, self.labels, {})
-        other._readers, other._train_stream = {}, None
-        return other
-
     def facts(self) -> dict[str, Any]:
-        splits: list[Split] = ["eval"] if self._data.train is None else ["train", "eval"]
         told: dict[str, Any] = {}
-        for split in splits:
+        for split in self._splits():
             masks: Sequence[Mask] = self._examples(split).columns["mask"]
             counted = np.sum([mask.pixels for mask in masks], axis=0)
             every = sum(mask.size[0] * mask.size[1] for mask in masks)
@@ -284,21 +258,20 @@ class SemanticSegmentation(Pipeline):
         from torchvision.transforms.functional import pil_to_tensor
         from torchvision.utils import draw_segmentation_masks
 
-        examples = self._examples("eval")
-        image = decode(examples.columns["image"][index], examples.where(index))
+        image = self._image("eval", index)
         classes = torch.from_numpy(self._predicted_classes(index, prediction))
         layers = classes == torch.arange(1, len(self.labels))[:, None, None]
-        colours = [_colour(number) for number in range(1, len(self.labels))]
+        colours = [_shade(number) for number in range(1, len(self.labels))]
         painted = draw_segmentation_masks(pil_to_tensor(image), layers, alpha=_OPACITY, colors=colours)
-        return _png(Image.fromarray(painted.permute(1, 2, 0).numpy()))
-
-    def read_images(self) -> None:
-        """Open, and where they fit decode, the images of all splits; DataError names the unreadable ones."""
-        for split in ("train", "eval"):
-            if split == "eval" or self._data.train is not None:
-                self._reader(split)
+        return png(Image.fromarray(painted.permute(1, 2, 0).numpy()))
 
     # -- images --------------------------------------------------------------------------------------------
+
+    def _read(self, split: Split) -> None:
+        self._reader(split)
+
+    def _forget(self) -> None:
+        self._readers, self._train_stream = {}, None
 
     def _reader(self, split: Split) -> PairReader:
         if split not in self._readers:
@@ -335,7 +308,7 @@ class SemanticSegmentation(Pipeline):
             inputs["pixels"].append(torch.tensor(padded).permute(2, 0, 1))
             inputs["inside"].append((height, width))
             if classes is None:
-                image = decode(examples.columns["image"][index], examples.where(index))
+                image = self._image("eval", index)
                 inputs["size"].append((image.height, image.width))
             else:
                 assert targets is not None
@@ -355,22 +328,8 @@ class SemanticSegmentation(Pipeline):
             names = ["out", *(["aux"] if model.training and "aux" in outputs else [])]
             for slot, index in enumerate(places):
                 height, width = inside[index]
-                scores = [self._in_data_order(outputs[n][slot, :, :height, :width].float()) for n in names]
+                scores = [self._in_data_order(outputs[n][slot, :, :height, :width], 0) for n in names]
                 yield index, [_on_grid(each, sizes[index]) for each in scores]
-
-    def _normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, 3, h, w] to fp32, in the order of operations of torchvision's presets."""
-        if self._mean.device != pixels.device:
-            self._mean, self._std = self._mean.to(pixels.device), self._std.to(pixels.device)
-        layout = torch.channels_last if self._channels_last else torch.contiguous_format
-        return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
-
-    def _in_data_order(self, logits: Tensor) -> Tensor:
-        if self._permutation is None:
-            return logits
-        if self._permutation.device != logits.device:
-            self._permutation = self._permutation.to(logits.device)
-        return logits[self._permutation]
 
     # -- predicted masks -----------------------------------------------------------------------------------
 
@@ -380,9 +339,9 @@ class SemanticSegmentation(Pipeline):
         image = Image.fromarray(np.array(values, dtype=np.uint8)[classes])
         palette = np.zeros((256, 3), dtype=np.uint8)
         for number, value in enumerate(values):
-            palette[value] = _colour(number)
+            palette[value] = _shade(number)
         image.putpalette(palette.tobytes())
-        return _png(image)
+        return png(image)
 
     def _predicted_classes(self, index: int, prediction: Mapping[str, Any]) -> np.ndarray:
         """Classes, uint8 [height, width]: those of the prediction if it carries a mask, else asked for again."""
@@ -448,17 +407,6 @@ def _bytes(reader: PairReader) -> int:
     return sum(part.nbytes for pair in reader.kept or () for part in pair if part is not None)
 
 
-def _colour(number: int) -> tuple[int, int, int]:
-    """A colour for a class: black for the first, then hues a golden angle apart, so that neighbours differ."""
-    import colorsys
-
-    if number == 0:
-        return (0, 0, 0)
-    red, green, blue = colorsys.hsv_to_rgb((number * 0.618034) % 1, 0.75, 1.0)
-    return (round(255 * red), round(255 * green), round(255 * blue))
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+def _shade(number: int) -> tuple[int, int, int]:
+    """Of a class in a drawn mask: the first is black."""
+    return colour(number) if number else (0, 0, 0)

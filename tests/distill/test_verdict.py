@@ -52,6 +52,34 @@ def test_the_bootstrap_agrees_with_the_normal_approximation():
     assert p == pytest.approx(math.erfc(differences.mean() / error / math.sqrt(2)), abs=0.01)
 
 
+def test_counts_weigh_and_errors_are_better_when_lower():
+    """Two words right of four instead of one; a squared error of 1 instead of 4."""
+    words = Pair(
+        seed=1, distilled=np.array([2.0, 0.0]), control=np.array([1.0, 0.0]), counts=np.array([3.0, 1.0])
+    )
+    verdict = compare([words], things="words")
+    assert (verdict["gain"], verdict["judged"], verdict["examples"]) == (1 / 4, 4, 2)
+    assert "p_mcnemar" not in verdict["seeds"][0]
+    assert "+25.00 points is 1 of 4 words" in verdict["sentence"]
+    errors = Pair(seed=1, distilled=np.linspace(0.9, 1.1, 50), control=np.linspace(3.9, 4.1, 50))
+    verdict = compare([errors], metric="mean_squared_error", higher_is_better=False)
+    assert verdict["shown"] == "better"
+    assert verdict["sentence"].startswith("mean squared error 1 instead of 4 (-3), p = 0.0001")
+    worse = Pair(seed=1, distilled=errors.control, control=errors.distilled)
+    assert compare([worse], metric="loss", higher_is_better=False)["shown"] == "worse"
+
+
+def test_a_ratio_s_interval_agrees_with_the_delta_method():
+    draw = np.random.default_rng(3)
+    counts = draw.integers(1, 30, 500).astype(float)
+    differences = counts * 0.1 + draw.normal(0, 1, 500)
+    lower, upper, _ = bootstrap(differences, counts)
+    ratio = differences.sum() / counts.sum()
+    error = np.std(differences - ratio * counts) / counts.mean() / math.sqrt(500)
+    assert lower == pytest.approx(ratio - 1.96 * error, abs=0.1 * error)
+    assert upper == pytest.approx(ratio + 1.96 * error, abs=0.1 * error)
+
+
 CONFIG = """
 version: 1
 task: image-classification
@@ -95,5 +123,5 @@ def test_the_command_trains_both_arms_and_says_what_the_teacher_brought(run_cli,
     assert "Scorecard" in page and "Latency, batch 32" in page and verdict["sentence"] in page
     models = json.loads((tmp_path / "r" / "distilled-1" / "results.json").read_text())["scorecard"]["models"]
     assert models["teacher"]["agreement"] == 1.0
-    assert models["student alone"]["accuracy"] == control["metrics"]["accuracy"]
+    assert models["student alone"]["value"] == control["metrics"]["accuracy"]
     assert models["student distilled"]["parameters"] < models["teacher"]["parameters"]

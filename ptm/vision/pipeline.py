@@ -1,0 +1,112 @@
+"""What all pipelines over images have in common."""
+
+from __future__ import annotations
+
+import io
+from abc import abstractmethod
+from copy import copy
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ptm.data.examples import Dataset, Examples
+from ptm.pipeline import Pipeline, Split
+from ptm.spec import RunSpec
+from ptm.vision.images import decode
+from ptm.vision.saved import WEIGHTS
+
+_THUMBNAIL = 128  # pixels, the longer side
+_GOLDEN_ANGLE = 0.618034  # turns
+
+
+class ImagePipeline(Pipeline):
+    """Examples with a column ``image``; a model whose weights are saved as they are."""
+
+    _spec: RunSpec
+    _mean: Tensor
+    _std: Tensor
+    _permutation: Tensor | None = None
+
+    def size(self, split: Split) -> int:
+        return len(self._examples(split))
+
+    def example(self, split: Split, index: int) -> dict[str, Any]:
+        """A thumbnail as PNG bytes, and where the image is."""
+        image = self._image(split, index)
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return {"image_png": png(image), "where": self._examples(split).where(index)}
+
+    def over(self, examples: Examples) -> Self:
+        other = copy(self)
+        other._data = Dataset(None, examples, self.labels, {})
+        other._forget()
+        return other
+
+    def read_images(self) -> None:
+        """Open, and where they fit decode, the images of all splits; DataError names those that do not fit."""
+        for split in self._splits():
+            self._read(split)
+
+    @abstractmethod
+    def _read(self, split: Split) -> object:
+        """Make ready the images of a split, if they are not yet; DataError names all that cannot be used."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drop what was read, in favour of other examples. Other copies of this pipeline keep it."""
+
+    def _splits(self) -> list[Split]:
+        return ["eval"] if self._data.train is None else ["train", "eval"]
+
+    def _image(self, split: Split, index: int) -> Image.Image:
+        examples = self._examples(split)
+        return decode(examples.columns["image"][index], examples.where(index))
+
+    def _set_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self._mean = torch.tensor(mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(std).view(1, 3, 1, 1)
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, 3, h, w] to fp32, in the order of operations of torchvision's presets and the run's layout."""
+        if self._mean.device != pixels.device:
+            self._mean, self._std = self._mean.to(pixels.device), self._std.to(pixels.device)
+        layout = torch.channels_last if self._spec.runtime.channels_last else torch.contiguous_format
+        return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
+
+    def _set_order(self, permutation: np.ndarray | None) -> None:
+        """Which output stands for each label of the data; None: they are in order."""
+        self._permutation = None if permutation is None else torch.from_numpy(permutation)
+
+    def _in_data_order(self, logits: Tensor, dim: int) -> Tensor:
+        """fp32, its classes (along ``dim``) as the data number them."""
+        logits = logits.float()
+        if self._permutation is None:
+            return logits
+        if self._permutation.device != logits.device:
+            self._permutation = self._permutation.to(logits.device)
+        return logits.index_select(dim, self._permutation)
+
+    def _save_weights(self, directory: Path) -> None:
+        from safetensors.torch import save
+
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        # Not save_file: of a full disk it tells in an exception of its own.
+        (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    """Of a class that is drawn: steps of the golden angle on the colour wheel, so that any few are far apart."""
+    import colorsys
+
+    red, green, blue = colorsys.hsv_to_rgb((number * _GOLDEN_ANGLE) % 1, 0.8, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
