@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument(
         "--data", required=True, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
     )
-    parser.add_argument("--teacher", required=True, help="the directory of a fine-tuned run, or: base:DIRECTORY")
+    parser.add_argument(
+        "--teacher", required=True, help="the directory of a fine-tuned run, or: base:DIRECTORY"
+    )
     parser.add_argument("--student", default="", help="a model; default: the teacher's, with --layers")
     parser.add_argument("--layers", default="1,3,5", help="which layers of it; all: every one")
     parser.add_argument("--examples", type=int, default=800)
@@ -124,7 +126,9 @@ def enlarged(run: Path, folder: Path) -> Path:
 
     small = BertForSequenceClassification.from_pretrained(run / "model").eval()
     sizes = ("hidden_size", "intermediate_size", "num_hidden_layers")
-    config = BertConfig(**{**small.config.to_dict(), **{size: 2 * getattr(small.config, size) for size in sizes}})
+    config = BertConfig(
+        **{**small.config.to_dict(), **{size: 2 * getattr(small.config, size) for size in sizes}}
+    )
     big = BertForSequenceClassification(config)
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     some = ["the film is better than its first half an hour", "a dull , slow and needless remake", "charming"]
