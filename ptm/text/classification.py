@@ -11,25 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
-from ptm.errors import ConfigError, Problem
 from ptm.label_types import new_metrics, supervised_loss
 from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.text import features, models
-from ptm.text.tokens import Tokens, tokenize, tokenizer_digest
+from ptm.text.tokens import Tokens, longest_text, tokenize, tokenizer_digest
 
-DEFAULT_MAX_LENGTH = 128
-
-
-def missing(spec: RunSpec) -> list[Problem]:
-    """All that would have to be downloaded and cannot be."""
-    found = models.missing(spec.model) + (models.missing(spec.teacher) if spec.teacher else [])
-    if spec.data.source.startswith("hub:"):
-        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
-    return found
+missing, stored_labels = models.missing_downloads, models.stored_labels
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -43,10 +33,6 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
 def _columns(spec: RunSpec) -> dict[str, str]:
     pair = {} if spec.data.text_pair is None else {"text_pair": spec.data.text_pair}
     return {"text": spec.data.text or "text", **pair}
-
-
-def stored_labels(name: str) -> tuple[str, ...] | None:
-    return models.stored_labels(name)
 
 
 def build(
@@ -63,33 +49,14 @@ def build(
         purpose=models.PURPOSES[spec.data.label_type],
         texts=None if data.train is None else partial(_all_texts, data.train),
     )
-    max_length = longest_text(spec, loaded, model.name, pair=spec.data.text_pair is not None)
+    added = loaded.tokenizer.num_special_tokens_to_add(pair=spec.data.text_pair is not None)
+    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
     view = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}"
     to_tokens = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
     splits: dict[Split, Tokens] = {"eval": to_tokens(data.eval)}
     if data.train is not None:
         splits["train"] = to_tokens(data.train)
     return TextClassification(spec, data, loaded, splits, view, to_tokens)
-
-
-def longest_text(spec: RunSpec, loaded: models.TextModel, name: str, *, pair: bool) -> int:
-    """``data.max_length``, or the default. Raises ConfigError when the model does not take so much, or so little."""
-    longest = loaded.max_positions
-    max_length = spec.data.max_length or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
-    if longest is not None and max_length > longest:
-        raise ConfigError(
-            f"max_length {max_length} is more than the {longest} tokens that {name} takes",
-            where="data.max_length",
-            cure=f"set it to {longest} or less",
-        )
-    added = loaded.tokenizer.num_special_tokens_to_add(pair=pair)
-    if max_length <= added:
-        raise ConfigError(
-            f"max_length {max_length} leaves no room for a text: the tokenizer adds {added} tokens",
-            where="data.max_length",
-            cure=f"set it to {added + 1} or more",
-        )
-    return max_length
 
 
 def _all_texts(examples: Examples) -> list[str]:

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import Inputs, Source, text_inputs
-from ptm.errors import ConfigError, DataError, Problem
+from ptm.errors import DataError
 from ptm.metrics_language import LanguageMetrics, Scores
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
@@ -31,19 +30,12 @@ from ptm.text.masking import (
     masking_of,
     training_draws,
 )
-from ptm.text.tokens import tokenizer_digest
+from ptm.text.tokens import longest_text, tokenizer_digest
 
-DEFAULT_MAX_LENGTH = 128
 DEFAULT_MASK_SHARE = 0.15
-_SHORTEST = 3  # begin token, a token, end token
+_ADDED = 2  # tokens of a block that begin and end it
 
-
-def missing(spec: RunSpec) -> list[Problem]:
-    """All that would have to be downloaded and cannot be."""
-    found = models.missing(spec.model) + (models.missing(spec.teacher) if spec.teacher else [])
-    if spec.data.source.startswith("hub:"):
-        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
-    return found
+missing = models.missing_downloads
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -79,7 +71,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, train
         trained=trained,
         where=where,
     )
-    max_length = _max_length(spec, loaded, model.name)
+    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=_ADDED)
     if isinstance(data.eval, Inputs):
         completion = FillMask if spec.task == "masked-lm" else Continuation
         return completion(loaded, data.eval, max_length)
@@ -99,24 +91,6 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, train
     return MaskedModeling(
         spec, data, loaded, splits, max_length, masking=masking_of(loaded.tokenizer, share, where)
     )
-
-
-def _max_length(spec: RunSpec, loaded: LanguageModel, name: str) -> int:
-    longest = loaded.max_positions
-    max_length = spec.data.max_length or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
-    if longest is not None and max_length > longest:
-        raise ConfigError(
-            f"max_length {max_length} is more than the {longest} tokens that {name} takes",
-            where="data.max_length",
-            cure=f"set it to {longest} or less",
-        )
-    if max_length < _SHORTEST:
-        raise ConfigError(
-            f"max_length {max_length} leaves no room for a text",
-            where="data.max_length",
-            cure=f"set it to {_SHORTEST} or more",
-        )
-    return max_length
 
 
 class LanguageModeling(Pipeline):

@@ -22,7 +22,7 @@ from ptm import adapters, hub
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
 from ptm.order import INIT, mix
-from ptm.spec import ModelSpec, TeacherSpec
+from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.text import scratch
 from ptm.weights import LoadReport, fit_weights, read_weights
 
@@ -98,6 +98,17 @@ def locate(name: str) -> tuple[str, bool]:
             cure="correct the name; an unfinished run has no model/ yet",
         )
     return str(directory), True
+
+
+def missing_downloads(spec: RunSpec) -> list[Problem]:
+    """All of a run over texts that would have to be downloaded and cannot be: models, tokenizers, data."""
+    named: list[ModelSpec | TeacherSpec] = [spec.model, *([spec.teacher] if spec.teacher else [])]
+    if spec.model.decoder is not None:
+        named.append(ModelSpec(name=spec.model.decoder))
+    found = [problem for model in named for problem in missing(model)]
+    if spec.data.source.startswith("hub:"):
+        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
+    return found
 
 
 def missing(model: ModelSpec | TeacherSpec) -> list[Problem]:

@@ -23,14 +23,13 @@ from ptm.metrics_tags import TaggedWords, TagMetrics
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import DataSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.text import features, models
-from ptm.text.classification import longest_text, missing, stored_labels
-from ptm.text.tokens import tokenizer_digest
+from ptm.text.tokens import longest_text, tokenizer_digest
 from ptm.text.words import WordTokens, require_words, tokenize_words
 
 IGNORED = -100  # the target of a token that is not the first of its word
 _SHOWN = 5  # rows named in a message; the rest are counted
 
-__all__ = ["build", "load_data", "missing", "read_inputs", "stored_labels"]
+missing, stored_labels = models.missing_downloads, models.stored_labels
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -95,7 +94,8 @@ def build(
         where=f"{role} {model.name!r}",
         purpose=models.PURPOSES["tags"],
     )
-    max_length = longest_text(spec, loaded, model.name, pair=False)
+    added = loaded.tokenizer.num_special_tokens_to_add(pair=False)
+    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
     to_tokens = partial(tokenize_words, loaded.tokenizer, max_length=max_length)
     view = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}/words"
     return TokenClassification(spec, data, loaded, view, to_tokens)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ptm.data.examples import Examples
-from ptm.errors import DataError, Problem
+from ptm.errors import ConfigError, DataError, Problem
 
+DEFAULT_MAX_LENGTH = 128
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
 
 
@@ -93,6 +94,28 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: b
         np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         cut,
     )
+
+
+def longest_text(chosen: int | None, longest: int | None, name: str, *, added: int) -> int:
+    """Tokens that a text is cut to: ``data.max_length`` as ``chosen``, or 128, or what the model ``name`` takes.
+
+    ``longest``: what the model takes; None: anything. ``added``: special tokens that the tokenizer adds to a text.
+    Raises ConfigError when the model does not take so much, or nothing is left for a text.
+    """
+    max_length = chosen or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
+    if longest is not None and max_length > longest:
+        raise ConfigError(
+            f"max_length {max_length} is more than the {longest} tokens that {name} takes",
+            where="data.max_length",
+            cure=f"set it to {longest} or less",
+        )
+    if max_length <= added:
+        raise ConfigError(
+            f"max_length {max_length} leaves no room for a text: the tokenizer adds {added} tokens",
+            where="data.max_length",
+            cure=f"set it to {added + 1} or more",
+        )
+    return max_length
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

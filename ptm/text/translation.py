@@ -13,29 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptm import hub
 from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import text_inputs
-from ptm.errors import ConfigError, DataError, Problem
+from ptm.errors import ConfigError, DataError
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import GenerateSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.text import models, seq2seq
 from ptm.text.language_models import projecting
 from ptm.text.seq2seq_metrics import TranslationMetrics, signatures
-from ptm.text.tokens import Tokens, require_text, tokenizer_digest
+from ptm.text.tokens import Tokens, longest_text, require_text, tokenizer_digest
 
-DEFAULT_MAX_LENGTH = 128
-
-
-def missing(spec: RunSpec) -> list[Problem]:
-    """All that would have to be downloaded and cannot be."""
-    named: list[ModelSpec | TeacherSpec] = [spec.model, *([spec.teacher] if spec.teacher else [])]
-    if spec.model.decoder is not None:
-        named.append(ModelSpec(name=spec.model.decoder))
-    found = [problem for model in named for problem in models.missing(model)]
-    if spec.data.source.startswith("hub:"):
-        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
-    return found
+missing = models.missing_downloads
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -68,15 +56,15 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, train
         trained=trained,
         where=f"{role} {model.name!r}",
     )
-    max_length = _max_length(spec, model.name, loaded)
+    tokenizers = (loaded.tokenizer, loaded.target_tokenizer)
+    added = max(tokenizer.num_special_tokens_to_add(pair=False) for tokenizer in tokenizers)
+    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
     seq2seq.set_generation(loaded, _generation(spec, model.name, loaded))
     to_pairs = partial(_tokenize, loaded, max_length=max_length)
     pairs: dict[Split, Pairs] = {"eval": to_pairs(data.eval)}
     if data.train is not None:
         pairs["train"] = to_pairs(data.train)
-    digests = "+".join(
-        tokenizer_digest(tokenizer) for tokenizer in (loaded.tokenizer, loaded.target_tokenizer)
-    )
+    digests = "+".join(tokenizer_digest(tokenizer) for tokenizer in tokenizers)
     return Translation(spec, data, loaded, pairs, f"{digests}/{max_length}", to_pairs)
 
 
@@ -275,27 +263,6 @@ def _all_texts(examples: Examples) -> list[str]:
 def _texts_of(columns: Mapping[str, Sequence[Any]], row: int) -> dict[str, str]:
     known = {"source": columns["text"][row]}
     return known | ({"target": columns["target_text"][row]} if "target_text" in columns else {})
-
-
-def _max_length(spec: RunSpec, name: str, loaded: seq2seq.Seq2Seq) -> int:
-    """Longest text in tokens, on either side. Raises ConfigError for what the model cannot take."""
-    longest = loaded.max_positions
-    max_length = spec.data.max_length or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
-    if longest is not None and max_length > longest:
-        raise ConfigError(
-            f"max_length {max_length} is more than the {longest} tokens that {name} takes",
-            where="data.max_length",
-            cure=f"set it to {longest} or less",
-        )
-    tokenizers = (loaded.tokenizer, loaded.target_tokenizer)
-    added = max(tokenizer.num_special_tokens_to_add(pair=False) for tokenizer in tokenizers)
-    if max_length <= added:
-        raise ConfigError(
-            f"max_length {max_length} leaves no room for a text: the tokenizer adds {added} tokens",
-            where="data.max_length",
-            cure=f"set it to {added + 1} or more",
-        )
-    return max_length
 
 
 def _generation(spec: RunSpec, name: str, loaded: seq2seq.Seq2Seq) -> GenerateSpec:
