@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ptm.commands.cache import cache
 from ptm.commands.models import models
 from ptm.commands.options import Json, Set
 from ptm.commands.predict import predict
+from ptm.commands.show import show_results, show_scorecard, show_verdict
 
 if TYPE_CHECKING:
     from ptm.rundir import Mode
@@ -144,12 +145,13 @@ def evaluate(
         locked=read_lock(target / "config.yaml" if target.is_dir() else target) if locked else None,
         reporter=reporter_for(sys.stderr),
     )
-    _show(results, as_json=json_)
+    show_results(results, as_json=json_)
     raise_missed(results)
 
 
 app.command()(predict)
 app.command()(models)
+app.add_typer(cache, name="cache")
 
 
 @app.command()
@@ -243,53 +245,11 @@ def report(
         from ptm.scorecard import measure_scorecard
 
         try:
-            _show_scorecard(measure_scorecard(run, reporter_for(sys.stderr)))
+            show_scorecard(measure_scorecard(run, reporter_for(sys.stderr)))
         except PtmError as error:  # the teacher or the data are gone: the report is made all the same
             typer.echo(f"no scorecard: {error}", err=True)
     write_report(run)
     typer.echo(str(run / "report.html"))
-
-
-cache = typer.Typer(
-    help="The stored outputs of teachers ($PTM_CACHE, else ~/.cache/ptm/teachers).", no_args_is_help=True
-)
-app.add_typer(cache, name="cache")
-Store = Annotated[
-    Path | None,
-    typer.Option("--store", help="Another directory, as distill.store names one.", show_default=False),
-]
-
-
-@cache.command("list")
-def cache_list(store: Store = None) -> None:
-    """Say what is stored: name, size, last use, how full, teacher."""
-    from ptm.cache import list_stores
-
-    _say(list_stores(store))
-
-
-@cache.command("verify")
-def cache_verify(store: Store = None) -> None:
-    """Read everything that is stored and compare it with its checksums; exit with 3 if something is damaged."""
-    from ptm.cache import verify_stores
-
-    _say(verify_stores(store))
-
-
-@cache.command("prune")
-def cache_prune(
-    store: Store = None,
-    to: Annotated[float, typer.Option("--to", metavar="GB", min=0, help="How much may stay.")] = 0.0,
-) -> None:
-    """Remove what was not used for longest, never what a run is using."""
-    from ptm.cache import prune_stores
-
-    _say(prune_stores(store, to * 1e9))
-
-
-def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        typer.echo(line)
 
 
 def _train(
@@ -359,13 +319,13 @@ def _train(
             spec, chosen, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift
         )
         if os.environ.get("RANK", "0") == "0":
-            _show_verdict(verdict, Path(spec.output), as_json=as_json)
+            show_verdict(verdict, Path(spec.output), as_json=as_json)
         return
     results = run_training(
         spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift, locked=pins
     )
     if os.environ.get("RANK", "0") == "0":
-        _show(results, as_json=as_json)
+        show_results(results, as_json=as_json)
         from ptm.experiment import raise_missed
 
         raise_missed(results)
@@ -383,85 +343,6 @@ def _seeds(text: str) -> list[int]:
             f"{text!r} are no seeds", where="--seeds", expected="different whole numbers: 1,2,3"
         )
     return seeds
-
-
-def _show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> None:
-    """The two arms side by side, and what the difference is worth."""
-    if as_json:
-        typer.echo(json.dumps(verdict, indent=2, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"{verdict['metric']} on {verdict['examples']} examples"
-    table = Table(title=title, title_justify="left")
-    exact = all("p_mcnemar" in row for row in verdict["seeds"])
-    for column in ("seed", "distilled", "control", "gain", *(["p (McNemar)"] if exact else [])):
-        table.add_column(column, justify="right")
-    for row in verdict["seeds"]:
-        numbers = (f"{row['distilled']:.4f}", f"{row['control']:.4f}", f"{row['gain']:+.4f}")
-        table.add_row(str(row["seed"]), *numbers, *([f"{row['p_mcnemar']:.2g}"] if exact else []))
-    Console(highlight=False).print(table)
-    typer.echo(verdict["sentence"])
-    typer.echo(f"runs and verdict.json: {os.path.relpath(output)}")
-
-
-def _show_scorecard(card: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    models = card["models"]
-    table = Table(title="scorecard", title_justify="left")
-    table.add_column("")
-    for name in models:
-        table.add_column(name, justify="right")
-    for key, name, shown in (
-        ("value", card["metric"], "{:.4f}"),
-        ("kept", "kept", "{:.1%}"),
-        ("agreement", "agreement", "{:.1%}"),
-        ("parameters", "parameters", "{:,}"),
-    ):
-        cells = [shown.format(m[key]) if m.get(key) is not None else "" for m in models.values()]
-        if any(cells):
-            table.add_row(name, *cells)
-    table.add_row("examples/s", *(f"{m['examples_per_second']:.1f}" for m in models.values()))
-    for size in ("1", "32"):
-        timed = [m["latency_ms"].get(size) for m in models.values()]
-        times = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in timed]
-        table.add_row(f"ms, batch {size}: median / p95", *times)
-    Console(highlight=False).print(table)
-
-
-def _show(results: dict[str, Any], *, as_json: bool) -> None:
-    """Results on standard output: JSON for programs, a table and what to do next for people."""
-    if as_json:
-        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table(
-        title=f"{results['model']['name']} on {results['eval']['examples']} examples", title_justify="left"
-    )
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in results["metrics"].items():
-        table.add_row(name, f"{value:.4f}")
-    console.print(table)
-    train = results.get("train")
-    if train:
-        typer.echo(
-            f"{train['steps']} steps in {train['seconds']:.1f} s, {train['examples_per_second']:.0f} examples/s"
-        )
-        teacher = results.get("teacher")
-        if teacher:
-            typer.echo(
-                f"teacher: {teacher['parameters']:,} parameters, accuracy {teacher['metrics']['accuracy']:.4f}; "
-                f"student: {results['model']['parameters']:,} parameters, accuracy {results['metrics']['accuracy']:.4f}"
-            )
-        output = os.path.relpath(results["output"])
-        typer.echo(f"run: {output}   report: {output}/report.html\nnext: ptm eval {output} --split …")
 
 
 def main() -> None:

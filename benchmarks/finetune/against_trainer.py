@@ -96,7 +96,7 @@ def run_trainer(spec, options: argparse.Namespace, folder: Path) -> dict[str, fl
     )
 
     from ptm.text.classification import load_data
-    from ptm.text.models import locate
+    from ptm.text.origins import locate
 
     torch.set_num_threads(options.threads)
     place, _ = locate(spec.model.name)

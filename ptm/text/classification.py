@@ -16,10 +16,10 @@ from ptm.data.inputs import Source, text_inputs
 from ptm.label_types import new_metrics, supervised_loss
 from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
-from ptm.text import features, models
+from ptm.text import features, models, origins
 from ptm.text.tokens import Tokens, longest_text, tokenize, tokenizer_digest
 
-missing, stored_labels = models.missing_downloads, models.stored_labels
+missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:

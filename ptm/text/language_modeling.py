@@ -18,7 +18,7 @@ from ptm.errors import DataError
 from ptm.metrics_language import LanguageMetrics, Scores
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import ModelSpec, RunSpec, TeacherSpec
-from ptm.text import models
+from ptm.text import models, origins
 from ptm.text.blocks import SPECIAL, Blocks, make_blocks
 from ptm.text.completion import Continuation, FillMask
 from ptm.text.language_models import LanguageModel, build_language_model, projecting
@@ -35,7 +35,7 @@ from ptm.text.tokens import longest_text, tokenizer_digest
 DEFAULT_MASK_SHARE = 0.15
 _ADDED = 2  # tokens of a block that begin and end it
 
-missing = models.missing_downloads
+missing = origins.missing_downloads
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:

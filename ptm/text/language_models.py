@@ -15,7 +15,7 @@ from ptm import adapters
 from ptm.errors import ConfigError, ModelError
 from ptm.order import INIT, mix
 from ptm.spec import ModelSpec
-from ptm.text import models
+from ptm.text import models, origins
 from ptm.text.scratch import is_new
 from ptm.weights import LoadReport, fit_weights, read_weights
 
@@ -53,12 +53,12 @@ def build_language_model(
     may be new unless ``trained``. Raises ConfigError for a model of another kind, ModelError for weights that do not
     fit.
     """
-    origin = models.find_origin(spec, texts)
+    origin = origins.find_origin(spec, texts)
     config, tokenizer = origin.config, origin.tokenizer
     auto = _auto_class(config, kind, spec.name)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    with torch.random.fork_rng(devices=[]), models._loading(spec.name):
+    with torch.random.fork_rng(devices=[]), origins.loading(spec.name):
         torch.manual_seed(mix(seed, INIT))
         if spec.weights == "default" and not is_new(spec.name):
             model, report = _pretrained(auto, origin, trained=trained)
@@ -69,16 +69,16 @@ def build_language_model(
             if spec.weights in ("none", "default"):
                 report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
             else:
-                state = _with_tied(models._with_prefix(read_weights(Path(spec.weights)), model), model)
-                report = fit_weights(model, state, models._head(model), spec.weights, trained=trained)
+                state = _with_tied(models.with_prefix(read_weights(Path(spec.weights)), model), model)
+                report = fit_weights(model, state, models.head_of(model), spec.weights, trained=trained)
     if spec.layers is not None:
         models.keep_layers(model, spec.layers)
-    models._check_vocabulary(model, tokenizer, where)
+    models.check_vocabulary(model, tokenizer, where)
     if kind == "causal-lm":
         _require_causal(model, spec.name)
-    limit = models._max_positions(model, tokenizer)
+    limit = models.max_positions(model, tokenizer)
     tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
-    return LanguageModel(model, tokenizer, report, limit, models._head(model), models._embeddings(model))
+    return LanguageModel(model, tokenizer, report, limit, models.head_of(model), models.embeddings_of(model))
 
 
 @contextmanager
@@ -114,13 +114,13 @@ def _auto_class(config: Any, kind: Kind, name: str) -> Any:
     return transformers.AutoModelForMaskedLM if kind == "masked-lm" else transformers.AutoModelForCausalLM
 
 
-def _pretrained(auto: Any, origin: models.Origin, *, trained: bool) -> tuple[Any, LoadReport]:
+def _pretrained(auto: Any, origin: origins.Origin, *, trained: bool) -> tuple[Any, LoadReport]:
     adapters.require_loadable(Path(origin.place))
     model, info = auto.from_pretrained(
         origin.place, config=origin.config, dtype=torch.float32, output_loading_info=True, **origin.options
     )
     adapters.take_out(model, merge=True)  # transformers puts one that stands beside the weights in by itself
-    head = models._head(model)
+    head = models.head_of(model)
     new = tuple(sorted(map(str, info["missing_keys"])))
     wrong = [name for name in new if trained or not head or not name.startswith(head)]
     if wrong:

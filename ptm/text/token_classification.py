@@ -22,14 +22,14 @@ from ptm.errors import DataError, Problem
 from ptm.metrics_tags import TaggedWords, TagMetrics
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import DataSpec, ModelSpec, RunSpec, TeacherSpec
-from ptm.text import features, models
+from ptm.text import features, models, origins
 from ptm.text.tokens import longest_text, tokenizer_digest
 from ptm.text.words import WordTokens, require_words, tokenize_words
 
 IGNORED = -100  # the target of a token that is not the first of its word
 _SHOWN = 5  # rows named in a message; the rest are counted
 
-missing, stored_labels = models.missing_downloads, models.stored_labels
+missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:

@@ -18,12 +18,12 @@ from ptm.data.inputs import text_inputs
 from ptm.errors import ConfigError, DataError
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.spec import GenerateSpec, ModelSpec, RunSpec, TeacherSpec
-from ptm.text import models, seq2seq
+from ptm.text import models, origins, seq2seq
 from ptm.text.language_models import projecting
 from ptm.text.seq2seq_metrics import TranslationMetrics, signatures
 from ptm.text.tokens import Tokens, longest_text, require_text, tokenizer_digest
 
-missing = models.missing_downloads
+missing = origins.missing_downloads
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:

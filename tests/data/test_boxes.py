@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ptm.data.boxes import load_boxes, read_voc
+from ptm.data.boxes import load_boxes
+from ptm.data.voc import read_voc
 from ptm.errors import ConfigError, DataError
 from ptm.spec import DataSpec
 from tiny.object_detection import write_annotation

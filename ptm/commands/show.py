@@ -1,0 +1,102 @@
+"""What commands print on standard output: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def show_results(results: dict[str, Any], *, as_json: bool) -> None:
+    """Results on standard output: JSON for programs, a table and what to do next for people."""
+    if as_json:
+        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(
+        title=f"{results['model']['name']} on {results['eval']['examples']} examples", title_justify="left"
+    )
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in results["metrics"].items():
+        table.add_row(name, f"{value:.4f}")
+    console.print(table)
+    train = results.get("train")
+    if train:
+        typer.echo(
+            f"{train['steps']} steps in {train['seconds']:.1f} s, {train['examples_per_second']:.0f} examples/s"
+        )
+        teacher = results.get("teacher")
+        if teacher:
+            name = _told(results, teacher["metrics"])
+            sides = (
+                ("teacher", teacher, teacher["metrics"]),
+                ("student", results["model"], results["metrics"]),
+            )
+            told = (
+                f"{who}: {m['parameters']:,} parameters, {name} {found[name]:.4f}" for who, m, found in sides
+            )
+            typer.echo("; ".join(told))
+        output = os.path.relpath(results["output"])
+        typer.echo(f"run: {output}   report: {output}/report.html\nnext: ptm eval {output} --split …")
+
+
+def _told(results: Mapping[str, Any], teacher: Mapping[str, float]) -> str:
+    """The metric by which teacher and student are compared: that of ``best:``, or the first but the loss."""
+    best = results.get("best") or {}
+    names = [best.get("metric"), *(name for name in results["metrics"] if name != "loss"), "loss"]
+    return next(name for name in names if name in teacher and name in results["metrics"])
+
+
+def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> None:
+    """The two arms side by side, and what the difference is worth."""
+    if as_json:
+        typer.echo(json.dumps(verdict, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{verdict['metric']} on {verdict['examples']} examples"
+    table = Table(title=title, title_justify="left")
+    exact = all("p_mcnemar" in row for row in verdict["seeds"])
+    for column in ("seed", "distilled", "control", "gain", *(["p (McNemar)"] if exact else [])):
+        table.add_column(column, justify="right")
+    for row in verdict["seeds"]:
+        numbers = (f"{row['distilled']:.4f}", f"{row['control']:.4f}", f"{row['gain']:+.4f}")
+        table.add_row(str(row["seed"]), *numbers, *([f"{row['p_mcnemar']:.2g}"] if exact else []))
+    Console(highlight=False).print(table)
+    typer.echo(verdict["sentence"])
+    typer.echo(f"runs and verdict.json: {os.path.relpath(output)}")
+
+
+def show_scorecard(card: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    models = card["models"]
+    table = Table(title="scorecard", title_justify="left")
+    table.add_column("")
+    for name in models:
+        table.add_column(name, justify="right")
+    for key, name, shown in (
+        ("value", card["metric"], "{:.4f}"),
+        ("kept", "kept", "{:.1%}"),
+        ("agreement", "agreement", "{:.1%}"),
+        ("parameters", "parameters", "{:,}"),
+    ):
+        cells = [shown.format(m[key]) if m.get(key) is not None else "" for m in models.values()]
+        if any(cells):
+            table.add_row(name, *cells)
+    table.add_row("examples/s", *(f"{m['examples_per_second']:.1f}" for m in models.values()))
+    for size in ("1", "32"):
+        timed = [m["latency_ms"].get(size) for m in models.values()]
+        times = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in timed]
+        table.add_row(f"ms, batch {size}: median / p95", *times)
+    Console(highlight=False).print(table)

@@ -1,0 +1,95 @@
+"""What an image with boxes is, and what is asked of it, whatever it was read from.
+
+Boxes are [x1, y1, x2, y2] in pixels, as they are written: corners on the continuous grid whose origin is the image's
+upper left corner. Nothing is shifted by one, as LabelImg and most programs after it write them.
+
+Boxes without width or height hold no pixel. They are left out and counted, not refused: a click without a drag leaves
+one, and both COCO and BCCD contain some.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptm.errors import DataError, Problem
+
+ROUNDING = 0.5  # pixels that a corner may lie outside its image; such a box is cut to it
+LEAST_SIDE = 0.1  # pixels; what is smaller has no area
+_SHOWN = 5  # problems in a message; the rest are counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """One object. ``crowd``: COCO's ``iscrowd`` or VOC's ``difficult``: not learned, not counted when it is missed."""
+
+    corners: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
+    label: str
+    crowd: bool
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """One image and what is on it. ``size``: width, height in pixels, as the annotation says."""
+
+    image: Path
+    size: tuple[int, int]
+    boxes: tuple[Box, ...]
+    empty: int  # boxes without area, which are left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxTable:
+    """The images of one split; ``digest`` is the SHA-256 over names and bytes of images and annotations."""
+
+    annotations: tuple[Annotation, ...]
+    digest: str
+
+
+def box_within(
+    corners: tuple[float, ...], label: str, crowd: bool, size: tuple[int, int], where: str
+) -> Box | None:
+    """None for a box without area. Raises DataError for corners in the wrong order or outside the image."""
+    x1, y1, x2, y2 = corners
+    width, height = size
+    shown = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+    expected = "x1 < x2 and y1 < y2, in pixels"
+    if not all(map(math.isfinite, corners)) or x2 < x1 or y2 < y1:
+        raise DataError(f"the box {shown} has its corners in the wrong order", where=where, expected=expected)
+    if x1 < -ROUNDING or y1 < -ROUNDING or x2 > width + ROUNDING or y2 > height + ROUNDING:
+        raise DataError(
+            f"the box {shown} is not within its image",
+            where=where,
+            expected=f"corners within {width}x{height}",
+        )
+    x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    if min(x2 - x1, y2 - y1) < LEAST_SIDE:
+        return None
+    return Box(corners=(x1, y1, x2, y2), label=label, crowd=crowd, where=where)
+
+
+def digest_of(folder: Path, files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+        digest.update(f"{_shown(path, folder)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def refuse_all(problems: Sequence[Problem]) -> None:
+    """DataError with the first few problems, if there are any."""
+    more = len(problems) - _SHOWN
+    if problems:
+        raise DataError([*problems[:_SHOWN], *([Problem(f"and {more} more like these")] if more > 0 else [])])
+
+
+def _shown(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name

@@ -1,0 +1,138 @@
+"""COCO files, strictly: every refusal names the file and the place in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, refuse_all
+from ptm.data.examples import split_files
+from ptm.errors import DataError, Problem
+
+_SKIP = ("instances_", "annotations_")  # before the name of the split in COCO's file names
+
+
+def read_coco(folder: Path, split: str | None) -> BoxTable:
+    """COCO: a JSON file with ``images``, ``annotations`` and ``categories`` a split.
+
+    ``split`` is the file, with or without ``.json``, in ``folder`` or in its ``annotations/``; or a folder with that
+    file in it. Images are looked for by their ``file_name`` beside the JSON file, in ``folder``, in its ``images/``,
+    and in the folders of both that are named as the split (``instances_train2017.json``: ``train2017/``).
+    """
+    path = _coco_file(folder, split)
+    content = _read_json(path)
+    rows = {key: _list_of(content, key, path) for key in ("images", "annotations", "categories")}
+    names = {c["id"]: c["name"] for c in _checked(rows["categories"], "categories", path, id=int, name=str)}
+    images = _checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
+    boxes: dict[int, list[Box]] = {image["id"]: [] for image in images}
+    empty = dict.fromkeys(boxes, 0)
+    if len(boxes) < len(images):
+        raise DataError("image ids repeat", where=path, expected="an id an image")
+    sizes = {image["id"]: (image["width"], image["height"]) for image in images}
+    problems: list[Problem] = []
+    for index, row in enumerate(
+        _checked(rows["annotations"], "annotations", path, image_id=int, category_id=int, bbox=list)
+    ):
+        where = f"{path}, annotations[{index}]"
+        image_id, category = row["image_id"], row["category_id"]
+        if image_id not in boxes or category not in names:
+            what = f"image_id {image_id}" if image_id not in boxes else f"category_id {category}"
+            problems.append(Problem(f"there is no {what}", where))
+            continue
+        try:
+            corners = _coco_corners(row["bbox"], where)
+            box = box_within(corners, names[category], bool(row.get("iscrowd", 0)), sizes[image_id], where)
+        except DataError as error:
+            problems += error.problems
+            continue
+        boxes[image_id] += [box] if box else []
+        empty[image_id] += box is None
+    refuse_all(problems)
+    found = []
+    for index, image in enumerate(images):
+        where = f"{path}, images[{index}]"
+        size = sizes[image["id"]]
+        place = _coco_image(folder, path, image["file_name"])
+        if place is None or min(size) < 1:
+            what = f"there is no image {image['file_name']!r}" if place is None else f"the size is {size}"
+            problems.append(
+                Problem(what, where, "a file beside the JSON file, in images/ or in the split's folder")
+            )
+            continue
+        found.append(
+            Annotation(image=place, size=size, boxes=tuple(boxes[image["id"]]), empty=empty[image["id"]])
+        )
+    refuse_all(problems)
+    return BoxTable(annotations=tuple(found), digest=digest_of(folder, [path, *(row.image for row in found)]))
+
+
+def _coco_file(folder: Path, split: str | None) -> Path:
+    nested = folder / "annotations"
+    if split is not None and not any((folder / name).exists() for name in (split, f"{split}.json")):
+        folder = nested if nested.is_dir() else folder
+    paths = split_files(folder, split, (".json",))
+    if len(paths) > 1:
+        raise DataError(
+            f"{len(paths)} JSON files, and no word which one",
+            where=folder if split is None else folder / split,
+            expected=f"one of: {', '.join(path.name for path in paths[:20])}",
+            cure="name it: data.train",
+        )
+    return paths[0]
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"is not JSON: {error}", where=path) from None
+    if not isinstance(content, dict):
+        raise DataError(
+            "is not an object", where=path, expected='{"images": …, "annotations": …, "categories": …}'
+        )
+    return content
+
+
+def _list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
+    value = content.get(key)
+    if not isinstance(value, list) or (not value and key == "images"):
+        raise DataError(
+            f"there is no list {key}" if not isinstance(value, list) else "there is no image in it",
+            where=path,
+            expected='{"images": […], "annotations": […], "categories": […]}',
+        )
+    return value
+
+
+def _checked(rows: list[Any], key: str, path: Path, **fields: type) -> list[dict[str, Any]]:
+    """The rows, each an object with these fields of these types. Raises DataError with those that are not."""
+    kinds = {int: "a whole number", str: "a text", list: "a list"}
+    problems = []
+    for index, row in enumerate(rows):
+        for name, kind in fields.items():
+            value = row.get(name) if isinstance(row, dict) else None
+            if not isinstance(value, kind) or isinstance(value, bool):
+                what = f"{name} is {str(value)[:60]!r}" if value is not None else f"there is no {name}"
+                problems.append(Problem(what, f"{path}, {key}[{index}]", kinds[kind]))
+                break
+    refuse_all(problems)
+    return rows
+
+
+def _coco_corners(bbox: list[Any], where: str) -> tuple[float, ...]:
+    """COCO's [x, y, width, height] as corners."""
+    numbers = [v for v in bbox if isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e9]
+    if len(bbox) != 4 or len(numbers) != 4:
+        raise DataError(f"bbox is {str(bbox)[:60]}", where=where, expected="[x, y, width, height] in pixels")
+    x, y, width, height = map(float, numbers)
+    return x, y, x + width, y + height
+
+
+def _coco_image(folder: Path, path: Path, name: str) -> Path | None:
+    split = path.stem
+    for prefix in _SKIP:
+        split = split.removeprefix(prefix)
+    places = (path.parent, folder, folder / "images", folder / split, folder / "images" / split)
+    return next((place / name for place in places if (place / name).is_file()), None)

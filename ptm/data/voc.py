@@ -1,0 +1,151 @@
+"""Pascal VOC folders, strictly: every refusal names the file and the object."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, refuse_all
+from ptm.data.examples import IMAGE_SUFFIXES
+from ptm.errors import DataError, Problem
+
+_MAX_XML_BYTES = 16_000_000
+
+
+def read_voc(folder: Path, split: str | None) -> BoxTable:
+    """Pascal VOC: ``JPEGImages/``, ``Annotations/NAME.xml``, ``ImageSets/Main/SPLIT.txt`` with a name a line.
+
+    Without a split, all of ``Annotations/``. An image without objects has an annotation without objects.
+    """
+    annotations, images = folder / "Annotations", folder / "JPEGImages"
+    for needed in (annotations, images):
+        if not needed.is_dir():
+            raise DataError("there is no such folder", where=needed, expected="the layout of Pascal VOC")
+    listing = None if split is None else folder / "ImageSets" / "Main" / f"{split.removesuffix('.txt')}.txt"
+    if listing is None:
+        places = {path.stem: str(path) for path in sorted(annotations.glob("*.xml"))}
+    else:
+        places = _names_in(listing)
+    if not places:
+        raise DataError("names no image", where=listing or annotations)
+    by_stem = {path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    found: list[Annotation] = []
+    problems: list[Problem] = []
+    for name, place in places.items():
+        path = annotations / f"{name}.xml"
+        if name not in by_stem:
+            problems.append(
+                Problem(f"there is no image {name!r}", place, f"a file {images / name}.jpg or the like")
+            )
+        elif not path.is_file():
+            problems.append(Problem("there is no annotation", str(path), f"one for {by_stem[name]}"))
+        else:
+            try:
+                found.append(_voc_annotation(path, by_stem[name]))
+            except DataError as error:
+                problems += error.problems
+    refuse_all(problems)
+    files = [path for row in found for path in (annotations / f"{row.image.stem}.xml", row.image)]
+    return BoxTable(annotations=tuple(found), digest=digest_of(folder, files))
+
+
+def _names_in(listing: Path) -> dict[str, str]:
+    """Name of an image → where it is listed."""
+    if not listing.is_file():
+        there = sorted(path.stem for path in listing.parent.glob("*.txt"))
+        raise DataError(
+            f"there is no split {listing.stem!r}",
+            where=listing,
+            expected=f"one of: {', '.join(there[:20])}" if there else "a file with a name a line",
+            cure="correct data.train or data.eval",
+        )
+    try:
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read: {error}", where=listing) from None
+    places: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        name = line.strip()
+        if name in places:
+            raise DataError(
+                f"{name!r} is listed twice", where=f"{listing}:{number}", cure="remove one of them"
+            )
+        if name and Path(name).name != name:
+            raise DataError(
+                f"{name!r} is not a name", where=f"{listing}:{number}", expected="no folder in it"
+            )
+        if name:
+            places[name] = f"{listing}:{number}"
+    return places
+
+
+def _voc_annotation(path: Path, image: Path) -> Annotation:
+    root = _parse_xml(path)
+    where = str(path)
+    width, height = (_number(root, f"size/{name}", where) for name in ("width", "height"))
+    if width < 1 or height < 1 or width != int(width) or height != int(height):
+        raise DataError(
+            f"the size is {width:g}x{height:g}", where=where, expected="<size> of the image in pixels"
+        )
+    size = (int(width), int(height))
+    boxes: list[Box] = []
+    empty = 0
+    for number, node in enumerate(root.findall("object"), start=1):
+        place = f"{where}, object {number}"
+        name = (node.findtext("name") or "").strip()
+        if not name:
+            raise DataError("an object without a name", where=place, expected="<name> with its class")
+        corners = tuple(_number(node, f"bndbox/{edge}", place) for edge in ("xmin", "ymin", "xmax", "ymax"))
+        box = box_within(corners, name, (node.findtext("difficult") or "0").strip() == "1", size, place)
+        boxes += [box] if box else []
+        empty += box is None
+    return Annotation(image=image, size=size, boxes=tuple(boxes), empty=empty)
+
+
+def _parse_xml(path: Path) -> ElementTree.Element:
+    """The root of a file without a DOCTYPE, which alone can declare entities: no expansion, nothing fetched."""
+    expected = "an annotation in Pascal VOC's XML"
+    try:
+        if path.stat().st_size > _MAX_XML_BYTES:
+            raise DataError(f"is larger than {_MAX_XML_BYTES} bytes", where=path, expected=expected)
+        content = path.read_bytes()
+        scout = expat.ParserCreate()
+        scout.StartDoctypeDeclHandler = _refuse_doctype
+        scout.Parse(content, True)
+        root = ElementTree.fromstring(content)
+    except _Doctype:
+        raise DataError(
+            "declares a DOCTYPE, and could define entities in it", where=path, cure="remove the <!DOCTYPE …>"
+        ) from None
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
+        raise DataError(f"is not XML: {error}", where=path, expected=expected) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+    if root.tag != "annotation":
+        raise DataError(f"begins with <{root.tag[:60]}>", where=path, expected="<annotation>")
+    return root
+
+
+class _Doctype(Exception):
+    pass
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise _Doctype
+
+
+def _number(node: ElementTree.Element, name: str, where: str) -> float:
+    text = (node.findtext(name) or "").strip()
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(
+            f"{name} is {text[:60]!r}" if text else f"there is no {name}",
+            where=where,
+            expected="a number of pixels",
+        )
+    return value

