@@ -265,7 +265,9 @@ class DataSpec:
         default=None, description="Text tasks: the column with the second text of a pair."
     )
     image: str | None = Field(
-        default=None, description="Tables of images: the column with the image (default `image`)."
+        default=None,
+        description="Tables of images: the column with the image, or with its path, relative to the table (default "
+        "`image`).",
     )
     label: str = Field(
         default="label",

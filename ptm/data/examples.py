@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ptm import hub, order
+from ptm.data.image_files import read_imagefolder, with_image_files
 from ptm.data.labels import unnamed
 from ptm.data.tables import READERS, Table, join_tables
 from ptm.data.targets import KINDS, TargetKind
 from ptm.errors import ConfigError, DataError
 from ptm.spec import DataSpec
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 # Stream of the draw behind shares and limits. It is not the run's seed: the rows are always the same.
 _SELECT = 0x5E1EC7
 
@@ -152,9 +152,13 @@ def read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Tab
     if kind in READERS:
         reader, suffixes = READERS[kind]
         files = split_files(Path(place), split, suffixes)
-        table = join_tables([reader(path, list(dict.fromkeys(wanted.values()))) for path in files])
+        tables = [reader(path, list(dict.fromkeys(wanted.values()))) for path in files]
+        if "image" in wanted:
+            pairs = zip(tables, files, strict=True)
+            tables = [with_image_files(table, wanted["image"], path.parent) for table, path in pairs]
+        table = join_tables(tables)
     elif kind == "imagefolder":
-        return _read_imagefolder(Path(place), split)
+        return read_imagefolder(Path(place), split, _splits_there(source))
     elif kind == "hub":
         table = hub.read_dataset(place, split, list(dict.fromkeys(wanted.values())))
     elif kind == "builtin":
@@ -259,44 +263,6 @@ def limit(examples: Examples, most: int | None) -> Examples:
         return examples
     draw = order.uniforms(_SELECT, 1, np.arange(len(examples)), 1)[:, 0]
     return examples.select(np.sort(np.argsort(draw, kind="stable")[:most]))
-
-
-def _read_imagefolder(source: Path, split: str | None) -> Table:
-    """A folder a class, hidden ones left out. The digest covers names, sizes and bytes of all files."""
-    root = source / split if split else source
-    if not root.is_dir():
-        raise DataError("there is no such folder", where=root, expected=_splits_there(f":{source}"))
-    classes = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if not classes:
-        raise DataError("no folder in it", where=root, expected="a folder a class, with its images in it")
-    paths: list[Path] = []
-    names: list[str] = []
-    digest = hashlib.sha256()
-    for name in classes:
-        files = sorted(path for path in (root / name).rglob("*") if _is_image(path, root / name))
-        if not files:
-            raise DataError(
-                "no image in it",
-                where=root / name,
-                expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}",
-                cure="add images or remove the folder",
-            )
-        for path in files:
-            digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        paths += files
-        names += [name] * len(files)
-    return Table(
-        {"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes)
-    )
-
-
-def _is_image(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 
 
 def _read_builtin(name: str, split: str | None) -> Table:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from ptm.data import tables
-from ptm.data.examples import IMAGE_SUFFIXES, Examples
+from ptm.data.examples import Examples
+from ptm.data.image_files import IMAGE_SUFFIXES, is_image
 from ptm.errors import ConfigError, DataError
 
 STANDARD_INPUT = "-"
@@ -88,16 +89,11 @@ def _image_files(source: Source) -> list[Path]:
     path = _existing(source)
     if path.is_file():
         return [path]
-    found = sorted(inner for inner in path.rglob("*") if _is_image(inner, path))
+    found = sorted(inner for inner in path.rglob("*") if is_image(inner, path))
     if not found:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
         raise DataError("no image in this folder", where=path, expected=expected)
     return found
-
-
-def _is_image(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 
 
 def _existing(source: Path | str) -> Path:

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ptm.data.examples import (
-    IMAGE_SUFFIXES,
     Dataset,
     Examples,
     held_out_share,
@@ -25,6 +24,7 @@ from ptm.data.examples import (
     limit,
     require_eval,
 )
+from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.errors import ConfigError, DataError, Problem
 from ptm.spec import DataSpec
 

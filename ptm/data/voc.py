@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, refuse_all
-from ptm.data.examples import IMAGE_SUFFIXES
+from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.errors import DataError, Problem
 
 _MAX_XML_BYTES = 16_000_000

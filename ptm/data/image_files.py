@@ -1,0 +1,96 @@
+"""Images that stand in files: a folder a class, or a table that names them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptm.data.tables import Table
+from ptm.errors import DataError, Problem
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+_SHOWN = 5  # problems in a message; the rest are counted
+
+
+def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Table:
+    """A folder a class, hidden ones left out. The digest covers names, sizes and bytes of all files."""
+    root = source / split if split else source
+    if not root.is_dir():
+        raise DataError("there is no such folder", where=root, expected=splits_there)
+    classes = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if not classes:
+        raise DataError("no folder in it", where=root, expected="a folder a class, with its images in it")
+    paths: list[Path] = []
+    names: list[str] = []
+    digest = hashlib.sha256()
+    for name in classes:
+        files = sorted(path for path in (root / name).rglob("*") if is_image(path, root / name))
+        if not files:
+            raise DataError(
+                "no image in it",
+                where=root / name,
+                expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}",
+                cure="add images or remove the folder",
+            )
+        for path in files:
+            digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
+            digest.update(_bytes_digest(path))
+        paths += files
+        names += [name] * len(files)
+    return Table(
+        {"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes)
+    )
+
+
+def is_image(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+
+
+def with_image_files(table: Table, column: str, folder: Path) -> Table:
+    """``table``, of a file in ``folder``, with its relative image paths made absolute, and the bytes of these images in
+    its digest. Images that stand in the table itself stay as they are. Raises DataError for files that are not there.
+    """
+    images: list[Any] = []
+    problems: list[Problem] = []
+    digest = hashlib.sha256(table.digest.encode())
+    named = False
+    for row, value in enumerate(table.columns[column]):
+        name = _named(value)
+        if name is None:
+            images.append(value)
+            continue
+        named, path = True, folder / name
+        images.append(path)
+        if not name or not path.is_file():
+            what = f"there is no image {name!r}" if name else "no image is named"
+            problems.append(
+                Problem(what, table.where(row), f"a file relative to {folder}, or an absolute path")
+            )
+        elif not problems:
+            digest.update(_bytes_digest(path))
+    if problems:
+        more = [Problem(f"and {len(problems) - _SHOWN} more like these")] if len(problems) > _SHOWN else []
+        raise DataError([*problems[:_SHOWN], *more])
+    columns = {**table.columns, column: images}
+    return replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
+
+
+def _named(value: Any) -> str | None:
+    """The path in a cell; None where the cell holds the image, or something that is none."""
+    if isinstance(value, Mapping):  # as ``datasets`` writes images
+        value = None if value.get("bytes") else value.get("path")
+    return value if isinstance(value, str) else None
+
+
+def _bytes_digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None

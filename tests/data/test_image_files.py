@@ -1,0 +1,94 @@
+"""Tables that name image files: where these are looked for, what they add to the digest, which are missing."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers import run
+from ptm.config import parse_config
+from ptm.data.examples import load_dataset
+from ptm.errors import DataError
+from ptm.spec import DataSpec
+from tiny.samples import write_parquet
+
+
+@pytest.fixture
+def listed(tmp_path) -> Path:
+    """``data/train.csv`` names images in ``data/pictures/``, two colours; the working directory is another."""
+    pictures = tmp_path / "data" / "pictures"
+    pictures.mkdir(parents=True)
+    rows = ["image,label"]
+    for index in range(16):
+        label = ("dark", "light")[index % 2]
+        Image.new("RGB", (16, 16), (250 * (index % 2), 9 * index, 30)).save(pictures / f"{index}.png")
+        rows.append(f"pictures/{index}.png,{label}")
+    (tmp_path / "data" / "train.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def load(folder, **changes):
+    data = DataSpec(source=f"csv:{folder / 'data' / 'train.csv'}", eval="25%", **changes)
+    return load_dataset(data, {"image": "image"})
+
+
+def test_paths_in_a_table_are_relative_to_the_table(listed, monkeypatch):
+    monkeypatch.chdir("/")
+    spec = parse_config(
+        f"""
+version: 1
+task: image-classification
+model: {{name: resnet8, width: 2, weights: none}}
+data: {{source: "csv:data/train.csv", eval: 25%, image_size: 16}}
+train: {{epochs: 6, batch_size: 4, learning_rate: 0.05}}
+runtime: {{device: cpu, threads: 1}}
+output: {listed}/r
+""",
+        "run.yaml",
+        base=listed,
+        cwd=Path.cwd(),
+    )
+    assert run(spec)["metrics"]["accuracy"] == 1.0
+
+
+def test_the_digest_covers_what_the_images_show(listed):
+    before = load(listed).digests["train"]
+    assert load(listed).digests["train"] == before
+    Image.new("RGB", (16, 16), "red").save(listed / "data" / "pictures" / "3.png")
+    assert load(listed).digests["train"] != before
+
+
+def test_missing_files_are_named_with_their_rows(listed):
+    for index in range(7):
+        (listed / "data" / "pictures" / f"{index}.png").unlink()
+    with pytest.raises(DataError) as caught:
+        load(listed)
+    first, *_, last = caught.value.problems
+    assert len(caught.value.problems) == 6
+    assert (first.what, first.where) == ("there is no image 'pictures/0.png'", f"{listed}/data/train.csv:2")
+    assert first.expected == f"a file relative to {listed}/data, or an absolute path"
+    assert last.what == "and 2 more like these"
+
+
+def test_a_cell_without_a_name_is_refused_and_absolute_paths_are_taken(listed):
+    table = listed / "data" / "train.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], f"{listed}/data/{lines[1]}", *lines[2:]]) + "\n")
+    assert str(load(listed).train.columns["image"][0]).startswith(str(listed / "data" / "pictures"))
+    table.write_text("\n".join([lines[0], ",dark", *lines[2:]]) + "\n")
+    with pytest.raises(DataError, match="no image is named"):
+        load(listed)
+
+
+def test_images_within_a_table_stay_as_they_are(listed):
+    pictures = [(listed / "data" / "pictures" / f"{index}.png").read_bytes() for index in range(4)]
+    named = [
+        {"bytes": None, "path": "pictures/1.png"},
+        *({"bytes": b, "path": "gone.png"} for b in pictures[1:]),
+    ]
+    write_parquet(listed / "data" / "t.parquet", image=named, label=["a", "b", "a", "b"])
+    data = DataSpec(source=f"parquet:{listed / 'data' / 't.parquet'}", eval="25%")
+    loaded = load_dataset(data, {"image": "image"})
+    images = [*loaded.train.columns["image"], *loaded.eval.columns["image"]]
+    assert sum(isinstance(image, Path) for image in images) == 1
+    assert sum(isinstance(image, dict) for image in images) == 3
