@@ -262,8 +262,10 @@ def _readable_images(
     whole = list(pieces)  # paths only
     if skip_bad:
         return (left for piece in whole if len(left := _without_bad(piece, reporter)))
-    paths = [path for piece in whole for path in piece.columns["image"]]
-    check_headers(paths, lambda row: str(paths[row]), threads)
+    images = [
+        (image, piece.where(row)) for piece in whole for row, image in enumerate(piece.columns["image"])
+    ]
+    check_headers([image for image, _ in images], lambda row: images[row][1], threads)
     return iter(whole)
 
 

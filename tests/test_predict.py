@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -218,6 +219,29 @@ def test_images_are_predicted_from_files_and_folders(seeing, image_folder, tmp_p
 
 
 # -- how it is written -------------------------------------------------------------------------------------
+
+
+def test_a_table_may_name_images_and_its_other_columns_come_along(seeing, image_folder, tmp_path):
+    pictures = sorted((image_folder / "val").rglob("*.png"))[:3]
+    table = tmp_path / "photos.csv"
+    named = [os.path.relpath(path, tmp_path) for path in pictures]
+    table.write_text("image,taken\n" + "".join(f"{name},19{n}0\n" for n, name in enumerate(named)))
+    predict(seeing, table, output=tmp_path / "p.jsonl")
+    predict(seeing, *pictures, output=tmp_path / "q.jsonl")
+    rows, direct = rows_of(tmp_path / "p.jsonl"), rows_of(tmp_path / "q.jsonl")
+    assert [row["scores"] for row in rows] == [row["scores"] for row in direct]
+    assert [row["columns"]["taken"] for row in rows] == ["1900", "1910", "1920"]
+    assert rows[1]["where"] == f"{table}:3"
+    table.write_text(f"image,taken\ngone.png,1900\n{named[1]},1910\n")
+    with pytest.raises(DataError) as caught:
+        predict(seeing, table, output=tmp_path / "r.jsonl")
+    assert caught.value.problems[0].where == f"{table}:2"
+    predict(seeing, table, output=tmp_path / "r.jsonl", skip_bad=True)
+    (row,) = rows_of(tmp_path / "r.jsonl")
+    assert row["columns"]["taken"] == "1910"
+    table.write_text("image,taken\n,1900\n")
+    with pytest.raises(DataError, match="no image is named"):
+        predict(seeing, table, output=tmp_path / "s.jsonl")
 
 
 def test_csv_has_the_columns_of_the_table_and_a_column_a_score(trained, tmp_path):

@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
+
 from ptm.data import tables
 from ptm.data.examples import Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, is_image
@@ -25,6 +27,7 @@ STANDARD_INPUT = "-"
 TEXT_SUFFIXES = (".txt", ".text")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SEPARATED: Mapping[str, Mapping[str, Any]] = {".csv": tables.CSV, ".tsv": tables.TSV, ".tab": tables.TSV}
+_TABLES = (*_SEPARATED, *_JSON_SUFFIXES, ".parquet")
 _UNDECODED = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of bytes that are not UTF-8
 
 Item = TypeVar("Item")
@@ -45,6 +48,11 @@ class Inputs(Examples):
     """Examples without targets. ``carried``: the other columns of the table, for output beside the predictions."""
 
     carried: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def select(self, rows: np.ndarray) -> Inputs:
+        chosen = super().select(rows)
+        carried = {name: [values[row] for row in rows] for name, values in self.carried.items()}
+        return Inputs(chosen.columns, None, chosen.where, carried)
 
 
 Source = Path | str | Typed
@@ -68,32 +76,37 @@ def text_inputs(
     )
 
 
-def image_inputs(sources: Sequence[Source], *, piece: int = 256) -> Iterator[Examples]:
+def image_inputs(sources: Sequence[Source], column: str = "image", *, piece: int = 256) -> Iterator[Examples]:
     """Paths of images, role ``image``, in pieces of at most ``piece``.
 
-    Sources are files, and folders, of which all images count, sorted by path, hidden ones left out. Raises ConfigError
-    or DataError for a source without an image; the images are not opened here.
+    Sources are files; folders, of which all images count, sorted by path, hidden ones left out; and tables whose
+    ``column`` names images, relative to the table. Raises ConfigError or DataError for a source without an image; the
+    images are not opened here.
     """
-    paths = [path for source in sources for path in _image_files(source)]
-    return (_of_paths(batch) for batch in _batched(paths, piece))
+    rows = [row for source in sources for row in _image_rows(source, column, piece)]
+    return _pieces(rows, ("image",), piece)
 
 
-def _of_paths(paths: Sequence[Path]) -> Inputs:
-    return Inputs({"image": paths}, None, lambda row: str(paths[row]))
-
-
-def _image_files(source: Source) -> list[Path]:
+def _image_rows(source: Source, column: str, piece: int) -> list[Row]:
     if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
         where = "--text" if isinstance(source, Typed) else STANDARD_INPUT
         raise ConfigError("this run reads images, not texts", where=where, cure="name files or folders")
     path = _existing(source)
-    if path.is_file():
-        return [path]
-    found = sorted(inner for inner in path.rglob("*") if is_image(inner, path))
+    if path.suffix.lower() in _TABLES and path.is_file():
+        return [_named_image(row, path.parent) for row in _rows(path, {"image": column}, piece)]
+    found = sorted(inner for inner in path.rglob("*") if is_image(inner, path)) if path.is_dir() else [path]
     if not found:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
         raise DataError("no image in this folder", where=path, expected=expected)
-    return found
+    return [(str(inner), {"image": inner}, {}) for inner in found]
+
+
+def _named_image(row: Row, folder: Path) -> Row:
+    where, values, others = row
+    name = values["image"]
+    if not isinstance(name, str) or not name:
+        raise DataError("no image is named", where=where, expected=f"a path relative to {folder}")
+    return where, {"image": folder / name}, others
 
 
 def _existing(source: Path | str) -> Path:
@@ -109,7 +122,7 @@ def _text_file(source: Path | str, columns: Mapping[str, str]) -> Path | str:
     plain = str(source) == STANDARD_INPUT
     if not plain:
         path = _existing(source)
-        kinds = (*TEXT_SUFFIXES, *_SEPARATED, *_JSON_SUFFIXES, ".parquet")
+        kinds = (*TEXT_SUFFIXES, *_TABLES)
         if path.is_dir() or path.suffix.lower() not in kinds:
             what = "a folder" if path.is_dir() else "no known kind of file"
             raise DataError(what, where=path, expected=f"a file that ends in {', '.join(kinds)}")

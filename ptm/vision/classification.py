@@ -43,7 +43,7 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
 
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
-    return image_inputs(paths)
+    return image_inputs(paths, spec.data.image or "image")
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptm.data.examples import Dataset, Examples
+from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels
 from ptm.data.masks import IGNORED, Mask, load_masks
 from ptm.errors import ConfigError, Problem
@@ -58,10 +59,8 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return None if saved is None else saved.labels
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Any]) -> Iterator[Examples]:
+def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     """Image files, and folders of them, without masks."""
-    from ptm.data.inputs import image_inputs
-
     return image_inputs(paths)
 
 
