@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -130,7 +130,6 @@ def evaluate(
 
     bounds = dict(parse_bound(text) for text in expect)
     from ptm.experiment import raise_missed, run_evaluation
-    from ptm.lock import read_lock
     from ptm.runlog import reporter_for
 
     overrides = [f"data.source={json.dumps(data)}", "data.train=null"] if data else []
@@ -142,11 +141,25 @@ def evaluate(
         overrides=[*overrides, *set_],
         expect=bounds,
         predictions=predictions,
-        locked=read_lock(target / "config.yaml" if target.is_dir() else target) if locked else None,
+        locked=_pins(target) if locked else None,
         reporter=reporter_for(sys.stderr),
     )
     show_results(results, as_json=json_)
     raise_missed(results)
+
+
+def _pins(target: Path) -> dict[str, Any]:
+    from ptm.errors import ConfigError
+    from ptm.lock import lock_path, read_lock
+
+    config = target / "config.yaml" if target.is_dir() else target
+    if target.is_dir() and not lock_path(config).is_file():
+        raise ConfigError(
+            "this run was not started with --locked, so nothing says what it should be held against",
+            where=target,
+            cure="ptm lock the config that it was started from, and name that config instead of the run",
+        )
+    return read_lock(config)
 
 
 app.command()(predict)
@@ -189,7 +202,8 @@ def reproduce(
         target = output or Path(stack.enter_context(TemporaryDirectory(prefix="ptm-reproduce-"))) / "run"
         found = run_again(run, target, tolerance, reporter_for(sys.stderr))
     if json_:
-        typer.echo(json.dumps(found.as_dict(), indent=2))
+        kept = {} if output else {"output": None}  # a temporary folder is gone
+        typer.echo(json.dumps(found.as_dict() | kept, indent=2))
     else:
         typer.echo(found.verdict)
         for name, far in found.distances.items():

@@ -24,8 +24,8 @@ Row = Mapping[str, Any]  # a line of predictions.jsonl
 class Measure:
     """``metric`` of results.json is the sum of the first over the sum of the second of ``score``, over all examples.
 
-    ``things`` are what ``score`` counts. ``agreement``, of two models' rows for the same examples: the share on which
-    both say the same, or, of numbers, their correlation; None where predictions.jsonl does not hold what was said.
+    ``things`` are what ``score`` counts. Of two models' rows for the same examples, ``agreement`` is the share on which
+    both say the same, ``correlation`` that of numbers; None where predictions.jsonl does not hold what was said.
     """
 
     metric: str
@@ -33,6 +33,7 @@ class Measure:
     higher_is_better: bool
     score: Callable[[Row], tuple[float, float]]
     agreement: Callable[[Sequence[Row], Sequence[Row]], float] | None = None
+    correlation: Callable[[Sequence[Row], Sequence[Row]], float] | None = None
 
 
 def measure_of(spec: RunSpec) -> Measure:
@@ -107,7 +108,7 @@ _CLASSIFIERS = {
         things="examples",
         higher_is_better=False,
         score=_squared_error,
-        agreement=_correlation,
+        correlation=_correlation,
     ),
 }
 _OTHERS = {

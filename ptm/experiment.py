@@ -15,6 +15,7 @@ from torch import nn
 from ptm import adapters, engine, files, optim, order, record
 from ptm.checkpoint import CheckpointStore, Progress, checkpoint_bytes, restore
 from ptm.config import dump_config, load_config
+from ptm.data.examples import lonely_labels
 from ptm.errors import (
     ConfigError,
     ExpectationMissed,
@@ -26,7 +27,8 @@ from ptm.errors import (
 )
 from ptm.expect import check_expectations
 from ptm.layers import layers_of
-from ptm.lock import pins_of, require_unchanged
+from ptm.lock import lock_path, pins_of, require_unchanged
+from ptm.metric_names import metric_names, require_metrics
 from ptm.objective import Objective, Supervised, all_counts
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report import write_report
@@ -93,6 +95,9 @@ def run_evaluation(
         raise MissingDownload(missing)
     with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec, labels=module.stored_labels(model.name), train=False)
+        bounds = {**spec.expect, **(expect or {})}
+        known = metric_names(spec.task, spec.data.label_type, data.labels)
+        require_metrics([("expect", name) for name in bounds], known)
         pipeline = module.build(spec, data, model=model, trained=True)
         if locked is not None:
             now = record.manifest(spec, dump_config(spec), data, runtime, {})
@@ -107,7 +112,6 @@ def run_evaluation(
         values = metrics.compute()
     if predictions is not None:
         files.write_file(predictions, _prediction_lines(metrics, pipeline))
-    bounds = {**spec.expect, **(expect or {})}
     return {
         "task": spec.task,
         "status": "done",
@@ -166,12 +170,17 @@ def _prepare(
 ) -> tuple[engine.Setting, Teaching | None]:
     module = task_module(spec.task)
     data = module.load_data(spec)
+    named = [("expect", name) for name in spec.expect]
+    named += [("best.metric", spec.best.metric)] if spec.best is not None else []
+    require_metrics(named, metric_names(spec.task, spec.data.label_type, data.labels))
     pipeline: Pipeline = module.build(spec, data, model=spec.model, trained=False)
     of_labels = f", labels {_shown(data.labels)}" if data.labels else ""
     reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{of_labels}")
     reporter.say(
         f"model: {spec.model.name}, {_parameters(pipeline.model) / 1e6:.2f} M parameters; {pipeline.load_report}"
     )
+    for label, where in lonely_labels(data):
+        reporter.say(f"warning: the label {label!r} has one training example, {where}: a typo?")
     weights = {"model": record.weights_digest(pipeline.model)} if runtime.main else {}
     pipeline.model.to(runtime.device)
     teaching = None
@@ -197,6 +206,8 @@ def _prepare(
             checkpoint_bytes(pipeline.model, objective.module, optim.state_copies(spec.train))
         )
         _begin_or_compare(run, dump_config(spec), manifest, reporter)
+        if locked is not None:
+            files.write_json(lock_path(run.config), locked)  # for ptm eval RUN --locked
     log = MetricsLog(run.metrics if runtime.main else None)
     return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teaching
 

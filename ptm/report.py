@@ -311,7 +311,9 @@ def _headline(run: RunFiles, scored: Scored | None) -> Headline:
     order = dict.fromkeys([*first, *_SHOWN_FIRST, *metrics])
     values = {words.plain(name): number(metrics[name]) for name in order if name in metrics}
     accuracy = values.get("accuracy", math.nan)
-    interval = wilson_interval(accuracy, n) if n and 0 <= accuracy <= 1 else None
+    # Words of one sentence are right or wrong together: no interval is known for the accuracy over them.
+    of_examples = run.results.get("task") != "token-classification"
+    interval = wilson_interval(accuracy, n) if of_examples and n and 0 <= accuracy <= 1 else None
     return Headline(metrics=values, source=source if values else "none", n=n, interval=interval)
 
 
@@ -360,7 +362,7 @@ def _cost(run: RunFiles) -> list[tuple[str, str]]:
         ("Training speed", words.speed(train.get("examples_per_second"))),
         ("Steps", words.count(train.get("steps"))),
         ("Epochs", words.decimal(train.get("epochs"))),
-        ("Examples in training", words.count(train.get("examples"))),
+        ("Examples seen in training", words.count(train.get("examples"))),
         ("Share of padding", words.percent(train.get("padding_share"))),
         ("Evaluation time", words.duration(evaluation.get("seconds"))),
         ("Evaluation speed", words.speed(evaluation.get("examples_per_second"))),

@@ -20,6 +20,7 @@ def scorecard(run: RunFiles) -> tuple[list[str], list[list[str]]]:
         [name.capitalize(), *(words.metric(c.get("value")) for c in models.values())],
         [f"Share of the teacher's {name}", *(words.percent(c.get("kept")) for c in models.values())],
         ["Agreement with the teacher", *(words.percent(c.get("agreement")) for c in models.values())],
+        ["Correlation with the teacher", *(words.metric(c.get("correlation")) for c in models.values())],
         ["Parameters", *(words.count(c.get("parameters")) for c in models.values())],
         ["Weights in memory", *(words.size(c.get("bytes")) for c in models.values())],
         ["Weights on disk", *(words.size(c.get("disk_bytes")) for c in models.values())],

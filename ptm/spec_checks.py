@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePath
 
+from ptm.metric_names import metric_names, unknown_metric
 from ptm.spec import (
     IMAGE_SOURCES,
     LANGUAGE_MODELS,
@@ -43,6 +44,8 @@ def cross_check(
     yield from _check_views(spec)
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)
+    if sure("task", "data.label_type", "data.labels"):
+        yield from _check_metrics(spec, best=sure("best", "best.metric"))
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
         yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
     if spec.teacher is not None and spec.task in UNDISTILLABLE:
@@ -239,6 +242,18 @@ def _check_label_type(spec: RunSpec) -> Complaints:
     if kind != "class" and distill.top_k is not None:
         what = f"top_k leaves out classes of which one applies, this is label_type: {kind}"
         yield ("distill", "top_k"), what, "remove it"
+
+
+def _check_metrics(spec: RunSpec, *, best: bool) -> Complaints:
+    """Metrics that this task never measures."""
+    known = metric_names(spec.task, spec.data.label_type, spec.data.labels)
+    named = [(("expect", name), name) for name in spec.expect]
+    named += [(("best", "metric"), spec.best.metric)] if best and spec.best is not None else []
+    for path, name in named:
+        problem = unknown_metric(name, known)
+        if problem is not None:
+            expected, cure = problem
+            yield path, f"there is no metric {name!r}: {expected}", cure
 
 
 def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:

@@ -318,7 +318,7 @@ def _problems(
             name=chosen.name,
             metric="miou",
             value=metrics["miou"],
-            constant=1 / len(pipeline.labels),  # at most, when nearly all pixels are of the class it says
+            constant=_constant_miou(data),
             perfect=1.0,
             misfits=misfits,
         )
@@ -341,6 +341,12 @@ def _problems(
         misfits=misfits,
     )
     return audit.examine(examined)
+
+
+def _constant_miou(data: Dataset) -> float:
+    """Mean IoU of the most frequent class said everywhere: its share of the pixels, and 0 for every other class."""
+    pixels = np.sum([mask.pixels for mask in data.eval.columns["mask"]], axis=0)
+    return float(pixels.max() / pixels.sum() / (pixels > 0).sum())
 
 
 def _recorded_accuracy(chosen: TeacherSpec, spec: RunSpec) -> float | None:

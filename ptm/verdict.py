@@ -31,7 +31,7 @@ class Pair:
         return float(self.distilled.sum() / judged), float(self.control.sum() / judged)
 
     @property
-    def gain(self) -> float:
+    def difference(self) -> float:
         distilled, control = self.values
         return distilled - control
 
@@ -54,28 +54,41 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, n, 0.5).pvalue) if n else 1.0
 
 
-def bootstrap(
-    differences: np.ndarray, counts: np.ndarray | None = None, seed: int = 0
-) -> tuple[float, float, float]:
-    """(lower, upper bound of 95 %, two-sided p-value) of the sum of paired differences [n] over that of ``counts`` [n]
-    (None: over n). Percentiles (Efron 1979).
+def bootstrap(differences: np.ndarray, counts: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """Draws of the sum of paired differences [n] over that of ``counts`` [n] (None: over n), float64 [DRAWS].
 
-    Examples are drawn with replacement; only the counts of equal ones matter, so that a draw costs as many numbers
-    as there are different ones.
+    Examples are drawn with replacement (Efron 1979); only the counts of equal ones matter, so that a draw costs as
+    many numbers as there are different ones.
     """
     n = len(differences)
     judged = np.ones(n) if counts is None else counts
     kinds, times = np.unique(np.stack([differences, judged], axis=1), axis=0, return_counts=True)
-    random, draws = np.random.default_rng(seed), []
+    random, drawn = np.random.default_rng(seed), []
     at_once = max(1, _CELLS // len(kinds))
     for begin in range(0, DRAWS, at_once):
         size = min(at_once, DRAWS - begin)
         sums = random.multinomial(n, times / n, size=size) @ kinds
-        draws.append(sums[:, 0] / np.maximum(sums[:, 1], 1))
-    drawn = np.concatenate(draws)
-    lower, upper = np.quantile(drawn, [0.025, 0.975])
-    tail = min((drawn <= 0).mean(), (drawn >= 0).mean())
-    return float(lower), float(upper), float(min(1.0, max(2 * tail, 1 / DRAWS)))
+        drawn.append(sums[:, 0] / np.maximum(sums[:, 1], 1))
+    return np.concatenate(drawn)
+
+
+def over_seeds(gains: np.ndarray, error: float, examples: int) -> tuple[float, float, float]:
+    """(lower, upper bound of 95 %, two-sided p-value) of the mean of ``gains`` [k], one a seed, k > 1.
+
+    Another mean would come of other examples, by the standard error ``error`` over ``examples``, and of other seeds, by
+    that of the gains seen. Both squares add up; a t-test with as many degrees of freedom as Welch (Biometrika 34, 1947)
+    and Satterthwaite give such a sum. So one lucky seed of three proves nothing, however many examples there are.
+    """
+    from scipy.stats import t
+
+    k = len(gains)
+    parts = np.array([error**2, gains.var(ddof=1) / k])
+    mean, total = float(gains.mean()), float(parts.sum())
+    if total == 0:
+        return mean, mean, 1.0 if mean == 0 else 0.0
+    freedom = total**2 / float((parts**2 / np.array([max(1, examples - 1), k - 1])).sum())
+    half = float(t.ppf(0.975, freedom)) * math.sqrt(total)
+    return mean - half, mean + half, float(2 * t.sf(abs(mean) / math.sqrt(total), freedom))
 
 
 def compare(
@@ -85,20 +98,28 @@ def compare(
     things: str = "examples",
     higher_is_better: bool = True,
 ) -> dict[str, Any]:
-    """Gain, its spread and its p-value, with a sentence that says it all. One pair whose examples are right or wrong:
-    McNemar; else the bootstrap over examples of the mean over seeds, and the standard deviation over seeds.
+    """Gain, its spread and its p-value, with a sentence that says it all. ``gain`` is above 0 where the distilled
+    student is better, of errors too.
 
-    ``metric`` is what the scores' sum over the counts' is, ``things`` what the counts count.
+    One pair whose examples are right or wrong: McNemar; one of another kind: the bootstrap over examples. Both speak of
+    these two runs alone. Several pairs: :func:`over_seeds`. ``metric`` is what the scores' sum over the counts' is,
+    ``things`` what the counts count.
     """
-    gains = np.array([pair.gain for pair in pairs])
+    sign = 1 if higher_is_better else -1
+    gains = sign * np.array([pair.difference for pair in pairs])
     counts = pairs[0].counts
-    seeds = [_of_seed(pair) for pair in pairs]
-    differences = np.mean([pair.distilled.astype(float) - pair.control for pair in pairs], axis=0)
-    lower, upper, p = bootstrap(differences, counts)
-    exact = len(pairs) == 1 and "p_mcnemar" in seeds[0]
-    if exact:
-        p = seeds[0]["p_mcnemar"]
-    helped = gains.mean() > 0 if higher_is_better else gains.mean() < 0
+    seeds = [_of_seed(pair, sign) for pair in pairs]
+    differences = sign * np.mean([pair.distilled.astype(float) - pair.control for pair in pairs], axis=0)
+    drawn = bootstrap(differences, counts)
+    if len(pairs) > 1:
+        test = "examples and seeds, Welch"
+        lower, upper, p = over_seeds(gains, float(drawn.std()), len(differences))
+    else:
+        lower, upper = map(float, np.quantile(drawn, [0.025, 0.975]))
+        exact = "p_mcnemar" in seeds[0]
+        tail = min((drawn <= 0).mean(), (drawn >= 0).mean())
+        p = seeds[0]["p_mcnemar"] if exact else float(min(1.0, max(2 * tail, 1 / DRAWS)))
+        test = "McNemar, exact" if exact else "bootstrap over examples"
     verdict: dict[str, Any] = {
         "metric": metric,
         "higher_is_better": higher_is_better,
@@ -109,16 +130,16 @@ def compare(
         "spread": float(gains.std(ddof=1)) if len(gains) > 1 else None,
         "interval_95": [lower, upper],
         "p": p,
-        "test": "McNemar, exact" if exact else "paired bootstrap over examples",
-        "shown": "no difference" if p >= LEVEL else "better" if helped else "worse",
+        "test": test,
+        "shown": "no difference" if p >= LEVEL else "better" if gains.mean() > 0 else "worse",
         "seeds": seeds,
     }
     return {**verdict, "sentence": sentence(verdict)}
 
 
-def _of_seed(pair: Pair) -> dict[str, Any]:
+def _of_seed(pair: Pair, sign: int) -> dict[str, Any]:
     distilled, control = pair.values
-    row = {"seed": pair.seed, "distilled": distilled, "control": control, "gain": pair.gain}
+    row = {"seed": pair.seed, "distilled": distilled, "control": control, "gain": sign * pair.difference}
     only = pair.only_right
     if only is None:
         return row
@@ -132,20 +153,21 @@ def _of_seed(pair: Pair) -> dict[str, Any]:
 
 def sentence(verdict: Mapping[str, Any]) -> str:
     """``+0.46 points is 4 of 872 examples, p = 0.62 (McNemar, exact): no difference shown``; of an error:
-    ``mean squared error 0.310 instead of 0.432 (-0.122), p = …``."""
+    ``mean squared error 0.310 instead of 0.432, 0.122 better, p = …``."""
     gain, spread, seeds = verdict["gain"], verdict["spread"], verdict["seeds"]
     over = "" if spread is None else f" over {len(seeds)} seeds"
     shown = {
-        "better": "the teacher helped",
-        "worse": "the teacher did harm",
+        "better": "the teacher helped" if len(seeds) > 1 else "the teacher helped with this seed",
+        "worse": "the teacher did harm" if len(seeds) > 1 else "the teacher did harm with this seed",
         "no difference": "no difference shown",
     }[verdict["shown"]]
     end = f"p = {verdict['p']:.2g} ({verdict['test']}): {shown}"
     if not verdict["higher_is_better"]:
         distilled, control = (np.mean([row[arm] for row in seeds]) for arm in ("distilled", "control"))
-        by = f"{gain:+.3g}" + ("" if spread is None else f" ± {spread:.2g}")
+        by = f"{abs(gain):.3g}" + ("" if spread is None else f" ± {spread:.2g}")
         name = verdict["metric"].replace("_", " ")
-        return f"{name} {distilled:.4g} instead of {control:.4g} ({by}{over}), {end}"
+        word = "better" if gain > 0 else "worse"
+        return f"{name} {distilled:.4g} instead of {control:.4g}, {by} {word}{over}, {end}"
     points = f"{100 * gain:+.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}") + " points"
     moved = abs(gain) * verdict["judged"]
     whole = math.isclose(moved, round(moved), abs_tol=1e-6) or moved >= 1000

@@ -60,9 +60,11 @@ def test_verdict_and_scorecard_speak_of_the_metric_that_the_runs_measured(spec, 
     assert models["student alone"]["value"] == pytest.approx(measured["control"], rel=1e-5, abs=1e-9)
     teacher = json.loads((tmp_path / "teacher" / "results.json").read_bytes())["metrics"][measure.metric]
     assert models["teacher"]["value"] == pytest.approx(teacher, rel=1e-5, abs=1e-9)
-    if measure.agreement is not None:
-        assert models["teacher"]["agreement"] == pytest.approx(1)
-        assert -1 <= models["student alone"]["agreement"] <= 1
+    for key, compared in (("agreement", measure.agreement), ("correlation", measure.correlation)):
+        assert (key in models["teacher"]) == (compared is not None)
+        if compared is not None:
+            assert models["teacher"][key] == pytest.approx(1)
+            assert -1 <= models["student alone"][key] <= 1
 
 
 def test_every_task_with_a_teacher_has_a_measure(tiny_bert, reviews, tmp_path):

@@ -839,6 +839,28 @@ def test_the_control_of_a_shipped_distillation_is_a_fine_tuning():
     assert spec.teacher is None and spec.distill is None
 
 
+@pytest.mark.parametrize(
+    ("override", "where", "cure"),
+    [
+        ('expect={acuracy: ">= 0.9"}', "expect", "did you mean accuracy?"),
+        ('expect={bleu: ">= 30"}', "expect", "name one of them"),
+        ("best.metric=f1_macr", "best.metric", "did you mean f1_macro?"),
+        ("best.metric=iou/cell", "best.metric", "name one of them"),
+    ],
+)
+def test_metrics_that_the_task_never_measures_are_refused_in_the_config(override, where, cure):
+    problem = only(TEXT, override)
+    assert "there is no metric" in problem.what and "one of loss, accuracy, f1_macro" in problem.what
+    assert where in problem.where and problem.cure == cure
+
+
+def test_metrics_of_labels_and_of_two_classes_are_taken_while_the_labels_are_unknown():
+    assert parse(TEXT, "data.labels=null", "best.metric=auroc").best.metric == "auroc"
+    assert (
+        only(TEXT, "data.labels=[a, b, c]", "best.metric=auroc").cure == "auroc is measured with two labels"
+    )
+
+
 # --- the schema for editors
 
 
@@ -890,6 +912,7 @@ trains = section(
         "head_learning_rate": maybe | positive,
     },
 )
+metrics = st.sampled_from(["loss", "accuracy", "f1_macro", "mcc"])
 runs = st.builds(
     lambda run, length: run | {"train": run["train"] | length},
     section(
@@ -914,10 +937,10 @@ runs = st.builds(
         },
         {
             "teacher": maybe | section({"name": names}, {"labels": maybe | labels}),
-            "best": maybe | section({"metric": texts}, {"mode": st.sampled_from(["max", "min"])}),
+            "best": maybe | section({"metric": metrics}, {"mode": st.sampled_from(["max", "min"])}),
             "runtime": section({}, {"threads": maybe | counts, "compile": st.booleans()}),
             "expect": st.dictionaries(
-                texts,
+                metrics,
                 st.builds("{} {}".format, st.sampled_from([">=", "<", "=="]), st.floats(0, 1e9)),
                 max_size=3,
             ),

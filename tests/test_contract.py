@@ -20,6 +20,7 @@ from ptm import order
 from ptm.config import load_config
 from ptm.errors import Interrupted
 from ptm.experiment import run_evaluation
+from ptm.metric_names import metric_names, unknown_metric
 from ptm.pipeline import Pipeline
 from ptm.runlog import Silent
 from ptm.runtime import batch_norms
@@ -190,6 +191,10 @@ def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make,
     assert losses[-1] < losses[0]
     again = run_evaluation(tmp_path / "r", reporter=Silent())
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
+    spec = make()
+    known = metric_names(spec.task, spec.data.label_type, again["labels"])
+    assert not [metric for metric in results["metrics"] if unknown_metric(metric, known)]
+    assert {metric for metric in known if "/" not in metric} <= set(results["metrics"])
     pipeline = build(make(), model=ModelSpec(name=str(tmp_path / "r")), trained=True)
     assert pipeline.labels == tuple(results["labels"])
     ours = pipeline.model.state_dict()

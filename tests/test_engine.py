@@ -161,6 +161,7 @@ def test_early_stopping(tiny_bert, reviews, tmp_path):
 def test_an_unknown_metric_lists_those_there_are(tiny_bert, reviews, tmp_path):
     with pytest.raises(ConfigError, match=r"'accurcy'[\s\S]*accuracy"):
         run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1, best=BestSpec(metric="accurcy")))
+    assert not (tmp_path / "r" / "metrics.jsonl").exists()  # before the first step
 
 
 def test_numbers_that_are_not_finite_stop_the_run_and_are_not_saved(tiny_bert, reviews, tmp_path):

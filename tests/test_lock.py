@@ -68,6 +68,12 @@ def test_a_locked_run_starts_only_on_what_was_pinned(run_cli, tiny_bert, reviews
     results = run_training(spec, mode="new", reporter=Silent(), locked=pins)
     again = run_evaluation(tmp_path / "r", locked=pins, reporter=Silent())
     assert again["metrics"] == pytest.approx(results["metrics"])
+    done = run_cli("eval", tmp_path / "r", "--locked")  # by the pins that the run keeps
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "r" / "config.lock").unlink()
+    refused = run_cli("eval", tmp_path / "r", "--locked")
+    assert refused.returncode == 2
+    assert "not started with --locked" in refused.stderr
 
     (data / "train.csv").write_text((data / "train.csv").read_text() + "the film was good,positive\n")
     refused = run_cli("finetune", config, "--locked", "--output", tmp_path / "second")

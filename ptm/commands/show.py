@@ -63,7 +63,8 @@ def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{verdict['metric']} on {verdict['examples']} examples"
+    lower = "" if verdict["higher_is_better"] else ", lower is better"
+    title = f"{verdict['metric']} on {verdict['examples']} examples{lower}"
     table = Table(title=title, title_justify="left")
     exact = all("p_mcnemar" in row for row in verdict["seeds"])
     for column in ("seed", "distilled", "control", "gain", *(["p (McNemar)"] if exact else [])):
@@ -87,16 +88,20 @@ def show_scorecard(card: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for key, name, shown in (
         ("value", card["metric"], "{:.4f}"),
-        ("kept", "kept", "{:.1%}"),
-        ("agreement", "agreement", "{:.1%}"),
+        ("kept", "kept of the teacher's", "{:.1%}"),
+        ("agreement", "same answers as the teacher", "{:.1%}"),
+        ("correlation", "correlation with the teacher", "{:.3f}"),
         ("parameters", "parameters", "{:,}"),
+        ("bytes", "bytes in memory", "{:,}"),
+        ("disk_bytes", "bytes on disk", "{:,}"),
+        ("examples_per_second", "examples/s", "{:.1f}"),
     ):
         cells = [shown.format(m[key]) if m.get(key) is not None else "" for m in models.values()]
         if any(cells):
             table.add_row(name, *cells)
-    table.add_row("examples/s", *(f"{m['examples_per_second']:.1f}" for m in models.values()))
     for size in ("1", "32"):
         timed = [m["latency_ms"].get(size) for m in models.values()]
-        times = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in timed]
-        table.add_row(f"ms, batch {size}: median / p95", *times)
+        if any(timed):  # fewer than 32 examples to evaluate on make no batch of 32
+            times = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in timed]
+            table.add_row(f"ms, batch {size}: median / p95", *times)
     Console(highlight=False).print(table)

@@ -16,11 +16,12 @@ from ptm.data.image_files import read_imagefolder, with_image_files
 from ptm.data.labels import unnamed
 from ptm.data.tables import READERS, Table, join_tables
 from ptm.data.targets import KINDS, TargetKind
-from ptm.errors import ConfigError, DataError
+from ptm.errors import ConfigError, DataError, Problem
 from ptm.spec import DataSpec
 
 # Stream of the draw behind shares and limits. It is not the run's seed: the rows are always the same.
 _SELECT = 0x5E1EC7
+_SHOWN = 5  # problems in a message
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def load_dataset(
     digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
     if share is not None:
         assert train_set is not None
+        if kind is KINDS["class"]:
+            _require_two(train_set, names)
         kept, held_out = hold_out(kind.strata(train_set.targets), share)
         train_set, eval_set = train_set.select(kept), train_set.select(held_out)
     if train_set is not None and train:
@@ -95,6 +98,37 @@ def load_dataset(
         kind.check(train_set.targets, names, f"{data.source} {data.train or ''}".strip())
     eval_set = limit(eval_set, data.max_eval_examples)
     return Dataset(train_set if train else None, eval_set, names, digests)
+
+
+def lonely_rows(examples: Examples, labels: Sequence[str]) -> list[tuple[str, str]]:
+    """(label, where) of classes with one example: often a typo."""
+    targets = np.asarray(examples.targets)
+    counts = np.bincount(targets, minlength=len(labels))
+    rows = [int(np.flatnonzero(targets == number)[0]) for number in np.flatnonzero(counts == 1)]
+    return [(labels[targets[row]], examples.where(row)) for row in rows]
+
+
+def lonely_labels(data: Dataset) -> list[tuple[str, str]]:
+    """As :func:`lonely_rows`, of a training set whose examples have one class each; [] for any other."""
+    train = data.train
+    if train is None or not isinstance(train.targets, np.ndarray) or train.targets.dtype != np.int64:
+        return []
+    return lonely_rows(train, data.labels) if train.targets.ndim == 1 and data.labels else []
+
+
+def _require_two(examples: Examples, labels: Sequence[str]) -> None:
+    """An example of each class to learn from and one to evaluate on, where a share is held out."""
+    problems = [
+        Problem(
+            f"this is the only example with the label {label!r}, so none can be held out",
+            where,
+            "at least two examples a class",
+            "correct the row if the label is a typo; else add examples or remove it",
+        )
+        for label, where in lonely_rows(examples, labels)
+    ]
+    if problems:
+        raise DataError(problems[:_SHOWN])
 
 
 def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = True) -> Dataset:

@@ -91,7 +91,7 @@ def check_classes(targets: np.ndarray, labels: tuple[str, ...], where: str) -> N
             f"no training example has the label {', '.join(empty)}",
             where=where,
             expected="at least one example a class",
-            cure="add examples, or remove the name from data.labels",
+            cure="add examples or raise data.max_train_examples; of a name that stands in data.labels alone: remove it",
         )
 
 

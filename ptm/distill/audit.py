@@ -61,7 +61,8 @@ def examine_measured(teacher: Measured) -> list[Problem]:
                 f"it knows nothing of these data: {teacher.metric} {teacher.value:.3f}, where a constant answer has "
                 f"{teacher.constant:.3f}",
                 where,
-                f"at least {100 * LEAST_SKILL:.0f} % of the way to {teacher.perfect:g}",
+                f"{teacher.constant + LEAST_SKILL * span:.3f} or better, a tenth of the way from there to "
+                f"{teacher.perfect:g}",
                 "fine-tune the teacher on these data first; " + _OTHER,
             )
         )

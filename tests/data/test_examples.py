@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptm.data.examples import hold_out, load_dataset, split_files
+from ptm.data.examples import hold_out, load_dataset, lonely_labels, split_files
 from ptm.errors import ConfigError, DataError
 from ptm.spec import DataSpec
 from tiny.samples import sentences, write_csv, write_parquet
@@ -170,8 +170,17 @@ def test_shares_that_are_none(skewed, share):
 
 def test_a_share_that_leaves_a_class_without_examples_is_refused(tmp_path):
     path = write_csv(tmp_path / "a.csv", [("1", "a"), ("2", "a"), ("3", "b")])
-    with pytest.raises(DataError, match="no training example has the label b"):
+    with pytest.raises(DataError, match="the only example with the label 'b'") as caught:
         load(f"csv:{path}", train=None, eval="40%")
+    (problem,) = caught.value.problems
+    assert problem.where == f"{path}:4" and "typo" in problem.cure
+
+
+def test_a_label_with_one_training_example_is_told(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("1", "a"), ("2", "a"), ("3", "b")])
+    (tmp_path / "b.csv").write_bytes(path.read_bytes())
+    data = load(f"csv:{tmp_path}", train="a", eval="b")
+    assert lonely_labels(data) == [("b", f"{path}:4")]
 
 
 def test_limits_take_the_same_rows_always(skewed):

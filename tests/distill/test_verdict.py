@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from ptm.verdict import Pair, bootstrap, compare, mcnemar
+from ptm.verdict import Pair, bootstrap, compare, mcnemar, over_seeds
 
 
 def pair(only_distilled, only_control, both=10, neither=5, seed=1):
@@ -45,11 +45,42 @@ def test_several_seeds_have_a_spread():
 
 def test_the_bootstrap_agrees_with_the_normal_approximation():
     differences = np.array([1.0] * 60 + [-1.0] * 40 + [0.0] * 900)
-    lower, upper, p = bootstrap(differences)
+    drawn = bootstrap(differences)
     error = differences.std() / math.sqrt(len(differences))
+    lower, upper = np.quantile(drawn, [0.025, 0.975])
     assert lower == pytest.approx(differences.mean() - 1.96 * error, abs=0.1 * error)
     assert upper == pytest.approx(differences.mean() + 1.96 * error, abs=0.1 * error)
-    assert p == pytest.approx(math.erfc(differences.mean() / error / math.sqrt(2)), abs=0.01)
+    assert drawn.std() == pytest.approx(error, rel=0.05)
+
+
+def test_seeds_weigh_as_in_a_t_test_and_examples_as_in_a_z_test():
+    """Where examples say nothing the test is Student's; where all seeds agree, the normal one; in between, by hand."""
+    from scipy.stats import t, ttest_1samp
+
+    gains = np.array([0.01, 0.03, 0.05, 0.02])
+    assert over_seeds(gains, 0.0, 1000)[2] == pytest.approx(ttest_1samp(gains, 0).pvalue)
+    assert over_seeds(np.full(3, 0.02), 0.01, 10**6)[2] == pytest.approx(
+        math.erfc(2 / math.sqrt(2)), rel=1e-3
+    )
+    lower, upper, p = over_seeds(gains, 0.01, 1001)
+    parts = 0.01**2, gains.var(ddof=1) / 4
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 1000 + parts[1] ** 2 / 3)
+    assert p == pytest.approx(2 * t.sf(gains.mean() / math.sqrt(sum(parts)), freedom))
+    assert (lower + upper) / 2 == pytest.approx(gains.mean())
+    assert lower < 0 < upper
+
+
+def test_one_lucky_seed_of_three_proves_nothing():
+    """As a test user found: two seeds alike, one that did not train, and 32 examples that all say so."""
+    noise = np.random.default_rng(0).normal(0, 0.01, 32)
+    errors = [
+        Pair(seed=seed, distilled=0.3 + far + noise, control=np.full(32, 0.3))
+        for seed, far in enumerate((0.0002, 0.377, 0.016))
+    ]
+    verdict = compare(errors, metric="mean_squared_error", higher_is_better=False)
+    assert verdict["shown"] == "no difference"
+    assert verdict["gain"] < 0
+    assert "worse over 3 seeds" in verdict["sentence"]
 
 
 def test_counts_weigh_and_errors_are_better_when_lower():
@@ -64,7 +95,9 @@ def test_counts_weigh_and_errors_are_better_when_lower():
     errors = Pair(seed=1, distilled=np.linspace(0.9, 1.1, 50), control=np.linspace(3.9, 4.1, 50))
     verdict = compare([errors], metric="mean_squared_error", higher_is_better=False)
     assert verdict["shown"] == "better"
-    assert verdict["sentence"].startswith("mean squared error 1 instead of 4 (-3), p = 0.0001")
+    assert verdict["gain"] == pytest.approx(3)  # above 0 is better, of errors too
+    assert verdict["sentence"].startswith("mean squared error 1 instead of 4, 3 better, p = 0.0001")
+    assert verdict["sentence"].endswith("the teacher helped with this seed")
     worse = Pair(seed=1, distilled=errors.control, control=errors.distilled)
     assert compare([worse], metric="loss", higher_is_better=False)["shown"] == "worse"
 
@@ -73,7 +106,7 @@ def test_a_ratio_s_interval_agrees_with_the_delta_method():
     draw = np.random.default_rng(3)
     counts = draw.integers(1, 30, 500).astype(float)
     differences = counts * 0.1 + draw.normal(0, 1, 500)
-    lower, upper, _ = bootstrap(differences, counts)
+    lower, upper = np.quantile(bootstrap(differences, counts), [0.025, 0.975])
     ratio = differences.sum() / counts.sum()
     error = np.std(differences - ratio * counts) / counts.mean() / math.sqrt(500)
     assert lower == pytest.approx(ratio - 1.96 * error, abs=0.1 * error)

@@ -25,6 +25,7 @@ from ptm.errors import ConfigError, ModelError
 from ptm.experiment import run_evaluation
 from ptm.runlog import Silent
 from ptm.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
+from ptm.teaching import _constant_miou
 from ptm.vision import segmentation, segmenters
 from ptm.vision.mask_views import FILL, PairReader, SquareCutter, cut_square, fit_mask, padded_side
 from ptm.vision.segmentation import SemanticSegmentation, build, load_data
@@ -489,6 +490,11 @@ def test_a_student_learns_from_the_pixels_of_a_teacher(pairs, finished, tmp_path
     chosen = replace(chosen, teacher=TeacherSpec(name=str(finished)), distill=DistillSpec())
     with pytest.raises(ModelError, match="knows nothing of these data: miou"):  # trained for twelve steps
         run(chosen)
+    data = load_data(chosen)
+    counts = np.sum([mask.pixels for mask in data.eval.columns["mask"]], axis=0)
+    constant = counts[0] / counts.sum() / len(counts)  # background everywhere
+    assert _constant_miou(data) == pytest.approx(constant)
+    assert constant < 1 / 3
     results = run(replace(chosen, distill=DistillSpec(audit="warn")), mode="overwrite")
     told = json.loads((finished / "results.json").read_text())["metrics"]
     assert results["teacher"]["metrics"] == pytest.approx(told, abs=1e-6)
