@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -109,13 +109,15 @@ def refuse_early(path: Path, mode: Mode) -> None:
 def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) -> Iterator[RunDirectory]:
     """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment.
 
-    A new run writes nothing before :func:`begin_run`; a directory in which it never came to that is removed.
+    A new run writes nothing before :func:`begin_run`; a directory in which it never came to that is removed, with those
+    above it that were made for it.
 
     Raises RunDirectoryError when the directory holds something else, when it holds a run and neither
     ``resume`` nor ``overwrite`` was asked for, when the run to resume has another config, and when another
     process is writing. Nothing is touched in any of these cases.
     """
     _refuse_foreign(path, mode)
+    made = [parent for parent in path.parents if not parent.exists()]
     with files.storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
@@ -138,6 +140,9 @@ def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) 
         finally:
             if [entry.name for entry in path.iterdir()] == [_LOCK]:
                 shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):  # another run has begun there
+                    for parent in made:
+                        parent.rmdir()
 
 
 def _refuse_foreign(path: Path, mode: Mode) -> None:

@@ -34,6 +34,16 @@ def test_a_second_run_needs_resume_or_overwrite(tmp_path):
     assert (tmp_path / "r" / "config.yaml").read_text() == "task: b\n"
 
 
+def test_a_run_that_never_began_leaves_no_folder_behind(tmp_path):
+    with open_run(tmp_path / "runs" / "d" / "r", "task: a\n", "new"):
+        assert (tmp_path / "runs" / "d" / "r").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with open_run(tmp_path / "mine" / "d" / "r", "task: a\n", "new"):
+        (tmp_path / "mine" / "d" / "other").mkdir()
+    assert [p.name for p in (tmp_path / "mine" / "d").iterdir()] == ["other"]
+
+
 def test_resuming_what_is_not_there_starts_it(tmp_path):
     with open_run(tmp_path / "r", "task: a\n", "resume") as run:
         assert not run.resuming
