@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ from ptm.commands.models import models
 from ptm.commands.options import Json, Set
 from ptm.commands.predict import predict
 from ptm.commands.show import show_results, show_scorecard, show_verdict
+from ptm.streams import ReaderGone, open_streams, require_utf8
 
 if TYPE_CHECKING:
     from ptm.rundir import Mode
@@ -347,24 +348,29 @@ def _seeds(text: str) -> list[int]:
 
 def main() -> None:
     """Entry point: every error a user can cause becomes one message and its exit code."""
+    require_utf8()
+    open_streams()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from ptm.errors import PtmError
+    from ptm.errors import PtmError, StorageError
 
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what it does not take is found out here, not after the end
     except PtmError as error:
         # Of several processes the first one speaks; the others only when it may not know.
         rank = os.environ.get("RANK", "0")
         if rank == "0" or error.exit_code in (1, 5):
-            for problem in error.problems:
-                print(
-                    f"error: {problem}" if rank == "0" else f"error (process {rank}): {problem}",
-                    file=sys.stderr,
-                )
+            who = "error" if rank == "0" else f"error (process {rank})"
+            with suppress(StorageError, ReaderGone):  # the exit code says it still
+                for problem in error.problems:
+                    print(f"{who}: {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped before anything was written", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
+    except ReaderGone:
         sys.exit(141)
