@@ -32,7 +32,10 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="The experiment: a YAML file.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("--output", help="The run directory, instead of the config's.")]
+Output = Annotated[
+    str | None,  # a Path of "" would be the working directory
+    typer.Option("--output", metavar="PATH", help="The run directory, instead of the config's."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")]
 AllowDrift = Annotated[
@@ -257,7 +260,7 @@ def _train(
     command: str,
     config: Path,
     changes: list[str],
-    output: Path | None,
+    output: str | None,
     resume: bool,
     overwrite: bool,
     nproc: int,
@@ -271,7 +274,7 @@ def _train(
 
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other", cure="give one of them")
-    spec = load_config(config, [*changes, *([f"output={json.dumps(str(output))}"] if output else [])])
+    spec = load_config(config, [*changes, *([f"output={json.dumps(output)}"] if output is not None else [])])
     if command == "distill" and spec.teacher is None:
         raise ConfigError(
             "there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune"

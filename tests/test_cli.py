@@ -179,6 +179,15 @@ def test_sigterm_is_exit_75_with_two_processes_too(config, tmp_path):
     assert list((tmp_path / "r" / "checkpoints").glob("step-*"))
 
 
+def test_an_output_that_cannot_be_is_named_with_its_cure(run_cli, config):
+    done = run_cli("finetune", config, "--output", "")
+    assert done.returncode == 2
+    assert "output is an empty text" in done.stderr
+    done = run_cli("finetune", config, "--output", config / "x")
+    assert done.returncode == 3
+    assert "a part of the path is a file" in done.stderr
+
+
 def test_check_and_schema(run_cli, config, tmp_path):
     assert run_cli("check", str(config)).returncode == 0
     assert run_cli("check", str(config), str(tmp_path / "none.yaml")).returncode == 2
