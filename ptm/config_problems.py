@@ -227,6 +227,8 @@ def _cure_of_other(path: Path, node: Scalar, here: schema.Fragment) -> str:
         )
     if path[0] == "expect" and len(path) == 2:
         return f'write ">= {show(node.text)}"'
+    if path == ("data", "eval") and isinstance(node.value, float) and 0 < node.value < 1:
+        return f"write {node.value * 100:g}%"
     if words := schema.choices(here):
         return "write none" if node.value is False and "none" in words else ""
     if schema.accepts(here, "string"):

@@ -13,7 +13,6 @@ from ptm.data.coco import read_coco
 from ptm.data.examples import (
     Dataset,
     Examples,
-    held_out_share,
     hold_out,
     limit,
     require_eval,
@@ -21,6 +20,7 @@ from ptm.data.examples import (
 from ptm.data.labels import check_classes
 from ptm.data.voc import read_voc
 from ptm.errors import DataError, Problem
+from ptm.shares import held_out_share
 from ptm.spec import DataSpec
 
 

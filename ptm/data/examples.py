@@ -17,6 +17,7 @@ from ptm.data.labels import unnamed
 from ptm.data.tables import READERS, Table, join_tables
 from ptm.data.targets import KINDS, TargetKind
 from ptm.errors import ConfigError, DataError
+from ptm.shares import held_out_share
 from ptm.spec import DataSpec
 
 # Stream of the draw behind shares and limits. It is not the run's seed: the rows are always the same.
@@ -233,21 +234,6 @@ def _splits_there(source: str) -> str:
         if names
         else "something in the folder"
     )
-
-
-def held_out_share(split: str | None) -> float | None:
-    """0.2 for "20%", None for the name of a split."""
-    if split is None or not split.endswith("%"):
-        return None
-    try:
-        share = float(split[:-1]) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ConfigError(
-            f"{split!r}", where="data.eval", expected="a share between 0% and 100%, such as 20%"
-        )
-    return share
 
 
 def _examples(

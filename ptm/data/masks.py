@@ -19,13 +19,13 @@ from PIL import Image, UnidentifiedImageError
 from ptm.data.examples import (
     Dataset,
     Examples,
-    held_out_share,
     hold_out,
     limit,
     require_eval,
 )
 from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.errors import ConfigError, DataError, Problem
+from ptm.shares import held_out_share
 from ptm.spec import DataSpec
 
 IGNORED = 255  # the class of pixels that do not count
