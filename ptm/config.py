@@ -268,7 +268,7 @@ def _place_of(root: Section, path: Sequence[str]) -> Place:
 
 def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSpec:
     def base_of(*path: str) -> Path:
-        return cwd if _place_of(root, path).order[0] == _FROM_OVERRIDE else base
+        return base if _place_of(root, path).in_file else cwd
 
     def resolved(part: _Model, key: str) -> _Model:
         name = _model_name(part.name, base_of(key, "name"))

@@ -581,7 +581,8 @@ FILLED = "a text that is not empty"
             "a section with the keys metric, mode, or null",
             "write {metric: accuracy}",
         ),
-        ("runtime=null", "runtime is null", None, "give a value, or remove the line"),
+        ("runtime=null", "runtime is null", None, "give a value, or leave it out"),
+        ("expect=", "expect is empty", None, "give a value, or leave it out"),
         (
             "runtime.device=cuda:x",
             "runtime.device is the text 'cuda:x'",
