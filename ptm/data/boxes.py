@@ -72,7 +72,7 @@ def read_boxes(source: str, split: str | None) -> BoxTable:
         raise DataError(
             "there is no such folder",
             where=folder,
-            cure="correct data.source; relative paths are relative to the config file",
+            cure="correct data.source; relative paths are relative to the config file, and to the working directory in --set",
         )
     return read_voc(folder, split) if kind == "voc" else read_coco(folder, split)
 
