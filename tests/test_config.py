@@ -508,7 +508,7 @@ FILLED = "a text that is not empty"
             "train.batch_size=null",
             "train.batch_size is null",
             "a whole number of at least 1",
-            "give a value, or remove the line",
+            "give a value, or leave it out",
         ),
         ("train.learning_rate=", "train.learning_rate is empty", ABOVE_0, "give a value"),
         (
@@ -602,6 +602,10 @@ def test_a_wrong_value(override, what, expected, cure):
     assert problem.what == what
     assert expected is None or problem.expected == expected
     assert problem.cure == cure
+
+
+def test_in_a_file_there_is_a_line_to_remove():
+    assert only(TEXT + "runtime:\n").cure == "give a value, or remove the line"
 
 
 def test_the_place_of_a_wrong_value_is_the_value():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ptm import hub, order
-from ptm.data.image_files import read_imagefolder, with_image_files
+from ptm.data.image_files import read_imagefolder, require_classes, with_image_files
 from ptm.data.labels import unnamed
 from ptm.data.tables import READERS, Table, join_tables
 from ptm.data.targets import KINDS, TargetKind
@@ -84,6 +84,12 @@ def load_dataset(
         raise DataError(
             f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
         )
+    if kind is KINDS["class"] and data.source.startswith("imagefolder:"):
+        eval_split = data.train if share is not None else data.eval
+        for table, split in ((train_table, data.train), (eval_table, eval_split)):
+            if table is not None:
+                place = Path(data.source.partition(":")[2], split or "")
+                require_classes(place, table.label_names or (), names)
     train_set = _examples(train_table, columns, names, kind) if train_table is not None else None
     eval_set = _examples(eval_table, columns, names, kind)
     digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})

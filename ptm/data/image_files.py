@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptm.data.labels import class_numbers, one_of
 from ptm.data.tables import Table
 from ptm.errors import DataError, Problem
 
@@ -47,6 +48,19 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
     )
 
 
+def require_classes(root: Path, folders: Sequence[str], labels: tuple[str, ...]) -> None:
+    """DataError, once a folder, for those in ``root`` that are no class: not again for each image in them."""
+    numbers = class_numbers(folders, labels, tuple(folders))
+    cure = "rename or remove the folder, or add the name to data.labels"
+    problems = [
+        Problem(f"the folder is not one of the {len(labels)} labels", str(root / name), one_of(labels), cure)
+        for name in folders
+        if numbers[name] is None
+    ]
+    if problems:
+        raise DataError(_first(problems))
+
+
 def is_image(path: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
@@ -75,10 +89,14 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
         elif not problems:
             digest.update(_bytes_digest(path))
     if problems:
-        more = [Problem(f"and {len(problems) - _SHOWN} more like these")] if len(problems) > _SHOWN else []
-        raise DataError([*problems[:_SHOWN], *more])
+        raise DataError(_first(problems))
     columns = {**table.columns, column: images}
     return replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
+
+
+def _first(problems: Sequence[Problem]) -> list[Problem]:
+    more = len(problems) - _SHOWN
+    return [*problems[:_SHOWN], *([Problem(f"and {more} more like these")] if more > 0 else [])]
 
 
 def _named(value: Any) -> str | None:
