@@ -14,7 +14,7 @@ import numpy as np
 from ptm import hub, order
 from ptm.data.image_files import read_imagefolder, require_classes, with_image_files
 from ptm.data.labels import unnamed
-from ptm.data.tables import READERS, Table, join_tables
+from ptm.data.tables import READERS, Table, join_tables, naming_keys
 from ptm.data.targets import KINDS, TargetKind
 from ptm.errors import ConfigError, DataError
 from ptm.shares import held_out_share
@@ -155,6 +155,11 @@ def hold_out(strata: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 def read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Table:
     """One split as a table whose columns are named by role. ``wanted``: role → column."""
+    with naming_keys(wanted):
+        return _read_split(source, split, wanted)
+
+
+def _read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Table:
     kind, _, place = source.partition(":")
     if kind in READERS:
         reader, suffixes = READERS[kind]

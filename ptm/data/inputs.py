@@ -165,9 +165,13 @@ def _rows(source: Source, columns: Mapping[str, str], piece: int) -> Iterator[Ro
         (role,) = columns
         yield from ((f"--text {n}", {role: text}, {}) for n, text in enumerate(source.texts, start=1))
         return
-    path = Path(source)
+    with tables.naming_keys(columns):
+        yield from _file_rows(Path(source), columns, piece)
+
+
+def _file_rows(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
     kind = path.suffix.lower()
-    if str(source) == STANDARD_INPUT:
+    if str(path) == STANDARD_INPUT:
         yield from _of_lines(_lines(sys.stdin.buffer, "standard input"), "standard input", columns)
     elif kind == ".parquet":
         yield from _of_parquet(path, columns, piece)

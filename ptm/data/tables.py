@@ -13,8 +13,10 @@ import difflib
 import hashlib
 import io
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,20 +133,57 @@ def join_tables(tables: Sequence[Table]) -> Table:
     return Table(columns, where, digest, first)
 
 
+class ColumnMissing(DataError):
+    """A column that a config names, or a default does; ``close``: one that is there and may be meant."""
+
+    def __init__(self, column: str, close: str, present: Sequence[str], where: str) -> None:
+        shown = f"{', '.join(map(repr, present[:30]))}{', …' if len(present) > 30 else ''}"
+        cure = f"did you mean {close!r}?" if close else "name the right column in data:"
+        expected = f"one of the columns there: {shown}"
+        super().__init__(f"no column {column!r}", where=where, expected=expected, cure=cure)
+        self.column, self.close = column, close
+
+
 def require_columns(wanted: Sequence[str], present: Sequence[str], where: str) -> None:
-    """DataError naming the missing column, those that are there, and the closest of them."""
+    """ColumnMissing naming the missing column, those that are there, and the closest of them."""
     for name in wanted:
         if name not in present:
-            close = difflib.get_close_matches(name, present, n=1)
-            raise DataError(
-                f"no column {name!r}",
-                where=where,
-                expected=f"one of the columns there: {', '.join(map(repr, present[:30]))}"
-                f"{', …' if len(present) > 30 else ''}",
-                cure=f"did you mean {close[0]!r}?" if close else "name the right column in data:",
-            )
+            raise ColumnMissing(name, _closest(name, present), present, where)
         if present.count(name) > 1:
             raise DataError(f"the column {name!r} stands there twice", where=where, cure="rename one of them")
+
+
+def _closest(name: str, present: Sequence[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, present, n=1)), "")
+
+
+@contextmanager
+def naming_keys(columns: Mapping[str, str]) -> Iterator[None]:
+    """A missing column's cure names the key of a config that names columns. ``columns``: role → name."""
+    try:
+        yield
+    except ColumnMissing as error:
+        role = next((role for role, name in columns.items() if name == error.column), "text")
+        key = f"data.{'text' if role == 'words' else role}"
+        change = shlex.quote(f"{key}={error.close or 'COLUMN'}")
+        lead = f"did you mean {error.close!r}? " if error.close else ""
+        cure = f"{lead}name the right column in {key}: --set {change}"
+        raise DataError(replace(error.problems[0], cure=cure)) from None
+
+
+def _require_header(columns: Sequence[str], header: Sequence[str], where: str, delimiter: str) -> None:
+    """As :func:`require_columns`; a header in one piece is one of another kind of file."""
+    other = next((mark for mark in ",;\t" if mark != delimiter and mark in header[0]), "") if header else ""
+    if len(header) == 1 and other and not set(columns) <= set(header):
+        kinds = {",": "csv", "\t": "tsv"}
+        cure = f"it is {kinds[other]}: say so, in data.source or at the end of its name" if other in kinds else "save it again with ',' between the fields"
+        raise DataError(
+            f"no column {columns[0]!r}: the header is one field, {header[0]!r}",
+            where=where,
+            expected=f"{delimiter!r} between the fields of a {kinds[delimiter]} file; here it seems to be {other!r}",
+            cure=cure,
+        )
+    require_columns(columns, header, where)
 
 
 def _read_text(path: Path) -> tuple[str, str]:
@@ -218,7 +257,7 @@ def separated_rows(
     rows = 0
     try:
         header = next(reader)
-        require_columns(columns, header, f"{name}:1")
+        _require_header(columns, header, f"{name}:1", dialect["delimiter"])
         yield start, header
         start = reader.line_num + 1
         for fields in reader:
@@ -251,11 +290,30 @@ def json_records(
     text: Iterable[str], name: object, columns: Sequence[str]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(where it stands, object): the line, or in a list the number of the object, from 1. ``text``: lines."""
+    begun = False
     for place, record in _json_values(iter(text), name):
         if not isinstance(record, dict):
             raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
-        require_columns(columns, list(record), place)
+        if begun:
+            _require_keys(columns, record, place)
+        else:
+            require_columns(columns, list(record), place)
+        begun = True
         yield place, record
+
+
+def _require_keys(columns: Sequence[str], record: Mapping[str, Any], place: str) -> None:
+    """For a row after the first, which had them all: so it is the row that is wrong."""
+    for name in columns:
+        if name not in record:
+            close = _closest(name, list(record))
+            cure = f"rename {close!r} in it, or remove the row" if close else "add it, or remove the row"
+            raise DataError(
+                f"no {name!r}, which the rows before have",
+                where=place,
+                expected=f"an object with {', '.join(map(repr, columns))}",
+                cure=cure,
+            )
 
 
 def _json_values(lines: Iterator[str], name: object) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ptm.data import tables
+from ptm.data.examples import read_split
 from ptm.data.inputs import Inputs, Typed, image_inputs, text_inputs
 from ptm.data.tables import READERS
 from ptm.errors import ConfigError, DataError
@@ -110,9 +111,9 @@ BAD = [
 @pytest.mark.parametrize(("name", "content"), BAD)
 def test_what_training_refuses_is_refused_in_the_same_words(make, name, content):
     path = make(name, content)
-    reader = next(reader for reader, suffixes in READERS.values() if path.suffix in suffixes)
+    kind = next(kind for kind, (_, suffixes) in READERS.items() if path.suffix in suffixes)
     with pytest.raises(DataError) as expected:
-        reader(path, ["sentence"])
+        read_split(f"{kind}:{path}", None, TEXT)
     with pytest.raises(DataError) as caught:
         list(text_inputs([path], TEXT, piece=1))
     assert str(caught.value) == str(expected.value)
