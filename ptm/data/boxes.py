@@ -18,6 +18,7 @@ from ptm.data.examples import (
     require_eval,
 )
 from ptm.data.labels import check_classes
+from ptm.data.tables import no_source
 from ptm.data.voc import read_voc
 from ptm.errors import DataError, Problem
 from ptm.shares import held_out_share
@@ -69,11 +70,7 @@ def read_boxes(source: str, split: str | None) -> BoxTable:
     kind, _, place = source.partition(":")
     folder = Path(place)
     if not folder.is_dir():
-        raise DataError(
-            "there is no such folder",
-            where=folder,
-            cure="correct data.source; relative paths are relative to the config file, and to the working directory in --set",
-        )
+        raise no_source(folder, "there is no such folder")
     return read_voc(folder, split) if kind == "voc" else read_coco(folder, split)
 
 

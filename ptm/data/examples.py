@@ -14,7 +14,7 @@ import numpy as np
 from ptm import hub, order
 from ptm.data.image_files import read_imagefolder, require_classes, with_image_files
 from ptm.data.labels import unnamed
-from ptm.data.tables import READERS, Table, join_tables, naming_keys
+from ptm.data.tables import READERS, Table, join_tables, naming_keys, no_source
 from ptm.data.targets import KINDS, TargetKind
 from ptm.errors import ConfigError, DataError
 from ptm.shares import held_out_share
@@ -188,12 +188,7 @@ def _read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Ta
 def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
     """The files of a split: the source itself, ``split``, ``split`` + suffix, a folder's files, or shards."""
     if not source.exists():
-        raise DataError(
-            "there is no such file or folder",
-            where=source,
-            cure="correct data.source; relative paths are "
-            "relative to the config file, and to the working directory in --set",
-        )
+        raise no_source(source, "there is no such file or folder")
     if split is None:
         target = source
     elif source.is_file():

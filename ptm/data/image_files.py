@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.labels import class_numbers, one_of
-from ptm.data.tables import Table
+from ptm.data.tables import Table, no_source
 from ptm.errors import DataError, Problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
@@ -19,8 +19,11 @@ _SHOWN = 5  # problems in a message; the rest are counted
 def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Table:
     """A folder a class, hidden ones left out. The digest covers names, sizes and bytes of all files."""
     root = source / split if split else source
+    if not source.is_dir():
+        raise no_source(source, "there is no such folder")
     if not root.is_dir():
-        raise DataError("there is no such folder", where=root, expected=splits_there)
+        cure = "correct data.train or data.eval"
+        raise DataError("there is no such folder", where=root, expected=splits_there, cure=cure)
     classes = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )

@@ -24,6 +24,7 @@ from ptm.data.examples import (
     require_eval,
 )
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.tables import no_source
 from ptm.errors import ConfigError, DataError, Problem
 from ptm.shares import held_out_share
 from ptm.spec import DataSpec
@@ -226,9 +227,7 @@ def _read_split(source: Path, split: str | None) -> _Split:
 def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
     root = source / split if split else source
     if not source.is_dir():
-        raise DataError(
-            "there is no such folder", where=source, expected="a folder of images and one of masks in it"
-        )
+        raise no_source(source, "there is no such folder")
     found = [(root / a, root / b) for a, b in FOLDERS if (root / a).is_dir() and (root / b).is_dir()]
     if found:
         return found[0]

@@ -26,6 +26,7 @@ from ptm.files import file_digest
 MAX_FIELD_CHARS = 10_000_000
 CSV: Mapping[str, Any] = {"delimiter": ",", "strict": True}
 TSV: Mapping[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+ROWS, LINES = "a header row and rows, or JSON objects", "a text a line"  # what is expected of a file
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Table:
 
 def read_lines(path: Path, columns: Sequence[str]) -> Table:
     """A text a line; blank lines are left out. The one column may have any name."""
-    text, digest = _read_text(path)
+    text, digest = _read_text(path, LINES)
     rows = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     values = [line for _, line in rows]
     return Table(dict.fromkeys(columns, values), lambda row: f"{path}:{rows[row][0]}", digest)
@@ -186,7 +187,7 @@ def _require_header(columns: Sequence[str], header: Sequence[str], where: str, d
     require_columns(columns, header, where)
 
 
-def _read_text(path: Path) -> tuple[str, str]:
+def _read_text(path: Path, holds: str = ROWS) -> tuple[str, str]:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -203,8 +204,22 @@ def _read_text(path: Path) -> tuple[str, str]:
         line = text[: text.index("\0")].count("\n") + 1
         raise has_nul(path, line)
     if not text.strip():
-        raise is_empty(path)
+        raise is_empty(path, holds)
     return text, hashlib.sha256(raw).hexdigest()
+
+
+def no_source(path: Path, what: str) -> DataError:
+    """For a ``data.source`` that is not there; its closest neighbour is named."""
+    try:
+        close = _closest(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+    except OSError:
+        close = ""
+    hint = f"did you mean {close!r}? " if close else ""
+    cure = (
+        f"{hint}correct data.source; relative paths are relative to the config file, "
+        "and to the working directory in --set"
+    )
+    return DataError(what, where=path, cure=cure)
 
 
 def is_utf16(path: object) -> DataError:
@@ -220,8 +235,10 @@ def has_nul(path: object, line: int) -> DataError:
     return DataError("a NUL character", where=f"{path}:{line}", expected="plain text", cure=cure)
 
 
-def is_empty(path: object) -> DataError:
-    return DataError("the file is empty", where=path, expected="a header row and rows, or JSON objects")
+def is_empty(path: object, expected: str) -> DataError:
+    """``path``: of a file, or the name of a stream."""
+    what = "the file is empty" if isinstance(path, Path) else "it is empty"
+    return DataError(what, where=path, expected=expected)
 
 
 def _wrong_encoding(what: str, where: object, path: object, encoding: str) -> DataError:

@@ -338,6 +338,10 @@ def test_folders_without_images_are_refused(images, tmp_path):
         load_dataset(DataSpec(source=f"imagefolder:{tmp_path / 'a'}", eval="50%"), {"image": "image"})
     with pytest.raises(DataError, match="there is no such folder"):
         load_dataset(DataSpec(source=source, train="x", eval="a"), {"image": "image"})
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"did you mean 'photos'\? correct data\.source") as caught:
+        load_dataset(DataSpec(source=f"imagefolder:{tmp_path / 'photo'}", eval="val"), {"image": "image"})
+    assert caught.value.problems[0].where == str(tmp_path / "photo")
 
 
 def test_folders_that_are_numbers_keep_their_names_when_a_split_lacks_some(images):

@@ -209,3 +209,9 @@ def test_sources_without_images_are_refused(tmp_path, source, error, words):
     (tmp_path / "empty").mkdir()
     with pytest.raises(error, match=words):
         image_inputs([tmp_path / source if source in ("gone", "empty") else source])
+
+
+def test_an_empty_standard_input_is_told_what_it_takes(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(DataError, match="standard input: it is empty\n  expected: a text a line$"):
+        list(text_inputs(["-"], TEXT))
