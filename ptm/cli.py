@@ -115,7 +115,7 @@ def evaluate(
     ],
     set_: Set = [],  # noqa: B006
     data: Annotated[
-        str | None, typer.Option("--data", help="Another source: csv:FOLDER, imagefolder:FOLDER, …")
+        str | None, typer.Option("--data", help="Another source: csv:FILE, csv:FOLDER, imagefolder:FOLDER, …")
     ] = None,
     split: Annotated[
         str | None, typer.Option("--split", help="Another split, or a file under the source.")
@@ -137,6 +137,8 @@ def evaluate(
     from ptm.lock import read_lock
     from ptm.runlog import reporter_for
 
+    if data and not split and not any(change.partition("=")[0].strip() == "data.eval" for change in set_):
+        data, split = _as_folder(data)
     overrides = [f"data.source={json.dumps(data)}", "data.train=null"] if data else []
     overrides += [f"data.eval={json.dumps(split)}"] if split else []
     if data or split:
@@ -151,6 +153,15 @@ def evaluate(
     )
     show_results(results, as_json=json_)
     raise_missed(results)
+
+
+def _as_folder(data: str) -> tuple[str, str | None]:
+    """A source that is one file, as the folder it is in and itself as the split; another as it is."""
+    kind, _, place = data.partition(":")
+    file = Path(place.strip())
+    if kind in ("csv", "tsv", "json", "parquet", "text") and file.expanduser().is_file():
+        return f"{kind}:{file.parent}", file.name
+    return data, None
 
 
 app.command()(predict)

@@ -56,6 +56,9 @@ def test_train_evaluate_and_fail_when_accuracy_drops(run_cli, config, tmp_path, 
     )
     assert done.returncode == 0, done.stderr
 
+    done = run_cli("eval", str(tmp_path / "r"), "--data", f"csv:{reviews / 'eval.csv'}", "--json")
+    assert json.loads(done.stdout)["metrics"] == pytest.approx(results["metrics"], abs=1e-7)
+
     done = run_cli("eval", str(tmp_path / "r"), "--expect", "accuracy>=1.01")
     assert done.returncode == 4
     assert "accuracy" in done.stdout
