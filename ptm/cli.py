@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ from ptm.commands.models import models
 from ptm.commands.options import Json, Set
 from ptm.commands.predict import predict
 from ptm.commands.show import show_results, show_scorecard, show_verdict
+from ptm.streams import ReaderGone, open_streams, require_utf8
 
 if TYPE_CHECKING:
     from ptm.rundir import Mode
@@ -31,7 +32,10 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="The experiment: a YAML file.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("--output", help="The run directory, instead of the config's.")]
+Output = Annotated[
+    str | None,  # a Path of "" would be the working directory
+    typer.Option("--output", metavar="PATH", help="The run directory, instead of the config's."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")]
 AllowDrift = Annotated[
@@ -111,7 +115,7 @@ def evaluate(
     ],
     set_: Set = [],  # noqa: B006
     data: Annotated[
-        str | None, typer.Option("--data", help="Another source: csv:FOLDER, imagefolder:FOLDER, …")
+        str | None, typer.Option("--data", help="Another source: csv:FILE, csv:FOLDER, imagefolder:FOLDER, …")
     ] = None,
     split: Annotated[
         str | None, typer.Option("--split", help="Another split, or a file under the source.")
@@ -132,6 +136,8 @@ def evaluate(
     from ptm.experiment import raise_missed, run_evaluation
     from ptm.runlog import reporter_for
 
+    if data and not split and not any(change.partition("=")[0].strip() == "data.eval" for change in set_):
+        data, split = _as_folder(data)
     overrides = [f"data.source={json.dumps(data)}", "data.train=null"] if data else []
     overrides += [f"data.eval={json.dumps(split)}"] if split else []
     if data or split:
@@ -160,6 +166,15 @@ def _pins(target: Path) -> dict[str, Any]:
             cure="ptm lock the config that it was started from, and name that config instead of the run",
         )
     return read_lock(config)
+
+
+def _as_folder(data: str) -> tuple[str, str | None]:
+    """A source that is one file, as the folder it is in and itself as the split; another as it is."""
+    kind, _, place = data.partition(":")
+    file = Path(place.strip())
+    if kind in ("csv", "tsv", "json", "parquet", "text") and file.expanduser().is_file():
+        return f"{kind}:{file.parent}", file.name
+    return data, None
 
 
 app.command()(predict)
@@ -270,7 +285,7 @@ def _train(
     command: str,
     config: Path,
     changes: list[str],
-    output: Path | None,
+    output: str | None,
     resume: bool,
     overwrite: bool,
     nproc: int,
@@ -284,7 +299,7 @@ def _train(
 
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other", cure="give one of them")
-    spec = load_config(config, [*changes, *([f"output={json.dumps(str(output))}"] if output else [])])
+    spec = load_config(config, [*changes, *([f"output={json.dumps(output)}"] if output is not None else [])])
     if command == "distill" and spec.teacher is None:
         raise ConfigError(
             "there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune"
@@ -361,24 +376,29 @@ def _seeds(text: str) -> list[int]:
 
 def main() -> None:
     """Entry point: every error a user can cause becomes one message and its exit code."""
+    require_utf8()
+    open_streams()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from ptm.errors import PtmError
+    from ptm.errors import PtmError, StorageError
 
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what it does not take is found out here, not after the end
     except PtmError as error:
         # Of several processes the first one speaks; the others only when it may not know.
         rank = os.environ.get("RANK", "0")
         if rank == "0" or error.exit_code in (1, 5):
-            for problem in error.problems:
-                print(
-                    f"error: {problem}" if rank == "0" else f"error (process {rank}): {problem}",
-                    file=sys.stderr,
-                )
+            who = "error" if rank == "0" else f"error (process {rank})"
+            with suppress(StorageError, ReaderGone):  # the exit code says it still
+                for problem in error.problems:
+                    print(f"{who}: {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped before anything was written", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
+    except ReaderGone:
         sys.exit(141)

@@ -21,6 +21,7 @@ from ptm import schema
 from ptm.config_problems import Refusals, explain, unread_keys
 from ptm.errors import ConfigError, Problem
 from ptm.schema import json_schema
+from ptm.shares import held_out_share
 from ptm.spec import FILE_SOURCES, DistillSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.spec_checks import cross_check
 from ptm.yaml_reader import (
@@ -218,7 +219,17 @@ def _validate(root: Section) -> tuple[RunSpec | None, list[Finding]]:
     if "" not in refusals.unsure:
         for path, what, cure in cross_check(spec, refusals.unsure):
             findings.append(found(_place_of(root, path), show(what, 300), cure=show(cure, 300)))
+        findings += _wrong_share(spec, root)
     return spec, findings
+
+
+def _wrong_share(spec: RunSpec, root: Section) -> list[Finding]:
+    try:
+        held_out_share(spec.data.eval)
+    except ConfigError as error:
+        (problem,) = error.problems
+        return [found(_place_of(root, ("data", "eval")), show(problem.what, 300), problem.expected)]
+    return []
 
 
 def _to_spec(data: Any) -> RunSpec:
@@ -257,7 +268,7 @@ def _place_of(root: Section, path: Sequence[str]) -> Place:
 
 def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSpec:
     def base_of(*path: str) -> Path:
-        return cwd if _place_of(root, path).order[0] == _FROM_OVERRIDE else base
+        return base if _place_of(root, path).in_file else cwd
 
     def resolved(part: _Model, key: str) -> _Model:
         name = _model_name(part.name, base_of(key, "name"))

@@ -222,11 +222,13 @@ def _cure(path: Path, node: Node, here: schema.Fragment) -> str:
 def _cure_of_other(path: Path, node: Scalar, here: schema.Fragment) -> str:
     """For a number, a boolean or null."""
     if node.value is None:
-        return (
-            "give a value" if path[-1] in schema.required(path[:-1]) else "give a value, or remove the line"
-        )
+        if path[-1] in schema.required(path[:-1]):
+            return "give a value"
+        return f"give a value, or {'remove the line' if node.place.in_file else 'leave it out'}"
     if path[0] == "expect" and len(path) == 2:
         return f'write ">= {show(node.text)}"'
+    if path == ("data", "eval") and isinstance(node.value, float) and 0 < node.value < 1:
+        return f"write {node.value * 100:g}%"
     if words := schema.choices(here):
         return "write none" if node.value is False and "none" in words else ""
     if schema.accepts(here, "string"):

@@ -197,18 +197,39 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+# What helps when a write fails; where nothing else does, another place.
+_CURES: Mapping[int, str] = {
+    errno.ENOTDIR: "a part of the path is a file: choose another --output",
+    errno.ENOENT: "the folder is not there and cannot be made: choose another --output",
+    errno.EEXIST: "a file is in the way: choose another --output",
+    errno.EACCES: "choose an --output where you may write, or change the permissions",
+    errno.EPERM: "choose an --output where you may write, or change the permissions",
+    errno.EROFS: "the disk is read-only: choose an --output on another",
+    errno.ENAMETOOLONG: "choose a shorter --output",
+}
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """An error while writing becomes one message with the path and the free space."""
+    """An error while writing becomes one message with the path and what to do about this kind of error."""
     try:
         yield
     except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None)
+        if number in _CURES:
+            expected, cure = "a place where files can be made", _CURES[number]
+        else:
+            full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(
+                error
+            )  # safetensors: no errno
+            space = f"free some space ({free_bytes(path) / 1e9:.1f} GB are left) or " if full else ""
+            expected = "a disk that takes the file"
+            cure = f"{space}choose another --output; what was saved before is intact"
         raise StorageError(
             f"cannot be written: {getattr(error, 'strerror', None) or error}",
             where=path,
-            expected="a disk that takes the file",
-            cure=f"free some space ({free_bytes(path) / 1e9:.1f} GB are left) or choose another --output; "
-            "what was saved before is intact",
+            expected=expected,
+            cure=cure,
         ) from error
 
 

@@ -21,7 +21,7 @@ from ptm.errors import ConfigError, ModelError, Problem, StorageError
 from ptm.objective import Distilled, HeadOnly, all_counts, new_counts
 from ptm.optim import StepCounts
 from ptm.pipeline import Pipeline
-from ptm.runlog import Reporter
+from ptm.runlog import Reporter, parameters
 from ptm.runtime import Runtime
 from ptm.spec import DistillSpec, RunSpec, TeacherSpec
 
@@ -160,7 +160,7 @@ def _examined(
     found = _evaluated(spec, data, pipeline, chosen, digest, runtime)
     facts = {**model_facts(chosen.name, pipeline.model), "metrics": found["metrics"]}
     reporter.say(
-        f"teacher: {chosen.name}, {facts['parameters'] / 1e6:.2f} M parameters, "
+        f"teacher: {chosen.name}, {parameters(facts['parameters'])}, "
         f"{_headline(found['metrics'])} on the eval split"
     )
     _audit(chosen, pipeline, found, distill, spec, data, reporter)

@@ -42,6 +42,11 @@ class Place:
     order: tuple[int, int, int]
     text: str = field(compare=False)
 
+    @property
+    def in_file(self) -> bool:
+        """Whether it stands in a file, where it has a line."""
+        return self.order[0] == 0
+
 
 @dataclass(frozen=True)
 class Finding:

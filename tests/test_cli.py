@@ -56,6 +56,9 @@ def test_train_evaluate_and_fail_when_accuracy_drops(run_cli, config, tmp_path, 
     )
     assert done.returncode == 0, done.stderr
 
+    done = run_cli("eval", str(tmp_path / "r"), "--data", f"csv:{reviews / 'eval.csv'}", "--json")
+    assert json.loads(done.stdout)["metrics"] == pytest.approx(results["metrics"], abs=1e-7)
+
     done = run_cli("eval", str(tmp_path / "r"), "--expect", "accuracy>=1.01")
     assert done.returncode == 4
     assert "accuracy" in done.stdout
@@ -177,6 +180,15 @@ def test_sigterm_is_exit_75_with_two_processes_too(config, tmp_path):
     assert "--resume" in said
     assert "Traceback" not in said
     assert list((tmp_path / "r" / "checkpoints").glob("step-*"))
+
+
+def test_an_output_that_cannot_be_is_named_with_its_cure(run_cli, config):
+    done = run_cli("finetune", config, "--output", "")
+    assert done.returncode == 2
+    assert "output is an empty text" in done.stderr
+    done = run_cli("finetune", config, "--output", config / "x")
+    assert done.returncode == 3
+    assert "a part of the path is a file" in done.stderr
 
 
 def test_check_and_schema(run_cli, config, tmp_path):

@@ -508,7 +508,7 @@ FILLED = "a text that is not empty"
             "train.batch_size=null",
             "train.batch_size is null",
             "a whole number of at least 1",
-            "give a value, or remove the line",
+            "give a value, or leave it out",
         ),
         ("train.learning_rate=", "train.learning_rate is empty", ABOVE_0, "give a value"),
         (
@@ -557,6 +557,10 @@ FILLED = "a text that is not empty"
         ),
         ("train.optimizer={name: sgd}", "train.optimizer is a section with keys", "one of adamw, sgd", ""),
         ("train.seed=-1", "train.seed is -1", "a whole number of at least 0 and below 4294967296", ""),
+        ("data.eval=0.2", "data.eval is 0.2", "a text, or null", "write 20%"),
+        ("data.eval=0.125", "data.eval is 0.125", "a text, or null", "write 12.5%"),
+        ("data.eval=120%", "data.eval is '120%'", "a share between 0% and 100%, such as 20%", ""),
+        ("data.eval=x%", "data.eval is 'x%'", "a share between 0% and 100%, such as 20%", ""),
         ("data.label=5", "data.label is 5", FILLED, 'put it in quotes: "5"'),
         ("data.label=true", "data.label is true", FILLED, 'put it in quotes: "true"'),
         ("data.labels=[a, 1]", "data.labels[1] is 1", "a text", 'put it in quotes: "1"'),
@@ -577,7 +581,8 @@ FILLED = "a text that is not empty"
             "a section with the keys metric, mode, or null",
             "write {metric: accuracy}",
         ),
-        ("runtime=null", "runtime is null", None, "give a value, or remove the line"),
+        ("runtime=null", "runtime is null", None, "give a value, or leave it out"),
+        ("expect=", "expect is empty", None, "give a value, or leave it out"),
         (
             "runtime.device=cuda:x",
             "runtime.device is the text 'cuda:x'",
@@ -597,6 +602,10 @@ def test_a_wrong_value(override, what, expected, cure):
     assert problem.what == what
     assert expected is None or problem.expected == expected
     assert problem.cure == cure
+
+
+def test_in_a_file_there_is_a_line_to_remove():
+    assert only(TEXT + "runtime:\n").cure == "give a value, or remove the line"
 
 
 def test_the_place_of_a_wrong_value_is_the_value():

@@ -1,5 +1,6 @@
 """Files are there whole or not at all; a sealed directory tells what was changed."""
 
+import errno
 import os
 
 import pytest
@@ -72,6 +73,24 @@ def test_a_failed_write_leaves_the_old_file_and_says_why(tmp_path, monkeypatch):
         files.write_json(target, {"a": 2})
     assert target.read_text() == '{\n  "a": 1\n}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.ENOTDIR, "a part of the path is a file"),
+        (errno.ENOENT, "is not there and cannot be made"),
+        (errno.EACCES, "where you may write"),
+        (errno.EIO, "choose another --output; what was saved before is intact"),
+    ],
+)
+def test_the_cure_suits_the_kind_of_error(tmp_path, number, said):
+    with pytest.raises(StorageError) as caught, files.storage_errors(tmp_path / "x"):
+        raise OSError(number, os.strerror(number))
+    assert said in caught.value.problems[0].cure
+    assert ("space" in caught.value.problems[0].cure) == (number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def test_pieces_are_hashed_as_they_are_written(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,14 @@ def show_results(results: dict[str, Any], *, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    table = Table(
-        title=f"{results['model']['name']} on {results['eval']['examples']} examples", title_justify="left"
-    )
+    # A table's title would be broken to the width of the table, within a path too.
+    typer.echo(f"{results['model']['name']} on {results['eval']['examples']} examples")
+    table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in results["metrics"].items():
         table.add_row(name, f"{value:.4f}")
-    console.print(table)
+    Console(highlight=False).print(table)
     train = results.get("train")
     if train:
         typer.echo(
@@ -45,7 +45,9 @@ def show_results(results: dict[str, Any], *, as_json: bool) -> None:
             )
             typer.echo("; ".join(told))
         output = os.path.relpath(results["output"])
-        typer.echo(f"run: {output}   report: {output}/report.html\nnext: ptm eval {output} --split …")
+        report = os.path.join(output, "report.html")  # noqa: PTH118
+        typer.echo(f"run: {shlex.quote(output)}   report: {shlex.quote(report)}")
+        typer.echo(f"next: ptm eval {shlex.quote(output)} --split …")
 
 
 def _told(results: Mapping[str, Any], teacher: Mapping[str, float]) -> str:

@@ -13,14 +13,15 @@ from ptm.data.coco import read_coco
 from ptm.data.examples import (
     Dataset,
     Examples,
-    held_out_share,
     hold_out,
     limit,
     require_eval,
 )
 from ptm.data.labels import check_classes
+from ptm.data.tables import no_source
 from ptm.data.voc import read_voc
 from ptm.errors import DataError, Problem
+from ptm.shares import held_out_share
 from ptm.spec import DataSpec
 
 
@@ -69,11 +70,7 @@ def read_boxes(source: str, split: str | None) -> BoxTable:
     kind, _, place = source.partition(":")
     folder = Path(place)
     if not folder.is_dir():
-        raise DataError(
-            "there is no such folder",
-            where=folder,
-            cure="correct data.source; relative paths are relative to the config file",
-        )
+        raise no_source(folder, "there is no such folder")
     return read_voc(folder, split) if kind == "voc" else read_coco(folder, split)
 
 

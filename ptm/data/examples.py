@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ptm import hub, order
-from ptm.data.image_files import read_imagefolder, with_image_files
+from ptm.data.image_files import read_imagefolder, require_classes, with_image_files
 from ptm.data.labels import unnamed
-from ptm.data.tables import READERS, Table, join_tables
+from ptm.data.tables import READERS, Table, join_tables, naming_keys, no_source
 from ptm.data.targets import KINDS, TargetKind
 from ptm.errors import ConfigError, DataError, Problem
+from ptm.shares import held_out_share
 from ptm.spec import DataSpec
 
 # Stream of the draw behind shares and limits. It is not the run's seed: the rows are always the same.
@@ -84,6 +85,12 @@ def load_dataset(
         raise DataError(
             f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
         )
+    if kind is KINDS["class"] and data.source.startswith("imagefolder:"):
+        eval_split = data.train if share is not None else data.eval
+        for table, split in ((train_table, data.train), (eval_table, eval_split)):
+            if table is not None:
+                place = Path(data.source.partition(":")[2], split or "")
+                require_classes(place, table.label_names or (), names)
     train_set = _examples(train_table, columns, names, kind) if train_table is not None else None
     eval_set = _examples(eval_table, columns, names, kind)
     digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
@@ -182,6 +189,11 @@ def hold_out(strata: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 def read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Table:
     """One split as a table whose columns are named by role. ``wanted``: role → column."""
+    with naming_keys(wanted):
+        return _read_split(source, split, wanted)
+
+
+def _read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Table:
     kind, _, place = source.partition(":")
     if kind in READERS:
         reader, suffixes = READERS[kind]
@@ -210,12 +222,7 @@ def read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Tab
 def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
     """The files of a split: the source itself, ``split``, ``split`` + suffix, a folder's files, or shards."""
     if not source.exists():
-        raise DataError(
-            "there is no such file or folder",
-            where=source,
-            cure="correct data.source; relative paths are "
-            "relative to the config file, and to the working directory in --set",
-        )
+        raise no_source(source, "there is no such file or folder")
     if split is None:
         target = source
     elif source.is_file():
@@ -267,21 +274,6 @@ def _splits_there(source: str) -> str:
         if names
         else "something in the folder"
     )
-
-
-def held_out_share(split: str | None) -> float | None:
-    """0.2 for "20%", None for the name of a split."""
-    if split is None or not split.endswith("%"):
-        return None
-    try:
-        share = float(split[:-1]) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ConfigError(
-            f"{split!r}", where="data.eval", expected="a share between 0% and 100%, such as 20%"
-        )
-    return share
 
 
 def _examples(

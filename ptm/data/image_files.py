@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptm.data.tables import Table
+from ptm.data.labels import class_numbers, one_of
+from ptm.data.tables import Table, no_source
 from ptm.errors import DataError, Problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
@@ -18,8 +19,11 @@ _SHOWN = 5  # problems in a message; the rest are counted
 def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Table:
     """A folder a class, hidden ones left out. The digest covers names, sizes and bytes of all files."""
     root = source / split if split else source
+    if not source.is_dir():
+        raise no_source(source, "there is no such folder")
     if not root.is_dir():
-        raise DataError("there is no such folder", where=root, expected=splits_there)
+        cure = "correct data.train or data.eval"
+        raise DataError("there is no such folder", where=root, expected=splits_there, cure=cure)
     classes = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
@@ -45,6 +49,19 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
     return Table(
         {"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes)
     )
+
+
+def require_classes(root: Path, folders: Sequence[str], labels: tuple[str, ...]) -> None:
+    """DataError, once a folder, for those in ``root`` that are no class: not again for each image in them."""
+    numbers = class_numbers(folders, labels, tuple(folders))
+    cure = "rename or remove the folder, or add the name to data.labels"
+    problems = [
+        Problem(f"the folder is not one of the {len(labels)} labels", str(root / name), one_of(labels), cure)
+        for name in folders
+        if numbers[name] is None
+    ]
+    if problems:
+        raise DataError(_first(problems))
 
 
 def is_image(path: Path, folder: Path) -> bool:
@@ -75,10 +92,14 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
         elif not problems:
             digest.update(_bytes_digest(path))
     if problems:
-        more = [Problem(f"and {len(problems) - _SHOWN} more like these")] if len(problems) > _SHOWN else []
-        raise DataError([*problems[:_SHOWN], *more])
+        raise DataError(_first(problems))
     columns = {**table.columns, column: images}
     return replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
+
+
+def _first(problems: Sequence[Problem]) -> list[Problem]:
+    more = len(problems) - _SHOWN
+    return [*problems[:_SHOWN], *([Problem(f"and {more} more like these")] if more > 0 else [])]
 
 
 def _named(value: Any) -> str | None:

@@ -165,16 +165,22 @@ def _rows(source: Source, columns: Mapping[str, str], piece: int) -> Iterator[Ro
         (role,) = columns
         yield from ((f"--text {n}", {role: text}, {}) for n, text in enumerate(source.texts, start=1))
         return
-    path = Path(source)
+    with tables.naming_keys(columns):
+        yield from _file_rows(Path(source), columns, piece)
+
+
+def _file_rows(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
     kind = path.suffix.lower()
-    if str(source) == STANDARD_INPUT:
-        yield from _of_lines(_lines(sys.stdin.buffer, "standard input"), "standard input", columns)
+    if str(path) == STANDARD_INPUT:
+        yield from _of_lines(
+            _lines(sys.stdin.buffer, "standard input", tables.LINES), "standard input", columns
+        )
     elif kind == ".parquet":
         yield from _of_parquet(path, columns, piece)
     else:
         with _opened(path) as stream:
             if kind in TEXT_SUFFIXES:
-                yield from _of_lines(_lines(stream, path), path, columns)
+                yield from _of_lines(_lines(stream, path, tables.LINES), path, columns)
             elif kind in _SEPARATED:
                 yield from _of_separated(_lines(stream, path), path, columns, _SEPARATED[kind])
             else:
@@ -255,8 +261,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
 
 
-def _lines(stream: BinaryIO, name: object, ends: str = "") -> Iterator[str]:
-    """Lines with their ends, decoded. ``ends``: as ``newline`` of ``open``.
+def _lines(stream: BinaryIO, name: object, holds: str = tables.ROWS, ends: str = "") -> Iterator[str]:
+    """Lines with their ends, decoded. ``holds``: what is expected; ``ends``: as ``newline`` of ``open``.
 
     DataError for what is not UTF-8, holds NUL characters, is without a word, or has lines of no end.
     """
@@ -279,7 +285,7 @@ def _lines(stream: BinaryIO, name: object, ends: str = "") -> Iterator[str]:
                 blank.clear()
             yield clean
         if not begun:
-            raise tables.is_empty(name)
+            raise tables.is_empty(name, holds)
     finally:
         if not stream.closed:
             text.detach()  # or it would close the standard input with it

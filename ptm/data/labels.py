@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,24 +40,17 @@ def encode_labels(
     class if labels are numbers (1, 2, … stars), else a position in ``labels``. Raises DataError naming the
     rows that fit nothing.
     """
-    index = {name: number for number, name in enumerate(labels)}
-    by_number = _by_number(labels, stored_names)
-    known = {value: index.get(value) if isinstance(value, str) else None for value in _distinct(values)}
-    for value, found in known.items():
-        number = _whole(value)
-        if found is None and number is not None:
-            known[value] = by_number.get(number)
+    known = class_numbers(_distinct(values), labels, stored_names)
     classes = [known.get(value) if isinstance(value, Hashable) else None for value in values]
     wrong = [row for row, number in enumerate(classes) if number is None]
     if wrong:
-        numbers = f", or its number from 0 to {max(by_number)}" if by_number and not _numbers(labels) else ""
-        names = f"one of {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+        numbers = "" if _numbers(labels) else _told_numbers(_by_number(labels, stored_names))
         raise DataError(
             [
                 Problem(
                     f"label {values[row]!r} is not one of the {len(labels)} labels",
                     where(row),
-                    names + numbers if labels else "a name or a whole number",
+                    one_of(labels) + numbers if labels else "a name or a whole number",
                     "correct the row, or add the name to data.labels",
                 )
                 for row in wrong[:_SHOWN]
@@ -65,6 +58,34 @@ def encode_labels(
             + ([Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else [])
         )
     return np.array(classes, dtype=np.int64)
+
+
+def class_numbers(
+    values: Iterable[Hashable], labels: tuple[str, ...], stored_names: tuple[str, ...] | None
+) -> dict[Hashable, int | None]:
+    """What :func:`encode_labels` makes of each of these values; None where it fits nothing."""
+    index = {name: number for number, name in enumerate(labels)}
+    by_number = _by_number(labels, stored_names)
+    known = {value: index.get(value) if isinstance(value, str) else None for value in values}
+    for value, found in known.items():
+        number = _whole(value)
+        if found is None and number is not None:
+            known[value] = by_number.get(number)
+    return known
+
+
+def one_of(labels: Sequence[str]) -> str:
+    return f"one of {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+
+
+def _told_numbers(by_number: Mapping[int, int]) -> str:
+    """Which numbers may stand for names; those of a source that has more names than these are not all there."""
+    if not by_number:
+        return ""
+    if len(by_number) == max(by_number) + 1:
+        return f", or its number from 0 to {max(by_number)}"
+    numbers = [str(number) for number in sorted(by_number)[:20]]
+    return f", or its number in the data: {', '.join(numbers)}{', …' if len(by_number) > 20 else ''}"
 
 
 def _by_number(labels: tuple[str, ...], stored_names: tuple[str, ...] | None) -> dict[int, int]:

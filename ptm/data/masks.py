@@ -19,13 +19,14 @@ from PIL import Image, UnidentifiedImageError
 from ptm.data.examples import (
     Dataset,
     Examples,
-    held_out_share,
     hold_out,
     limit,
     require_eval,
 )
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.tables import no_source
 from ptm.errors import ConfigError, DataError, Problem
+from ptm.shares import held_out_share
 from ptm.spec import DataSpec
 
 IGNORED = 255  # the class of pixels that do not count
@@ -226,9 +227,7 @@ def _read_split(source: Path, split: str | None) -> _Split:
 def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
     root = source / split if split else source
     if not source.is_dir():
-        raise DataError(
-            "there is no such folder", where=source, expected="a folder of images and one of masks in it"
-        )
+        raise no_source(source, "there is no such folder")
     found = [(root / a, root / b) for a, b in FOLDERS if (root / a).is_dir() and (root / b).is_dir()]
     if found:
         return found[0]

@@ -13,8 +13,10 @@ import difflib
 import hashlib
 import io
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from ptm.files import file_digest
 MAX_FIELD_CHARS = 10_000_000
 CSV: Mapping[str, Any] = {"delimiter": ",", "strict": True}
 TSV: Mapping[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+ROWS, LINES = "a header row and rows, or JSON objects", "a text a line"  # what is expected of a file
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Table:
 
 def read_lines(path: Path, columns: Sequence[str]) -> Table:
     """A text a line; blank lines are left out. The one column may have any name."""
-    text, digest = _read_text(path)
+    text, digest = _read_text(path, LINES)
     rows = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     values = [line for _, line in rows]
     return Table(dict.fromkeys(columns, values), lambda row: f"{path}:{rows[row][0]}", digest)
@@ -131,23 +134,64 @@ def join_tables(tables: Sequence[Table]) -> Table:
     return Table(columns, where, digest, first)
 
 
+class ColumnMissing(DataError):
+    """A column that a config names, or a default does; ``close``: one that is there and may be meant."""
+
+    def __init__(self, column: str, close: str, present: Sequence[str], where: str) -> None:
+        shown = f"{', '.join(map(repr, present[:30]))}{', …' if len(present) > 30 else ''}"
+        cure = f"did you mean {close!r}?" if close else "name the right column in data:"
+        expected = f"one of the columns there: {shown}"
+        super().__init__(f"no column {column!r}", where=where, expected=expected, cure=cure)
+        self.column, self.close = column, close
+
+
 def require_columns(wanted: Sequence[str], present: Sequence[str], where: str) -> None:
-    """DataError naming the missing column, those that are there, and the closest of them."""
+    """ColumnMissing naming the missing column, those that are there, and the closest of them."""
     for name in wanted:
         if name not in present:
-            close = difflib.get_close_matches(name, present, n=1)
-            raise DataError(
-                f"no column {name!r}",
-                where=where,
-                expected=f"one of the columns there: {', '.join(map(repr, present[:30]))}"
-                f"{', …' if len(present) > 30 else ''}",
-                cure=f"did you mean {close[0]!r}?" if close else "name the right column in data:",
-            )
+            raise ColumnMissing(name, _closest(name, present), present, where)
         if present.count(name) > 1:
             raise DataError(f"the column {name!r} stands there twice", where=where, cure="rename one of them")
 
 
-def _read_text(path: Path) -> tuple[str, str]:
+def _closest(name: str, present: Sequence[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, present, n=1)), "")
+
+
+@contextmanager
+def naming_keys(columns: Mapping[str, str]) -> Iterator[None]:
+    """A missing column's cure names the key of a config that names columns. ``columns``: role → name."""
+    try:
+        yield
+    except ColumnMissing as error:
+        role = next((role for role, name in columns.items() if name == error.column), "text")
+        key = f"data.{'text' if role == 'words' else role}"
+        change = shlex.quote(f"{key}={error.close or 'COLUMN'}")
+        lead = f"did you mean {error.close!r}? " if error.close else ""
+        cure = f"{lead}name the right column in {key}: --set {change}"
+        raise DataError(replace(error.problems[0], cure=cure)) from None
+
+
+def _require_header(columns: Sequence[str], header: Sequence[str], where: str, delimiter: str) -> None:
+    """As :func:`require_columns`; a header in one piece is one of another kind of file."""
+    other = next((mark for mark in ",;\t" if mark != delimiter and mark in header[0]), "") if header else ""
+    if len(header) == 1 and other and not set(columns) <= set(header):
+        kinds = {",": "csv", "\t": "tsv"}
+        cure = (
+            f"it is {kinds[other]}: say so, in data.source or at the end of its name"
+            if other in kinds
+            else "save it again with ',' between the fields"
+        )
+        raise DataError(
+            f"no column {columns[0]!r}: the header is one field, {header[0]!r}",
+            where=where,
+            expected=f"{delimiter!r} between the fields of a {kinds[delimiter]} file; here it seems to be {other!r}",
+            cure=cure,
+        )
+    require_columns(columns, header, where)
+
+
+def _read_text(path: Path, holds: str = ROWS) -> tuple[str, str]:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -164,8 +208,22 @@ def _read_text(path: Path) -> tuple[str, str]:
         line = text[: text.index("\0")].count("\n") + 1
         raise has_nul(path, line)
     if not text.strip():
-        raise is_empty(path)
+        raise is_empty(path, holds)
     return text, hashlib.sha256(raw).hexdigest()
+
+
+def no_source(path: Path, what: str) -> DataError:
+    """For a ``data.source`` that is not there; its closest neighbour is named."""
+    try:
+        close = _closest(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+    except OSError:
+        close = ""
+    hint = f"did you mean {close!r}? " if close else ""
+    cure = (
+        f"{hint}correct data.source; relative paths are relative to the config file, "
+        "and to the working directory in --set"
+    )
+    return DataError(what, where=path, cure=cure)
 
 
 def is_utf16(path: object) -> DataError:
@@ -181,8 +239,10 @@ def has_nul(path: object, line: int) -> DataError:
     return DataError("a NUL character", where=f"{path}:{line}", expected="plain text", cure=cure)
 
 
-def is_empty(path: object) -> DataError:
-    return DataError("the file is empty", where=path, expected="a header row and rows, or JSON objects")
+def is_empty(path: object, expected: str) -> DataError:
+    """``path``: of a file, or the name of a stream."""
+    what = "the file is empty" if isinstance(path, Path) else "it is empty"
+    return DataError(what, where=path, expected=expected)
 
 
 def _wrong_encoding(what: str, where: object, path: object, encoding: str) -> DataError:
@@ -218,7 +278,7 @@ def separated_rows(
     rows = 0
     try:
         header = next(reader)
-        require_columns(columns, header, f"{name}:1")
+        _require_header(columns, header, f"{name}:1", dialect["delimiter"])
         yield start, header
         start = reader.line_num + 1
         for fields in reader:
@@ -251,11 +311,30 @@ def json_records(
     text: Iterable[str], name: object, columns: Sequence[str]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(where it stands, object): the line, or in a list the number of the object, from 1. ``text``: lines."""
+    begun = False
     for place, record in _json_values(iter(text), name):
         if not isinstance(record, dict):
             raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
-        require_columns(columns, list(record), place)
+        if begun:
+            _require_keys(columns, record, place)
+        else:
+            require_columns(columns, list(record), place)
+        begun = True
         yield place, record
+
+
+def _require_keys(columns: Sequence[str], record: Mapping[str, Any], place: str) -> None:
+    """For a row after the first, which had them all: so it is the row that is wrong."""
+    for name in columns:
+        if name not in record:
+            close = _closest(name, list(record))
+            cure = f"rename {close!r} in it, or remove the row" if close else "add it, or remove the row"
+            raise DataError(
+                f"no {name!r}, which the rows before have",
+                where=place,
+                expected=f"an object with {', '.join(map(repr, columns))}",
+                cure=cure,
+            )
 
 
 def _json_values(lines: Iterator[str], name: object) -> Iterator[tuple[str, Any]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -70,11 +71,32 @@ def missing_downloads(spec: RunSpec) -> list[Problem]:
 
 def missing(model: ModelSpec | TeacherSpec) -> list[Problem]:
     """What of this model and its tokenizer cannot be had: a package, or files of a hub."""
-    found = (
-        [] if scratch.is_new(model.name) else _missing(model.name, model.revision, model.weights == "default")
-    )
-    tokenizer = model.tokenizer if isinstance(model, ModelSpec) else None
+    if isinstance(model, TeacherSpec):
+        try:
+            return _of_teacher(_missing_model(model))
+        except ModelError as error:
+            raise ModelError(_of_teacher(error.problems)) from None
+    tokenizer = model.tokenizer
+    found = _missing_model(model)
     return found if tokenizer in (None, "train") else found + _missing(tokenizer, None, False)
+
+
+def _missing_model(model: ModelSpec | TeacherSpec) -> list[Problem]:
+    if scratch.is_new(model.name):
+        return []
+    return _missing(model.name, model.revision, model.weights == "default")
+
+
+def _of_teacher(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems of a model that is the teacher: so the key to change is another."""
+    return [
+        replace(
+            problem,
+            where=re.sub(r"^model (?=')", "teacher ", problem.where),
+            cure=problem.cure.replace("--set model.name", "--set teacher.name"),
+        )
+        for problem in problems
+    ]
 
 
 def _missing(name: str, revision: str | None, weights: bool) -> list[Problem]:

@@ -162,7 +162,7 @@ def _unreadable(item: Any, where: str, error: Exception) -> Problem:
         what,
         where,
         "an image in 8 or 16 bits, RGB or convertible to it, as JPEG, PNG, GIF, BMP, WebP, TIFF or PPM",
-        "replace the image or remove the row",
+        "replace or remove the image" if where == str(item) else "replace the image or remove the row",
     )
 
 

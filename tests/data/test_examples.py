@@ -55,8 +55,12 @@ def test_columns_can_have_other_names_and_serve_twice(tmp_path):
     assert data.train.columns == {"text": ["a", "c"], "text_pair": ["b", "d"]}
     data = load(f"csv:{tmp_path}", {"text": "sentence", "text_pair": "sentence"}, eval="train", label="gold")
     assert data.train.columns == {"text": ["a", "c"], "text_pair": ["a", "c"]}
-    with pytest.raises(DataError, match="did you mean 'gold'"):
+    with pytest.raises(DataError, match="did you mean 'gold'.* --set data.label=gold"):
         load(f"csv:{tmp_path}", {"text": "sentence"}, label="goald")
+    with pytest.raises(
+        DataError, match="name the right column in data.text_pair: --set data.text_pair=COLUMN"
+    ):
+        load(f"csv:{tmp_path}", {"text": "sentence", "text_pair": "zz"}, label="gold")
 
 
 # Which files
@@ -345,6 +349,10 @@ def test_folders_without_images_are_refused(images, tmp_path):
         load_dataset(DataSpec(source=f"imagefolder:{tmp_path / 'a'}", eval="50%"), {"image": "image"})
     with pytest.raises(DataError, match="there is no such folder"):
         load_dataset(DataSpec(source=source, train="x", eval="a"), {"image": "image"})
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"did you mean 'photos'\? correct data\.source") as caught:
+        load_dataset(DataSpec(source=f"imagefolder:{tmp_path / 'photo'}", eval="val"), {"image": "image"})
+    assert caught.value.problems[0].where == str(tmp_path / "photo")
 
 
 def test_folders_that_are_numbers_keep_their_names_when_a_split_lacks_some(images):

@@ -92,3 +92,16 @@ def test_images_within_a_table_stay_as_they_are(listed):
     images = [*loaded.train.columns["image"], *loaded.eval.columns["image"]]
     assert sum(isinstance(image, Path) for image in images) == 1
     assert sum(isinstance(image, dict) for image in images) == 3
+
+
+def test_a_folder_that_is_no_class_is_named_once(image_folder):
+    data = DataSpec(source=f"imagefolder:{image_folder}", train="train", eval="val", labels=("disc", "red"))
+    with pytest.raises(DataError) as caught:
+        load_dataset(data, {"image": "image"})
+    frame, stripes = caught.value.problems
+    assert (frame.where, stripes.where) == tuple(
+        str(image_folder / "train" / n) for n in ("frame", "stripes")
+    )
+    assert frame.what == "the folder is not one of the 2 labels"
+    assert frame.expected == "one of disc, red"
+    assert "folder" in frame.cure

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ptm.data import tables
+from ptm.data.examples import read_split
 from ptm.data.inputs import Inputs, Typed, image_inputs, text_inputs
 from ptm.data.tables import READERS
 from ptm.errors import ConfigError, DataError
@@ -110,9 +111,9 @@ BAD = [
 @pytest.mark.parametrize(("name", "content"), BAD)
 def test_what_training_refuses_is_refused_in_the_same_words(make, name, content):
     path = make(name, content)
-    reader = next(reader for reader, suffixes in READERS.values() if path.suffix in suffixes)
+    kind = next(kind for kind, (_, suffixes) in READERS.items() if path.suffix in suffixes)
     with pytest.raises(DataError) as expected:
-        reader(path, ["sentence"])
+        read_split(f"{kind}:{path}", None, TEXT)
     with pytest.raises(DataError) as caught:
         list(text_inputs([path], TEXT, piece=1))
     assert str(caught.value) == str(expected.value)
@@ -208,3 +209,9 @@ def test_sources_without_images_are_refused(tmp_path, source, error, words):
     (tmp_path / "empty").mkdir()
     with pytest.raises(error, match=words):
         image_inputs([tmp_path / source if source in ("gone", "empty") else source])
+
+
+def test_an_empty_standard_input_is_told_what_it_takes(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(DataError, match="standard input: it is empty\n  expected: a text a line$"):
+        list(text_inputs(["-"], TEXT))

@@ -54,6 +54,12 @@ def test_a_number_is_a_name_where_the_labels_are_numbers():
     assert encode([1, "many"], ("1", "2", "many")) == [0, 2]
 
 
+def test_the_numbers_that_a_message_names_are_those_that_count():
+    stored = ("blue", "green", "red")
+    assert refused(["green"], ("red", "blue"), stored)[0].expected.endswith("its number in the data: 0, 2")
+    assert refused(["green"], ("red", "blue"))[0].expected.endswith("or its number from 0 to 1")
+
+
 def test_numbers_of_a_source_with_names_count_in_its_own_order():
     stored = ("mixed", "positive", "negative")
     assert encode([0, 1, 2, "mixed"], LABELS, stored) == [2, 1, 0, 2]

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from ptm.errors import MissingDownload, ModelError
-from ptm.spec import ModelSpec
+from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import origins
 
 
@@ -35,3 +35,15 @@ def test_places_without_a_model(tmp_path):
             origins.locate(name)
     (problem,) = origins.missing(ModelSpec(name="package:no_such_package/model"))
     assert problem.cure == "pip install no-such-package"
+
+
+def test_a_teacher_that_is_not_there_is_called_one(monkeypatch):
+    with pytest.raises(ModelError, match="^teacher 'runs/my/bert': there is no such folder") as caught:
+        origins.missing(TeacherSpec(name="runs/my/bert"))
+    assert caught.value.problems[0].cure.endswith("and to the working directory in --set")
+    monkeypatch.setattr(origins.hub, "reachable", lambda: False)
+    (problem,) = origins.missing(TeacherSpec(name="some/bert"))
+    assert problem.where == "teacher 'some/bert'"
+    assert "--set teacher.name=" in problem.cure
+    with pytest.raises(ModelError, match="^model 'runs/my/bert'"):
+        origins.missing(ModelSpec(name="runs/my/bert"))

@@ -168,8 +168,11 @@ def test_what_cannot_be_decoded_is_refused_with_its_place(name: str) -> None:
 def test_a_text_file_named_jpg(tmp_path: Path) -> None:
     path = tmp_path / "cat.jpg"
     path.write_text("meow")
-    with pytest.raises(DataError, match=r"cat\.jpg: is not an image"):
+    with pytest.raises(DataError, match=r"cat\.jpg: is not an image") as caught:
         decode(path, str(path))
+    assert caught.value.problems[0].cure == "replace or remove the image"
+    with pytest.raises(DataError, match="remove the row"):
+        decode(path, "train.csv:3")
 
 
 def test_all_unreadable_images_are_found_before_training() -> None:
