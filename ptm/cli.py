@@ -232,16 +232,26 @@ def reproduce(
 
 
 @app.command()
-def check(files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)]) -> None:
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)],
+    data: Annotated[
+        bool, typer.Option("--data", help="Read the data as well, and look whether the models are there.")
+    ] = False,
+) -> None:
     """Say what is wrong with configs, without running them."""
-    from ptm.config import check_files
+    from ptm.config import check_files, load_config
 
-    problems = check_files(files)
+    problems, code = check_files(files), 2
+    if data and not problems:
+        from ptm.experiment import check_inputs
+
+        problems, code = [problem for file in files for problem in check_inputs(load_config(file))], 3
     for problem in problems:
         typer.echo(str(problem), err=True)
     if problems:
-        raise typer.Exit(2)
-    typer.echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found")
+        raise typer.Exit(code)
+    seen = "" if data else "; data and models were not looked at (--data)"
+    typer.echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{seen}")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from torch import nn
 from ptm import adapters, engine, files, optim, order, record
 from ptm.checkpoint import CheckpointStore, Progress, checkpoint_bytes, restore
 from ptm.config import dump_config, load_config
-from ptm.data.examples import lonely_labels
+from ptm.data.examples import Dataset, lonely_labels
 from ptm.errors import (
     ConfigError,
     ExpectationMissed,
@@ -23,6 +23,7 @@ from ptm.errors import (
     MissingDownload,
     ModelError,
     NotFinite,
+    Problem,
     PtmError,
 )
 from ptm.expect import check_expectations
@@ -123,6 +124,18 @@ def run_evaluation(
     }
 
 
+def check_inputs(spec: RunSpec) -> list[Problem]:
+    """``ptm check --data``: what of a run's data cannot be used, and what is not there. Reads data, builds no model."""
+    module = task_module(spec.task)
+    problems: list[Problem] = []
+    try:
+        problems += module.missing(spec)
+        _require_named_metrics(spec, module.load_data(spec))
+    except PtmError as error:
+        problems += error.problems
+    return list(dict.fromkeys(problems))
+
+
 def make_pins(spec: RunSpec) -> dict[str, Any]:
     """``ptm lock``: what the experiment is made of now, for a lock file. Loads data, model and teachers."""
     module = task_module(spec.task)
@@ -170,9 +183,7 @@ def _prepare(
 ) -> tuple[engine.Setting, Teaching | None]:
     module = task_module(spec.task)
     data = module.load_data(spec)
-    named = [("expect", name) for name in spec.expect]
-    named += [("best.metric", spec.best.metric)] if spec.best is not None else []
-    require_metrics(named, metric_names(spec.task, spec.data.label_type, data.labels))
+    _require_named_metrics(spec, data)
     pipeline: Pipeline = module.build(spec, data, model=spec.model, trained=False)
     of_labels = f", labels {_shown(data.labels)}" if data.labels else ""
     reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{of_labels}")
@@ -210,6 +221,13 @@ def _prepare(
             files.write_json(lock_path(run.config), locked)  # for ptm eval RUN --locked
     log = MetricsLog(run.metrics if runtime.main else None)
     return engine.Setting(spec, pipeline, objective, runtime, store, log, reporter, stop), teaching
+
+
+def _require_named_metrics(spec: RunSpec, data: Dataset) -> None:
+    """Metrics that the config names and these labels do not have: before the first step, not after the last."""
+    named = [("expect", name) for name in spec.expect]
+    named += [("best.metric", spec.best.metric)] if spec.best is not None else []
+    require_metrics(named, metric_names(spec.task, spec.data.label_type, data.labels))
 
 
 def _choose_trained(spec: RunSpec, pipeline: Pipeline, reporter: Reporter) -> None:

@@ -6,8 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
+
+from helpers import text_spec
+from ptm.config import dump_config
 
 TEXT = """
 version: 1
@@ -206,3 +210,24 @@ def test_eval_of_a_config_takes_the_model_as_it_is(run_cli, config, tmp_path):
     done = run_cli("eval", str(config), "--set", f"model.name={tmp_path / 'r'}", "--json")
     saved = json.loads((tmp_path / "r" / "results.json").read_text())
     assert json.loads(done.stdout)["metrics"] == pytest.approx(saved["metrics"], abs=1e-7)
+
+
+def test_check_reads_the_data_when_asked(run_cli, tiny_bert, reviews, tmp_path):
+    """Without --data it says what it did not look at; with it, all that a run would stumble over."""
+    config = tmp_path / "run.yaml"
+    config.write_text(dump_config(text_spec(tiny_bert, reviews, tmp_path / "r")))
+    done = run_cli("check", config)
+    assert done.returncode == 0 and "data and models were not looked at (--data)" in done.stdout
+    done = run_cli("check", config, "--data")
+    assert done.returncode == 0 and done.stdout == "1 config: no problem found\n", done.stderr
+    wrong = replace(text_spec(tiny_bert, reviews, tmp_path / "r"), expect={"top5_accuracy": ">= 0.9"})
+    config.write_text(dump_config(replace(wrong, data=replace(wrong.data, labels=None))))
+    done = run_cli("check", config, "--data")
+    assert done.returncode == 3
+    assert "top5_accuracy is measured with more than five labels" in done.stderr
+    gone = replace(wrong, expect={}, data=replace(wrong.data, text="review"))
+    config.write_text(dump_config(gone))
+    done = run_cli("check", config, "--data")
+    assert done.returncode == 3
+    assert "no column 'review'" in done.stderr and "data.text" in done.stderr
+    assert not (tmp_path / "r").exists()
