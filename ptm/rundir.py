@@ -85,7 +85,9 @@ def require_run(path: Path, expected: str = "a run directory") -> None:
         return
     if runs := _distilled(path):
         raise RunDirectoryError(
-            "not one run, but a distillation with its control", where=path, cure=f"name a run in it: {runs[0]}"
+            "not one run, but a distillation with its control",
+            where=path,
+            cure=f"name a run in it: {runs[0]}",
         )
     raise RunDirectoryError("not a run of ptm", where=path, expected=expected)
 

@@ -81,7 +81,7 @@ def test_an_output_that_is_a_file(tmp_path):
 def test_two_at_once_one_wins_and_a_dead_lock_does_not_block(tmp_path):
     path = tmp_path / "r"
     holder = (
-        "import sys, time; from pathlib import Path; from ptm.rundir import begin_run, open_run, refuse_early, require_run\n"
+        "import sys, time; from pathlib import Path; from ptm.rundir import begin_run, open_run\n"
         f"with open_run(Path({str(path)!r}), 'task: a\\n', 'new') as run:\n"
         " begin_run(run, 'task: a\\n'); print('held', flush=True); time.sleep(60)"
     )

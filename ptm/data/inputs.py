@@ -172,7 +172,9 @@ def _rows(source: Source, columns: Mapping[str, str], piece: int) -> Iterator[Ro
 def _file_rows(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
     kind = path.suffix.lower()
     if str(path) == STANDARD_INPUT:
-        yield from _of_lines(_lines(sys.stdin.buffer, "standard input", tables.LINES), "standard input", columns)
+        yield from _of_lines(
+            _lines(sys.stdin.buffer, "standard input", tables.LINES), "standard input", columns
+        )
     elif kind == ".parquet":
         yield from _of_parquet(path, columns, piece)
     else:

@@ -99,7 +99,9 @@ def test_a_folder_that_is_no_class_is_named_once(image_folder):
     with pytest.raises(DataError) as caught:
         load_dataset(data, {"image": "image"})
     frame, stripes = caught.value.problems
-    assert (frame.where, stripes.where) == tuple(str(image_folder / "train" / n) for n in ("frame", "stripes"))
+    assert (frame.where, stripes.where) == tuple(
+        str(image_folder / "train" / n) for n in ("frame", "stripes")
+    )
     assert frame.what == "the folder is not one of the 2 labels"
     assert frame.expected == "one of disc, red"
     assert "folder" in frame.cure

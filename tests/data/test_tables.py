@@ -101,7 +101,11 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, pairs):
         ("text,lable\na,b\n", 1, ("no column 'label'", "'text', 'lable'", "did you mean 'lable'?")),
         ("a,b\n1,2\n", 1, ("no column 'text'", "'a', 'b'")),
         ("text\tlabel\n1\t2\n", 1, ("no column 'text'", r"'text\tlabel'", "it is tsv")),
-        ("id;text;label\n1;2;3\n", 1, ("the header is one field", "seems to be ';'", "save it again with ','")),
+        (
+            "id;text;label\n1;2;3\n",
+            1,
+            ("the header is one field", "seems to be ';'", "save it again with ','"),
+        ),
         ("text,label,label\na,b,c\n", 1, ("the column 'label' stands there twice",)),
         ("text,label\n", None, ("no rows below the header",)),
         ("text,label\n\n\n", None, ("no rows below the header",)),
@@ -173,7 +177,11 @@ def test_line_separators_of_unicode_end_no_line(make):
 @pytest.mark.parametrize(
     ("content", "place", "words"),
     [
-        ('{"text": "a", "label": 1}\n{"text": "b"}\n', ":2", ("no 'label', which the rows before have", "add it")),
+        (
+            '{"text": "a", "label": 1}\n{"text": "b"}\n',
+            ":2",
+            ("no 'label', which the rows before have", "add it"),
+        ),
         ('{"text": "a", "label": 1}\n\n{"text": \n', ":3", ("not JSON", "an object a line")),
         ('{"text": "a", "label": 1}\n[1]\n', ":2", ("not a JSON object",)),
         ("3\n", ":1", ("not a JSON object",)),
