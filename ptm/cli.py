@@ -131,7 +131,10 @@ def evaluate(
 ) -> None:
     """Measure a trained model."""
     from ptm.expect import parse_bound
+    from ptm.rundir import require_run
 
+    if target.is_dir():
+        require_run(target, "a run directory or a config file")
     bounds = dict(parse_bound(text) for text in expect)
     from ptm.experiment import raise_missed, run_evaluation
     from ptm.runlog import reporter_for
@@ -271,14 +274,11 @@ def report(
     ] = True,
 ) -> None:
     """Write a run's report.html and README.md again; of a distilled run, with its scorecard."""
-    from ptm.errors import PtmError, RunDirectoryError
+    from ptm.errors import PtmError
     from ptm.report import write_report
-    from ptm.rundir import RunDirectory, is_run
+    from ptm.rundir import RunDirectory, require_run
 
-    if not is_run(run):
-        raise RunDirectoryError(
-            "not a run of ptm", where=run, expected="a directory that ptm finetune or distill wrote"
-        )
+    require_run(run, "a directory that ptm finetune or distill wrote")
     if measure and RunDirectory(run).read_results().get("teacher"):
         from ptm.runlog import reporter_for
         from ptm.scorecard import measure_scorecard

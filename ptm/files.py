@@ -216,12 +216,10 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         number = getattr(error, "errno", None)
-        if number in _CURES:
-            expected, cure = "a place where files can be made", _CURES[number]
-        else:
-            full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(
-                error
-            )  # safetensors: no errno
+        expected, cure = "a place where files can be made", _CURES.get(number or 0, "")
+        if not cure:
+            # An error of safetensors has no number.
+            full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
             space = f"free some space ({free_bytes(path) / 1e9:.1f} GB are left) or " if full else ""
             expected = "a disk that takes the file"
             cure = f"{space}choose another --output; what was saved before is intact"

@@ -57,7 +57,8 @@ def check_model_id(name: str) -> None:
             "there is no such folder, and no model on the hub can have this name",
             where=f"model {name!r}",
             expected="the path of a folder, package:NAME/DIR, or a hub id such as bert-base-uncased",
-            cure="correct the name; relative paths are relative to the config file, and to the working directory in --set",
+            cure="correct the name; relative paths are relative to the config file, "
+            "and to the working directory in --set",
         ) from None
 
 

@@ -31,6 +31,7 @@ from ptm.errors import (
 )
 from ptm.experiment import evaluation_spec
 from ptm.pipeline import Pipeline
+from ptm.rundir import require_run
 from ptm.runlog import Reporter
 from ptm.runtime import Runtime, open_runtime
 from ptm.spec import LANGUAGE_MODELS, VISION_TASKS, ModelSpec, RunSpec
@@ -62,6 +63,8 @@ def run_prediction(
     the first prediction for whatever can be seen by then; a bad row in a long table is found when it is its turn.
     """
     _check_output(output, sources)
+    if target.is_dir():
+        require_run(target, "a run directory or a config file")
     spec, model = evaluation_spec(target, list(overrides))
     module = task_module(spec.task)
     if not target.is_dir():  # the model of a run is all there

@@ -79,6 +79,24 @@ def is_run(path: Path) -> bool:
     return (path / "config.yaml").is_file() and ((path / "checkpoints").is_dir() or (path / _LOCK).is_file())
 
 
+def require_run(path: Path, expected: str = "a run directory") -> None:
+    """RunDirectoryError for a directory that is none; of a distillation with its control it names the distilled run."""
+    if is_run(path):
+        return
+    if runs := _distilled(path):
+        raise RunDirectoryError(
+            "not one run, but a distillation with its control",
+            where=path,
+            cure=f"name a run in it: {runs[0]}",
+        )
+    raise RunDirectoryError("not a run of ptm", where=path, expected=expected)
+
+
+def _distilled(path: Path) -> list[Path]:
+    """The distilled runs in what ``ptm distill --control`` wrote."""
+    return sorted(run for run in path.glob("distilled-*") if is_run(run))
+
+
 def begin_run(run: RunDirectory, config: str) -> None:
     """Clear the directory and write its config: called when all is loaded and nothing was refused.
 
@@ -163,6 +181,12 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             )
         if mode == "resume":
             _refuse_links(path)
+    elif runs := _distilled(path):
+        raise RunDirectoryError(
+            "holds a distillation with its control",
+            where=path,
+            cure=f"choose another --output, or go on with --control; its distilled run is {runs[0]}",
+        )
     elif inside:
         shown = ", ".join(sorted(inside)[:3]) + (", …" if len(inside) > 3 else "")
         raise RunDirectoryError(

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ptm.errors import RunDirectoryError
-from ptm.rundir import begin_run, open_run
+from ptm.rundir import begin_run, open_run, refuse_early, require_run
 
 
 def make_run(path, config="task: a\n"):
@@ -63,6 +63,23 @@ def test_a_directory_of_somebody_else_is_never_touched(tmp_path, mode):
     with pytest.raises(RunDirectoryError, match=r"thesis\.tex"), open_run(tmp_path, "task: a\n", mode):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_distillation_with_its_control_is_named_as_one(tmp_path):
+    for name in ("control-42", "distilled-42"):
+        make_run(tmp_path / name)
+    (tmp_path / "verdict.json").write_text("{}")
+    for action in (
+        lambda: require_run(tmp_path),
+        lambda: refuse_early(tmp_path, "new"),
+        lambda: refuse_early(tmp_path, "overwrite"),
+    ):
+        with pytest.raises(RunDirectoryError, match="a distillation with its control") as caught:
+            action()
+        assert str(tmp_path / "distilled-42") in caught.value.problems[0].cure
+    require_run(tmp_path / "distilled-42")
+    with pytest.raises(RunDirectoryError, match="not a run of ptm"):
+        require_run(tmp_path / "nowhere")
 
 
 def test_an_output_that_is_a_file(tmp_path):

@@ -172,20 +172,20 @@ def naming_keys(columns: Mapping[str, str]) -> Iterator[None]:
         raise DataError(replace(error.problems[0], cure=cure)) from None
 
 
+_KINDS = {",": "csv", "\t": "tsv"}  # by what stands between the fields
+
+
 def _require_header(columns: Sequence[str], header: Sequence[str], where: str, delimiter: str) -> None:
     """As :func:`require_columns`; a header in one piece is one of another kind of file."""
-    other = next((mark for mark in ",;\t" if mark != delimiter and mark in header[0]), "") if header else ""
-    if len(header) == 1 and other and not set(columns) <= set(header):
-        kinds = {",": "csv", "\t": "tsv"}
-        cure = (
-            f"it is {kinds[other]}: say so, in data.source or at the end of its name"
-            if other in kinds
-            else "save it again with ',' between the fields"
-        )
+    seems = next((mark for mark in ",;\t" if mark != delimiter and mark in "".join(header)), "")
+    if len(header) == 1 and seems and not set(columns) <= set(header):
+        cure = f"save it again with {delimiter!r} between the fields"
+        if seems in _KINDS:
+            cure = f"it is {_KINDS[seems]}: say so, in data.source or at the end of its name"
         raise DataError(
             f"no column {columns[0]!r}: the header is one field, {header[0]!r}",
             where=where,
-            expected=f"{delimiter!r} between the fields of a {kinds[delimiter]} file; here it seems to be {other!r}",
+            expected=f"{delimiter!r} between the fields of {_KINDS[delimiter]}, here it seems to be {seems!r}",
             cure=cure,
         )
     require_columns(columns, header, where)

@@ -213,5 +213,5 @@ def test_sources_without_images_are_refused(tmp_path, source, error, words):
 
 def test_an_empty_standard_input_is_told_what_it_takes(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
-    with pytest.raises(DataError, match="standard input: it is empty\n  expected: a text a line$"):
+    with pytest.raises(DataError, match=r"standard input: it is empty\n  expected: a text a line$"):
         list(text_inputs(["-"], TEXT))

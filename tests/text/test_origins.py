@@ -38,12 +38,12 @@ def test_places_without_a_model(tmp_path):
 
 
 def test_a_teacher_that_is_not_there_is_called_one(monkeypatch):
-    with pytest.raises(ModelError, match="^teacher 'runs/my/bert': there is no such folder") as caught:
+    with pytest.raises(ModelError, match=r"^teacher 'runs/my/bert': there is no such folder") as caught:
         origins.missing(TeacherSpec(name="runs/my/bert"))
     assert caught.value.problems[0].cure.endswith("and to the working directory in --set")
     monkeypatch.setattr(origins.hub, "reachable", lambda: False)
     (problem,) = origins.missing(TeacherSpec(name="some/bert"))
     assert problem.where == "teacher 'some/bert'"
     assert "--set teacher.name=" in problem.cure
-    with pytest.raises(ModelError, match="^model 'runs/my/bert'"):
+    with pytest.raises(ModelError, match=r"^model 'runs/my/bert'"):
         origins.missing(ModelSpec(name="runs/my/bert"))
