@@ -49,7 +49,6 @@ def run_with_control(
         files.write_json(output / "verdict.json", verdict)
         for seed in seeds:
             _add_to_results(output / f"distilled-{seed}", verdict, seed)
-    reporter.say(verdict["sentence"])
     if missed:
         raise ExpectationMissed([problem for error in missed for problem in error.problems])
     return verdict

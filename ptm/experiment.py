@@ -34,7 +34,7 @@ from ptm.objective import Objective, Supervised, all_counts
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report import write_report
 from ptm.rundir import Mode, RunDirectory, begin_run, drifted, is_run, listed, open_run
-from ptm.runlog import MetricsLog, Reporter, Silent
+from ptm.runlog import MetricsLog, Reporter, Silent, parameters
 from ptm.runtime import Runtime, environment_ranks, open_runtime
 from ptm.signals import StopFlag, stop_on_signals
 from ptm.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
@@ -188,7 +188,7 @@ def _prepare(
     of_labels = f", labels {_shown(data.labels)}" if data.labels else ""
     reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{of_labels}")
     reporter.say(
-        f"model: {spec.model.name}, {_parameters(pipeline.model) / 1e6:.2f} M parameters; {pipeline.load_report}"
+        f"model: {spec.model.name}, {parameters(_parameters(pipeline.model))}; {pipeline.load_report}"
     )
     for label, where in lonely_labels(data):
         reporter.say(f"warning: the label {label!r} has one training example, {where}: a typo?")

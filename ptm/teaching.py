@@ -169,7 +169,7 @@ def _examined(
     if pipeline.per_example:
         reason = _open_store(spec, data, teacher, chosen, digest, runtime) or ""
     else:
-        reason = "they have no row an example"
+        reason = "a store keeps a row an example; these have one a word, token or pixel"
     if reason:
         reporter.say(f"teacher: outputs are not stored ({reason})")
     return Loaded(teacher, facts, digest, reason)
