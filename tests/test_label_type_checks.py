@@ -36,17 +36,11 @@ def test_each_label_type_can_be_distilled_by_kd(tmp_path, kind):
     [
         ("number", {"more": ", labels: [a, b]"}, "label_type: number has no labels"),
         ("number", {"train": ", label_smoothing: 0.1"}, "a number cannot be smoothed"),
-        ("number", {"method": "control: true"}, "control counts which examples"),
         ("number", {"task": "image-classification", "source": "csv"}, "only text tasks predict numbers"),
         ("classes", {"method": "method: dkd"}, "method: dkd compares classes of which one applies"),
         ("classes", {"method": "method: dist"}, "method: dist compares classes of which one applies"),
         ("classes", {"method": "top_k: 4"}, "top_k leaves out classes"),
         ("classes", {"task": "token-classification"}, "data.label_type is for text-classification and image"),
-        (
-            "class",
-            {"task": "token-classification", "method": "control: true"},
-            "which classifiers alone tell",
-        ),
         ("class", {"task": "translation"}, "translation cannot be distilled"),
         ("class", {"task": "object-detection", "source": "voc"}, "object-detection cannot be distilled"),
     ],

@@ -269,7 +269,7 @@ def test_everything_that_is_missing_is_listed_at_once(monkeypatch, tmp_path, tin
     problems = classification.missing(spec)
     assert [p.where for p in problems] == [
         "model 'someone/model'",
-        "model 'package:no_such_package/m'",
+        "teacher 'package:no_such_package/m'",
         "data hub:someone/data",
     ]
     assert classification.missing(text_spec(tiny_bert, reviews, tmp_path / "r")) == []

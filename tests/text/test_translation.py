@@ -520,7 +520,7 @@ def test_a_vocabulary_for_sentencepiece_says_which_package_it_needs(make, tiny_b
     monkeypatch.setattr(
         seq2seq.importlib.util, "find_spec", lambda name: None if name == "sentencepiece" else found(name)
     )
-    monkeypatch.setattr(seq2seq.models, "_load_tokenizer", without)
+    monkeypatch.setattr(seq2seq.origins, "load_tokenizer", without)
     with pytest.raises(MissingDownload, match=r"(?s)sentencepiece.*ptm\[marian\]"):
         build(make({"name": str(tiny_bart)}))
 
