@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm import files
-from ptm.comparison import measure_of, read_rows, scores_of
+from ptm.comparison import Measure, measure_of, read_rows, scores_of
 from ptm.errors import ExpectationMissed, RunDirectoryError
 from ptm.experiment import run_training
 from ptm.report import write_report
@@ -71,24 +71,24 @@ def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
 def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     """What the predictions of finished runs say."""
     output, measure = Path(spec.output), measure_of(spec)
-    pairs = []
-    for seed in seeds:
-        rows = {arm: read_rows(output / f"{arm}-{seed}") for arm in ARMS}
-        ids = sorted(rows["distilled"])
-        scores = (
-            {arm: scores_of(measure, rows[arm], ids) for arm in ARMS}
-            if set(ids) == set(rows["control"])
-            else None
-        )
-        if scores is None or (scores["distilled"][1] != scores["control"][1]).any():
-            raise RunDirectoryError("the two arms were evaluated on different examples", where=output)
-        (distilled, counts), (control, _) = scores["distilled"], scores["control"]
-        pairs.append(Pair(seed=seed, distilled=distilled, control=control, counts=counts))
+    pairs = [_pair(output, measure, seed) for seed in seeds]
     runs = {f"{arm}-{seed}": _outline(output / f"{arm}-{seed}") for seed in seeds for arm in ARMS}
     found = compare(
         pairs, metric=measure.metric, things=measure.things, higher_is_better=measure.higher_is_better
     )
     return {**found, "runs": runs}
+
+
+def _pair(output: Path, measure: Measure, seed: int) -> Pair:
+    student, control = (read_rows(output / f"{arm}-{seed}") for arm in ARMS)
+    other = RunDirectoryError("the two arms were evaluated on different examples", where=output)
+    if student.keys() != control.keys():
+        raise other
+    ids = sorted(student)
+    (distilled, counts), (alone, judged) = (scores_of(measure, rows, ids) for rows in (student, control))
+    if (counts != judged).any():
+        raise other
+    return Pair(seed=seed, distilled=distilled, control=alone, counts=counts)
 
 
 def _outline(run: Path) -> dict[str, Any]:

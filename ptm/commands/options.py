@@ -11,3 +11,6 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set train.epochs=1. Repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
+Locked = Annotated[
+    bool, typer.Option("--locked", help="Start only if all is as ptm lock pinned it; else list what is not.")
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ class _Completion(Pipeline):
         require_text(examples.columns["text"], "text", examples)
         self._rows = self._encode(list(examples.columns["text"]))
 
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, texts: list[str]) -> list[list[int]]: ...
 
     def size(self, split: Split) -> int:
         return len(self._rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -139,8 +140,8 @@ class LanguageModeling(Pipeline):
             inputs = self._blocks[split].tokens.pad(ids, self._tokenizer.pad_token_id)
             yield self._batch(split, ids, inputs, epoch)
 
-    def _batch(self, split: Split, ids: np.ndarray, inputs: dict[str, Tensor], epoch: int) -> Batch:
-        raise NotImplementedError
+    @abstractmethod
+    def _batch(self, split: Split, ids: np.ndarray, inputs: dict[str, Tensor], epoch: int) -> Batch: ...
 
     def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
         logits, targets = self._predicted(model, batch)

@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 from ptm.data.boxes import load_boxes
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
-from ptm.errors import ConfigError, DataError, ModelError, Problem
+from ptm.errors import ConfigError, DataError, Problem
 from ptm.metrics_detection import Boxes, DetectionMetrics
 from ptm.order import VIEW, mix
 from ptm.pipeline import Batch, Output, Split
@@ -32,6 +32,7 @@ from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import detectors
 from ptm.vision.detectors import DetectorPlan, SavedDetector
 from ptm.vision.images import FORMATS, check_headers, decode, refuse
+from ptm.vision.models import apply_model
 from ptm.vision.pipeline import ImagePipeline, colour, png
 from ptm.vision.views import MEMORY_LIMIT, Stream
 from ptm.weights import LoadReport
@@ -124,7 +125,7 @@ class ObjectDetection(ImagePipeline):
         # Output 0 is the background.
         targets = [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in batch.targets]
         with detectors.positives_counted(self.model) as positives:
-            means = _training_losses(model, _floats(batch), targets)
+            means = apply_model(model, _floats(batch), targets)
         count = len(batch) if positives is None else max(1, sum(positives))
         parts = {name: mean.float() * count for name, mean in means.items()}
         return Output(
@@ -374,24 +375,6 @@ def _decode_all(images: Sequence[Any], where: Callable[[int], str], threads: int
 def _floats(batch: Batch) -> list[Tensor]:
     """Images as fp32 [3, height, width] in [0, 1]; mean and std are subtracted and divided in the model."""
     return [pixels.float() / 255 for pixels in batch.inputs["images"]]
-
-
-def _training_losses(
-    model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]]
-) -> Mapping[str, Tensor]:
-    """The model's named means."""
-    try:
-        losses: Mapping[str, Tensor] = model(images, targets)
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise ModelError(
-            "a training batch of one image cannot pass this model's batch normalisation",
-            where="train.batch_size",
-            expected="at least two images in every forward pass, the last one of an epoch included",
-            cure="choose another batch_size, micro_batch_size or data.max_train_examples, or a larger image_size",
-        ) from None
-    return losses
 
 
 def _detected(found: Mapping[str, Tensor]) -> Boxes:

@@ -161,10 +161,10 @@ def _weights_file(weights: Path | WeightsEnum | TimmWeights) -> tuple[Path, str]
     return weights, str(weights)
 
 
-def apply_model(model: nn.Module, images: Tensor) -> Any:
-    """``model(images)``; ModelError where a batch norm is to learn from a single value."""
+def apply_model(model: nn.Module, *inputs: Any) -> Any:
+    """``model(*inputs)``; ModelError where a batch norm is to learn from a single value."""
     try:
-        return model(images)
+        return model(*inputs)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -172,7 +172,7 @@ def apply_model(model: nn.Module, images: Tensor) -> Any:
             "a training batch of one image cannot pass this model's batch normalisation",
             where="train.batch_size",
             expected="at least two images in every forward pass, the last one of an epoch included",
-            cure="choose another batch_size, micro_batch_size or data.max_train_examples",
+            cure="choose another batch_size, micro_batch_size or data.max_train_examples, or a larger image_size",
         ) from None
 
 
