@@ -1,6 +1,6 @@
 """``python -m ptm`` is ``ptm``; what torchrun starts."""
 
-from ptm.cli import main
+from ptm.cli.app import main
 
 if __name__ == "__main__":
     main()

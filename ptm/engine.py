@@ -20,22 +20,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm import optim, order
-from ptm.checkpoint import CheckpointStore, Progress, restore
+from ptm.base import seeds
+from ptm.base.console import Reporter
+from ptm.base.signals import StopFlag
+from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
-from ptm.layers import layers_of
-from ptm.objective import Lesson, Objective, all_counts
+from ptm.models.layers import layers_of
+from ptm.objective import Objective, TrainBatch, all_counts
 from ptm.pipeline import Metrics, Pipeline, Split
-from ptm.runlog import MetricsLog, Reporter
-from ptm.runtime import Runtime, batch_norms
-from ptm.signals import StopFlag
-from ptm.spec import RunSpec
+from ptm.run.checkpoint import CheckpointStore, Progress, restore
+from ptm.run.log import MetricsLog
+from ptm.training import optim, order
+from ptm.training.runtime import Runtime, batch_norms
 
 DEFAULT_EVAL_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunContext:
     """All that a run is made of; nothing in it changes while it runs but the weights."""
 
     spec: RunSpec
@@ -52,13 +54,13 @@ class StopRequested(Exception):
     """A signal came during an evaluation; the loop saves and ends the run."""
 
 
-def train(setting: Setting, *, resume: bool) -> Progress:
+def train(context: RunContext, *, resume: bool) -> Progress:
     """Train to the end, from the newest checkpoint if ``resume``. The model of the pipeline ends up trained.
 
     Raises Interrupted when a signal stopped the run (what was done is saved), NotFinite when a loss or
     gradient is not a number.
     """
-    return _Training(setting).run(resume)
+    return _Training(context).run(resume)
 
 
 def evaluate(
@@ -95,15 +97,15 @@ def evaluate(
 
 
 class _Training:
-    """One run of the loop. Its attributes are what changes; ``setting`` is what does not."""
+    """One run of the loop. Its attributes are what changes; ``context`` is what does not."""
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        spec, pipeline, runtime = setting.spec, setting.pipeline, setting.runtime
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        spec, pipeline, runtime = context.spec, context.pipeline, context.runtime
         self.model = pipeline.model
         optim.freeze(self.model, spec.model, pipeline.head, pipeline.embeddings)
         groups = optim.parameter_groups(
-            self.model, setting.objective.module, spec.train, pipeline.head, pipeline.embeddings
+            self.model, context.objective.module, spec.train, pipeline.head, pipeline.embeddings
         )
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = optim.build_optimizer(groups, spec.train)
@@ -131,13 +133,13 @@ class _Training:
     def run(self, resume: bool) -> Progress:
         if resume:
             self._restore()
-        progress, setting, counts = self.progress, self.setting, self.counts
+        progress, context, counts = self.progress, self.context, self.counts
         self._unfreeze()
-        steps: Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[Lesson]]] | None = None
+        steps: Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[TrainBatch]]] | None = None
         while True:
             self._evaluate_if_due()
             ended = progress.step >= counts.steps or progress.finished
-            stopping = not ended and setting.runtime.any(setting.stop.requested)
+            stopping = not ended and context.runtime.any(context.stop.requested)
             if ended or stopping or self._save_due():
                 progress.finished = ended
                 self._save()
@@ -147,58 +149,62 @@ class _Training:
                 raise self._interrupted()
             if steps is None or progress.step % counts.steps_per_epoch == 0:
                 epoch = self._unfreeze()
-                if not setting.objective.prepare(epoch, lambda: setting.stop.requested, setting.reporter):
+                if not context.objective.prepare(epoch, lambda: context.stop.requested, context.reporter):
                     continue  # a signal came while the teacher was asked
-                setting.reporter.begin("train", counts.steps, progress.step)
+                context.reporter.begin("train", counts.steps, progress.step)
                 steps = self._epoch_steps()
             self._step(*next(steps))
-        setting.reporter.end()
+        context.reporter.end()
         return progress
 
     def _unfreeze(self) -> int:
         """Let learn what learns in the current epoch, which is returned."""
         epoch, _ = self.counts.epoch(self.progress.step)
         if self.layers:
-            layers = optim.learning_layers(self.layers, epoch, self.setting.spec.train.unfreeze_every or 1)
+            layers = optim.learning_layers(self.layers, epoch, self.context.spec.train.unfreeze_every or 1)
             names = {name for names in layers for name in names}
             optim.train_only(self.model, names & self.trained)
             if len(layers) != self.learning:
                 self.learning = len(layers)
-                self.setting.reporter.say(f"epoch {epoch}: {len(layers)} of {len(self.layers)} layers learn")
+                self.context.reporter.say(f"epoch {epoch}: {len(layers)} of {len(self.layers)} layers learn")
         optim.training_mode(self.model)
         return epoch
 
     # -- one step ------------------------------------------------------------------------------------------
 
-    def _epoch_steps(self) -> Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[Lesson]]]:
-        """The rest of the current epoch: (examples, this process's micro-batches, its lessons) a step."""
-        spec, runtime = self.setting.spec.train, self.setting.runtime
+    def _epoch_steps(self) -> Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[TrainBatch]]]:
+        """The rest of the current epoch: (examples, this process's micro-batches, its train_batches) a step."""
+        spec, runtime = self.context.spec.train, self.context.runtime
         epoch, first = self.counts.epoch(self.progress.step)
-        size = self.setting.pipeline.size("train")
+        size = self.context.pipeline.size("train")
         batches = order.epoch_plan(size, spec.batch_size, spec.seed, epoch, self.lengths)[first:]
         batches = batches[: self.counts.steps - self.progress.step]
         shares = [
             order.share(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks)
             for ids in batches
         ]
-        # One stream of lessons for the whole epoch, so that loading runs ahead of training.
-        lessons = self.setting.objective.lessons([ids for share in shares for _, ids in share], epoch)
+        # One stream of train_batches for the whole epoch, so that loading runs ahead of training.
+        train_batches = self.context.objective.train_batches(
+            [ids for share in shares for _, ids in share], epoch
+        )
         for ids, share in zip(batches, shares, strict=True):
-            yield len(ids), share, lessons
+            yield len(ids), share, train_batches
 
-    def _step(self, examples: int, share: list[tuple[int, np.ndarray]], lessons: Iterator[Lesson]) -> None:
+    def _step(
+        self, examples: int, share: list[tuple[int, np.ndarray]], train_batches: Iterator[TrainBatch]
+    ) -> None:
         begun = time.perf_counter()
-        setting, runtime, step = self.setting, self.setting.runtime, self.progress.step
+        context, runtime, step = self.context, self.context.runtime, self.progress.step
         norms = batch_norms(self.model.modules()) if runtime.ranks > 1 else []
         before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator]
         sums = torch.zeros(
             2, dtype=torch.float64, device=runtime.device
         )  # loss, count; then the objective's parts
         for index, _ in share:
-            lesson = next(lessons).to(runtime.device)
-            runtime.seed(setting.spec.train.seed, order.DROPOUT, step, index)
+            train_batch = next(train_batches).to(runtime.device)
+            runtime.seed(context.spec.train.seed, seeds.DROPOUT, step, index)
             with runtime.autocast():
-                output = setting.objective.loss(self.compiled, lesson)
+                output = context.objective.loss(self.compiled, train_batch)
             self.scaler.scale(output.loss_sum).backward()
             self.part_names = tuple(output.parts)
             row = torch.stack(
@@ -218,7 +224,7 @@ class _Training:
         self, sums: Tensor, norms: list[nn.Module], before: list[tuple[Tensor, Tensor]], examples: int
     ) -> None:
         """Make all processes hold the sums, gradients and statistics of the whole batch."""
-        runtime = self.setting.runtime
+        runtime = self.context.runtime
         pieces = math.ceil(examples / self.micro)
         passes = [
             len(order.share([np.empty(0)] * pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)
@@ -239,7 +245,7 @@ class _Training:
 
     def _update(self, count: Tensor) -> Tensor:
         """Divide the gradient by the count, clip it, apply it. Returns its norm before clipping."""
-        spec = self.setting.spec.train
+        spec = self.context.spec.train
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) / count.float()
@@ -260,14 +266,14 @@ class _Training:
         self, examples: int, share: list[tuple[int, np.ndarray]], sums: Tensor, norm: Tensor
     ) -> None:
         """Count the step, check its numbers, write its line."""
-        progress, spec = self.progress, self.setting.spec.train
+        progress, spec = self.progress, self.context.spec.train
         progress.step += 1
         progress.examples += examples
         ids = np.concatenate([ids for _, ids in share]) if share else np.empty(0, dtype=np.int64)
         # On a GPU the numbers of a step are read while the next one runs, so that it never waits for the CPU.
         self._check()
         self.unchecked = (examples, ids, torch.cat([sums, norm.double().reshape(1)]))
-        if self.setting.runtime.device.type == "cpu" or progress.step % spec.log_every_steps == 0:
+        if self.context.runtime.device.type == "cpu" or progress.step % spec.log_every_steps == 0:
             self._check()
 
     def _check(self) -> None:
@@ -277,7 +283,7 @@ class _Training:
         examples, ids, numbers = self.unchecked
         self.unchecked = None
         loss_sum, count, *parts, norm = numbers.tolist()
-        loss, progress, spec = loss_sum / count, self.progress, self.setting.spec.train
+        loss, progress, spec = loss_sum / count, self.progress, self.context.spec.train
         # fp16: a gradient that overflows is the scaler's business: it skips the step and scales less.
         bad_norm = not math.isfinite(norm) and not self.scaler.is_enabled()
         if not math.isfinite(loss) or bad_norm:
@@ -291,7 +297,7 @@ class _Training:
             window[name] = window.get(name, 0.0) + value
         window["examples"] = window.get("examples", 0) + examples
         rate = progress.examples / progress.seconds if progress.seconds else 0.0
-        self.setting.reporter.advance(progress.step, f"loss {loss:.4f}  {rate:.0f} examples/s")
+        self.context.reporter.advance(progress.step, f"loss {loss:.4f}  {rate:.0f} examples/s")
         if progress.step % spec.log_every_steps == 0:
             self._write_line(norm)
 
@@ -301,7 +307,7 @@ class _Training:
         examples = window.pop("examples")
         means = {name: value / count for name, value in window.items()}
         loss = means.pop("loss")
-        self.setting.log.write(
+        self.context.log.write(
             {
                 "kind": "train",
                 "step": progress.step,
@@ -318,10 +324,10 @@ class _Training:
 
     def _not_finite(self, loss: float, norm: float, ids: np.ndarray) -> None:
         step = self.progress.step
-        self.setting.log.write(
+        self.context.log.write(
             {"kind": "error", "step": step, "loss": loss, "grad_norm": norm, "ids": ids.tolist()}
         )
-        places = [str(self.setting.pipeline.example("train", int(i))["where"]) for i in ids[:5]]
+        places = [str(self.context.pipeline.example("train", int(i))["where"]) for i in ids[:5]]
         raise NotFinite(
             f"the loss is {loss} and the gradient's norm {norm} at step {step}",
             where=f"step {step}, examples {', '.join(places)}{', …' if len(ids) > 5 else ''}",
@@ -332,7 +338,7 @@ class _Training:
     # -- between steps -------------------------------------------------------------------------------------
 
     def _evaluate_if_due(self) -> None:
-        progress, setting, spec = self.progress, self.setting, self.setting.spec
+        progress, context, spec = self.progress, self.context, self.context.spec
         every = spec.train.eval_every_steps or self.counts.steps_per_epoch
         due = progress.step > 0 and (progress.step % every == 0 or progress.step >= self.counts.steps)
         if not due or progress.evaluated_step == progress.step:
@@ -341,7 +347,7 @@ class _Training:
         begun = time.perf_counter()
         batch_size = spec.train.eval_batch_size or DEFAULT_EVAL_BATCH_SIZE
         try:
-            metrics = evaluate(setting.pipeline, setting.runtime, batch_size=batch_size, stop=setting.stop)
+            metrics = evaluate(context.pipeline, context.runtime, batch_size=batch_size, stop=context.stop)
             values = metrics.compute()
         except StopRequested:
             self._save()
@@ -349,7 +355,7 @@ class _Training:
         seconds = time.perf_counter() - begun
         optim.training_mode(self.model)
         epoch = round(progress.step / self.counts.steps_per_epoch, 4)
-        setting.log.write(
+        context.log.write(
             {
                 "kind": "eval",
                 "step": progress.step,
@@ -372,12 +378,12 @@ class _Training:
         shown = "  ".join(
             f"{name} {value:.4f}" for name, value in values.items() if name in self._headline(values)
         )
-        setting.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {shown}{mark}")
+        context.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {shown}{mark}")
 
     def _without_score(self, metrics: Metrics) -> str:
         """Where the first few examples stand whose scores are not finite."""
         bad = (
-            self.setting.pipeline.example("eval", prediction["id"])["where"]
+            self.context.pipeline.example("eval", prediction["id"])["where"]
             for prediction in metrics.predictions()
             if not all(math.isfinite(score) for score in prediction.get("scores", {}).values())
         )
@@ -386,12 +392,12 @@ class _Training:
         )
 
     def _headline(self, values: dict[str, float]) -> set[str]:
-        best = self.setting.spec.best
+        best = self.context.spec.best
         return {"loss", best.metric if best else next((name for name in values if name != "loss"), "loss")}
 
     def _compare(self, values: dict[str, float]) -> None:
         """Is this the best evaluation so far? Have there been too many worse ones?"""
-        best, progress = self.setting.spec.best, self.progress
+        best, progress = self.context.spec.best, self.progress
         if best is None:
             return
         if best.metric not in values:
@@ -408,16 +414,16 @@ class _Training:
             progress.worse_evaluations += 1
         if self._out_of_patience():
             progress.finished = True
-            self.setting.reporter.say(
+            self.context.reporter.say(
                 f"stopping early: {progress.worse_evaluations} evaluations without a better {best.metric}"
             )
 
     def _out_of_patience(self) -> bool:
-        patience = self.setting.spec.train.early_stopping
+        patience = self.context.spec.train.early_stopping
         return patience is not None and self.progress.worse_evaluations >= patience
 
     def _save_due(self) -> bool:
-        progress, every = self.progress, self.setting.spec.train.save_every_steps
+        progress, every = self.progress, self.context.spec.train.save_every_steps
         if progress.step == self.saved_step:
             return False
         return progress.evaluated_step == progress.step or (every is not None and progress.step % every == 0)
@@ -425,21 +431,21 @@ class _Training:
     def _save(self) -> None:
         self._check()
         self._require_finite_weights()
-        setting, progress = self.setting, self.progress
-        progress.counts = all_counts(setting.runtime.gather(setting.objective.counts))
-        if setting.runtime.main:
-            progress.log_bytes = setting.log.sync()
+        context, progress = self.context, self.progress
+        progress.counts = all_counts(context.runtime.gather(context.objective.counts))
+        if context.runtime.main:
+            progress.log_bytes = context.log.sync()
             progress.scaler = self.scaler.state_dict()
-            setting.store.save(progress, self.model, setting.objective.module, self.optimizer)
+            context.store.save(progress, self.model, context.objective.module, self.optimizer)
         self.saved_step = progress.step
-        setting.runtime.barrier()
+        context.runtime.barrier()
 
     def _require_finite_weights(self) -> None:
         """A step can end in weights that are not finite though its loss and gradient were: an update too large."""
         largest = torch.nn.utils.get_total_norm([p.detach() for p in self.parameters], norm_type=math.inf)
         if not math.isfinite(largest.item()):
             step = self.progress.step
-            self.setting.log.write({"kind": "error", "step": step, "largest_weight": largest.item()})
+            self.context.log.write({"kind": "error", "step": step, "largest_weight": largest.item()})
             raise NotFinite(
                 f"the weights are not finite after step {step}",
                 where=f"step {step}",
@@ -448,28 +454,28 @@ class _Training:
             )
 
     def _restore(self) -> None:
-        setting = self.setting
-        path = setting.store.load(setting.reporter.say)
+        context = self.context
+        path = context.store.load(context.reporter.say)
         if path is None:
-            setting.log.cut(0)
-            setting.reporter.say("no checkpoint yet: starting from the first step")
+            context.log.cut(0)
+            context.reporter.say("no checkpoint yet: starting from the first step")
             return
-        self.progress = restore(path, self.model, setting.objective.module, self.optimizer)
+        self.progress = restore(path, self.model, context.objective.module, self.optimizer)
         # Not what the file says: a finished run may have been given more epochs.
         self.progress.finished = self._out_of_patience()
-        own = setting.runtime.main  # the first process counts on for all; only time passes for each
+        own = context.runtime.main  # the first process counts on for all; only time passes for each
         counts = {k: v for k, v in self.progress.counts.items() if own or k.endswith("seconds")}
-        setting.objective.counts.update(counts)
+        context.objective.counts.update(counts)
         if self.progress.scaler:
             self.scaler.load_state_dict(dict(self.progress.scaler))
-        setting.log.cut(self.progress.log_bytes)
+        context.log.cut(self.progress.log_bytes)
         self.saved_step = self.progress.step
-        setting.reporter.say(f"resumed at step {self.progress.step} from {path}")
+        context.reporter.say(f"resumed at step {self.progress.step} from {path}")
 
     def _interrupted(self) -> Interrupted:
         step = self.progress.step
         return Interrupted(
-            f"stopped by {self.setting.stop.name} after step {step} of {self.counts.steps}; everything is saved",
+            f"stopped by {self.context.stop.name} after step {step} of {self.counts.steps}; everything is saved",
             cure="the same command with --resume continues to the same bits",
         )
 

@@ -2,7 +2,7 @@
 
 A pipeline owns one model and two sets of examples, and can turn example ids into batches, a batch into a
 loss, and outputs into metrics. It draws no random numbers of its own: the order of examples comes from
-:mod:`ptm.order`, and a training view of an example is a function of (seed, epoch, id) alone.
+:mod:`ptm.training.order`, and a training view of an example is a function of (seed, epoch, id) alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.data.examples import Dataset, Examples
-from ptm.weights import LoadReport
+from ptm.models.weights import LoadReport
 
 Split = Literal["train", "eval"]
 
@@ -104,8 +104,10 @@ class Pipeline(ABC):
     # For distillation, and for storing what a frozen network says:
     per_example: bool = True  # whether logits have a row an example; else a store cannot keep them
     distillable: bool = True  # whether there are logits
-    view: str = ""  # two pipelines with the same view over the same data can share batches
-    reading: str = ""  # what decides outputs besides weights and view: architecture, order of outputs
+    input_fingerprint: str = ""  # two pipelines with the same one over the same data can share batches
+    output_fingerprint: str = (
+        ""  # what decides outputs besides weights and inputs: architecture, order of outputs
+    )
     head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
     feature_names: tuple[str, ...] = ()  # what ``forward`` gives besides logits: "pooled", "hidden.1", …
 
@@ -130,10 +132,10 @@ class Pipeline(ABC):
         """A batch for each array of ids in ``plan``, in that order, on the CPU. ``train`` is augmented."""
 
     @abstractmethod
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Loss and logits of ``model`` (this pipeline's, or one wrapped around it) on a batch.
 
-        ``wanted``: names out of ``feature_names``, given as ``features``: fp [n, d] for "pooled", [n, tokens, d]
+        ``requested``: names out of ``feature_names``, given as ``features``: fp [n, d] for "pooled", [n, tokens, d]
         of texts, [n, channels, h, w] of images. Without targets the loss is 0.
         """
 
@@ -145,7 +147,7 @@ class Pipeline(ABC):
         """As ``forward``, from the feature ``head_input`` on: [n, width]."""
         raise NotImplementedError(f"{type(self).__name__} has no head_input")
 
-    def misfits(self) -> list[str]:
+    def domain_warnings(self) -> list[str]:
         """What of the data does not suit the weights: many unknown words, another image size. [] when all is well."""
         return []
 
@@ -161,13 +163,13 @@ class Pipeline(ABC):
         """All a stranger needs to use the model: weights, and tokenizer or preprocessing, and label names."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """For the record: data digests, counts a class, padding waste, preprocessing."""
 
     @abstractmethod
-    def over(self, examples: Examples) -> Pipeline:
+    def with_examples(self, examples: Examples) -> Pipeline:
         """The same model over other evaluation examples, which may have no targets: ``ptm predict``."""
 
-    def drawn(self, index: int, prediction: Mapping[str, Any]) -> bytes | None:
+    def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes | None:
         """PNG of evaluation example ``index`` with its prediction drawn in; None for tasks that draw nothing."""
         return None

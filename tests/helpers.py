@@ -9,10 +9,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ptm.experiment import run_training
-from ptm.rundir import Mode
-from ptm.runlog import Silent
-from ptm.spec import BestSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
+from ptm.base.console import Silent
+from ptm.config.spec import BestSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
+from ptm.experiment.train import run_training
+from ptm.run.directory import Mode
 
 TIMINGS = ("seconds", "examples_per_second")
 

@@ -16,16 +16,16 @@ from safetensors.torch import load_file
 
 import tiny
 from helpers import StopAt, history, last_state, run, weights
-from ptm import order
-from ptm.config import load_config
+from ptm.base.console import Silent
+from ptm.config.load import load_config
+from ptm.config.metric_names import metric_names, unknown_metric
+from ptm.config.spec import ModelSpec
+from ptm.config.tasks import TASKS, task_module
 from ptm.errors import Interrupted
-from ptm.experiment import run_evaluation
-from ptm.metric_names import metric_names, unknown_metric
+from ptm.experiment.train import run_evaluation
 from ptm.pipeline import Pipeline
-from ptm.runlog import Silent
-from ptm.runtime import batch_norms
-from ptm.spec import ModelSpec
-from ptm.tasks import TASKS, task_module
+from ptm.training import order
+from ptm.training.runtime import batch_norms
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +138,7 @@ def test_one_step_changes_the_weights(make):
     pipeline = build(spec)
     results = run(spec)
     assert results["train"]["steps"] == 1
-    after = build(spec, model=ModelSpec(name=spec.output), trained=True).model.state_dict()
+    after = build(spec, model=ModelSpec(name=spec.output), complete=True).model.state_dict()
     changed = [n for n in before if n in after and not torch.equal(before[n], after[n])]
     assert changed
     assert all(bool(torch.isfinite(t).all()) for t in after.values() if t.is_floating_point())
@@ -195,7 +195,7 @@ def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make,
     known = metric_names(spec.task, spec.data.label_type, again["labels"])
     assert not [metric for metric in results["metrics"] if unknown_metric(metric, known)]
     assert {metric for metric in known if "/" not in metric} <= set(results["metrics"])
-    pipeline = build(make(), model=ModelSpec(name=str(tmp_path / "r")), trained=True)
+    pipeline = build(make(), model=ModelSpec(name=str(tmp_path / "r")), complete=True)
     assert pipeline.labels == tuple(results["labels"])
     ours = pipeline.model.state_dict()
     theirs = tiny.module_of(name).strangers_state(tmp_path / "r" / "model")
@@ -227,5 +227,5 @@ def test_features_are_given_by_name_and_change_nothing_else(make):
     assert set(rich.features) == set(pipeline.feature_names)
     assert rich.features["pooled"].ndim == 2
     assert all(len(tensor) == 3 for tensor in rich.features.values())
-    assert isinstance(pipeline.reading, str)
-    assert pipeline.misfits() == []
+    assert isinstance(pipeline.output_fingerprint, str)
+    assert pipeline.domain_warnings() == []

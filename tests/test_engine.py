@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights, without_dropout
+from ptm.base.console import Silent
+from ptm.config.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec
 from ptm.engine import memory_errors
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory, RunDirectoryError
-from ptm.experiment import run_training
-from ptm.metrics import ClassificationMetrics
-from ptm.runlog import Silent
-from ptm.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec
+from ptm.experiment.train import run_training
+from ptm.metrics.classification import ClassificationMetrics
 
 
 def test_a_text_model_learns_and_everything_is_written(tiny_bert, reviews, tmp_path):

@@ -35,9 +35,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import faults
 from helpers import history, image_spec, last_state, run, text_spec
-from ptm import files
-from ptm.checkpoint import CheckpointStore
-from ptm.spec import DistillSpec, RunSpec, TeacherSpec
+from ptm.base import files
+from ptm.config.spec import DistillSpec, RunSpec, TeacherSpec
+from ptm.run.checkpoint import CheckpointStore
 from tiny.samples import save_tiny_bert, sentences, write_csv
 
 _LIVES = 3  # kills of one run before it is left to finish
@@ -46,8 +46,8 @@ _HANGS_AFTER_SECONDS = 240.0
 # All that a run imports on the way: none of it may compute with tensors, for children inherit no threads.
 _IMPORTS = (
     "ptm.distill.teacher",
-    "ptm.report",
-    "ptm.teaching",
+    "ptm.report.page",
+    "ptm.distill.prepare",
     "ptm.text.classification",
     "ptm.vision.classification",
     "transformers.models.auto.modeling_auto",

@@ -173,7 +173,7 @@ def _matched(big: Any, small: Any) -> Any:
 
 
 def run_arm(options: argparse.Namespace) -> dict[str, float]:
-    from ptm.config import parse_config
+    from ptm.config.load import parse_config
 
     if options.clock == "processor":
         vars(time)["perf_counter"] = time.process_time  # ptm's own counts follow
@@ -204,8 +204,8 @@ output: {folder}/run
 
 
 def run_ptm(spec: Any, *, filled: bool) -> dict[str, float]:
-    from ptm.experiment import run_training
-    from ptm.runlog import Silent
+    from ptm.base.console import Silent
+    from ptm.experiment.train import run_training
 
     if filled:  # the store is complete before the first step
         first = replace(spec.train, epochs=None, steps=1)
@@ -242,8 +242,8 @@ def prepare(spec: Any, options: argparse.Namespace) -> Prepared:
 
     torch.set_num_threads(options.threads)
     data = load_data(spec)
-    student = build_model(spec.model, data.labels, seed=options.seed, trained=False, where="student")
-    teacher = build(spec, data, model=spec.teacher, trained=True).model.eval().requires_grad_(False)
+    student = build_model(spec.model, data.labels, seed=options.seed, complete=False, where="student")
+    teacher = build(spec, data, model=spec.teacher, complete=True).model.eval().requires_grad_(False)
     spent, begun = [0.0], [0.0]
 
     def start(*_: Any) -> None:

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def run_arm(options: argparse.Namespace) -> dict[str, float]:
-    from ptm.config import parse_config
+    from ptm.config.load import parse_config
 
     with tempfile.TemporaryDirectory() as folder:
         text = f"""
@@ -73,8 +73,8 @@ output: {folder}/run
 
 
 def run_ptm(spec) -> dict[str, float]:
-    from ptm.experiment import run_training
-    from ptm.runlog import Silent
+    from ptm.base.console import Silent
+    from ptm.experiment.train import run_training
 
     results = run_training(spec, mode="new", reporter=Silent())
     return {

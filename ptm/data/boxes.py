@@ -8,21 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ptm.config.spec import DataSpec
+from ptm.config.splits import held_out_share
 from ptm.data.annotations import BoxTable, refuse_all
 from ptm.data.coco import read_coco
-from ptm.data.examples import (
-    Dataset,
-    Examples,
-    hold_out,
-    limit,
-    require_eval,
-)
+from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
 from ptm.data.labels import check_classes
 from ptm.data.tables import no_source
 from ptm.data.voc import read_voc
 from ptm.errors import DataError, Problem
-from ptm.shares import held_out_share
-from ptm.spec import DataSpec
 
 
 def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:

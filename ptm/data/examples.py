@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ptm import hub, order
+from ptm.base import seeds
+from ptm.config.spec import DataSpec
+from ptm.config.splits import held_out_share
+from ptm.data import hub as data_hub
 from ptm.data.image_files import read_imagefolder, require_classes, with_image_files
 from ptm.data.labels import unnamed
 from ptm.data.tables import READERS, Table, join_tables, naming_keys, no_source
 from ptm.data.targets import KINDS, TargetKind
 from ptm.errors import ConfigError, DataError, Problem
-from ptm.shares import held_out_share
-from ptm.spec import DataSpec
 
 # Stream of the draw behind shares and limits. It is not the run's seed: the rows are always the same.
 _SELECT = 0x5E1EC7
@@ -107,7 +108,7 @@ def load_dataset(
     return Dataset(train_set if train else None, eval_set, names, digests)
 
 
-def lonely_rows(examples: Examples, labels: Sequence[str]) -> list[tuple[str, str]]:
+def singleton_rows(examples: Examples, labels: Sequence[str]) -> list[tuple[str, str]]:
     """(label, where) of classes with one example: often a typo."""
     targets = np.asarray(examples.targets)
     counts = np.bincount(targets, minlength=len(labels))
@@ -115,12 +116,12 @@ def lonely_rows(examples: Examples, labels: Sequence[str]) -> list[tuple[str, st
     return [(labels[targets[row]], examples.where(row)) for row in rows]
 
 
-def lonely_labels(data: Dataset) -> list[tuple[str, str]]:
-    """As :func:`lonely_rows`, of a training set whose examples have one class each; [] for any other."""
+def singleton_labels(data: Dataset) -> list[tuple[str, str]]:
+    """As :func:`singleton_rows`, of a training set whose examples have one class each; [] for any other."""
     train = data.train
     if train is None or not isinstance(train.targets, np.ndarray) or train.targets.dtype != np.int64:
         return []
-    return lonely_rows(train, data.labels) if train.targets.ndim == 1 and data.labels else []
+    return singleton_rows(train, data.labels) if train.targets.ndim == 1 and data.labels else []
 
 
 def _require_two(examples: Examples, labels: Sequence[str]) -> None:
@@ -132,7 +133,7 @@ def _require_two(examples: Examples, labels: Sequence[str]) -> None:
             "at least two examples a class",
             "correct the row if the label is a typo; else add examples or remove it",
         )
-        for label, where in lonely_rows(examples, labels)
+        for label, where in singleton_rows(examples, labels)
     ]
     if problems:
         raise DataError(problems[:_SHOWN])
@@ -179,7 +180,7 @@ def require_eval(data: DataSpec) -> str:
 
 def hold_out(strata: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers (kept, held out): the share of every class or stratum, at least one each, by a fixed draw."""
-    draw = order.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
+    draw = seeds.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
     held = np.zeros(len(strata), dtype=bool)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
@@ -206,7 +207,7 @@ def _read_split(source: str, split: str | None, wanted: Mapping[str, str]) -> Ta
     elif kind == "imagefolder":
         return read_imagefolder(Path(place), split, _splits_there(source))
     elif kind == "hub":
-        table = hub.read_dataset(place, split, list(dict.fromkeys(wanted.values())))
+        table = data_hub.read_dataset(place, split, list(dict.fromkeys(wanted.values())))
     elif kind == "builtin":
         return _read_builtin(place, split)
     else:
@@ -287,7 +288,7 @@ def limit(examples: Examples, most: int | None) -> Examples:
     """At most so many rows, always the same ones."""
     if most is None or most >= len(examples):
         return examples
-    draw = order.uniforms(_SELECT, 1, np.arange(len(examples)), 1)[:, 0]
+    draw = seeds.uniforms(_SELECT, 1, np.arange(len(examples)), 1)[:, 0]
     return examples.select(np.sort(np.argsort(draw, kind="stable")[:most]))
 
 

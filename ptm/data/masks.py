@@ -16,18 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ptm.data.examples import (
-    Dataset,
-    Examples,
-    hold_out,
-    limit,
-    require_eval,
-)
+from ptm.config.spec import DataSpec
+from ptm.config.splits import held_out_share
+from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
 from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.data.tables import no_source
 from ptm.errors import ConfigError, DataError, Problem
-from ptm.shares import held_out_share
-from ptm.spec import DataSpec
 
 IGNORED = 255  # the class of pixels that do not count
 FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images", "masks"))

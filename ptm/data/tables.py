@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ptm.base.files import file_digest
 from ptm.errors import DataError
-from ptm.files import file_digest
 
 MAX_FIELD_CHARS = 10_000_000
 CSV: Mapping[str, Any] = {"delimiter": ",", "strict": True}

@@ -28,7 +28,7 @@ class Examined:
     predicted: np.ndarray
     head_biases: Mapping[str, np.ndarray]  # of the output layer, by name
     recorded_accuracy: float | None  # what its own run measured on this very split
-    misfits: Sequence[str]  # what the task says of its inputs
+    domain_warnings: Sequence[str]  # what the task says of its inputs
 
     @property
     def accuracy(self) -> float:
@@ -44,14 +44,15 @@ class Measured:
     value: float
     constant: float  # the metric of an answer that is the same for every example
     perfect: float  # that of a teacher that knows all
-    misfits: Sequence[str]
+    domain_warnings: Sequence[str]
 
 
 def examine_measured(teacher: Measured) -> list[Problem]:
     """The same for outputs of many classes, and for numbers: does it know more than a constant answer?"""
     where = f"teacher {teacher.name}"
     problems = [
-        Problem(misfit, where, "inputs like those it was trained on", _OTHER) for misfit in teacher.misfits
+        Problem(warning, where, "inputs like those it was trained on", _OTHER)
+        for warning in teacher.domain_warnings
     ]
     span = teacher.perfect - teacher.constant
     skill = (teacher.value - teacher.constant) / span if span else 1.0
@@ -74,8 +75,8 @@ def examine(teacher: Examined) -> list[Problem]:
     checks = (_shuffled(teacher), _fresh_head(teacher), _changed_inputs(teacher))
     causes = [problem for problem in checks if problem is not None]
     causes += [
-        Problem(misfit, f"teacher {teacher.name}", "inputs like those it was trained on", _OTHER)
-        for misfit in teacher.misfits
+        Problem(warning, f"teacher {teacher.name}", "inputs like those it was trained on", _OTHER)
+        for warning in teacher.domain_warnings
     ]
     ignorant = _near_chance(teacher)
     return [*causes, *([ignorant] if ignorant is not None and not causes else [])]

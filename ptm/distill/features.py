@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptm.base.seeds import INIT, mix
+from ptm.config.spec import DistillSpec
 from ptm.distill import inside
 from ptm.errors import ConfigError
-from ptm.order import INIT, mix
 from ptm.pipeline import Pipeline
-from ptm.spec import DistillSpec
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -28,12 +28,12 @@ class Features:
     module: nn.Module | None  # projections, by the student's layer
 
     @property
-    def wanted_of_student(self) -> tuple[str, ...]:
-        return wanted(self.kind, [pair[0] for pair in self.pairs])
+    def student_features(self) -> tuple[str, ...]:
+        return requested_features(self.kind, [pair[0] for pair in self.pairs])
 
     @property
-    def wanted_of_teacher(self) -> tuple[str, ...]:
-        return wanted(self.kind, [pair[1] for pair in self.pairs])
+    def teacher_features(self) -> tuple[str, ...]:
+        return requested_features(self.kind, [pair[1] for pair in self.pairs])
 
     def __call__(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], mask: Tensor | None
@@ -81,7 +81,7 @@ class Features:
         return self.module[str(layer)](x).float()
 
 
-def wanted(kind: str, layers: Sequence[int]) -> tuple[str, ...]:
+def requested_features(kind: str, layers: Sequence[int]) -> tuple[str, ...]:
     """The names of what a kind of comparison needs of these layers."""
     if kind == "relational":
         return ("pooled",)
@@ -125,7 +125,7 @@ def build_features(
         raise ConfigError("one of the models has no layers that can be told apart", where=where, cure=_CURE)
     pairs = layer_pairs(kind, spec.layers, *counts)
     for index, (role, pipeline) in enumerate((("student", student), ("teacher", teacher))):
-        names = wanted(kind, [pair[index] for pair in pairs])
+        names = requested_features(kind, [pair[index] for pair in pairs])
         lacking = [name for name in names if name not in pipeline.feature_names]
         if lacking:
             offered = ", ".join(pipeline.feature_names) or "nothing"
@@ -133,15 +133,15 @@ def build_features(
                 f"the {role} does not give {', '.join(lacking)}", where=where, expected=offered, cure=_CURE
             )
     texts = student.lengths("train") is not None
-    if texts and kind != "relational" and student.view != teacher.view:
+    if texts and kind != "relational" and student.input_fingerprint != teacher.input_fingerprint:
         raise ConfigError(
             "student and teacher cut texts into different tokens, so there is nothing to compare token by token",
             where=where,
             cure="use features: relational or none, or a student with the teacher's tokenizer",
         )
-    shapes = [_shapes(student, student, wanted(kind, [p[0] for p in pairs]))]
-    source = student if student.view == teacher.view else teacher
-    shapes.append(_shapes(teacher, source, wanted(kind, [p[1] for p in pairs])))
+    shapes = [_shapes(student, student, requested_features(kind, [p[0] for p in pairs]))]
+    source = student if student.input_fingerprint == teacher.input_fingerprint else teacher
+    shapes.append(_shapes(teacher, source, requested_features(kind, [p[1] for p in pairs])))
     _check_shapes(spec, pairs, *shapes)
     module = None
     if kind in ("hidden", "tinybert"):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ptm.spec import DistillSpec
+from ptm.config.spec import DistillSpec
 
 
 def compare(

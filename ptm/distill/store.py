@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ptm import files
+from ptm.base import files
 
 FORMAT = 1
 DEFAULT_LIMIT = 20e9  # bytes of all stores together; $PTM_CACHE_LIMIT_GB says otherwise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptm import order
+from ptm.base.console import Reporter
+from ptm.config.spec import DistillSpec
 from ptm.distill.store import Field, Shard, Store, grow_logits, room_for, shrink_logits
 from ptm.errors import StorageError
+from ptm.objective import TeacherOutputs
 from ptm.pipeline import Batch, Output, Pipeline
-from ptm.runlog import Reporter
-from ptm.runtime import Runtime
-from ptm.spec import DistillSpec
+from ptm.training import order
+from ptm.training.runtime import Runtime
 
 SAMPLE = 4  # stored examples that are computed again at the start
 _SYNC_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What a batch learns from: the teacher's outputs as stored, or the batch that it is to look at.
-
-    Both None: the teacher looks at its student's batch.
-    """
-
-    outputs: Mapping[str, Tensor] | None = None
-    batch: Batch | None = None
-
-    def to(self, device: torch.device) -> Taught:
-        if device.type == "cpu":
-            return self
-        moved = self.outputs and {name: t.to(device, non_blocking=True) for name, t in self.outputs.items()}
-        return Taught(moved, self.batch and self.batch.to(device))
 
 
 def arithmetic(runtime: Runtime) -> dict[str, Any]:
@@ -71,19 +54,19 @@ class Teacher:
         runtime: Runtime,
         spec: DistillSpec,
         *,
-        wanted: tuple[str, ...],
+        requested: tuple[str, ...],
         seed: int,
         counts: dict[str, float],
         logits: bool = True,
     ) -> None:
         self.pipeline = pipeline
-        self.view = pipeline.view
+        self.input_fingerprint = pipeline.input_fingerprint
         # The same view: the student's batches serve, and the examples need not be read twice.
-        self._source = student if pipeline.view == student.view else pipeline
+        self._source = student if pipeline.input_fingerprint == student.input_fingerprint else pipeline
         self._same_view = self._source is student
         self._runtime = runtime
         self._spec = spec
-        self._wanted = wanted + dense_logits(pipeline)
+        self._requested = requested + dense_logits(pipeline)
         self._logits = logits  # whether they are wanted too
         self._seed = seed
         self._counts = counts
@@ -113,7 +96,12 @@ class Teacher:
             * f.dtype.itemsize
             for f in self.fields
         )
-        identity = {**identity, "view": self.view, "reading": self.pipeline.reading, "block": block}
+        identity = {
+            **identity,
+            "view": self.input_fingerprint,
+            "output_fingerprint": self.pipeline.output_fingerprint,
+            "block": block,
+        }
         try:
             if self._runtime.main and not room_for(root, items * views):
                 return f"{items * views / 1e9:.1f} GB do not fit in {root}"
@@ -289,24 +277,24 @@ class Teacher:
 
     # --- what the objective needs
 
-    def lessons(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Taught]:
+    def load(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TeacherOutputs]:
         """What each batch of ``plan`` learns from, in that order. ``prepare(epoch)`` came before."""
         view, own_epoch = self.view_of(epoch)
         if self._store is not None:
             shards = self._shards[view]
-            return (Taught(outputs=self._read(shards, ids)) for ids in plan)
+            return (TeacherOutputs(outputs=self._read(shards, ids)) for ids in plan)
         if self._same_view:
-            return (Taught() for _ in plan)
-        return (Taught(batch=batch) for batch in self.pipeline.batches("train", plan, own_epoch))
+            return (TeacherOutputs() for _ in plan)
+        return (TeacherOutputs(batch=batch) for batch in self.pipeline.batches("train", plan, own_epoch))
 
-    def outputs(self, taught: Taught, batch: Batch) -> Mapping[str, Tensor]:
-        """The teacher's outputs for a lesson's batch."""
+    def outputs(self, stored: TeacherOutputs, batch: Batch) -> Mapping[str, Tensor]:
+        """The teacher's outputs for a train_batch's batch."""
         self._counts["used"] += len(batch)
-        if taught.outputs is not None:
-            return taught.outputs
+        if stored.outputs is not None:
+            return stored.outputs
         begun = time.perf_counter()
         self._bring()
-        outputs = self._ask(taught.batch or batch)
+        outputs = self._ask(stored.batch or batch)
         self._counts["computed"] += len(batch)
         spent = time.perf_counter() - begun
         self._counts["teacher_seconds"] += spent
@@ -326,9 +314,9 @@ class Teacher:
         autocast = self._runtime.autocast() if device == self._runtime.device else nullcontext()
         with autocast:
             outputs = named_outputs(
-                self.pipeline.forward(self.pipeline.model, batch.to(device), self._wanted)
+                self.pipeline.forward(self.pipeline.model, batch.to(device), self._requested)
             )
-        return outputs if self._logits else {name: outputs[name] for name in self._wanted}
+        return outputs if self._logits else {name: outputs[name] for name in self._requested}
 
 
 def dense_logits(pipeline: Pipeline) -> tuple[str, ...]:

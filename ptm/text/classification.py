@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
-from ptm.label_types import new_metrics, supervised_loss
+from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
-from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.text import features, models, origins
 from ptm.text.tokens import Tokens, longest_text, tokenize, tokenizer_digest
 
@@ -36,27 +36,27 @@ def _columns(spec: RunSpec) -> dict[str, str]:
 
 
 def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
 ) -> TextClassification:
-    """Load the model, tokenise both splits. ``trained`` models must come with their output layer."""
+    """Load the model, tokenise both splits. ``complete`` models must come with their output layer."""
     role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = models.build_model(
         model,
         data.labels,
         seed=spec.train.seed,
-        trained=trained,
+        complete=complete,
         where=f"{role} {model.name!r}",
         purpose=models.PURPOSES[spec.data.label_type],
         texts=None if data.train is None else partial(_all_texts, data.train),
     )
     added = loaded.tokenizer.num_special_tokens_to_add(pair=spec.data.text_pair is not None)
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
-    view = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}"
+    input_fingerprint = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}"
     to_tokens = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
     splits: dict[Split, Tokens] = {"eval": to_tokens(data.eval)}
     if data.train is not None:
         splits["train"] = to_tokens(data.train)
-    return TextClassification(spec, data, loaded, splits, view, to_tokens)
+    return TextClassification(spec, data, loaded, splits, input_fingerprint, to_tokens)
 
 
 def _all_texts(examples: Examples) -> list[str]:
@@ -72,7 +72,7 @@ class TextClassification(Pipeline):
         data: Dataset,
         loaded: models.TextModel,
         tokens: dict[Split, Tokens],
-        view: str,
+        input_fingerprint: str,
         to_tokens: Callable[[Examples], Tokens],
     ) -> None:
         self.model: nn.Module = loaded.model
@@ -80,8 +80,8 @@ class TextClassification(Pipeline):
         self.head = loaded.head
         self.embeddings = loaded.embeddings
         self.load_report = loaded.report
-        self.view = view
-        self.reading = f"{models.config_digest(loaded.model)} outputs {loaded.output_order}"
+        self.input_fingerprint = input_fingerprint
+        self.output_fingerprint = f"{models.config_digest(loaded.model)} outputs {loaded.output_order}"
         self.feature_names = features.feature_names(loaded.model)
         self.head_input = "pooler" if "pooler" in self.feature_names else ""
         self._spec = spec
@@ -109,8 +109,8 @@ class TextClassification(Pipeline):
                 ids=ids, inputs=inputs, targets=None if targets is None else torch.from_numpy(targets[ids])
             )
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
-        result, inside = features.run(self.model, model, batch.inputs, wanted)
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
+        result, inside = features.run(self.model, model, batch.inputs, requested)
         return self._output(result.logits, batch, inside)
 
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
@@ -127,7 +127,7 @@ class TextClassification(Pipeline):
         loss_sum = supervised_loss(logits, batch.targets, self._label_type, smoothing)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
 
-    def misfits(self) -> list[str]:
+    def domain_warnings(self) -> list[str]:
         """Texts that the tokenizer has no words for."""
         return models.unknown_words(self._tokenizer, self._tokens["eval"].ids)
 
@@ -144,13 +144,18 @@ class TextClassification(Pipeline):
         self.model.save_pretrained(directory)  # type: ignore[operator]
         self._tokenizer.save_pretrained(directory)
 
-    def over(self, examples: Examples) -> TextClassification:
+    def with_examples(self, examples: Examples) -> TextClassification:
         data = Dataset(None, examples, self.labels, {})
         return TextClassification(
-            self._spec, data, self._loaded, {"eval": self._to_tokens(examples)}, self.view, self._to_tokens
+            self._spec,
+            data,
+            self._loaded,
+            {"eval": self._to_tokens(examples)},
+            self.input_fingerprint,
+            self._to_tokens,
         )
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {
             split: {
                 "examples": self.size(split),

@@ -84,7 +84,7 @@ class _Completion(Pipeline):
     def _padded(self, rows: list[list[int]]) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         raise NotImplementedError("texts to complete teach nothing")
 
     def new_metrics(self) -> Completed:
@@ -97,10 +97,10 @@ class _Completion(Pipeline):
         self._loaded.model.save_pretrained(directory)
         self._tokenizer.save_pretrained(directory)
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {"eval": {"examples": len(self._rows)}}
 
-    def over(self, examples: Examples) -> Pipeline:
+    def with_examples(self, examples: Examples) -> Pipeline:
         return type(self)(self._loaded, examples, self._max_length)
 
 

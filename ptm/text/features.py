@@ -37,8 +37,8 @@ def reads_pooler(model: nn.Module) -> bool:
 
 
 @contextmanager
-def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """While open, a forward pass leaves the queries, keys and values of ``wanted`` in the dictionary:
+def captured(model: nn.Module, requested: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While open, a forward pass leaves the queries, keys and values of ``requested`` in the dictionary:
     fp [n, tokens, heads, width of a head]."""
     found: dict[str, Tensor] = {}
     heads = int(getattr(model.config, "num_attention_heads", 1))
@@ -51,11 +51,11 @@ def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tens
 
     modules = _projections(model)
     with ExitStack() as stack:
-        for name in wanted:
+        for name in requested:
             if name in modules:
                 handle = model.get_submodule(modules[name]).register_forward_hook(keep(name))
                 stack.callback(handle.remove)
-        if "pooler" in wanted:
+        if "pooler" in requested:
             pooler = model.get_submodule("bert.pooler")
             handle = pooler.register_forward_hook(lambda module, inputs, out: found.update(pooler=out))
             stack.callback(handle.remove)
@@ -63,27 +63,27 @@ def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tens
 
 
 def run(
-    model: nn.Module, wrapped: nn.Module, inputs: Mapping[str, Tensor], wanted: Sequence[str]
+    model: nn.Module, wrapped: nn.Module, inputs: Mapping[str, Tensor], requested: Sequence[str]
 ) -> tuple[Any, dict[str, Tensor]]:
-    """What ``wrapped`` (the model itself, or one around it) gives for a batch, and the features of ``wanted``."""
-    if not wanted:
+    """What ``wrapped`` (the model itself, or one around it) gives for a batch, and the features of ``requested``."""
+    if not requested:
         return wrapped(**inputs), {}
-    with captured(model, wanted) as inside:
-        result = wrapped(**inputs, output_hidden_states=needs_hidden(wanted))
+    with captured(model, requested) as inside:
+        result = wrapped(**inputs, output_hidden_states=needs_hidden(requested))
     if result.hidden_states is not None:
-        inside |= hidden(result.hidden_states, wanted, inputs.get("attention_mask"))
+        inside |= hidden(result.hidden_states, requested, inputs.get("attention_mask"))
     return result, inside
 
 
-def needs_hidden(wanted: Sequence[str]) -> bool:
+def needs_hidden(requested: Sequence[str]) -> bool:
     """Whether transformers must be asked for hidden states."""
-    return any(name == "pooled" or name.startswith("hidden.") for name in wanted)
+    return any(name == "pooled" or name.startswith("hidden.") for name in requested)
 
 
-def hidden(states: Sequence[Tensor], wanted: Sequence[str], mask: Tensor | None) -> dict[str, Tensor]:
-    """The hidden states of ``wanted``, fp32 [n, tokens, width]; ``pooled``: the mean of the last over tokens."""
-    found = {f"hidden.{k}": states[k].float() for k in range(len(states)) if f"hidden.{k}" in wanted}
-    if "pooled" in wanted:
+def hidden(states: Sequence[Tensor], requested: Sequence[str], mask: Tensor | None) -> dict[str, Tensor]:
+    """The hidden states of ``requested``, fp32 [n, tokens, width]; ``pooled``: the mean of the last over tokens."""
+    found = {f"hidden.{k}": states[k].float() for k in range(len(states)) if f"hidden.{k}" in requested}
+    if "pooled" in requested:
         last = states[-1].float()
         real = torch.ones(last.shape[:2], device=last.device) if mask is None else mask.float()
         found["pooled"] = (last * real[..., None]).sum(1) / real.sum(1, keepdim=True)

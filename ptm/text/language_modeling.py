@@ -13,24 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import Inputs, Source, text_inputs
 from ptm.errors import DataError
-from ptm.metrics_language import LanguageMetrics, Scores
+from ptm.metrics.language import LanguageMetrics, Scores
 from ptm.pipeline import Batch, Output, Pipeline, Split
-from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.text import models, origins
 from ptm.text.blocks import SPECIAL, Blocks, make_blocks
 from ptm.text.completion import Continuation, FillMask
 from ptm.text.language_models import LanguageModel, build_language_model, projecting
-from ptm.text.masking import (
-    IGNORED,
-    Masking,
-    evaluation_draws,
-    mask_words,
-    masking_of,
-    training_draws,
-)
+from ptm.text.masking import IGNORED, Masking, evaluation_draws, mask_words, masking_of, training_draws
 from ptm.text.tokens import longest_text, tokenizer_digest
 
 DEFAULT_MASK_SHARE = 0.15
@@ -58,7 +51,7 @@ def _columns(spec: RunSpec) -> dict[str, str]:
     return {"text": spec.data.text or "text"}
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool) -> Pipeline:
+def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool) -> Pipeline:
     """Load the model, cut both splits to blocks. Over :class:`Inputs`, it completes texts instead."""
     if isinstance(model, TeacherSpec):
         model = ModelSpec(name=model.name, weights=model.weights, revision=model.revision)
@@ -69,7 +62,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, train
         "masked-lm" if spec.task == "masked-lm" else "causal-lm",
         None if train is None else lambda: train.columns["text"],
         seed=spec.train.seed,
-        trained=trained,
+        complete=complete,
         where=where,
     )
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=_ADDED)
@@ -98,7 +91,7 @@ class LanguageModeling(Pipeline):
     """What both tasks share: an example is a block of tokens, the loss a sum over the tokens that are predicted.
 
     ``Batch.targets`` are int64 [n, tokens], IGNORED where nothing is predicted. ``forward`` gives logits [predicted
-    tokens, vocabulary], and their targets, only when ``wanted`` has "logits": they are large.
+    tokens, vocabulary], and their targets, only when ``requested`` has "logits": they are large.
     """
 
     labels = ()
@@ -117,10 +110,10 @@ class LanguageModeling(Pipeline):
         self.head = loaded.head
         self.embeddings = loaded.embeddings
         self.load_report = loaded.report
-        self.view = (
+        self.input_fingerprint = (
             f"{tokenizer_digest(loaded.tokenizer)}/{spec.task}/{max_length}/{spec.data.pack is not False}"
         )
-        self.reading = models.config_digest(loaded.model)
+        self.output_fingerprint = models.config_digest(loaded.model)
         self._data = data
         self._loaded = loaded
         self._tokenizer = loaded.tokenizer
@@ -143,11 +136,11 @@ class LanguageModeling(Pipeline):
     @abstractmethod
     def _batch(self, split: Split, ids: np.ndarray, inputs: dict[str, Tensor], epoch: int) -> Batch: ...
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         logits, targets = self._predicted(model, batch)
         smoothing = self._label_smoothing if self.model.training else 0.0
         loss_sum = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
-        if "logits" in wanted:
+        if "logits" in requested:
             return Output(loss_sum=loss_sum, count=len(targets), logits=logits, targets=targets)
         return Output(loss_sum=loss_sum, count=len(targets))
 
@@ -174,7 +167,7 @@ class LanguageModeling(Pipeline):
             logits = model(**batch.inputs).logits[places]
         return logits.float(), batch.targets[places]
 
-    def misfits(self) -> list[str]:
+    def domain_warnings(self) -> list[str]:
         """Texts that the tokenizer has no words for."""
         return models.unknown_words(self._tokenizer, self._blocks["eval"].tokens.ids)
 
@@ -199,11 +192,11 @@ class LanguageModeling(Pipeline):
         self._loaded.model.save_pretrained(directory)
         self._tokenizer.save_pretrained(directory)
 
-    def over(self, examples: Examples) -> Pipeline:
+    def with_examples(self, examples: Examples) -> Pipeline:
         completion = FillMask if self.masked else Continuation
         return completion(self._loaded, examples, self._max_length)
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {
             split: {
                 "examples": len(blocks),
@@ -260,7 +253,7 @@ class MaskedModeling(LanguageModeling):
     ) -> None:
         super().__init__(spec, data, loaded, blocks, max_length)
         whole = spec.data.whole_words is not False
-        self.view += f"/{masking.share}/{whole}/{spec.train.seed}"
+        self.input_fingerprint += f"/{masking.share}/{whole}/{spec.train.seed}"
         self._seed = spec.train.seed
         self._masking = masking
         for split, each in blocks.items():

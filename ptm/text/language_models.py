@@ -11,13 +11,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ptm import adapters
+from ptm.base.seeds import INIT, mix
+from ptm.config.spec import ModelSpec
 from ptm.errors import ConfigError, ModelError
-from ptm.order import INIT, mix
-from ptm.spec import ModelSpec
+from ptm.models import adapters
+from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.text import models, origins
 from ptm.text.scratch import is_new
-from ptm.weights import LoadReport, fit_weights, read_weights
 
 Kind = Literal["masked-lm", "causal-lm"]
 
@@ -44,13 +44,13 @@ def build_language_model(
     texts: Callable[[], Sequence[str]] | None,
     *,
     seed: int,
-    trained: bool,
+    complete: bool,
     where: str,
 ) -> LanguageModel:
     """The model that ``spec`` names. New weights are a function of ``seed`` alone.
 
     ``texts`` gives the training texts, for ``tokenizer: train``. The base model is loaded whole or not at all; the head
-    may be new unless ``trained``. Raises ConfigError for a model of another kind, ModelError for weights that do not
+    may be new unless ``complete``. Raises ConfigError for a model of another kind, ModelError for weights that do not
     fit.
     """
     origin = origins.find_origin(spec, texts)
@@ -61,16 +61,16 @@ def build_language_model(
     with torch.random.fork_rng(devices=[]), origins.loading(spec.name):
         torch.manual_seed(mix(seed, INIT))
         if spec.weights == "default" and not is_new(spec.name):
-            model, report = _pretrained(auto, origin, trained=trained)
+            model, report = _pretrained(auto, origin, complete=complete)
         else:
-            if trained and spec.weights in ("none", "default"):
+            if complete and spec.weights in ("none", "default"):
                 raise ModelError("its weights would be random", where=where, cure="name trained weights")
             model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
             if spec.weights in ("none", "default"):
                 report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
             else:
                 state = _with_tied(models.with_prefix(read_weights(Path(spec.weights)), model), model)
-                report = fit_weights(model, state, models.head_of(model), spec.weights, trained=trained)
+                report = fit_weights(model, state, models.head_of(model), spec.weights, complete=complete)
     if spec.layers is not None:
         models.keep_layers(model, spec.layers)
     models.check_vocabulary(model, tokenizer, where)
@@ -114,7 +114,7 @@ def _auto_class(config: Any, kind: Kind, name: str) -> Any:
     return transformers.AutoModelForMaskedLM if kind == "masked-lm" else transformers.AutoModelForCausalLM
 
 
-def _pretrained(auto: Any, origin: origins.Origin, *, trained: bool) -> tuple[Any, LoadReport]:
+def _pretrained(auto: Any, origin: origins.Origin, *, complete: bool) -> tuple[Any, LoadReport]:
     adapters.require_loadable(Path(origin.place))
     model, info = auto.from_pretrained(
         origin.place, config=origin.config, dtype=torch.float32, output_loading_info=True, **origin.options
@@ -122,15 +122,15 @@ def _pretrained(auto: Any, origin: origins.Origin, *, trained: bool) -> tuple[An
     adapters.take_out(model, merge=True)  # transformers puts one that stands beside the weights in by itself
     head = models.head_of(model)
     new = tuple(sorted(map(str, info["missing_keys"])))
-    wrong = [name for name in new if trained or not head or not name.startswith(head)]
+    wrong = [name for name in new if complete or not head or not name.startswith(head)]
     if wrong:
         raise ModelError(
             f"{len(wrong)} tensors are missing: {', '.join(wrong[:4])}{', …' if len(wrong) > 4 else ''}",
             where=origin.place,
             expected="a trained language model: its head would be random"
-            if trained
+            if complete
             else "weights of this model",
-            cure="pre-train it first" if trained else "check config.json against the weights",
+            cure="pre-train it first" if complete else "check config.json against the weights",
         )
     total = sum(1 for _ in model.state_dict())
     left_over = tuple(sorted(map(str, info["unexpected_keys"])))

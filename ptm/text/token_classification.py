@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptm.config.spec import DataSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
 from ptm.errors import DataError, Problem
-from ptm.metrics_tags import TaggedWords, TagMetrics
+from ptm.metrics.tagging import TaggedWords, TagMetrics
 from ptm.pipeline import Batch, Output, Pipeline, Split
-from ptm.spec import DataSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.text import features, models, origins
 from ptm.text.tokens import longest_text, tokenizer_digest
 from ptm.text.words import WordTokens, require_words, tokenize_words
@@ -82,23 +82,23 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
 
 
 def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
 ) -> TokenClassification:
-    """Load the model, tokenise both splits. ``trained`` models must come with their output layer."""
+    """Load the model, tokenise both splits. ``complete`` models must come with their output layer."""
     role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = models.build_model(
         model,
         data.labels,
         seed=spec.train.seed,
-        trained=trained,
+        complete=complete,
         where=f"{role} {model.name!r}",
         purpose=models.PURPOSES["tags"],
     )
     added = loaded.tokenizer.num_special_tokens_to_add(pair=False)
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
     to_tokens = partial(tokenize_words, loaded.tokenizer, max_length=max_length)
-    view = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}/words"
-    return TokenClassification(spec, data, loaded, view, to_tokens)
+    input_fingerprint = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}/words"
+    return TokenClassification(spec, data, loaded, input_fingerprint, to_tokens)
 
 
 class TokenClassification(Pipeline):
@@ -111,7 +111,7 @@ class TokenClassification(Pipeline):
         spec: RunSpec,
         data: Dataset,
         loaded: models.TextModel,
-        view: str,
+        input_fingerprint: str,
         to_tokens: Callable[[Examples], WordTokens],
     ) -> None:
         self.model: nn.Module = loaded.model
@@ -119,8 +119,8 @@ class TokenClassification(Pipeline):
         self.head = loaded.head
         self.embeddings = loaded.embeddings
         self.load_report = loaded.report
-        self.view = view
-        self.reading = f"{models.config_digest(loaded.model)} outputs {loaded.output_order}"
+        self.input_fingerprint = input_fingerprint
+        self.output_fingerprint = f"{models.config_digest(loaded.model)} outputs {loaded.output_order}"
         self.feature_names = features.feature_names(loaded.model)
         self._spec = spec
         self._data = data
@@ -149,10 +149,10 @@ class TokenClassification(Pipeline):
             targets = None if flat is None else torch.from_numpy(tokens.pad(ids, flat, IGNORED))
             yield Batch(ids=ids, inputs=inputs, targets=targets)
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Logits fp32 [words, labels] of the words in a batch, sentence by sentence."""
         inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "first"}
-        result, inside = features.run(self.model, model, inputs, wanted)
+        result, inside = features.run(self.model, model, inputs, requested)
         first = batch.inputs["first"]
         logits = result.logits[first].float()
         if self._permutation is not None:
@@ -184,7 +184,7 @@ class TokenClassification(Pipeline):
         tags = None if examples.targets is None else examples.targets[index]
         return TaggedWords(words, tags, predicted, stated)
 
-    def misfits(self) -> list[str]:
+    def domain_warnings(self) -> list[str]:
         return models.unknown_words(self._tokenizer, self._tokens["eval"].tokens.ids)
 
     def new_metrics(self) -> TagMetrics:
@@ -199,11 +199,11 @@ class TokenClassification(Pipeline):
         self.model.save_pretrained(directory)  # type: ignore[operator]
         self._tokenizer.save_pretrained(directory)
 
-    def over(self, examples: Examples) -> TokenClassification:
+    def with_examples(self, examples: Examples) -> TokenClassification:
         data = Dataset(None, examples, self.labels, {})
-        return TokenClassification(self._spec, data, self._loaded, self.view, self._to_tokens)
+        return TokenClassification(self._spec, data, self._loaded, self.input_fingerprint, self._to_tokens)
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {
             split: {
                 "examples": self.size(split),

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptm.config.spec import GenerateSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import text_inputs
 from ptm.errors import ConfigError, DataError
+from ptm.metrics.translation import TranslationMetrics, signatures
 from ptm.pipeline import Batch, Output, Pipeline, Split
-from ptm.spec import GenerateSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.text import models, origins, seq2seq
 from ptm.text.language_models import projecting
-from ptm.text.seq2seq_metrics import TranslationMetrics, signatures
 from ptm.text.tokens import Tokens, longest_text, require_text, tokenizer_digest
 
 missing = origins.missing_downloads
@@ -46,14 +46,14 @@ def read_inputs(spec: RunSpec, paths: Sequence[Any]) -> Iterator[Examples]:
     return text_inputs(paths, {"text": spec.data.text or "text"})
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool) -> Translation:
-    """Load the model, tokenise both sides of both splits. ``trained`` models must be complete."""
+def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool) -> Translation:
+    """Load the model, tokenise both sides of both splits. ``complete`` models must be complete."""
     role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = seq2seq.build_model(
         model,
         None if data.train is None else partial(_all_texts, data.train),
         seed=spec.train.seed,
-        trained=trained,
+        complete=complete,
         where=f"{role} {model.name!r}",
     )
     tokenizers = (loaded.tokenizer, loaded.target_tokenizer)
@@ -99,15 +99,15 @@ class Translation(Pipeline):
         data: Dataset,
         loaded: seq2seq.Seq2Seq,
         pairs: dict[Split, Pairs],
-        view: str,
+        input_fingerprint: str,
         to_pairs: Callable[[Examples], Pairs],
     ) -> None:
         self.model: nn.Module = loaded.model
         self.head = loaded.head
         self.embeddings = loaded.embeddings
         self.load_report = loaded.report
-        self.view = view
-        self.reading = models.config_digest(loaded.model)
+        self.input_fingerprint = input_fingerprint
+        self.output_fingerprint = models.config_digest(loaded.model)
         self._spec = spec
         self._data = data
         self._loaded = loaded
@@ -134,7 +134,7 @@ class Translation(Pipeline):
                 inputs |= {"decoder_input_ids": decoder_inputs, "counts": counts}
             yield Batch(ids=ids, inputs=inputs, targets=targets)
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Teacher forcing: each target token from the source and those before it. Without targets no logits."""
         if batch.targets is None:
             return Output(loss_sum=torch.zeros(()), count=len(batch))
@@ -163,7 +163,7 @@ class Translation(Pipeline):
         ]
         return replace(self.forward(model, batch), predictions=predictions)
 
-    def misfits(self) -> list[str]:
+    def domain_warnings(self) -> list[str]:
         """Texts that the tokenizer has no words for."""
         pairs, loaded = self._pairs["eval"], self._loaded
         found = models.unknown_words(loaded.tokenizer, pairs.source.ids)
@@ -185,13 +185,13 @@ class Translation(Pipeline):
         if self._loaded.target_tokenizer is not self._loaded.tokenizer:
             self._loaded.target_tokenizer.save_pretrained(directory / seq2seq.TARGET_TOKENIZER)
 
-    def over(self, examples: Examples) -> Translation:
+    def with_examples(self, examples: Examples) -> Translation:
         _require_texts(examples)
         data = Dataset(None, examples, (), {})
         pairs: dict[Split, Pairs] = {"eval": self._to_pairs(examples)}
-        return Translation(self._spec, data, self._loaded, pairs, self.view, self._to_pairs)
+        return Translation(self._spec, data, self._loaded, pairs, self.input_fingerprint, self._to_pairs)
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Tokens of each side, and how sacreBLEU computes the scores."""
         splits: dict[str, Any] = {
             split: {

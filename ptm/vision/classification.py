@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm import hub
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.data import hub as data_hub
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ModelError, Problem
-from ptm.label_types import new_metrics, supervised_loss
+from ptm.metrics.label_types import new_metrics, supervised_loss
+from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Metrics, Output, Split
-from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import features, models
 from ptm.vision.images import check_headers, decode_all
 from ptm.vision.models import ModelPlan, apply_model
 from ptm.vision.pipeline import ImagePipeline
 from ptm.vision.saved import Preprocessing, SavedModel, write_saved
 from ptm.vision.timm_models import is_timm
-from ptm.vision.views import Cutter, Stream, evaluation_view, fits_memory, view_name
-from ptm.weights import LoadReport
+from ptm.vision.views import ViewLoader, ViewMaker, evaluation_view, fits_memory, view_name
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -34,7 +34,7 @@ def missing(spec: RunSpec) -> list[Problem]:
     found = models.missing_downloads(spec.model)
     found += models.missing_downloads(spec.teacher) if spec.teacher else []
     if spec.data.source.startswith("hub:"):
-        found += hub.missing_dataset(spec.data.source.removeprefix("hub:"))
+        found += data_hub.missing_dataset(spec.data.source.removeprefix("hub:"))
     return found
 
 
@@ -52,9 +52,9 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 
 
 def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
 ) -> ImageClassification:
-    """Load the model, and find unreadable images. ``trained`` models must come with their output layer.
+    """Load the model, and find unreadable images. ``complete`` models must come with their output layer.
 
     A teacher looks at its student's batches wherever it takes images of the same size ("consistent teaching",
     Beyer et al. 2022, arXiv:2106.05237). Its images are read only if it is asked for batches of its own.
@@ -64,18 +64,18 @@ def build(
     plan = models.plan_model(model)
     made_for = plan.preprocessing.image_size if plan.own_normalisation else None  # else nobody says
     plan = replace(plan, preprocessing=_preprocessing(spec, plan, teacher=teacher))
-    labels = _output_labels(plan, model, where) if trained else None
+    labels = _output_labels(plan, model, where) if complete else None
     permutation = None
-    if trained:
+    if complete:
         outputs = len(labels) if labels else len(data.labels)
         permutation = match_labels(labels, data.labels, outputs, where=where)
-    keep_head = trained or _same_outputs(plan.labels, data.labels, where)
+    keep_head = complete or _same_outputs(plan.labels, data.labels, where)
     net, report = models.build_model(
         plan,
         len(data.labels),
         image_size=plan.preprocessing.image_size,
         seed=spec.train.seed,
-        trained=trained,
+        complete=complete,
         keep_head=keep_head,
     )
     pipeline = ImageClassification(
@@ -105,9 +105,9 @@ class ImageClassification(ImagePipeline):
         self.head = models.head_of(model, plan.architecture)
         self.load_report = report
         self._augment = spec.data.augment or "none"
-        self.view = view_name(plan.preprocessing, self._augment)
+        self.input_fingerprint = view_name(plan.preprocessing, self._augment)
         self.random_views = self._augment != "none"
-        self.reading = (
+        self.output_fingerprint = (
             f"{plan.architecture} width={plan.width} mean={plan.preprocessing.mean} std={plan.preprocessing.std} "
             f"outputs={None if permutation is None else permutation.tolist()}"
         )
@@ -121,7 +121,7 @@ class ImageClassification(ImagePipeline):
         self._output_labels = output_labels
         self._set_order(permutation)
         self._set_normalisation(plan.preprocessing.mean, plan.preprocessing.std)
-        self._streams: dict[Split, Stream] = {}
+        self._streams: dict[Split, ViewLoader] = {}
         self._kept_bytes: dict[Split, int] = {}
         self._made_for = made_for
 
@@ -131,8 +131,8 @@ class ImageClassification(ImagePipeline):
             known = None if targets is None else torch.from_numpy(targets[ids])
             yield Batch(ids=ids, inputs={"pixels": pixels}, targets=known)
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
-        with features.captured(self.model, wanted) as inside:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
+        with features.captured(self.model, requested) as inside:
             result = apply_model(model, self._normalise(batch.inputs["pixels"]))
         # While training, networks with auxiliary heads return a tuple: logits, then those of the other heads.
         main, *others = result if isinstance(result, tuple) else (result,)
@@ -163,7 +163,7 @@ class ImageClassification(ImagePipeline):
         loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type, smoothing)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits)
 
-    def misfits(self) -> list[str]:
+    def domain_warnings(self) -> list[str]:
         """Images of another size than those the weights were made for."""
         used, made_for = self._plan.preprocessing.image_size, self._made_for
         if made_for is None or max(used, made_for) <= 1.5 * min(used, made_for):
@@ -184,7 +184,7 @@ class ImageClassification(ImagePipeline):
         )
         write_saved(directory, saved)
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         splits = self._splits()
         counts = {split: _examples_per_label(self._examples(split).targets, self.labels) for split in splits}
         return {
@@ -205,7 +205,7 @@ class ImageClassification(ImagePipeline):
     def _forget(self) -> None:
         self._streams, self._kept_bytes = {}, {}
 
-    def _stream(self, split: Split) -> Stream:
+    def _stream(self, split: Split) -> ViewLoader:
         if split in self._streams:
             return self._streams[split]
         examples, preprocessing = self._examples(split), self._plan.preprocessing
@@ -219,9 +219,9 @@ class ImageClassification(ImagePipeline):
             self._kept_bytes[split] = pixels.nbytes
         else:
             check_headers(images, examples.where, threads)
-        cutter = Cutter(images, examples.where, preprocessing, augment, self._spec.train.seed, pixels)
+        view_maker = ViewMaker(images, examples.where, preprocessing, augment, self._spec.train.seed, pixels)
         gpu = runtime.device != "cpu" and torch.cuda.is_available()
-        self._streams[split] = Stream(cutter, runtime.workers, pin_memory=gpu)
+        self._streams[split] = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
         return self._streams[split]
 
 

@@ -21,21 +21,21 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from ptm.base.seeds import VIEW, mix
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.data.boxes import load_boxes
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
 from ptm.errors import ConfigError, DataError, Problem
-from ptm.metrics_detection import Boxes, DetectionMetrics
-from ptm.order import VIEW, mix
+from ptm.metrics.detection import Boxes, DetectionMetrics
+from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
-from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import detectors
 from ptm.vision.detectors import DetectorPlan, SavedDetector
 from ptm.vision.images import FORMATS, check_headers, decode, refuse
 from ptm.vision.models import apply_model
 from ptm.vision.pipeline import ImagePipeline, colour, png
-from ptm.vision.views import MEMORY_LIMIT, Stream
-from ptm.weights import LoadReport
+from ptm.vision.views import MEMORY_LIMIT, ViewLoader
 
 DRAWN_SCORE = 0.5  # detections below are not drawn
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -60,8 +60,8 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     return image_inputs(paths)
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool) -> ObjectDetection:
-    """Load the model, and find unreadable images. ``trained`` models must come with their output layer."""
+def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool) -> ObjectDetection:
+    """Load the model, and find unreadable images. ``complete`` models must come with their output layer."""
     if spec.data.augment == "trivial":
         raise ConfigError(
             "TrivialAugment turns and shears images, which boxes cannot follow",
@@ -74,7 +74,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, train
         )
     plan = detectors.plan_model(model)
     plan = replace(plan, preprocessing=detectors.preprocessing_of(plan, spec.data))
-    net, report, plan = detectors.build_model(plan, data.labels, seed=spec.train.seed, trained=trained)
+    net, report, plan = detectors.build_model(plan, data.labels, seed=spec.train.seed, complete=complete)
     pipeline = ObjectDetection(spec, data, plan, net, report)
     pipeline.read_images()
     return pipeline
@@ -93,13 +93,13 @@ class ObjectDetection(ImagePipeline):
         self.head = detectors.head_of(model)
         self.load_report = report
         self._augment = spec.data.augment or "none"
-        self.view = f"images in their own sizes, augment={self._augment}"
+        self.input_fingerprint = f"images in their own sizes, augment={self._augment}"
         self.random_views = self._augment != "none"
-        self.reading = f"{plan.architecture} backbone={plan.backbone} {plan.preprocessing}"
+        self.output_fingerprint = f"{plan.architecture} backbone={plan.backbone} {plan.preprocessing}"
         self._spec = spec
         self._data = data
         self._plan = plan
-        self._streams: dict[Split, Stream] = {}
+        self._streams: dict[Split, ViewLoader] = {}
         self._kept_bytes: dict[Split, int] = {}
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
@@ -118,7 +118,7 @@ class ObjectDetection(ImagePipeline):
             ]
             yield Batch(ids=ids, inputs={"images": images}, targets=targets if known else None)
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """In training mode the loss and its ``parts``, torchvision's by their names there; else what is detected."""
         if not model.training or batch.targets is None:
             return self.evaluate_batch(model, batch)
@@ -146,7 +146,7 @@ class ObjectDetection(ImagePipeline):
     def new_metrics(self) -> DetectionMetrics:
         return DetectionMetrics(self.labels)
 
-    def drawn(self, index: int, prediction: Mapping[str, Any]) -> bytes:
+    def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes:
         """The image with every box whose score is at least 0.5, its label and its score."""
         from torchvision.utils import draw_bounding_boxes
 
@@ -187,7 +187,7 @@ class ObjectDetection(ImagePipeline):
         )
         detectors.write_saved(directory, saved, self.model)
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {
             **{split: self._counted(split) for split in self._splits()},
             "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augment},
@@ -216,7 +216,7 @@ class ObjectDetection(ImagePipeline):
     def _forget(self) -> None:
         self._streams, self._kept_bytes = {}, {}
 
-    def _stream(self, split: Split) -> Stream:
+    def _stream(self, split: Split) -> ViewLoader:
         if split in self._streams:
             return self._streams[split]
         examples, runtime = self._examples(split), self._spec.runtime
@@ -230,7 +230,7 @@ class ObjectDetection(ImagePipeline):
             kept = _decode_all(images, examples.where, threads)
             self._kept_bytes[split] = sum(pixels.nbytes for pixels in kept)
         training = split == "train"
-        cutter = BoxCutter(
+        view_maker = BoxViewMaker(
             images,
             examples.where,
             _upright_targets(examples, headers),
@@ -239,7 +239,7 @@ class ObjectDetection(ImagePipeline):
             kept,
             learning=training,
         )
-        self._streams[split] = Stream(cutter, runtime.workers, pin_memory=False)
+        self._streams[split] = ViewLoader(view_maker, runtime.workers, pin_memory=False)
         return self._streams[split]
 
 
@@ -247,7 +247,7 @@ Target = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes fp32 [k, 4], classes
 
 
 @dataclass(frozen=True)
-class BoxCutter:
+class BoxViewMaker:
     """Epoch and ids to views: for each id pixels uint8 [height, width, 3] and its target.
 
     A training view is a pure function of (seed, epoch, id). ``learning``: leave crowds out.

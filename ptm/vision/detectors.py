@@ -25,13 +25,13 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from ptm.base.seeds import INIT, mix
+from ptm.config.spec import DataSpec, ModelSpec, TeacherSpec
 from ptm.errors import ConfigError, ModelError, Problem
-from ptm.order import INIT, mix
-from ptm.spec import DataSpec, ModelSpec, TeacherSpec
+from ptm.models.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 from ptm.vision.downloads import fetch, missing_file
 from ptm.vision.models import IMAGENET_MEAN, IMAGENET_STD, is_path, unknown_name
 from ptm.vision.saved import FILE, FORMAT, MAX_SIDE, WEIGHTS, read_fields, saved_directory
-from ptm.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 
 TASK = "object-detection"
 BACKGROUND = "__background__"
@@ -199,15 +199,15 @@ def preprocessing_of(plan: DetectorPlan, data: DataSpec) -> BoxPreprocessing:
 
 
 def build_model(
-    plan: DetectorPlan, labels: tuple[str, ...], *, seed: int, trained: bool
+    plan: DetectorPlan, labels: tuple[str, ...], *, seed: int, complete: bool
 ) -> tuple[nn.Module, LoadReport, DetectorPlan]:
     """The detector for ``labels``, on the CPU, and the plan with what its weights turned out to be.
 
     What is random in it is a function of ``seed``; no other randomness is touched. Where the weights know all labels by
-    name, their outputs are kept and put into this order, else the layer that scores classes is new. ``trained``: it
+    name, their outputs are kept and put into this order, else the layer that scores classes is new. ``complete``: it
     will be used as it is, so nothing in it may be random.
     """
-    if trained and (plan.weights is None or plan.backbone_only):
+    if complete and (plan.weights is None or plan.backbone_only):
         raise ModelError(
             f"{plan.architecture} without trained weights of its own has not learned to find anything",
             expected="trained weights",
@@ -228,11 +228,11 @@ def build_model(
     _leave_untrained(model, plan)
     if plan.backbone_only:
         new = ("backbone.fpn", "rpn", "roi_heads", "head")
-        return model, fit_weights(model, state, new, where, trained=False), plan
+        return model, fit_weights(model, state, new, where, complete=False), plan
     if plan.outputs is not None:
-        state = _for_labels(state, plan.outputs, labels, where, trained=trained)
+        state = _for_labels(state, plan.outputs, labels, where, complete=complete)
     scores = tuple(match[1] for name in model.state_dict() if (match := _CLASS_ROWS.match(name)))
-    return model, fit_weights(model, state, scores, where, trained=trained), plan
+    return model, fit_weights(model, state, scores, where, complete=complete), plan
 
 
 def construct(plan: DetectorPlan, labels: int) -> nn.Module:
@@ -465,12 +465,12 @@ def _for_labels(
     labels: tuple[str, ...],
     where: str,
     *,
-    trained: bool,
+    complete: bool,
 ) -> Mapping[str, Tensor]:
     """The class scores of these labels, in their order; without them, where one of the labels is not known."""
     named = [name for name in outputs if name != BACKGROUND]
     unknown = [name for name in labels if name not in named]
-    if unknown and trained:
+    if unknown and complete:
         raise ModelError(
             f"the model does not know the label {', '.join(unknown[:20])}",
             where=where,

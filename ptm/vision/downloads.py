@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from ptm import hub
+from ptm.base import network
 from ptm.errors import MissingDownload, ModelError, Problem, StorageError
 
 
@@ -23,12 +23,12 @@ def cached_file(url: str) -> Path:
 
 def missing_file(url: str, what: str, key: str) -> list[Problem]:
     """A problem if the file of ``url`` is neither cached nor can be fetched; ``key`` asks for it."""
-    if cached_file(url).is_file() or hub.reachable(url):
+    if cached_file(url).is_file() or network.reachable(url):
         return []
     return [
         Problem(
             "is not in the cache, and cannot be downloaded: "
-            + ("the network is switched off" if hub.offline() else "no connection"),
+            + ("the network is switched off" if network.offline() else "no connection"),
             what,
             f"{cached_file(url)}",
             f"put {url} there; or start from a file, --set {key}=FILE.pth, or at random, --set {key}=none",
@@ -40,7 +40,7 @@ def fetch(url: str) -> Path:
     """The file of ``url``, downloaded when it is not cached. Raises MissingDownload without a connection."""
     path = cached_file(url)
     if not path.is_file():
-        if hub.offline():
+        if network.offline():
             raise MissingDownload(missing_file(url, path.name, "model.weights"))
         _download(url, path)
     _check_digest(path, url)

@@ -20,8 +20,8 @@ def feature_names(model: nn.Module) -> tuple[str, ...]:
 
 
 @contextmanager
-def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """While open, a forward pass leaves what is ``wanted`` in the dictionary: fp32 [n, channels, h, w] for stages,
+def captured(model: nn.Module, requested: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While open, a forward pass leaves what is ``requested`` in the dictionary: fp32 [n, channels, h, w] for stages,
     [n, width] for ``pooled``."""
     found: dict[str, Tensor] = {}
 
@@ -35,12 +35,12 @@ def captured(model: nn.Module, wanted: Sequence[str]) -> Iterator[dict[str, Tens
         found["pooled"] = inputs[0].float()
 
     with ExitStack() as stack:
-        stages = _stages(model) if wanted else {}
-        for name in wanted:
+        stages = _stages(model) if requested else {}
+        for name in requested:
             if name in stages:
                 handle = model.get_submodule(stages[name]).register_forward_hook(keep_output(name))
                 stack.callback(handle.remove)
-        last = _last_linear(model) if "pooled" in wanted else None
+        last = _last_linear(model) if "pooled" in requested else None
         if last is not None:
             stack.callback(last.register_forward_pre_hook(keep_input).remove)
         yield found

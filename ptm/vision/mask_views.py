@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ptm.base.seeds import uniforms
 from ptm.data.masks import IGNORED, Mask
-from ptm.order import uniforms
 from ptm.vision.images import decode
 
 MULTIPLE = 32  # pixels
@@ -104,7 +104,7 @@ class PairReader:
 
 
 @dataclass(frozen=True)
-class SquareCutter:
+class SquareViewMaker:
     """Epoch and ids to training views, uint8 [n, side, side, 4]: red, green, blue, class (IGNORED: none).
 
     A view is a function of (seed, epoch, id) alone. ``augment``: none (the whole image, padded), crop, standard.

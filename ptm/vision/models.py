@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
-from ptm import adapters
+from ptm.base.seeds import INIT, mix
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import ModelError, Problem
-from ptm.order import INIT, mix
-from ptm.spec import ModelSpec, TeacherSpec
+from ptm.models import adapters
+from ptm.models.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 from ptm.vision import resnet_cifar, timm_models
 from ptm.vision.downloads import fetch, missing_file
 from ptm.vision.saved import WEIGHTS, Preprocessing, read_saved, saved_directory
 from ptm.vision.timm_models import TimmWeights, is_timm
-from ptm.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -113,15 +113,15 @@ def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
 
 
 def build_model(
-    plan: ModelPlan, classes: int, *, image_size: int, seed: int, trained: bool, keep_head: bool = True
+    plan: ModelPlan, classes: int, *, image_size: int, seed: int, complete: bool, keep_head: bool = True
 ) -> tuple[nn.Module, LoadReport]:
     """The model with ``classes`` outputs for square images, on the CPU.
 
-    What is random in it is a function of ``seed``; no other randomness is touched. ``trained``: it will be
+    What is random in it is a function of ``seed``; no other randomness is touched. ``complete``: it will be
     used as it is, so nothing in it may be random, and heads that only help training are left out. Without
     ``keep_head`` the output layer is new even where it would fit: as many classes, but others.
     """
-    if trained and plan.weights is None:
+    if complete and plan.weights is None:
         raise ModelError(
             f"{plan.architecture} with weights: none has not learned anything",
             expected="trained weights",
@@ -129,7 +129,7 @@ def build_model(
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mix(seed, INIT))
-        model = _construct(plan, classes, image_size, auxiliary=not trained)
+        model = _construct(plan, classes, image_size, auxiliary=not complete)
     _check_size(model, plan.architecture, image_size)
     if plan.weights is None:
         return model, LoadReport("random start", 0)
@@ -147,7 +147,7 @@ def build_model(
     # Auxiliary heads may be missing whole: torchvision's GoogLeNet drops them after training.
     optional = AUXILIARY.get(plan.architecture, ((), 0.0))[0]
     last = timm_models.heads(model) if is_timm(plan.architecture) else (last_layer(model),)
-    report = fit_weights(model, state, (*last, *optional), where, trained=trained)
+    report = fit_weights(model, state, (*last, *optional), where, complete=complete)
     adapters.merge_saved(model, path.parent)
     return model, report
 

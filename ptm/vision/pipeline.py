@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.pipeline import Pipeline, Split
-from ptm.spec import RunSpec
 from ptm.vision.images import decode
 from ptm.vision.saved import WEIGHTS
 
@@ -40,7 +40,7 @@ class ImagePipeline(Pipeline):
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         return {"image_png": png(image), "where": self._examples(split).where(index)}
 
-    def over(self, examples: Examples) -> Self:
+    def with_examples(self, examples: Examples) -> Self:
         other = copy(self)
         other._data = Dataset(None, examples, self.labels, {})
         other._forget()

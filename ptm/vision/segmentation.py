@@ -15,22 +15,22 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels
 from ptm.data.masks import IGNORED, Mask, load_masks
 from ptm.errors import ConfigError, Problem
-from ptm.metrics_segmentation import SegmentationMetrics, Segmented, confusions
+from ptm.metrics.segmentation import SegmentationMetrics, Segmented, confusions
+from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
-from ptm.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.vision import segmenters
 from ptm.vision.images import check_headers
-from ptm.vision.mask_views import FILL, PairReader, SquareCutter, pad, padded_side
+from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, pad, padded_side
 from ptm.vision.models import apply_model
 from ptm.vision.pipeline import ImagePipeline, colour, png
 from ptm.vision.segmenters import SavedSegmenter, Segmentation, SegmenterPlan
-from ptm.vision.views import MEMORY_LIMIT, Stream
-from ptm.weights import LoadReport
+from ptm.vision.views import MEMORY_LIMIT, ViewLoader
 
 _PIXELS_AT_ONCE = 1 << 21  # in a forward pass of an evaluation: eight images of 512x512
 _OPACITY = 0.5  # of a mask painted over its image
@@ -65,9 +65,9 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
 
 
 def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, trained: bool
+    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
 ) -> SemanticSegmentation:
-    """Load the network, and find unreadable images. ``trained`` networks must come with their last layers.
+    """Load the network, and find unreadable images. ``complete`` networks must come with their last layers.
 
     A network to be trained keeps them only where its labels are those of the data, in their order.
     """
@@ -77,19 +77,19 @@ def build(
     given = model.labels if isinstance(model, TeacherSpec) else None
     labels = plan.labels or given
     permutation = None
-    if trained:
+    if complete:
         outputs = len(labels) if labels else len(data.labels)
         permutation = match_labels(labels, data.labels, outputs, where=where)
     net, report = segmenters.build_segmenter(
         plan,
         len(data.labels),
         seed=spec.train.seed,
-        trained=trained,
-        keep_head=trained or plan.labels in (None, data.labels),
+        complete=complete,
+        keep_head=complete or plan.labels in (None, data.labels),
     )
-    reading = _reading(spec, plan, data, trained=trained, teacher=teacher)
-    outputs_named = (labels or data.labels) if trained else data.labels
-    pipeline = SemanticSegmentation(spec, data, plan, reading, net, report, outputs_named, permutation)
+    preprocessing = _preprocessing(spec, plan, data, complete=complete, teacher=teacher)
+    outputs_named = (labels or data.labels) if complete else data.labels
+    pipeline = SemanticSegmentation(spec, data, plan, preprocessing, net, report, outputs_named, permutation)
     if not teacher:
         pipeline.read_images()
     return pipeline
@@ -110,7 +110,7 @@ class SemanticSegmentation(ImagePipeline):
         spec: RunSpec,
         data: Dataset,
         plan: SegmenterPlan,
-        reading: Segmentation,
+        preprocessing: Segmentation,
         model: nn.Module,
         report: LoadReport,
         output_labels: tuple[str, ...],
@@ -126,21 +126,23 @@ class SemanticSegmentation(ImagePipeline):
         self.load_report = report
         self._augment = spec.data.augment or "none"
         self.random_views = self._augment != "none"
-        scale = "whole" if reading.whole else "own"
-        self.view = f"image_size={reading.image_size} scale={scale} augment={self._augment}"
-        self.reading = (
-            f"{plan.architecture} backbone={plan.backbone} mean={reading.mean} std={reading.std} "
+        scale = "whole" if preprocessing.whole else "own"
+        self.input_fingerprint = (
+            f"image_size={preprocessing.image_size} scale={scale} augment={self._augment}"
+        )
+        self.output_fingerprint = (
+            f"{plan.architecture} backbone={plan.backbone} mean={preprocessing.mean} std={preprocessing.std} "
             f"outputs={None if permutation is None else permutation.tolist()}"
         )
         self._spec = spec
         self._data = data
         self._plan = plan
-        self._reading = reading
+        self._preprocessing = preprocessing
         self._output_labels = output_labels
         self._set_order(permutation)
-        self._set_normalisation(reading.mean, reading.std)
+        self._set_normalisation(preprocessing.mean, preprocessing.std)
         self._readers: dict[Split, PairReader] = {}
-        self._train_stream: Stream | None = None
+        self._train_stream: ViewLoader | None = None
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         if split == "train":
@@ -152,9 +154,9 @@ class SemanticSegmentation(ImagePipeline):
             for ids in plan:
                 yield self._evaluation_batch(ids)
 
-    def forward(self, model: nn.Module, batch: Batch, wanted: Sequence[str] = ()) -> Output:
+    def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Cross-entropy summed over the pixels that count, plus half of the auxiliary head's in training. With
-        "logits" among ``wanted``: these as well, a row a pixel that counts, with what they should say."""
+        "logits" among ``requested``: these as well, a row a pixel that counts, with what they should say."""
         smoothing = self._spec.train.label_smoothing if model.training else 0.0
         sums: list[Tensor] = []
         auxiliary: list[Tensor] = []
@@ -173,7 +175,7 @@ class SemanticSegmentation(ImagePipeline):
             auxiliary += others
             counted = classes != IGNORED
             count += int(counted.sum())
-            if "logits" in wanted:
+            if "logits" in requested:
                 rows.append((scores[0].permute(1, 2, 0)[counted], classes[counted]))
         if not sums:
             return Output(loss_sum=self._mean.new_zeros(()), count=len(batch))
@@ -222,7 +224,9 @@ class SemanticSegmentation(ImagePipeline):
         bottom to multiples of 32; scaled to [0, 1], normalised by ``mean`` and ``std``.
         """
         self._save_weights(directory)
-        values = self._reading.mask_values  # by label of the data; the outputs may stand in another order
+        values = (
+            self._preprocessing.mask_values
+        )  # by label of the data; the outputs may stand in another order
         by_label = dict(zip(self.labels, values, strict=True))
         named = set(by_label) == set(self._output_labels)
         segmenters.write_saved(
@@ -231,14 +235,14 @@ class SemanticSegmentation(ImagePipeline):
                 architecture=self._plan.architecture,
                 backbone=self._plan.backbone,
                 labels=self._output_labels,
-                reading=replace(
-                    self._reading,
+                preprocessing=replace(
+                    self._preprocessing,
                     mask_values=tuple(by_label[name] for name in self._output_labels) if named else values,
                 ),
             ),
         )
 
-    def facts(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         told: dict[str, Any] = {}
         for split in self._splits():
             masks: Sequence[Mask] = self._examples(split).columns["mask"]
@@ -250,9 +254,9 @@ class SemanticSegmentation(ImagePipeline):
                 "pixels_ignored": every - int(counted.sum()),
                 "decoded_bytes_kept": _bytes(self._reader(split)),
             }
-        return {**told, "preprocessing": {**asdict(self._reading), "augment": self._augment}}
+        return {**told, "preprocessing": {**asdict(self._preprocessing), "augment": self._augment}}
 
-    def drawn(self, index: int, prediction: Mapping[str, Any]) -> bytes:
+    def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes:
         """PNG of the image with the predicted mask painted over it: every class but the first in a colour."""
         from torchvision.transforms.functional import pil_to_tensor
         from torchvision.utils import draw_segmentation_masks
@@ -276,7 +280,7 @@ class SemanticSegmentation(ImagePipeline):
         if split not in self._readers:
             examples = self._examples(split)
             images, masks = examples.columns["image"], examples.columns.get("mask")
-            whole = self._reading.image_size if self._reading.whole else None
+            whole = self._preprocessing.image_size if self._preprocessing.whole else None
             reader = PairReader(images, masks, examples.where, whole)
             # Three bytes a pixel of the image, one of the mask.
             if masks is not None and 4 * sum(m.size[0] * m.size[1] for m in masks) <= MEMORY_LIMIT:
@@ -287,13 +291,13 @@ class SemanticSegmentation(ImagePipeline):
             self._readers[split] = reader
         return self._readers[split]
 
-    def _squares(self) -> Stream:
+    def _squares(self) -> ViewLoader:
         if self._train_stream is None:
-            runtime, reading = self._spec.runtime, self._reading
+            runtime, preprocessing = self._spec.runtime, self._preprocessing
             seed = self._spec.train.seed
-            cutter = SquareCutter(self._reader("train"), reading.image_size, self._augment, seed)
+            view_maker = SquareViewMaker(self._reader("train"), preprocessing.image_size, self._augment, seed)
             gpu = runtime.device != "cpu" and torch.cuda.is_available()
-            self._train_stream = Stream(cutter, runtime.workers, pin_memory=gpu)
+            self._train_stream = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
         return self._train_stream
 
     def _evaluation_batch(self, ids: np.ndarray) -> Batch:
@@ -334,7 +338,7 @@ class SemanticSegmentation(ImagePipeline):
 
     def _mask_png(self, classes: np.ndarray) -> bytes:
         """A palette PNG that holds the values of the training masks and shows the colours of ``drawn``."""
-        values = self._reading.mask_values
+        values = self._preprocessing.mask_values
         image = Image.fromarray(np.array(values, dtype=np.uint8)[classes])
         palette = np.zeros((256, 3), dtype=np.uint8)
         for number, value in enumerate(values):
@@ -352,12 +356,12 @@ class SemanticSegmentation(ImagePipeline):
                 ((_, scores),) = self._scores(self.model, batch)
             return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
         table = np.zeros(256, dtype=np.uint8)
-        table[list(self._reading.mask_values)] = np.arange(len(self.labels), dtype=np.uint8)
+        table[list(self._preprocessing.mask_values)] = np.arange(len(self.labels), dtype=np.uint8)
         return table[np.asarray(Image.open(io.BytesIO(png)))]
 
 
-def _reading(
-    spec: RunSpec, plan: SegmenterPlan, data: Dataset, *, trained: bool, teacher: bool
+def _preprocessing(
+    spec: RunSpec, plan: SegmenterPlan, data: Dataset, *, complete: bool, teacher: bool
 ) -> Segmentation:
     """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, but keeps its own
     mean and std; a trained network keeps its scale."""
@@ -366,9 +370,11 @@ def _reading(
     if masks is not None:
         values = masks[0].values
     elif plan.saved is not None:
-        by_label = dict(zip(plan.saved.labels, plan.saved.reading.mask_values, strict=True))
+        by_label = dict(zip(plan.saved.labels, plan.saved.preprocessing.mask_values, strict=True))
         known = set(by_label) == set(data.labels)
-        values = tuple(by_label[name] for name in data.labels) if known else plan.saved.reading.mask_values
+        values = (
+            tuple(by_label[name] for name in data.labels) if known else plan.saved.preprocessing.mask_values
+        )
     else:
         values = tuple(range(len(data.labels)))
     own = Segmentation(
@@ -379,9 +385,11 @@ def _reading(
         mask_values=values,
     )
     if teacher:
-        student = _reading(spec, segmenters.plan_segmenter(spec.model), data, trained=False, teacher=False)
+        student = _preprocessing(
+            spec, segmenters.plan_segmenter(spec.model), data, complete=False, teacher=False
+        )
         return replace(student, mean=plan.mean, std=plan.std)
-    return replace(own, whole=plan.saved.reading.whole) if trained and plan.saved is not None else own
+    return replace(own, whole=plan.saved.preprocessing.whole) if complete and plan.saved is not None else own
 
 
 def _alike(pixels: Sequence[Tensor], *, together: bool) -> Iterator[list[int]]:

@@ -17,13 +17,13 @@ from torch import nn
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
+from ptm.base.seeds import INIT, mix
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import ModelError, Problem
-from ptm.order import INIT, mix
-from ptm.spec import ModelSpec, TeacherSpec
+from ptm.models.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 from ptm.vision.downloads import fetch, missing_file
 from ptm.vision.models import IMAGENET_MEAN, IMAGENET_STD, is_path, named_weights, unknown_name
 from ptm.vision.saved import FILE, FORMAT, MAX_SIDE, WEIGHTS, read_fields, saved_directory
-from ptm.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 
 TASK = "semantic-segmentation"
 AUXILIARY_WEIGHT = 0.5  # of the loss of the auxiliary head, as in torchvision's reference training
@@ -79,7 +79,7 @@ class SavedSegmenter:
     architecture: str
     backbone: str | None
     labels: tuple[str, ...]
-    reading: Segmentation
+    preprocessing: Segmentation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,15 +139,15 @@ def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
 
 
 def build_segmenter(
-    plan: SegmenterPlan, classes: int, *, seed: int, trained: bool, keep_head: bool
+    plan: SegmenterPlan, classes: int, *, seed: int, complete: bool, keep_head: bool
 ) -> tuple[nn.Module, LoadReport]:
     """The network with ``classes`` outputs a pixel, on the CPU.
 
-    What is random in it is a function of ``seed``. ``trained``: it will be used as it is, so nothing in it may be
+    What is random in it is a function of ``seed``. ``complete``: it will be used as it is, so nothing in it may be
     random, and the auxiliary head is left out. Without ``keep_head`` the last layers are new even where they would
     fit. Raises ModelError.
     """
-    if trained and (plan.weights is None or plan.weights_of_backbone):
+    if complete and (plan.weights is None or plan.weights_of_backbone):
         raise ModelError(
             f"{plan.architecture} has not learned to segment anything",
             expected="trained weights",
@@ -155,7 +155,7 @@ def build_segmenter(
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mix(seed, INIT))
-        model = _construct(plan, classes, auxiliary=not trained)
+        model = _construct(plan, classes, auxiliary=not complete)
     if plan.weights is None:
         return model, LoadReport("random start", 0)
     path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
@@ -163,12 +163,12 @@ def build_segmenter(
     state = read_weights(path)
     if plan.weights_of_backbone:
         state = {f"encoder.{name}": tensor for name, tensor in state.items()}
-        return model, fit_weights(model, state, ("decoder", "segmentation_head"), where, trained=False)
+        return model, fit_weights(model, state, ("decoder", "segmentation_head"), where, complete=False)
     last = last_layers(plan.architecture)
     if not keep_head:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(last)}
     # An auxiliary head only helps training; weights may come without it.
-    return model, fit_weights(model, state, (*last, "aux_classifier"), where, trained=trained)
+    return model, fit_weights(model, state, (*last, "aux_classifier"), where, complete=complete)
 
 
 def head_of(architecture: str) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def write_saved(directory: Path, saved: SavedSegmenter) -> None:
         "architecture": saved.architecture,
         "backbone": saved.backbone,
         "labels": list(saved.labels),
-        **asdict(saved.reading),
+        **asdict(saved.preprocessing),
     }
     (directory / FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -210,7 +210,7 @@ def read_saved(directory: Path) -> SavedSegmenter:
             "backbone", lambda v: v is None or isinstance(v, str), "the name of a network, or null"
         ),
         labels=labels,
-        reading=Segmentation(
+        preprocessing=Segmentation(
             image_size=fields.whole("image_size", MAX_SIDE),
             whole=fields.get("whole", lambda v: isinstance(v, bool), "true or false"),
             mean=fields.channels("mean", least=-1000.0, expected="three numbers"),
@@ -247,9 +247,9 @@ def _plan_saved(spec: ModelSpec | TeacherSpec, key: str, backbone: str | None) -
         weights=weights,
         weights_of_backbone=False,
         labels=saved.labels if own else None,
-        image_size=saved.reading.image_size,
-        mean=saved.reading.mean,
-        std=saved.reading.std,
+        image_size=saved.preprocessing.image_size,
+        mean=saved.preprocessing.mean,
+        std=saved.preprocessing.std,
         saved=saved,
     )
 

@@ -1,7 +1,7 @@
 """Image classifiers of timm, named ``timm:NAME``: what the rest of the package has to know of them.
 
-timm builds the networks; their weights go through :mod:`ptm.weights` as all others do, so that nothing in a file is
-executed and no backbone is loaded halfway.
+timm builds the networks; their weights go through :mod:`ptm.models.weights` as all others do, so that nothing in a
+file is executed and no backbone is loaded halfway.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptm import hub
+from ptm.base import network
 from ptm.errors import MissingDownload, ModelError, Problem
 from ptm.vision.saved import INTERPOLATIONS, Preprocessing
 
@@ -77,12 +77,12 @@ def published_weights(architecture: str, key: str) -> TimmWeights:
 
 def missing_weights(weights: TimmWeights, name: str, key: str) -> list[Problem]:
     """A problem if the weights are neither in the hub's cache nor can be fetched."""
-    if _cached(weights) is not None or hub.reachable():
+    if _cached(weights) is not None or network.reachable():
         return []
     return [
         Problem(
             "are not in the cache, and cannot be downloaded: "
-            + ("the network is switched off" if hub.offline() else "the hub cannot be reached"),
+            + ("the network is switched off" if network.offline() else "the hub cannot be reached"),
             f"{key} {name} (weights {weights.repository})",
             cure=f"with a network, once: hf download {weights.repository}; or start from a file, --set "
             f"{key}.weights=FILE.safetensors, or at random, --set {key}.weights=none",
@@ -98,7 +98,7 @@ def fetch_weights(weights: TimmWeights) -> Path:
     found = _cached(weights)
     if found is not None:
         return found
-    if hub.offline():
+    if network.offline():
         raise MissingDownload(missing_weights(weights, weights.repository, "model"))
     reason = ""
     for file in weights.files:

@@ -28,8 +28,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from ptm.base.seeds import VIEW, mix, uniforms
 from ptm.errors import DataError
-from ptm.order import VIEW, mix, uniforms
 from ptm.vision.images import decode
 from ptm.vision.saved import SMALL, Preprocessing
 
@@ -80,7 +80,7 @@ def shift_and_mirror(pixels: np.ndarray, draws: np.ndarray, *, mirror: bool) -> 
 
 
 @dataclass(frozen=True)
-class Cutter:
+class ViewMaker:
     """Epoch and ids to a batch of views. ``pixels``: all evaluation views, uint8 [n, s, s, 3], if kept."""
 
     images: Sequence[Any]
@@ -148,7 +148,7 @@ class Cuts(Protocol):
     def __call__(self, epoch: int, ids: np.ndarray) -> Any: ...
 
 
-class Stream:
+class ViewLoader:
     """Batches of pixels in the order of a plan, cut here or ahead of time in ``workers`` processes.
 
     The processes are forked: they then share the decoded pixels and start in milliseconds, where a fresh
@@ -160,13 +160,13 @@ class Stream:
     through a pipe instead, at 0.1 ms a 224x224 image, a fiftieth of what it takes to decode one.
     """
 
-    def __init__(self, cutter: Cuts, workers: int, *, pin_memory: bool) -> None:
-        self._cutter = cutter
+    def __init__(self, view_maker: Cuts, workers: int, *, pin_memory: bool) -> None:
+        self._cutter = view_maker
         self._pin_memory = pin_memory
         self._ahead = 2 * workers  # batches that are cut, or being cut, before they are asked for
         self.pool: ProcessPoolExecutor | None = None
-        if workers > 0 and not cutter.cheap:
-            start = (cutter, os.getpid())
+        if workers > 0 and not view_maker.cheap:
+            start = (view_maker, os.getpid())
             self.pool = ProcessPoolExecutor(workers, get_context("fork"), _start_worker, start)
             # Also before the interpreter ends, where the pool's own clean-up comes too late and complains.
             weakref.finalize(self, self.pool.shutdown, cancel_futures=True)
@@ -178,7 +178,7 @@ class Stream:
             yield pixels.pin_memory() if self._pin_memory else pixels
 
     def cuts(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Any]:
-        """What the cutter gives for each array of ids, in the order of the plan."""
+        """What the view_maker gives for each array of ids, in the order of the plan."""
         if self.pool is None:
             return (self._cutter(epoch, ids) for ids in plan)
         return self._from_workers(self.pool, plan, epoch)
@@ -224,10 +224,10 @@ def _lost() -> DataError:
 _worker_cutter: Cuts | None = None  # in worker processes only
 
 
-def _start_worker(cutter: Cuts, parent: int) -> None:
+def _start_worker(view_maker: Cuts, parent: int) -> None:
     """Signals to the whole process group are the main process's to act on: it still finishes its step."""
     global _worker_cutter
-    _worker_cutter = cutter
+    _worker_cutter = view_maker
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE))

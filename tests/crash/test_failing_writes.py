@@ -10,9 +10,9 @@ from torch import nn
 
 import faults
 from helpers import history, image_spec, last_state, run, weights
-from ptm import files
-from ptm.checkpoint import CheckpointStore, Progress, restore
+from ptm.base import files
 from ptm.errors import StorageError
+from ptm.run.checkpoint import CheckpointStore, Progress, restore
 
 SAMPLE = int(
     os.environ.get("PTM_FAULT_EVERY", "61")

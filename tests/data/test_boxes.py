@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ptm.config.spec import DataSpec
 from ptm.data.boxes import load_boxes
 from ptm.data.voc import read_voc
 from ptm.errors import ConfigError, DataError
-from ptm.spec import DataSpec
 from tiny.object_detection import write_annotation
 
 GOOD = {

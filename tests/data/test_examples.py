@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptm.data.examples import hold_out, load_dataset, lonely_labels, split_files
+from ptm.config.spec import DataSpec
+from ptm.data.examples import hold_out, load_dataset, singleton_labels, split_files
 from ptm.errors import ConfigError, DataError
-from ptm.spec import DataSpec
 from tiny.samples import sentences, write_csv, write_parquet
 
 TEXT = {"text": "text"}
@@ -184,7 +184,7 @@ def test_a_label_with_one_training_example_is_told(tmp_path):
     path = write_csv(tmp_path / "a.csv", [("1", "a"), ("2", "a"), ("3", "b")])
     (tmp_path / "b.csv").write_bytes(path.read_bytes())
     data = load(f"csv:{tmp_path}", train="a", eval="b")
-    assert lonely_labels(data) == [("b", f"{path}:4")]
+    assert singleton_labels(data) == [("b", f"{path}:4")]
 
 
 def test_limits_take_the_same_rows_always(skewed):

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from ptm import hub
+from ptm.base import network
+from ptm.config.spec import DataSpec
+from ptm.data import hub as data_hub
 from ptm.data.examples import load_dataset
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError
-from ptm.spec import DataSpec
+from ptm.models import hub
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def load(place, **keys):
 def test_a_data_set_in_the_cache_needs_no_network(cache, place, capfd):
     import datasets
 
-    assert hub.missing_dataset(place) == []
+    assert data_hub.missing_dataset(place) == []
     data = load(place)
     assert data.labels == ("negative", "positive")
     assert data.train.columns["text"] == ["good", "bad", "NA"]
@@ -89,10 +91,10 @@ def test_what_is_not_in_a_data_set_is_named(cache):
 
 
 def test_what_is_not_in_the_cache_is_a_missing_download(cache):
-    (problem,) = hub.missing_dataset("someone/else")
+    (problem,) = data_hub.missing_dataset("someone/else")
     assert problem.where == "data hub:someone/else"
     assert "load_dataset('someone/else')" in problem.cure
-    assert len(hub.missing_dataset("someone/My-Reviews/other")) == 1
+    assert len(data_hub.missing_dataset("someone/My-Reviews/other")) == 1
     with pytest.raises(MissingDownload, match="data hub:someone/else: cannot be loaded"):
         load("someone/else")
 
@@ -100,7 +102,7 @@ def test_what_is_not_in_the_cache_is_a_missing_download(cache):
 @pytest.mark.parametrize("place", ["imdb", "a/b/c/d", "a//c", "/a/b", "a b/c", "../x"])
 def test_names_that_no_data_set_can_have(cache, place):
     with pytest.raises(ConfigError, match="hub:OWNER/NAME"):
-        hub.missing_dataset(place)
+        data_hub.missing_dataset(place)
 
 
 # Models
@@ -156,17 +158,17 @@ def test_a_hub_name_that_is_also_a_folder_here_is_refused(monkeypatch, tmp_path)
 def test_offline_by_either_variable(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("PTM_OFFLINE", raising=False)
-    assert not hub.offline()
+    assert not network.offline()
     for name in ("HF_HUB_OFFLINE", "PTM_OFFLINE"):
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")
-            assert hub.offline()
-            assert not hub.reachable()
+            assert network.offline()
+            assert not network.reachable()
             patch.setenv(name, "0")
-            assert not hub.offline()
+            assert not network.offline()
 
 
 def test_a_host_that_does_not_answer_is_not_reachable(monkeypatch):
     for name in ("HF_HUB_OFFLINE", "PTM_OFFLINE", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
-    assert not hub.reachable("http://127.0.0.1:1")
+    assert not network.reachable("http://127.0.0.1:1")

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from helpers import run
-from ptm.config import parse_config
+from ptm.config.load import parse_config
+from ptm.config.spec import DataSpec
 from ptm.data.examples import load_dataset
 from ptm.errors import DataError
-from ptm.spec import DataSpec
 from tiny.samples import write_parquet
 
 

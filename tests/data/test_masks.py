@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ptm.config.spec import DataSpec
 from ptm.data.masks import IGNORED, load_masks
 from ptm.errors import ConfigError, DataError
-from ptm.spec import DataSpec
 
 MASK = np.array([[0, 0, 7, 7], [0, 9, 9, 7]], np.uint8)
 

@@ -7,9 +7,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from helpers import Saying, image_spec, run, text_spec
+from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.distill.audit import Examined, balanced_skill, best_assignment, confusion, examine
 from ptm.errors import ModelError
-from ptm.spec import DistillSpec, TeacherSpec
 
 RNG = np.random.default_rng(0)
 TARGETS = RNG.integers(0, 4, 400)
@@ -23,7 +23,7 @@ def examined(predicted, **changes):
         "predicted": predicted,
         "head_biases": {"head.bias": np.array([0.1, 0, 0, 0])},
         "recorded_accuracy": None,
-        "misfits": (),
+        "domain_warnings": (),
     }
     return Examined(**{**facts, **changes})
 
@@ -70,7 +70,7 @@ def test_a_fresh_head_other_inputs_and_misfits():
     assert "freshly made: head.bias" in problem.what
     (problem,) = examine(examined(noisy(0.3), recorded_accuracy=0.95))
     assert "0.950 on these very examples" in problem.what
-    (problem,) = examine(examined(noisy(0.1), misfits=["half of the words are unknown"]))
+    (problem,) = examine(examined(noisy(0.1), domain_warnings=["half of the words are unknown"]))
     assert "half of the words" in problem.what
 
 

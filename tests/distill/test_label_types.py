@@ -8,13 +8,13 @@ import torch
 from torch.distributions import Bernoulli, kl_divergence
 
 from helpers import Saying, history, run
-from ptm.config import load_config
+from ptm.config.load import load_config
+from ptm.config.rules import UNDISTILLABLE
+from ptm.config.spec import DistillSpec
+from ptm.config.tasks import TASKS
 from ptm.distill.audit import Measured, examine_measured
 from ptm.distill.losses import compare, mean_teacher, number_loss, soft_labels_loss
 from ptm.errors import ConfigError, ModelError
-from ptm.spec import DistillSpec
-from ptm.spec_checks import UNDISTILLABLE
-from ptm.tasks import TASKS
 from tiny import prepare
 from tiny.samples import save_tiny_gpt2
 
@@ -87,17 +87,21 @@ def test_the_mean_of_teachers_is_one_of_probabilities_or_of_numbers():
 
 @pytest.mark.parametrize(("value", "passes"), [(0.9, True), (0.56, True), (0.52, False), (math.nan, False)])
 def test_a_teacher_must_know_more_than_a_constant_answer(value, passes):
-    teacher = Measured(name="t", metric="auroc_macro", value=value, constant=0.5, perfect=1.0, misfits=())
+    teacher = Measured(
+        name="t", metric="auroc_macro", value=value, constant=0.5, perfect=1.0, domain_warnings=()
+    )
     problems = examine_measured(teacher)
     assert not problems if passes else "knows nothing" in problems[0].what
 
 
 def test_the_error_of_a_number_is_held_against_the_variance():
     teacher = {"name": "t", "metric": "mean_squared_error", "constant": 4.0, "perfect": 0.0}
-    assert examine_measured(Measured(**teacher, value=1.0, misfits=())) == []
-    (problem,) = examine_measured(Measured(**teacher, value=3.9, misfits=()))
+    assert examine_measured(Measured(**teacher, value=1.0, domain_warnings=())) == []
+    (problem,) = examine_measured(Measured(**teacher, value=3.9, domain_warnings=()))
     assert "mean_squared_error 3.900, where a constant answer has 4.000" in problem.what
-    (problem,) = examine_measured(Measured(**teacher, value=9.0, misfits=("half of the words are unknown",)))
+    (problem,) = examine_measured(
+        Measured(**teacher, value=9.0, domain_warnings=("half of the words are unknown",))
+    )
     assert "half of the words" in problem.what
 
 
@@ -198,21 +202,21 @@ def test_a_language_model_learns_from_one_token_by_token(name, tmp_path):
 
 def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
     """The gradient of a distillation over words is that of the whole batch."""
+    from ptm.config.tasks import task_module
     from ptm.distill.teacher import Teacher
-    from ptm.objective import Distilled, Lesson, new_counts
-    from ptm.runtime import open_runtime
-    from ptm.tasks import task_module
+    from ptm.objective import Distilled, TrainBatch, new_counts
+    from ptm.training.runtime import open_runtime
 
     config = prepare("token-classification", tmp_path)
     spec = load_config(config)
     module = task_module(spec.task)
     data = module.load_data(spec)
     with open_runtime(spec.runtime) as runtime:
-        student, teacher = (module.build(spec, data, model=spec.model, trained=False) for _ in range(2))
+        student, teacher = (module.build(spec, data, model=spec.model, complete=False) for _ in range(2))
         settings, counts = DistillSpec(kd_weight=1.0, ce_weight=0.0, method="dkd"), new_counts()
         with torch.no_grad():
             teacher.model.classifier.weight.mul_(30)
-        asked = Teacher(teacher, student, runtime, settings, wanted=(), seed=1, counts=counts)
+        asked = Teacher(teacher, student, runtime, settings, requested=(), seed=1, counts=counts)
         objective = Distilled(student, [asked], settings, counts)
         student.model.eval()
 
@@ -220,7 +224,7 @@ def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
             student.model.zero_grad()
             total = 0
             for lesson in objective.lessons(pieces, 0):
-                assert isinstance(lesson, Lesson)
+                assert isinstance(lesson, TrainBatch)
                 output = objective.loss(student.model, lesson)
                 output.loss_sum.backward()
                 total += output.count

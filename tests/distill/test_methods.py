@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import StopAt, history, image_spec, run, text_spec, weights
-from ptm.config import parse_config
+from ptm.config.load import parse_config
+from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.errors import ConfigError, Interrupted
-from ptm.spec import DistillSpec, TeacherSpec
 
 
 @pytest.fixture(scope="module")

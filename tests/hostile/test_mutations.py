@@ -15,17 +15,17 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from ptm import files
-from ptm.checkpoint import CheckpointStore, Progress, restore
+from ptm.base import files
 from ptm.data.tables import READERS
 from ptm.errors import PtmError
-from ptm.lock import lock_path, pins_of, read_lock, require_unchanged
-from ptm.record import changes as record_changes
-from ptm.record import read as read_record
-from ptm.rundir import RunDirectory
-from ptm.runlog import MetricsLog
+from ptm.models.weights import read_weights
+from ptm.run.checkpoint import CheckpointStore, Progress, restore
+from ptm.run.directory import RunDirectory
+from ptm.run.lockfile import lock_path, pins_of, read_lock, require_unchanged
+from ptm.run.log import MetricsLog
+from ptm.run.manifest import changes as record_changes
+from ptm.run.manifest import read as read_record
 from ptm.vision.images import decode
-from ptm.weights import read_weights
 from tiny.samples import sentences, write_csv, write_parquet
 
 sys.path.insert(0, str(Path(__file__).parent))

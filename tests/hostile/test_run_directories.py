@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import Saying, StopAt, image_spec, run
-from ptm import files
+from ptm.base import files
+from ptm.base.console import Silent
 from ptm.errors import Interrupted, ModelError, PtmError, RunDirectoryError
-from ptm.experiment import run_evaluation
-from ptm.runlog import Silent
+from ptm.experiment.train import run_evaluation
 
 
 def spec(output, **changes):
@@ -204,7 +204,7 @@ def test_any_damaged_file_of_a_model_is_named_at_eval(tmp_path):
 
 
 def _store(run_directory):
-    from ptm.checkpoint import CheckpointStore
+    from ptm.run.checkpoint import CheckpointStore
 
     return CheckpointStore(run_directory / "checkpoints", 3)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from helpers import run
-from ptm.config import load_config
+from ptm.config.load import load_config
+from ptm.config.spec import ModelSpec
 from ptm.data.examples import Examples
 from ptm.errors import ModelError
-from ptm.spec import ModelSpec
 from ptm.text import classification
 from tiny import prepare
 
@@ -23,9 +23,9 @@ def world(request, tmp_path):
     return lambda *changes: load_config(config, [f"output={tmp_path / 'r'}", *changes])
 
 
-def build(spec, model=None, trained=False):
+def build(spec, model=None, complete=False):
     data = classification.load_data(spec)
-    return classification.build(spec, data, model=model or spec.model, trained=trained)
+    return classification.build(spec, data, model=model or spec.model, complete=complete)
 
 
 def logits(pipeline, ids):
@@ -67,7 +67,7 @@ def test_the_loss_is_that_of_transformers(world):
 def test_without_targets_it_computes_all_the_same(world):
     pipeline = build(world())
     texts = [pipeline.example("eval", i)["text"] for i in range(3)]
-    other = pipeline.over(Examples({"text": texts}, None, str))
+    other = pipeline.with_examples(Examples({"text": texts}, None, str))
     batch, output = logits(other, [0, 1, 2])
     assert batch.targets is None
     assert output.loss_sum == 0
@@ -89,7 +89,7 @@ def test_outputs_that_were_trained_for_something_else_are_refused(world, tmp_pat
     content = json.loads(path.read_text()) | {"problem_type": foreign}
     path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match=f"its outputs are those of {foreign}"):
-        build(spec, ModelSpec(name=str(folder)), trained=True)
+        build(spec, ModelSpec(name=str(folder)), complete=True)
     build(spec, ModelSpec(name=str(folder)))  # to train on from it is another matter
 
 
@@ -119,7 +119,7 @@ def test_a_number_has_one_output(tmp_path):
     other.model.config.problem_type = None
     other.save_model(folder)
     with pytest.raises(ModelError, match="the model has 3 outputs, a number is predicted by one"):
-        build(spec, ModelSpec(name=str(folder)), trained=True)
+        build(spec, ModelSpec(name=str(folder)), complete=True)
 
 
 def test_the_report_of_such_a_run_shows_metrics_and_no_classes(world, tmp_path):

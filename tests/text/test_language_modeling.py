@@ -9,12 +9,21 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import run, text_spec
+from ptm.base.console import Silent
+from ptm.config.spec import (
+    AdapterSpec,
+    DataSpec,
+    ModelSpec,
+    RunSpec,
+    RuntimeSpec,
+    ShapeSpec,
+    TeacherSpec,
+    TrainSpec,
+)
 from ptm.data.inputs import Typed
 from ptm.engine import evaluate
 from ptm.errors import ConfigError, DataError, ModelError
-from ptm.experiment import run_evaluation
-from ptm.runlog import Silent
-from ptm.spec import AdapterSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TeacherSpec, TrainSpec
+from ptm.experiment.train import run_evaluation
 from ptm.text import language_modeling, origins
 from ptm.text.masking import IGNORED
 from tiny.samples import WORDPIECES, sentences
@@ -48,9 +57,9 @@ def spec_of(folder, task="masked-lm", model=NEW_BERT, output="r", teacher=None, 
     )
 
 
-def build(spec, model=None, trained=False):
+def build(spec, model=None, complete=False):
     data = language_modeling.load_data(spec)
-    return language_modeling.build(spec, data, model=model or spec.model, trained=trained)
+    return language_modeling.build(spec, data, model=model or spec.model, complete=complete)
 
 
 def sharpened(pipeline):
@@ -166,7 +175,7 @@ def test_masks_are_new_in_every_epoch_and_always_the_same_in_evaluation(texts):
     for compared in (targets(pipeline, "eval", 3), targets(other, "eval", 0)):
         assert torch.equal(targets(pipeline, "eval", 0), compared)
     assert pipeline.random_views
-    assert pipeline.view != other.view
+    assert pipeline.input_fingerprint != other.input_fingerprint
 
 
 def test_the_keys_of_masking_count(texts):
@@ -194,7 +203,7 @@ def test_a_text_without_a_word_is_refused(texts, tmp_path):
 
 
 def evaluated(pipeline, batch_size=5):
-    from ptm.runtime import open_runtime
+    from ptm.training.runtime import open_runtime
 
     with open_runtime(RuntimeSpec(device="cpu", threads=1)) as runtime:
         return evaluate(pipeline, runtime, batch_size=batch_size)
@@ -255,11 +264,11 @@ def test_examples_say_where_they_begin(texts):
     assert single.example("eval", 3)["text"] == (texts / "eval.txt").read_text().splitlines()[3]
     assert packed.example("eval", 0)["text"].startswith("[CLS] the")
     assert packed.example("eval", 0)["where"] == f"{texts / 'eval.txt'}:1"
-    facts = packed.facts()["eval"]
+    facts = packed.describe()["eval"]
     assert facts["texts"] == 25
     assert facts["examples"] == packed.size("eval") < 25
     assert facts["text_bytes"] == sum(len(t.encode()) for t in (texts / "eval.txt").read_text().splitlines())
-    assert packed.misfits() == []
+    assert packed.domain_warnings() == []
 
 
 # Models
@@ -278,7 +287,7 @@ def test_a_base_model_gets_a_new_head_and_is_loaded_whole(tiny_bert, texts):
     weight = "cls.predictions.transform.dense.weight"
     assert not torch.equal(own[weight], other.model.state_dict()[weight])
     with pytest.raises(ModelError, match="tensors are missing: cls"):
-        build(spec, trained=True)
+        build(spec, complete=True)
 
 
 @pytest.mark.parametrize("kind", ["tiny_distilbert", "tiny_roberta"])
@@ -305,7 +314,7 @@ def test_weights_of_a_file(tiny_bert, texts, tmp_path):
     trained = build(spec_of(texts, model=ModelSpec(name=str(tiny_bert))))
     trained.model.save_pretrained(tmp_path)
     model = ModelSpec(name=str(tiny_bert), weights=str(tmp_path / "model.safetensors"))
-    again = build(spec_of(texts, model=model), trained=True)
+    again = build(spec_of(texts, model=model), complete=True)
     state = trained.model.state_dict()
     assert all(torch.equal(t, state[n]) for n, t in again.model.state_dict().items())
     random = build(spec_of(texts, model=ModelSpec(name=str(tiny_bert), weights="none")))
@@ -336,7 +345,7 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(texts):
     with pytest.raises(ConfigError, match="max_length 2 leaves no room"):
         build(spec_of(texts, max_length=2))
     with pytest.raises(ModelError, match="its weights would be random"):
-        build(spec_of(texts), trained=True)
+        build(spec_of(texts), complete=True)
     assert build(spec_of(texts, max_length=None))._max_length == SMALL.positions
     assert language_modeling.stored_labels("new:bert") is None
 
@@ -378,7 +387,7 @@ def test_a_classifier_starts_from_a_pretrained_encoder(texts, reviews, tmp_path)
     from ptm.text import classification
 
     data = classification.load_data(spec)
-    pipeline = classification.build(spec, data, model=spec.model, trained=False)
+    pipeline = classification.build(spec, data, model=spec.model, complete=False)
     stored = load_file(tmp_path / "mlm" / "model" / "model.safetensors")
     own = pipeline.model.state_dict()
     encoder = [name for name in stored if name.startswith("bert.")]
@@ -390,8 +399,8 @@ def test_a_classifier_starts_from_a_pretrained_encoder(texts, reviews, tmp_path)
     assert run(spec)["metrics"]["accuracy"] >= 0
 
     control = ModelSpec(name="new:bert", tokenizer=str(tmp_path / "mlm"), shape=SMALL)
-    bare = classification.build(spec, data, model=control, trained=False)
-    assert bare.view == pipeline.view  # the same tokens
+    bare = classification.build(spec, data, model=control, complete=False)
+    assert bare.input_fingerprint == pipeline.input_fingerprint  # the same tokens
     assert {n: t.shape for n, t in bare.model.state_dict().items()} == {n: t.shape for n, t in own.items()}
     assert bare.load_report.loaded == 0
 
@@ -411,10 +420,10 @@ def test_a_classifier_from_nothing(model, reviews, tmp_path):
     )
     data = classification.load_data(spec)
     with pytest.raises(ModelError, match="a new: model knows nothing"):
-        classification.build(spec, data, model=model, trained=True)
+        classification.build(spec, data, model=model, complete=True)
     marian = ModelSpec(name="new:marian", tokenizer="train", vocabulary=300)
     with pytest.raises(ConfigError, match="new:marian writes texts"):
-        classification.build(spec, data, model=marian, trained=False)
+        classification.build(spec, data, model=marian, complete=False)
 
 
 # Completed texts
@@ -436,7 +445,7 @@ def completed(task, texts, trained, given, batch_size=2):
     (examples,) = language_modeling.read_inputs(spec, [Typed(tuple(given))])
     data = Dataset(None, examples, (), {})
     model = ModelSpec(name=str(trained / task))
-    pipeline = language_modeling.build(spec, data, model=model, trained=True)
+    pipeline = language_modeling.build(spec, data, model=model, complete=True)
     return list(evaluated(pipeline, batch_size).predictions())
 
 
@@ -486,13 +495,13 @@ def test_texts_are_continued_as_when_alone(texts, trained):
 
 def test_over_other_texts(texts, trained):
     spec = spec_of(texts, "masked-lm", ModelSpec(name=str(trained / "masked-lm")))
-    pipeline = build(spec, trained=True)
+    pipeline = build(spec, complete=True)
     (examples,) = language_modeling.read_inputs(spec, [Typed(("the [MASK]",))])
-    other = pipeline.over(examples)
+    other = pipeline.with_examples(examples)
     assert other.model is pipeline.model
     assert other.size("eval") == 1
     (again,) = language_modeling.read_inputs(spec, [Typed(("a [MASK]", "b [MASK]"))])
-    assert other.over(again).size("eval") == 2
+    assert other.with_examples(again).size("eval") == 2
 
 
 def test_a_saved_model_is_what_a_stranger_expects(trained):

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import MissingDownload, ModelError
-from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import origins
 
 

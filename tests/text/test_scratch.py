@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ptm.config.spec import ShapeSpec
 from ptm.errors import ConfigError
-from ptm.spec import ShapeSpec
 from ptm.text import scratch
 from tiny.samples import sentences
 

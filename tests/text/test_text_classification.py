@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from helpers import text_spec
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import ConfigError, DataError
-from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import classification, origins
 from tiny.samples import POSITIONS, sentences, write_csv
 
@@ -36,10 +36,10 @@ def pairs(tmp_path):
     return folder
 
 
-def build(place, data, tmp_path, model=None, trained=False, **changes):
+def build(place, data, tmp_path, model=None, complete=False, **changes):
     spec = text_spec(place, data, tmp_path / "r", **changes)
     dataset = classification.load_data(spec)
-    return classification.build(spec, dataset, model=model or spec.model, trained=trained)
+    return classification.build(spec, dataset, model=model or spec.model, complete=complete)
 
 
 def sharpened(pipeline):
@@ -160,7 +160,7 @@ def test_texts_as_long_as_the_model_takes_go_through(tiny, tmp_path):
     pipeline = build(tiny, tmp_path, tmp_path)  # by default as much as the model takes, at most 128
     assert pipeline.lengths("eval").tolist() == [POSITIONS, POSITIONS]
     assert logits(pipeline, [0, 1]).logits.isfinite().all()
-    assert pipeline.facts()["eval"] == {
+    assert pipeline.describe()["eval"] == {
         "examples": 2,
         "tokens": 2 * POSITIONS,
         "longest_tokens": POSITIONS,
@@ -198,8 +198,8 @@ def test_the_view_names_tokenizer_and_length(tiny_bert, tiny_distilbert, tiny_ro
     bert, distilbert, roberta = (
         build(place, reviews, tmp_path) for place in (tiny_bert, tiny_distilbert, tiny_roberta)
     )
-    assert bert.view == distilbert.view != roberta.view
-    assert build(tiny_bert, reviews, tmp_path, max_length=20).view != bert.view
+    assert bert.input_fingerprint == distilbert.input_fingerprint != roberta.input_fingerprint
+    assert build(tiny_bert, reviews, tmp_path, max_length=20).input_fingerprint != bert.input_fingerprint
 
 
 def test_an_example_can_be_shown(tiny_bert, pairs, tmp_path):
@@ -229,9 +229,9 @@ def test_a_stranger_gets_the_same_prediction_and_our_names(tiny, reviews, tmp_pa
     assert theirs("really " * 300, truncation=True)[0]["label"] in ours.labels
     assert json.loads((folder / "tokenizer.json").read_text())["truncation"] is None
     assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".json", ".safetensors"]
-    again = build(tiny, reviews, tmp_path, model=ModelSpec(name=str(folder)), trained=True)
+    again = build(tiny, reviews, tmp_path, model=ModelSpec(name=str(folder)), complete=True)
     torch.testing.assert_close(logits(again, range(4)).logits, logits(ours, range(4)).logits)
-    assert again.view == ours.view
+    assert again.input_fingerprint == ours.input_fingerprint
 
 
 def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(tiny, tmp_path):
@@ -243,7 +243,7 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(tiny, tmp_pa
     folder.mkdir()
     original.save_model(folder)
     model = TeacherSpec(name=str(folder))
-    teacher = build(tiny, tmp_path, tmp_path, model=model, trained=True, labels=("a", "b", "c"))
+    teacher = build(tiny, tmp_path, tmp_path, model=model, complete=True, labels=("a", "b", "c"))
     assert teacher.labels == ("a", "b", "c")
     theirs, ours = logits(original, range(6)), logits(teacher, range(6))
     torch.testing.assert_close(ours.logits, theirs.logits[:, [1, 2, 0]])

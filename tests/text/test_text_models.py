@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import ModelError
-from ptm.spec import ModelSpec, TeacherSpec
 from ptm.text import models, origins
 from tiny.samples import POSITIONS, WORDPIECES
 
@@ -26,12 +26,12 @@ def tiny(request):
     return request.getfixturevalue(request.param)
 
 
-def build(place, labels=LABELS, *, seed=1, trained=False, teacher_labels=None, **spec):
+def build(place, labels=LABELS, *, seed=1, complete=False, teacher_labels=None, **spec):
     if teacher_labels is None:
         model = ModelSpec(name=str(place), **spec)
     else:
         model = TeacherSpec(name=str(place), labels=teacher_labels, **spec)
-    return models.build_model(model, labels, seed=seed, trained=trained, where="model 'm'")
+    return models.build_model(model, labels, seed=seed, complete=complete, where="model 'm'")
 
 
 def state(loaded):
@@ -130,14 +130,14 @@ def test_a_head_for_other_classes_is_replaced_and_one_for_the_same_is_kept(tiny,
 
 def test_weights_without_an_output_layer_are_no_trained_model(tiny):
     with pytest.raises(ModelError, match="its output layer would be random"):
-        build(tiny, trained=True)
+        build(tiny, complete=True)
     with pytest.raises(ModelError, match="weights: none"):
-        build(tiny, trained=True, weights="none")
+        build(tiny, complete=True, weights="none")
 
 
 def test_a_trained_model_is_what_was_saved(tiny, tmp_path):
     folder = saved(tiny, tmp_path / "m", seed=5)
-    loaded, stored = build(folder, trained=True), load_file(folder / "model.safetensors")
+    loaded, stored = build(folder, complete=True), load_file(folder / "model.safetensors")
     assert loaded.report.new == ()
     assert all(torch.equal(tensor, stored[name]) for name, tensor in state(loaded).items())
     assert loaded.permutation is None
@@ -172,19 +172,19 @@ def test_weights_from_a_file(tiny, tmp_path, suffix, headless):
     assert bool(loaded.report.new) == headless
     if headless:
         with pytest.raises(ModelError, match="its output layer would be random"):
-            build(tiny, weights=str(path), trained=True)
+            build(tiny, weights=str(path), complete=True)
     else:
-        assert build(tiny, weights=str(path), trained=True).report.new == ()
+        assert build(tiny, weights=str(path), complete=True).report.new == ()
 
 
 def test_how_many_outputs_a_file_has_is_seen_in_the_file(tiny_bert, tmp_path):
     labels = ("a", "b", "c")
     torch.save(state(build(tiny_bert, labels, weights="none")), tmp_path / "w.bin")
-    assert build(tiny_bert, labels, weights=str(tmp_path / "w.bin"), trained=True).report.new == ()
+    assert build(tiny_bert, labels, weights=str(tmp_path / "w.bin"), complete=True).report.new == ()
     with pytest.raises(
         ModelError, match=r"classifier\.weight: \[2, 32\] in the model, \[3, 32\] in the weights"
     ):
-        build(tiny_bert, weights=str(tmp_path / "w.bin"), trained=True)
+        build(tiny_bert, weights=str(tmp_path / "w.bin"), complete=True)
 
 
 # Labels
@@ -204,13 +204,13 @@ def test_labels_in_another_order_are_refused_before_training(tiny_bert, tmp_path
 @pytest.mark.parametrize("kind", ["tiny_bert", "tiny_gpt2"])
 def test_outputs_of_a_trained_model_are_matched_by_name(kind, request, tmp_path):
     folder = saved(request.getfixturevalue(kind), tmp_path / "m", ("c", "a", "b"))
-    loaded = build(folder, ("a", "b", "c"), trained=True)
+    loaded = build(folder, ("a", "b", "c"), complete=True)
     assert loaded.permutation.tolist() == [1, 2, 0]
     assert list(loaded.model.config.id2label.values()) == ["c", "a", "b"]  # its own
     with pytest.raises(ModelError, match="the model's labels are c, a, b, the data's are a, b, x"):
-        build(folder, ("a", "b", "x"), trained=True)
+        build(folder, ("a", "b", "x"), complete=True)
     with pytest.raises(ModelError, match="the model has 3 outputs, the data have 2 labels"):
-        build(folder, trained=True)
+        build(folder, complete=True)
 
 
 def test_a_model_without_label_names_is_taken_in_the_order_of_the_data_or_of_teacher_labels(
@@ -218,13 +218,13 @@ def test_a_model_without_label_names_is_taken_in_the_order_of_the_data_or_of_tea
 ):
     folder = saved(tiny_bert, tmp_path / "m")
     changed(folder, folder, id2label={0: "LABEL_0", 1: "LABEL_1"})
-    assert build(folder, trained=True).permutation is None
-    named = build(folder, trained=True, teacher_labels=("positive", "negative"))
+    assert build(folder, complete=True).permutation is None
+    named = build(folder, complete=True, teacher_labels=("positive", "negative"))
     assert named.permutation.tolist() == [1, 0]
     assert origins.stored_labels(str(folder)) is None
     numbers = saved(tiny_bert, tmp_path / "n", ("0", "1", "2"))
     assert origins.stored_labels(str(numbers)) == ("0", "1", "2")
-    assert build(numbers, ("a", "b", "c"), trained=True).permutation is None
+    assert build(numbers, ("a", "b", "c"), complete=True).permutation is None
 
 
 # Tokenizers
@@ -392,4 +392,4 @@ def test_labels_of_many_classes_are_in_numeric_order(tiny_bert, tmp_path):
     labels = tuple(f"class {i}" for i in range(12))
     folder = saved(tiny_bert, tmp_path / "m", labels)
     assert origins.stored_labels(str(folder)) == labels
-    assert build(folder, labels, trained=True).permutation is None
+    assert build(folder, labels, complete=True).permutation is None

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from helpers import run
-from ptm.config import load_config
+from ptm.config.load import load_config
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import DataError, ModelError
-from ptm.metrics_tags import entities
-from ptm.spec import ModelSpec, TeacherSpec
+from ptm.metrics.tagging import entities
 from ptm.text import token_classification
 from tiny import prepare
 from tiny.samples import tagged_sentences, write_jsonl
@@ -38,8 +38,8 @@ def world(tmp_path):
 
 def build(spec, **how):
     data = token_classification.load_data(spec)
-    trained = how.pop("trained", False)
-    return token_classification.build(spec, data, model=how.pop("model", spec.model), trained=trained)
+    complete = how.pop("trained", False)
+    return token_classification.build(spec, data, model=how.pop("model", spec.model), complete=complete)
 
 
 def evaluated(pipeline, ids):
@@ -85,7 +85,7 @@ def test_what_is_predicted_is_put_back_to_the_words(world):
 
 def test_a_word_beyond_max_length_is_counted_and_said_to_be_outside(world):
     pipeline = build(world(ROWS, "data.max_length=4"))
-    facts = pipeline.facts()["eval"]
+    facts = pipeline.describe()["eval"]
     assert (facts["words"], facts["words_cut_off"], facts["cut_to_max_length"]) == (8, 3, 2)
     _, output = evaluated(pipeline, [0])
     assert output.count == 2
@@ -102,7 +102,7 @@ def test_a_word_beyond_max_length_is_counted_and_said_to_be_outside(world):
 def test_a_word_without_a_token_is_counted(world):
     rows = [{"words": ["good", "\u200b", "film"], "tags": ["O", "O", "B-THING"]}] * 2
     pipeline = build(world(rows))
-    assert pipeline.facts()["train"]["words_without_token"] == 2
+    assert pipeline.describe()["train"]["words_without_token"] == 2
     _, output = evaluated(pipeline, [0])
     assert output.targets.tolist() == [1, 0]
     assert output.predictions[0].predicted.tolist()[1] == -1
@@ -117,7 +117,7 @@ def test_without_tags_it_predicts_all_the_same(world, tmp_path):
     (plain,) = token_classification.read_inputs(spec, [text])
     assert plain.columns["words"] == [["the", "soup", "book"], ["good"]]
     for examples, ids in ((piece, [2, 1]), (plain, [0, 1])):
-        other = pipeline.over(examples)
+        other = pipeline.with_examples(examples)
         batch, output = evaluated(other, ids)
         assert batch.targets is None
         assert output.predictions[0].tags is None
@@ -207,11 +207,11 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(world, tmp_p
     folder.mkdir()
     original.save_model(folder)
     spec = world()
-    teacher = build(spec, model=TeacherSpec(name=str(folder)), trained=True)
+    teacher = build(spec, model=TeacherSpec(name=str(folder)), complete=True)
     assert teacher.labels == turned[::-1]
     theirs, ours = (evaluated(p, [0, 1, 2])[1] for p in (original, teacher))
     torch.testing.assert_close(ours.logits, theirs.logits.flip(-1))
     torch.testing.assert_close(ours.loss_sum, theirs.loss_sum)
     assert token_classification.stored_labels(str(folder)) == turned
     with pytest.raises(ModelError, match="output"):
-        build(world(tagged_sentences(8, 1)), model=ModelSpec(name=str(folder)), trained=True)
+        build(world(tagged_sentences(8, 1)), model=ModelSpec(name=str(folder)), complete=True)

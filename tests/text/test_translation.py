@@ -12,13 +12,13 @@ import torch
 from torch.nn import functional as F
 
 from helpers import run
-from ptm import order
+from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TrainSpec
 from ptm.data.examples import Examples
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError
+from ptm.metrics.translation import TranslationMetrics, signatures
 from ptm.pipeline import Batch, Output
-from ptm.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TrainSpec
 from ptm.text import seq2seq, translation
-from ptm.text.seq2seq_metrics import TranslationMetrics, signatures
+from ptm.training import order
 from tiny.samples import save_base, save_bert_tokenizer, train_bpe, write_csv
 from tiny.translation import pairs
 
@@ -56,9 +56,9 @@ def make(phrases, tmp_path):
     return spec
 
 
-def build(spec, *, trained=False, model=None):
+def build(spec, *, complete=False, model=None):
     data = translation.load_data(spec)
-    return translation.build(spec, data, model=model or spec.model, trained=trained)
+    return translation.build(spec, data, model=model or spec.model, complete=complete)
 
 
 def batch_of(pipeline, ids, split="train"):
@@ -156,7 +156,7 @@ def test_long_texts_are_cut_on_both_sides_and_counted(make):
     for side in ("source", "target"):
         before, after = getattr(whole._pairs["train"], side), getattr(short._pairs["train"], side)
         assert after.lengths.tolist() == np.minimum(before.lengths, 6).tolist()
-        facts = short.facts()["train"][side]
+        facts = short.describe()["train"][side]
         assert facts["cut_to_max_length"] == int((before.lengths > 6).sum()) > 0
         ends = after.ids[after.starts[1:] - 1]
         assert (ends == short._loaded.tokenizer.eos_token_id).all()  # the end is not cut off
@@ -181,7 +181,7 @@ def test_sources_without_translations_are_translated(make, tmp_path):
     pipeline = build(spec)
     (tmp_path / "new.txt").write_text("the good film\n\nthe old book\n")
     (inputs,) = translation.read_inputs(spec, [tmp_path / "new.txt"])
-    over = pipeline.over(inputs)
+    over = pipeline.with_examples(inputs)
     metrics = over.new_metrics()
     for batch in over.batches("eval", order.eval_plan(over.size("eval"), 2, over.lengths("eval")), 0):
         metrics.update(batch, over.evaluate_batch(over.model, batch))
@@ -287,7 +287,7 @@ def test_an_earlier_run_goes_on(make):
     pipeline = build(make({"name": spec.output}))
     assert pipeline.load_report.new == ()
     assert pipeline.load_report.left_over == ()
-    assert isinstance(pipeline.over(pipeline._data.eval), translation.Translation)
+    assert isinstance(pipeline.with_examples(pipeline._data.eval), translation.Translation)
 
 
 def test_a_file_of_weights_is_loaded_whole_or_not_at_all(make):
@@ -296,7 +296,7 @@ def test_a_file_of_weights_is_loaded_whole_or_not_at_all(make):
     spec = make()
     run(spec)
     file = Path(spec.output) / "model" / "model.safetensors"
-    pipeline = build(make({"name": spec.output, "weights": str(file)}), trained=True)
+    pipeline = build(make({"name": spec.output, "weights": str(file)}), complete=True)
     assert pipeline.load_report.new == ()
     ours, stored = pipeline.model.state_dict(), load_file(file)
     assert all(torch.equal(ours[name], tensor) for name, tensor in stored.items())
@@ -421,7 +421,7 @@ def test_two_encoders_become_one_model(make, two_berts):
         row = json.loads(line)
         written = model.generate(**source_tokenizer(row["source"], return_tensors="pt"))
         assert target_tokenizer.decode(written[0], skip_special_tokens=True).strip() == row["prediction"]
-    again = build(spec, trained=True, model=ModelSpec(name=spec.output))
+    again = build(spec, complete=True, model=ModelSpec(name=spec.output))
     assert again.load_report.new == ()
     assert again._loaded.target_tokenizer.get_vocab() == target.get_vocab()
 
@@ -430,7 +430,7 @@ def test_only_what_is_new_learns_when_two_encoders_are_frozen(make, two_berts):
     spec = make({**two_berts, "freeze": "backbone"})
     before = {name: p.clone() for name, p in build(spec).model.named_parameters()}
     run(spec)
-    pipeline = build(spec, trained=True, model=ModelSpec(name=spec.output))
+    pipeline = build(spec, complete=True, model=ModelSpec(name=spec.output))
     after = dict(pipeline.model.named_parameters())
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
@@ -441,7 +441,7 @@ def test_positions_of_marian_stay_what_they_are(make):
     spec = make({**NEW, "freeze": ("model.encoder.layers.0.*",)})
     before = build(spec).model.model.encoder.embed_positions.weight.clone()
     run(spec)
-    after = build(spec, trained=True, model=ModelSpec(name=spec.output)).model
+    after = build(spec, complete=True, model=ModelSpec(name=spec.output)).model
     assert torch.equal(after.model.encoder.embed_positions.weight, before)
 
 
@@ -509,7 +509,7 @@ def test_a_tokenizer_that_does_not_end_texts_is_refused(make, tiny_gpt2):
 def test_a_new_model_cannot_be_evaluated(make):
     spec = make()
     with pytest.raises(ModelError):
-        build(spec, trained=True)
+        build(spec, complete=True)
 
 
 def test_a_vocabulary_for_sentencepiece_says_which_package_it_needs(make, tiny_bart, monkeypatch):
@@ -527,9 +527,9 @@ def test_a_vocabulary_for_sentencepiece_says_which_package_it_needs(make, tiny_b
 
 def test_texts_of_unknown_words_are_said(make, two_berts):
     pipeline = build(make(two_berts))
-    assert pipeline.misfits() == []
+    assert pipeline.domain_warnings() == []
     strange = Examples({"text": ["日本語 日本語"], "target_text": ["日本語"]}, None, str)
-    assert "unknown" in pipeline.over(strange).misfits()[0]
+    assert "unknown" in pipeline.with_examples(strange).domain_warnings()[0]
 
 
 @pytest.fixture(scope="module")
@@ -573,5 +573,5 @@ def test_marian_of_a_directory_reads_each_side_with_its_own_pieces(make, tiny_ma
     assert batch.targets.tolist() == expected["labels"]
     assert tokenizer.unk_token_id not in batch.targets
     run(spec)
-    again = build(spec, trained=True, model=ModelSpec(name=spec.output))
+    again = build(spec, complete=True, model=ModelSpec(name=spec.output))
     assert again._loaded.tokenizer.get_vocab() == tokenizer.get_vocab()

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from ptm import order
+from ptm.config.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.errors import DataError, ModelError
 from ptm.pipeline import Batch
-from ptm.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
+from ptm.training import order
 from ptm.vision import classification
 from ptm.vision.classification import ImageClassification, build
 from ptm.vision.models import IMAGENET_MEAN
@@ -57,9 +57,9 @@ def dataset(labels: tuple[str, ...] = LABELS, train: Examples | None = None) -> 
 
 
 def built(
-    run: RunSpec, data: Dataset | None = None, *, trained: bool = False, **options: Any
+    run: RunSpec, data: Dataset | None = None, *, complete: bool = False, **options: Any
 ) -> ImageClassification:
-    return build(run, data or dataset(), model=options.get("model", run.model), trained=trained)
+    return build(run, data or dataset(), model=options.get("model", run.model), complete=complete)
 
 
 def first_batch(pipeline: ImageClassification, size: int = 4) -> Batch:
@@ -145,16 +145,16 @@ def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
     assert content["labels"] == list(LABELS) and content["mean"] == [0.2, 0.3, 0.4]
     assert (content["architecture"], content["width"], content["image_size"]) == ("resnet8", 4, 16)
-    again = built(spec(ModelSpec(name=run), data={"image_size": None}), trained=True)
+    again = built(spec(ModelSpec(name=run), data={"image_size": None}), complete=True)
     assert torch.equal(logits(again), logits(pipeline))
-    assert again.load_report.new == () and again.view == pipeline.view
+    assert again.load_report.new == () and again.input_fingerprint == pipeline.input_fingerprint
 
 
 def test_outputs_are_brought_into_the_order_of_the_data(tmp_path: Path) -> None:
     pipeline = built(spec())
     run = saved(pipeline, tmp_path / "run")
     turned = ("star", "circle", "square")
-    again = built(spec(ModelSpec(name=run)), dataset(turned), trained=True)
+    again = built(spec(ModelSpec(name=run)), dataset(turned), complete=True)
     assert again.labels == turned
     assert torch.equal(logits(again), logits(pipeline)[:, [2, 0, 1]])
     saved(again, tmp_path / "second")  # still describes the outputs as they are
@@ -165,7 +165,7 @@ def test_a_trained_model_with_other_labels_is_refused(tmp_path: Path) -> None:
     run = ModelSpec(name=saved(built(spec()), tmp_path / "run"))
     for labels in (("circle", "square", "tree"), (*LABELS, "tree")):
         with pytest.raises(ModelError):
-            built(spec(run), dataset(labels), trained=True)
+            built(spec(run), dataset(labels), complete=True)
 
 
 def test_fine_tuning_with_the_same_labels_in_another_order_is_refused(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_a_teacher_sees_its_students_batches_and_keeps_its_own_normalisation(tmp
     teacher = TeacherSpec(name=saved(source, tmp_path / "run"))
     run = spec(NET, teacher, data={"augment": "standard", "mean": (0.5, 0.5, 0.5)})
     data = dataset()
-    student, taught = built(run, data), built(run, data, model=teacher, trained=True)
-    assert student.view == taught.view
+    student, taught = built(run, data), built(run, data, model=teacher, complete=True)
+    assert student.input_fingerprint == taught.input_fingerprint
     batch = first_batch(student)
     source.model.eval()
     taught.model.eval()
@@ -215,18 +215,18 @@ def test_a_teacher_whose_file_says_nothing_is_normalised_as_the_data(tmp_path: P
         name="resnet8", width=4, weights=str(tmp_path / "w.pth"), labels=("star", "circle", "square")
     )
     run = spec(NET, teacher, data={"mean": (0.3, 0.3, 0.3)})
-    taught = built(run, model=teacher, trained=True)
+    taught = built(run, model=teacher, complete=True)
     assert taught._mean.flatten().tolist() == pytest.approx([0.3] * 3)
     assert taught._permutation is not None and taught._permutation.tolist() == [1, 2, 0]
-    plain = built(spec(NET, teacher), model=teacher, trained=True)
+    plain = built(spec(NET, teacher), model=teacher, complete=True)
     assert plain._mean.flatten().tolist() == pytest.approx(IMAGENET_MEAN)
 
 
 def test_a_teacher_of_another_size_has_a_view_of_its_own(tmp_path: Path) -> None:
     teacher = TeacherSpec(name=saved(built(spec()), tmp_path / "run"))
     run = spec(NET, teacher, data={"image_size": None})
-    student, taught = built(run), built(run, model=teacher, trained=True)
-    assert student.view != taught.view
+    student, taught = built(run), built(run, model=teacher, complete=True)
+    assert student.input_fingerprint != taught.input_fingerprint
     assert first_batch(taught).inputs["pixels"].shape[-1] == 16
     assert first_batch(student).inputs["pixels"].shape[-1] == 32
 
@@ -234,7 +234,7 @@ def test_a_teacher_of_another_size_has_a_view_of_its_own(tmp_path: Path) -> None
 def test_teacher_labels_that_contradict_the_model_are_refused(tmp_path: Path) -> None:
     teacher = TeacherSpec(name=saved(built(spec()), tmp_path / "run"), labels=("star", "circle", "square"))
     with pytest.raises(ModelError, match="the model says"):
-        built(spec(NET, teacher), model=teacher, trained=True)
+        built(spec(NET, teacher), model=teacher, complete=True)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_unreadable_images_are_found_before_training() -> None:
 
 def test_evaluation_needs_no_training_images() -> None:
     pipeline = built(spec(), Dataset(None, examples(7), LABELS, {}))
-    assert list(pipeline.facts()) == ["eval", "preprocessing"]
+    assert list(pipeline.describe()) == ["eval", "preprocessing"]
     assert len(logits(pipeline)) == 7
 
 
@@ -295,7 +295,7 @@ def test_an_example_is_a_small_picture_with_its_place() -> None:
 
 
 def test_facts_are_plain_and_complete() -> None:
-    facts = built(spec(data={"augment": "crop"})).facts()
+    facts = built(spec(data={"augment": "crop"})).describe()
     assert json.loads(json.dumps(facts))["train"] == {
         "examples": 10,
         "examples_per_label": {"circle": 4, "square": 3, "star": 3},

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import detection as torchvision_detection
 
 from helpers import StopAt, history, run, weights
+from ptm.config.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.data.examples import Examples
 from ptm.errors import ConfigError, DataError, Interrupted, MissingDownload, ModelError
-from ptm.metrics_detection import Boxes, DetectionMetrics
+from ptm.metrics.detection import Boxes, DetectionMetrics
 from ptm.pipeline import Batch, Output
-from ptm.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.vision import detection, detectors, models
-from ptm.vision.detection import BoxCutter, upright
+from ptm.vision.detection import BoxViewMaker, upright
 from tiny.object_detection import write_annotation, write_voc
 
 FAMILIES = {
@@ -72,7 +72,7 @@ def spec_of(folder, family="retinanet", **changes) -> RunSpec:
 def make(spec, **how) -> detection.ObjectDetection:
     model = how.get("model", spec.model)
     data = detection.load_data(spec, labels=how.get("labels"))
-    return detection.build(spec, data, model=model, trained=how.get("trained", False))
+    return detection.build(spec, data, model=model, complete=how.get("complete", False))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_boxes_are_found_in_the_pixels_of_each_image_whatever_else_is_in_the_bat
 def test_without_targets_there_are_predictions_and_drawings(built, voc):
     pipeline = built("retinanet")
     paths = sorted((voc / "JPEGImages").glob("*.png"))[:2]
-    other = pipeline.over(Examples({"image": paths}, None, lambda i: str(paths[i])))
+    other = pipeline.with_examples(Examples({"image": paths}, None, lambda i: str(paths[i])))
     metrics = other.new_metrics()
     for batch in other.batches("eval", [np.array([1, 0])], 0):
         assert batch.targets is None
@@ -199,7 +199,9 @@ def test_without_targets_there_are_predictions_and_drawings(built, voc):
     assert [row["id"] for row in rows] == [0, 1]
     assert all(set(row) == {"id", "boxes", "labels", "scores"} for row in rows)
     prediction = {"boxes": [[10, 12, 50, 40], [1, 1, 9, 9]], "labels": ["disc", "bar"], "scores": [0.9, 0.4]}
-    drawn = np.asarray(Image.open(io.BytesIO(other.drawn(0, prediction))).convert("RGB")).astype(int)
+    drawn = np.asarray(Image.open(io.BytesIO(other.render_prediction(0, prediction))).convert("RGB")).astype(
+        int
+    )
     plain = np.asarray(Image.open(paths[0]).convert("RGB")).astype(int)
     changed = np.abs(drawn - plain).sum(-1) > 0
     assert drawn.shape == plain.shape
@@ -210,7 +212,7 @@ def test_without_targets_there_are_predictions_and_drawings(built, voc):
 
 
 def test_facts_count_boxes(built):
-    facts = built("retinanet").facts()
+    facts = built("retinanet").describe()
     assert facts["train"]["examples"] == 6
     assert sum(facts["train"]["boxes_per_label"].values()) == 9
     assert facts["train"]["examples_without_boxes"] == facts["train"]["boxes_without_area_left_out"] == 0
@@ -281,18 +283,18 @@ def test_exif_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
         make(spec_of(folder))
 
 
-def cutter(augment, boxes=((10, 5, 30, 25),), seed=1):
+def view_maker(augment, boxes=((10, 5, 30, 25),), seed=1):
     pixels = np.zeros((48, 64, 3), np.uint8)
     for number, (x1, y1, x2, y2) in enumerate(boxes, start=1):
         pixels[y1:y2, x1:x2] = 50 * number
     corners = np.array(boxes, np.float32).reshape(-1, 4)
     target = (corners, np.arange(len(boxes)), np.zeros(len(boxes), bool))
-    return BoxCutter([None] * 20, str, [target] * 20, augment, seed, [pixels] * 20, learning=True)
+    return BoxViewMaker([None] * 20, str, [target] * 20, augment, seed, [pixels] * 20, learning=True)
 
 
 @pytest.mark.parametrize("augment", ["standard", "crop"])
 def test_boxes_move_with_the_pixels_and_views_depend_on_seed_epoch_and_id_only(augment):
-    cut = cutter(augment)
+    cut = view_maker(augment)
     torch.manual_seed(5)
     state = torch.get_rng_state()
     views = cut(3, np.arange(20))
@@ -308,17 +310,17 @@ def test_boxes_move_with_the_pixels_and_views_depend_on_seed_epoch_and_id_only(a
     again = [cut(3, np.array([i]))[0] for i in reversed(range(20))][::-1]
     for a, b in zip(views, again, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-    for other in (cut(4, np.arange(20)), cutter(augment, seed=2)(3, np.arange(20))):
+    for other in (cut(4, np.arange(20)), view_maker(augment, seed=2)(3, np.arange(20))):
         assert any(not np.array_equal(a[0], b[0]) for a, b in zip(views, other, strict=True))
-    assert {tuple(boxes[0]) for _, boxes, *_ in cutter("none")(3, np.arange(20))} == {(10, 5, 30, 25)}
+    assert {tuple(boxes[0]) for _, boxes, *_ in view_maker("none")(3, np.arange(20))} == {(10, 5, 30, 25)}
 
 
 def test_an_image_without_boxes_can_be_augmented_and_crowds_are_not_learned():
     for augment in ("standard", "crop"):
-        pixels, boxes, _, _ = cutter(augment, boxes=())(0, np.array([0]))[0]
+        pixels, boxes, _, _ = view_maker(augment, boxes=())(0, np.array([0]))[0]
         assert pixels.shape == (48, 64, 3)
         assert boxes.shape == (0, 4)
-    cut = cutter("none", boxes=((10, 5, 30, 25), (40, 5, 50, 25)))
+    cut = view_maker("none", boxes=((10, 5, 30, 25), (40, 5, 50, 25)))
     boxes, classes, _ = cut.targets[0]
     crowded = replace(cut, targets=[(boxes, classes, np.array([True, False]))])
     assert crowded(0, np.array([0]))[0][1].tolist() == [[40, 5, 50, 25]]
@@ -355,7 +357,7 @@ def test_labels_that_a_model_knows_keep_their_outputs_in_any_order(built, voc, t
     swapped = make(
         spec_of(voc, family, data={"labels": ("disc", "bar")}),
         model=ModelSpec(name=str(folder)),
-        trained=True,
+        complete=True,
     )
     batch = batch_of(pipeline, [0, 1], "eval")
     (scores, boxes), (swapped_scores, swapped_boxes) = (
@@ -395,7 +397,7 @@ def test_new_labels_get_a_new_scoring_layer_and_keep_all_else(built, voc, tmp_pa
     ours, theirs = pipeline.model.state_dict(), other.model.state_dict()
     assert all(torch.equal(ours[n], theirs[n]) for n in ours if n.rsplit(".", 1)[0] not in new)
     with pytest.raises(ModelError, match="does not know the label rod"):
-        make(spec, model=ModelSpec(name=str(folder)), trained=True)
+        make(spec, model=ModelSpec(name=str(folder)), complete=True)
 
 
 def test_one_label_is_enough(tmp_path):
@@ -455,7 +457,7 @@ def test_weights_of_a_backbone_start_a_detector(voc, tmp_path, monkeypatch):
     norm = pipeline.model.backbone.body.bn1
     assert type(norm).__name__ == "FrozenBatchNorm2d"
     assert norm.eps == 1e-5
-    again = make(pipeline._spec, model=ModelSpec(name=str(saved(pipeline, tmp_path / "m"))), trained=True)
+    again = make(pipeline._spec, model=ModelSpec(name=str(saved(pipeline, tmp_path / "m"))), complete=True)
     assert type(again.model.backbone.body.bn1).__name__ == "FrozenBatchNorm2d"
     assert all(torch.equal(again.model.state_dict()[n], t) for n, t in state.items())
 
@@ -467,7 +469,7 @@ def test_published_weights_give_the_outputs_of_the_labels(voc, tmp_path, monkeyp
     monkeypatch.setattr(detectors, "fetch", lambda url: tmp_path / "ssdlite.pth")
     for path in write_voc(tmp_path / "voc", train=2, val=2).glob("Annotations/*.xml"):
         path.write_text(path.read_text().replace("bar", "dog").replace("disc", "cat"))
-    pipeline = make(spec_of(tmp_path / "voc", "ssdlite", model={"weights": "COCO_V1"}), trained=True)
+    pipeline = make(spec_of(tmp_path / "voc", "ssdlite", model={"weights": "COCO_V1"}), complete=True)
     assert pipeline.labels == ("cat", "dog")
     image = torch.rand(3, 64, 64)
     ours, theirs = (inside(model.eval(), [255 * image])[0] for model in (pipeline.model, theirs))
@@ -544,7 +546,7 @@ def test_yolox_without_its_package_says_how_to_get_it(voc, monkeypatch):
 
 def test_nothing_trained_and_nothing_to_distil(voc):
     with pytest.raises(ModelError, match="has not learned to find anything"):
-        make(spec_of(voc), trained=True)
+        make(spec_of(voc), complete=True)
     with pytest.raises(ConfigError, match="cannot be distilled"):
         detectors.plan_model(TeacherSpec(name="fcos"))
 

@@ -13,9 +13,9 @@ from torch import nn
 from torchvision import models as zoo
 from torchvision.models import regnet
 
-from ptm import hub
+from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import MissingDownload, ModelError
-from ptm.spec import ModelSpec, TeacherSpec
+from ptm.models import hub
 from ptm.vision import downloads, models
 from ptm.vision.models import build_model, plan_model
 from ptm.vision.saved import Preprocessing, SavedModel, read_saved, write_saved
@@ -48,7 +48,7 @@ def plan(name: str, weights: str = "none", width: int | None = None) -> models.M
 
 def small(name: str = "resnet8", classes: int = 3, *, seed: int = 0, **options: Any) -> nn.Module:
     width = 4 if name in models.resnet_cifar.NAMES else None
-    return build_model(plan(name, width=width), classes, image_size=32, seed=seed, trained=False, **options)[
+    return build_model(plan(name, width=width), classes, image_size=32, seed=seed, complete=False, **options)[
         0
     ]
 
@@ -95,7 +95,7 @@ def test_the_size_of_its_weights_is_taken_by_a_model_of_every_family(on_meta: An
 )
 def test_a_size_that_a_model_cannot_take_is_refused_before_training(name: str, size: int) -> None:
     with pytest.raises(ModelError, match=f"does not take images of {size}x{size}") as caught:
-        build_model(plan(name), 3, image_size=size, seed=0, trained=False)
+        build_model(plan(name), 3, image_size=size, seed=0, complete=False)
     assert "data.image_size=" in caught.value.problems[0].cure
 
 
@@ -160,37 +160,37 @@ def test_a_file_is_fitted_and_the_head_is_new_for_other_classes(tmp_path: Path) 
     source = small("shufflenet_v2_x0_5", 5)
     torch.save({"state_dict": {f"module.{n}": t for n, t in source.state_dict().items()}}, tmp_path / "w.pth")
     from_file = plan("shufflenet_v2_x0_5", str(tmp_path / "w.pth"))
-    model, report = build_model(from_file, 3, image_size=64, seed=1, trained=False)
+    model, report = build_model(from_file, 3, image_size=64, seed=1, complete=False)
     assert report.new == ("fc.weight", "fc.bias") and report.source == str(tmp_path / "w.pth")
     assert torch.equal(model.conv5[0].weight, source.conv5[0].weight)
-    same, report = build_model(from_file, 5, image_size=64, seed=1, trained=True)
+    same, report = build_model(from_file, 5, image_size=64, seed=1, complete=True)
     assert report.new == () and torch.equal(same.fc.weight, source.fc.weight)
-    other, report = build_model(from_file, 5, image_size=64, seed=1, trained=False, keep_head=False)
+    other, report = build_model(from_file, 5, image_size=64, seed=1, complete=False, keep_head=False)
     assert report.new == ("fc.weight", "fc.bias") and not torch.equal(other.fc.weight, source.fc.weight)
     with pytest.raises(ModelError, match="would be random"):
-        build_model(from_file, 3, image_size=64, seed=1, trained=True)
+        build_model(from_file, 3, image_size=64, seed=1, complete=True)
 
 
 def test_a_checkpoint_of_another_width_or_depth_is_refused(tmp_path: Path) -> None:
     torch.save(small("resnet8").state_dict(), tmp_path / "w.pth")
     for name, width in (("resnet8", 8), ("resnet14", 4)):
         with pytest.raises(ModelError, match="do not fit the model"):
-            build_model(plan(name, str(tmp_path / "w.pth"), width), 3, image_size=32, seed=0, trained=False)
+            build_model(plan(name, str(tmp_path / "w.pth"), width), 3, image_size=32, seed=0, complete=False)
 
 
 def test_nothing_untrained_is_used_as_trained() -> None:
     with pytest.raises(ModelError, match="has not learned anything"):
-        build_model(plan("resnet8"), 3, image_size=32, seed=0, trained=True)
+        build_model(plan("resnet8"), 3, image_size=32, seed=0, complete=True)
 
 
 def test_auxiliary_heads_are_only_for_training_and_may_be_missing(tmp_path: Path) -> None:
     bare = zoo.googlenet(weights=None, init_weights=False, aux_logits=False, num_classes=3)
     torch.save(bare.state_dict(), tmp_path / "w.pth")
     from_file = plan("googlenet", str(tmp_path / "w.pth"))
-    model, report = build_model(from_file, 3, image_size=64, seed=0, trained=False)
+    model, report = build_model(from_file, 3, image_size=64, seed=0, complete=False)
     assert models.head_of(model, "googlenet") == ("fc", "aux1.fc2", "aux2.fc2")
     assert {name.split(".")[0] for name in report.new} == {"aux1", "aux2"}
-    model, report = build_model(from_file, 3, image_size=64, seed=0, trained=True)
+    model, report = build_model(from_file, 3, image_size=64, seed=0, complete=True)
     assert models.head_of(model, "googlenet") == ("fc",) and report.new == ()
 
 
@@ -238,7 +238,7 @@ def test_missing_weights_are_told_with_everything_that_helps(
     (problem,) = models.missing_downloads(TeacherSpec(name="resnet50"))
     assert "teacher.weights=none" in str(problem)
     with pytest.raises(MissingDownload) as caught:
-        build_model(plan("resnet18", "default"), 3, image_size=32, seed=0, trained=False)
+        build_model(plan("resnet18", "default"), 3, image_size=32, seed=0, complete=False)
     assert caught.value.exit_code == 6
 
 
@@ -264,9 +264,9 @@ def test_cached_weights_are_checked_and_loaded_with_a_new_head(
     source = small("shufflenet_v2_x0_5", 1000)
     torch.save(source.state_dict(), path)
     with pytest.raises(ModelError, match="SHA-256"):
-        build_model(wanted, 3, image_size=64, seed=0, trained=False)
+        build_model(wanted, 3, image_size=64, seed=0, complete=False)
     monkeypatch.setattr(downloads, "_digest_prefix", lambda _: None)
-    model, report = build_model(wanted, 3, image_size=64, seed=0, trained=False)
+    model, report = build_model(wanted, 3, image_size=64, seed=0, complete=False)
     assert report.source == "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"
     assert report.new == ("fc.weight", "fc.bias")
     assert torch.equal(model.conv1[0].weight, source.conv1[0].weight)

@@ -19,17 +19,17 @@ from torch.nn import functional as F
 from torchvision import models as zoo
 
 from helpers import run
+from ptm.base.console import Silent
+from ptm.config.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.masks import IGNORED
+from ptm.distill.prepare import _constant_miou
 from ptm.errors import ConfigError, ModelError
-from ptm.experiment import run_evaluation
-from ptm.runlog import Silent
-from ptm.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
-from ptm.teaching import _constant_miou
+from ptm.experiment.train import run_evaluation
 from ptm.vision import segmentation, segmenters
-from ptm.vision.mask_views import FILL, PairReader, SquareCutter, cut_square, fit_mask, padded_side
+from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, cut_square, fit_mask, padded_side
 from ptm.vision.segmentation import SemanticSegmentation, build, load_data
-from ptm.vision.views import Stream
+from ptm.vision.views import ViewLoader
 from tiny.mask_samples import VALUES, write_masks
 
 LABELS = ("background", "disc", "box")
@@ -73,9 +73,9 @@ def spec(
     )
 
 
-def built(chosen: RunSpec, *, trained: bool = False, **how: Any) -> SemanticSegmentation:
+def built(chosen: RunSpec, *, complete: bool = False, **how: Any) -> SemanticSegmentation:
     data = how.pop("data", None) or load_data(chosen)
-    return build(chosen, data, model=how.pop("model", chosen.model), trained=trained)
+    return build(chosen, data, model=how.pop("model", chosen.model), complete=complete)
 
 
 def batch_of(pipeline, ids, split="train", epoch=0):
@@ -92,15 +92,15 @@ def marked(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.dstack([classes, classes, classes]), classes
 
 
-def cutter(shape, augment, size=32, whole=None) -> SquareCutter:
+def view_maker(shape, augment, size=32, whole=None) -> SquareViewMaker:
     reader = PairReader([None], None, str, whole, kept=[marked(*shape)])
-    return SquareCutter(reader, size, augment, seed=3)
+    return SquareViewMaker(reader, size, augment, seed=3)
 
 
 @pytest.mark.parametrize("augment", ["crop", "standard"])
 @pytest.mark.parametrize("shape", [(32, 32), (50, 70), (20, 90), (9, 9)])
 def test_a_mask_moves_with_its_image(augment, shape):
-    cut = cutter(shape, augment)
+    cut = view_maker(shape, augment)
     for epoch in range(8):
         (view,) = cut(epoch, np.array([0]))
         inside = view[..., 3] != IGNORED
@@ -112,7 +112,7 @@ def test_a_mask_moves_with_its_image(augment, shape):
 
 
 def test_a_view_is_a_function_of_seed_epoch_and_id():
-    one, other = cutter((50, 70), "standard"), cutter((50, 70), "standard")
+    one, other = view_maker((50, 70), "standard"), view_maker((50, 70), "standard")
     views = [one(epoch, np.array([0])) for epoch in range(6)]
     assert all(np.array_equal(view, other(e, np.array([0]))) for e, view in enumerate(views))
     assert len({view.tobytes() for view in views}) > 3
@@ -166,10 +166,10 @@ def test_worker_processes_cut_the_same(pairs):
     examples = load_data(spec(pairs)).train
     reader = PairReader(examples.columns["image"], examples.columns["mask"], examples.where, None)
     kept = replace(reader, kept=[reader.read(index) for index in range(len(examples))])
-    cut, fast = (SquareCutter(r, 32, "standard", 1) for r in (reader, kept))
+    cut, fast = (SquareViewMaker(r, 32, "standard", 1) for r in (reader, kept))
     assert fast.cheap and not cut.cheap
     plan = [np.array([1, 5]), np.array([2])]
-    streams = (Stream(cut, 2, pin_memory=False), Stream(fast, 0, pin_memory=False))
+    streams = (ViewLoader(cut, 2, pin_memory=False), ViewLoader(fast, 0, pin_memory=False))
     for one, other in zip(*(stream(plan, 3) for stream in streams), strict=True):
         assert torch.equal(one, other)
 
@@ -262,7 +262,7 @@ def test_a_training_batch_of_one_image_is_explained(pairs):
 @pytest.mark.parametrize("name", segmenters.SMP)
 def test_networks_of_smp_give_a_score_a_pixel(name):
     plan = segmenters.plan_segmenter(ModelSpec(name=name, weights="none"))
-    net, report = segmenters.build_segmenter(plan, 3, seed=0, trained=False, keep_head=False)
+    net, report = segmenters.build_segmenter(plan, 3, seed=0, complete=False, keep_head=False)
     with torch.inference_mode():
         assert net.eval()(torch.zeros(1, 3, 128, 160)).shape == (1, 3, 128, 160)
     assert report.source == "random start"
@@ -283,7 +283,7 @@ def test_published_weights_keep_their_head_for_their_own_labels(pairs, monkeypat
     published(monkeypatch, tmp_path, name, source.state_dict())
     plan = segmenters.plan_segmenter(ModelSpec(name=name))
     assert plan.labels[:2] == ("__background__", "aeroplane") and plan.image_size == 520
-    net, report = segmenters.build_segmenter(plan, 21, seed=0, trained=True, keep_head=True)
+    net, report = segmenters.build_segmenter(plan, 21, seed=0, complete=True, keep_head=True)
     assert report.new == () and torch.equal(
         net.classifier.low_classifier.weight, source.classifier.low_classifier.weight
     )
@@ -299,11 +299,11 @@ def test_a_residual_backbone_takes_the_weights_of_a_classifier(monkeypatch, tmp_
     published(monkeypatch, tmp_path, "resnet18", source.state_dict())
     plan = segmenters.plan_segmenter(ModelSpec(name="smp:unet"))
     assert plan.backbone == "resnet18" and plan.weights_of_backbone
-    net, report = segmenters.build_segmenter(plan, 2, seed=0, trained=False, keep_head=False)
+    net, report = segmenters.build_segmenter(plan, 2, seed=0, complete=False, keep_head=False)
     assert torch.equal(net.encoder.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
     assert all(n.startswith(("decoder.", "segmentation_head.")) for n in report.new) and report.new
     with pytest.raises(ModelError, match="not learned to segment"):
-        segmenters.build_segmenter(plan, 2, seed=0, trained=True, keep_head=True)
+        segmenters.build_segmenter(plan, 2, seed=0, complete=True, keep_head=True)
 
 
 def test_missing_weights_are_told_with_a_cure(monkeypatch, tmp_path, pairs):
@@ -380,7 +380,7 @@ def test_a_saved_model_is_described_and_evaluates_to_the_same(finished):
 
 def test_a_stranger_gets_the_same_scores(finished, pairs):
     pipeline = built(
-        spec(pairs, data={"augment": "standard"}), model=ModelSpec(name=str(finished)), trained=True
+        spec(pairs, data={"augment": "standard"}), model=ModelSpec(name=str(finished)), complete=True
     )
     pipeline.model.eval()
     net = zoo.get_model(LRASPP.name, weights=None, weights_backbone=None, num_classes=3).eval()
@@ -397,8 +397,8 @@ def test_a_stranger_gets_the_same_scores(finished, pairs):
 def test_outputs_are_brought_into_the_order_of_the_data(finished, pairs, tmp_path):
     turned = {"labels": ("box", "background", "disc"), "mask_values": (200, 0, 100), "augment": "standard"}
     chosen, model = spec(pairs, data=turned), ModelSpec(name=str(finished))
-    plain = built(spec(pairs, data={"augment": "standard"}), model=model, trained=True)
-    other = built(chosen, model=model, trained=True)
+    plain = built(spec(pairs, data={"augment": "standard"}), model=model, complete=True)
+    other = built(chosen, model=model, complete=True)
     confusions = []
     for pipeline in (plain, other):
         pipeline.model.eval()
@@ -408,7 +408,7 @@ def test_outputs_are_brought_into_the_order_of_the_data(finished, pairs, tmp_pat
     assert np.array_equal(confusions[1], confusions[0][np.ix_([2, 0, 1], [2, 0, 1])])
     other.save_model(tmp_path)  # still describes the outputs as they are
     saved = segmenters.read_saved(tmp_path)
-    assert saved.labels == LABELS and saved.reading.mask_values == VALUES
+    assert saved.labels == LABELS and saved.preprocessing.mask_values == VALUES
 
 
 def test_fine_tuning_keeps_the_head_for_the_same_labels_only(finished, pairs):
@@ -437,7 +437,7 @@ def test_images_without_masks_are_predicted_and_drawn(finished, pairs):
     examples = Examples({"image": images}, None, lambda row: str(images[row]))
     chosen = spec(pairs, data={"augment": "standard", "labels": None, "mask_values": None})
     data = Dataset(None, examples, LABELS, {})
-    pipeline = built(chosen, data=data, model=ModelSpec(name=str(finished)), trained=True)
+    pipeline = built(chosen, data=data, model=ModelSpec(name=str(finished)), complete=True)
     pipeline.model.eval()
     metrics = pipeline.new_metrics()
     with torch.inference_mode():
@@ -446,7 +446,7 @@ def test_images_without_masks_are_predicted_and_drawn(finished, pairs):
             metrics.update(batch, pipeline.evaluate_batch(pipeline.model, batch))
     rows = list(metrics.predictions())
     labelled = built(
-        spec(pairs, data={"augment": "standard"}), model=ModelSpec(name=str(finished)), trained=True
+        spec(pairs, data={"augment": "standard"}), model=ModelSpec(name=str(finished)), complete=True
     )
     for row in rows:
         mask = Image.open(io.BytesIO(base64.b64decode(row["mask_png"])))
@@ -455,19 +455,21 @@ def test_images_without_masks_are_predicted_and_drawn(finished, pairs):
         assert set(np.unique(values)) <= set(VALUES)
         shares = {name: (values == value).mean() for name, value in zip(LABELS, VALUES, strict=True)}
         assert row["shares"] == pytest.approx(shares, abs=1e-6)
-        drawn = pipeline.drawn(row["id"], row)
+        drawn = pipeline.render_prediction(row["id"], row)
         assert Image.open(io.BytesIO(drawn)).size == mask.size
-        assert drawn == labelled.drawn(row["id"], {})  # asked for again, as there is no mask in it
+        assert drawn == labelled.render_prediction(
+            row["id"], {}
+        )  # asked for again, as there is no mask in it
         original = np.asarray(Image.open(images[row["id"]]))
         painted = np.asarray(Image.open(io.BytesIO(drawn)))
         assert np.array_equal(painted[values == 0], original[values == 0])
-    again = pipeline.over(examples.select(np.array([1])))
+    again = pipeline.with_examples(examples.select(np.array([1])))
     assert again.size("eval") == 1 and again.model is pipeline.model
 
 
 def test_a_teacher_sees_what_its_student_sees(pairs, finished):
     chosen = spec(pairs, data={"image_size": 24, "mean": (0.4, 0.4, 0.4)})
-    student, taught = built(chosen), built(chosen, model=TeacherSpec(name=str(finished)), trained=True)
+    student, taught = built(chosen), built(chosen, model=TeacherSpec(name=str(finished)), complete=True)
     assert not student.per_example
     one, other = (batch_of(pipeline, [0, 3]) for pipeline in (student, taught))
     assert all(torch.equal(a, b) for a, b in zip(one.inputs["pixels"], other.inputs["pixels"], strict=True))
@@ -479,7 +481,7 @@ def test_weights_of_a_whole_network_from_a_file(pairs, finished, tmp_path):
     state = load_file(finished / "model" / "model.safetensors")
     save_file(state, tmp_path / "w.safetensors")
     chosen = spec(pairs, ModelSpec(name=LRASPP.name, weights=str(tmp_path / "w.safetensors")))
-    pipeline = built(chosen, trained=True)
+    pipeline = built(chosen, complete=True)
     assert torch.equal(
         pipeline.model.classifier.low_classifier.weight, state["classifier.low_classifier.weight"]
     )
@@ -500,9 +502,9 @@ def test_a_student_learns_from_the_pixels_of_a_teacher(pairs, finished, tmp_path
     assert results["teacher"]["metrics"] == pytest.approx(told, abs=1e-6)
     assert results["distill"]["store"]["used"] is False
     data = load_data(chosen)
-    student = build(chosen, data, model=chosen.model, trained=False)
-    taught = build(chosen, data, model=chosen.teacher, trained=True)
-    assert student.view == taught.view
+    student = build(chosen, data, model=chosen.model, complete=False)
+    taught = build(chosen, data, model=chosen.teacher, complete=True)
+    assert student.input_fingerprint == taught.input_fingerprint
     batch = batch_of(student, [0, 2])
     for pipeline in (student, taught):
         pipeline.model.eval()

@@ -12,20 +12,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import image_spec, run
-from ptm import order
+from ptm.base.console import Silent
+from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.tasks import task_module
 from ptm.errors import ModelError
-from ptm.experiment import run_evaluation
-from ptm.runlog import Silent
-from ptm.spec import ModelSpec, TeacherSpec
-from ptm.tasks import task_module
+from ptm.experiment.train import run_evaluation
+from ptm.training import order
 from ptm.vision import models, timm_models
 from ptm.vision.models import ModelPlan, build_model, plan_model
 
 NAME = "timm:test_resnet"
 
 
-def built(plan: ModelPlan, classes: int = 3, *, seed: int = 1, trained: bool = False, size: int = 64):
-    return build_model(plan, classes, image_size=size, seed=seed, trained=trained)
+def built(plan: ModelPlan, classes: int = 3, *, seed: int = 1, complete: bool = False, size: int = 64):
+    return build_model(plan, classes, image_size=size, seed=seed, complete=complete)
 
 
 def plan(name: str = NAME, weights: str = "none") -> ModelPlan:
@@ -73,7 +73,7 @@ def test_default_weights_are_found_in_the_cache_and_the_head_is_new(published):
     other, _ = built(chosen, seed=2)
     assert torch.equal(net.fc.weight, again.fc.weight) and not torch.equal(net.fc.weight, other.fc.weight)
     with pytest.raises(ModelError, match="output layer would be random"):
-        built(chosen, trained=True)
+        built(chosen, complete=True)
 
 
 def test_missing_weights_are_told_with_a_cure(monkeypatch):
@@ -100,7 +100,7 @@ def test_weights_from_a_file(tmp_path, suffix):
 def test_position_embeddings_are_resized_by_timm(tmp_path):
     source = timm.create_model("test_vit", num_classes=3)
     save_file(source.state_dict(), tmp_path / "w.safetensors")
-    net, report = built(plan("timm:test_vit", str(tmp_path / "w.safetensors")), size=96, trained=True)
+    net, report = built(plan("timm:test_vit", str(tmp_path / "w.safetensors")), size=96, complete=True)
     assert report.new == ()
     assert net.pos_embed.shape[1] < source.pos_embed.shape[1]
     assert net(torch.zeros(1, 3, 96, 96)).shape == (1, 3)
@@ -169,7 +169,7 @@ def test_a_run_is_saved_and_loaded_as_any_other(tmp_path):
     network.load_state_dict(load_file(tmp_path / "run" / "model" / "model.safetensors"))
     module = task_module(spec.task)
     pipeline = module.build(
-        spec, module.load_data(spec), model=ModelSpec(name=str(tmp_path / "run")), trained=True
+        spec, module.load_data(spec), model=ModelSpec(name=str(tmp_path / "run")), complete=True
     )
     assert pipeline.feature_names == () and pipeline.head_input == "" and pipeline.head == ("fc",)
     pipeline.model.eval()

@@ -15,13 +15,14 @@ import torch
 from PIL import Image
 from torchvision import models as zoo
 
-from ptm import order
+from ptm.base import seeds
+from ptm.config.spec import ModelSpec
 from ptm.errors import DataError
-from ptm.spec import ModelSpec
+from ptm.training import order
 from ptm.vision import views
 from ptm.vision.models import plan_model
 from ptm.vision.saved import Preprocessing
-from ptm.vision.views import Cutter, Stream, evaluation_view, fits_memory, shift_and_mirror, view_name
+from ptm.vision.views import ViewLoader, ViewMaker, evaluation_view, fits_memory, shift_and_mirror, view_name
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -42,13 +43,15 @@ def preprocessing(image_size: int) -> Preprocessing:
     )
 
 
-def cutter(augment: str, image_size: int, *, kept: bool = False, seed: int = 1, count: int = 12) -> Cutter:
+def view_maker(
+    augment: str, image_size: int, *, kept: bool = False, seed: int = 1, count: int = 12
+) -> ViewMaker:
     images = [jpeg(picture(130, 110, seed=i)) for i in range(count)]
     p = preprocessing(image_size)
     pixels = None
     if kept:
         pixels = np.stack([evaluation_view(Image.open(io.BytesIO(image)), p) for image in images])
-    return Cutter(images, lambda row: f"row {row}", p, augment, seed, pixels)
+    return ViewMaker(images, lambda row: f"row {row}", p, augment, seed, pixels)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "efficientnet_v2_l", "regnet_y_400mf"])
@@ -71,7 +74,7 @@ def test_small_images_are_resized_whole() -> None:
 def test_vectorised_crops_equal_a_loop_over_images(mirror: bool) -> None:
     n, side, pad = 40, 32, 4
     pixels = np.random.default_rng(0).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
-    draws = order.uniforms(3, 0, np.arange(n), 3)
+    draws = seeds.uniforms(3, 0, np.arange(n), 3)
     cut = shift_and_mirror(pixels, draws, mirror=mirror)
     offsets = set()
     for i in range(n):
@@ -103,27 +106,27 @@ CASES = [
 
 @pytest.mark.parametrize(("augment", "image_size", "kept"), CASES)
 def test_a_view_is_a_function_of_seed_epoch_and_id(augment: str, image_size: int, kept: bool) -> None:
-    cut = cutter(augment, image_size, kept=kept)
+    cut = view_maker(augment, image_size, kept=kept)
     batch = cut(2, np.array([3, 7, 5, 0]))
     assert batch.shape == (4, image_size, image_size, 3) and batch.dtype == np.uint8
-    alone = cutter(augment, image_size, kept=kept)(2, np.array([5]))  # another batch, another object
+    alone = view_maker(augment, image_size, kept=kept)(2, np.array([5]))  # another batch, another object
     assert np.array_equal(batch[2], alone[0])
     changes = augment != "none"
     ids = np.arange(12)
     assert np.array_equal(cut(2, ids), cut(3, ids)) != changes
-    assert np.array_equal(cut(2, ids), cutter(augment, image_size, kept=kept, seed=2)(2, ids)) != changes
+    assert np.array_equal(cut(2, ids), view_maker(augment, image_size, kept=kept, seed=2)(2, ids)) != changes
 
 
 @pytest.mark.parametrize("augment", ["none", "crop", "standard", "trivial"])
 def test_kept_and_newly_decoded_small_images_give_the_same_views(augment: str) -> None:
     ids = np.array([1, 4, 2])
-    assert np.array_equal(cutter(augment, 32, kept=True)(1, ids), cutter(augment, 32)(1, ids))
+    assert np.array_equal(view_maker(augment, 32, kept=True)(1, ids), view_maker(augment, 32)(1, ids))
 
 
 @pytest.mark.parametrize("augment", ["standard", "trivial"])
 def test_large_views_are_torchvisions_random_resized_crops(augment: str) -> None:
     ids = np.arange(12)
-    cropped, shown = cutter("crop", 100)(0, ids), cutter(augment, 100)(0, ids)
+    cropped, shown = view_maker("crop", 100)(0, ids), view_maker(augment, 100)(0, ids)
     differ = [not np.array_equal(a, b) for a, b in zip(cropped, shown, strict=True)]
     mirrored = [np.array_equal(a[:, ::-1], b) for a, b in zip(cropped, shown, strict=True)]
     assert any(differ)
@@ -137,8 +140,8 @@ def test_other_randomness_is_left_alone() -> None:
     expected = torch.rand(2)
     torch.manual_seed(0)
     first = torch.rand(1)
-    list(Stream(cutter("trivial", 100), 0, pin_memory=False)([np.arange(4)], 0))
-    stream = Stream(cutter("trivial", 100), 1, pin_memory=False)
+    list(ViewLoader(view_maker("trivial", 100), 0, pin_memory=False)([np.arange(4)], 0))
+    stream = ViewLoader(view_maker("trivial", 100), 1, pin_memory=False)
     list(stream([np.arange(4)], 0))
     assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
 
@@ -150,7 +153,7 @@ PLANS = [order.epoch_plan(12, 5, 7, epoch) for epoch in range(2)]
 def test_any_number_of_workers_gives_the_same_bits(augment: str, image_size: int) -> None:
     found = []
     for workers in (0, 1, 2):
-        stream = Stream(cutter(augment, image_size), workers, pin_memory=False)
+        stream = ViewLoader(view_maker(augment, image_size), workers, pin_memory=False)
         found.append([batch.clone() for epoch, plan in enumerate(PLANS) for batch in stream(plan, epoch)])
     assert len(found[0]) == 6
     for other in found[1:]:
@@ -158,7 +161,7 @@ def test_any_number_of_workers_gives_the_same_bits(augment: str, image_size: int
 
 
 def test_workers_live_over_epochs_and_an_abandoned_epoch_does_no_harm() -> None:
-    stream, alone = Stream(cutter("crop", 100), 2, pin_memory=False), cutter("crop", 100)
+    stream, alone = ViewLoader(view_maker("crop", 100), 2, pin_memory=False), view_maker("crop", 100)
     next(stream(PLANS[0], 0))
     processes = [w.pid for w in workers_of(stream)]
     for epoch, plan in enumerate(PLANS):
@@ -167,30 +170,30 @@ def test_workers_live_over_epochs_and_an_abandoned_epoch_does_no_harm() -> None:
     assert [w.pid for w in workers_of(stream)] == processes
 
 
-def workers_of(stream: Stream) -> list[Any]:
+def workers_of(stream: ViewLoader) -> list[Any]:
     assert stream.pool is not None
     return list(stream.pool._processes.values())
 
 
 def test_what_is_cut_in_microseconds_needs_no_workers() -> None:
-    assert Stream(cutter("standard", 32, kept=True), 2, pin_memory=False).pool is None
-    assert Stream(cutter("trivial", 32, kept=True), 2, pin_memory=False).pool is not None
+    assert ViewLoader(view_maker("standard", 32, kept=True), 2, pin_memory=False).pool is None
+    assert ViewLoader(view_maker("trivial", 32, kept=True), 2, pin_memory=False).pool is not None
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_that_turns_out_broken_is_named(workers: int, tmp_path: Path) -> None:
     content = jpeg(picture(130, 110))
     images = [content, content, content[: len(content) // 2]]
-    cut = Cutter(images, lambda row: f"{tmp_path}, row {row}", preprocessing(100), "standard", 0)
+    cut = ViewMaker(images, lambda row: f"{tmp_path}, row {row}", preprocessing(100), "standard", 0)
     with pytest.raises(DataError) as caught:
-        list(Stream(cut, workers, pin_memory=False)([np.array([0]), np.array([1, 2])], 0))
+        list(ViewLoader(cut, workers, pin_memory=False)([np.array([0]), np.array([1, 2])], 0))
     assert caught.value.problems[0].where == f"{tmp_path}, row 2"
     assert "truncated" in caught.value.problems[0].what
 
 
 def test_a_lost_worker_is_told_by_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "WORKER_GRACE", 1)
-    stream = Stream(cutter("standard", 100, count=200), 2, pin_memory=False)
+    stream = ViewLoader(view_maker("standard", 100, count=200), 2, pin_memory=False)
     batches = stream([np.arange(20)] * 20, 0)
     next(batches)
     os.kill(workers_of(stream)[0].pid, signal.SIGKILL)
@@ -202,7 +205,7 @@ def test_a_lost_worker_is_told_by_the_next_batch(monkeypatch: pytest.MonkeyPatch
 def test_workers_end_when_their_parent_is_killed() -> None:
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
-        stream = Stream(cutter("crop", 100), 2, pin_memory=False)
+        stream = ViewLoader(view_maker("crop", 100), 2, pin_memory=False)
         next(stream(PLANS[0], 0))
         os.write(writer, " ".join(str(worker.pid) for worker in workers_of(stream)).encode())
         os.kill(os.getpid(), signal.SIGKILL)
@@ -227,7 +230,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_workers_leave_signals_to_the_main_process() -> None:
-    stream = Stream(cutter("standard", 100), 1, pin_memory=False)
+    stream = ViewLoader(view_maker("standard", 100), 1, pin_memory=False)
     batches = stream([np.arange(6)] * 6, 0)
     next(batches)
     for number in (signal.SIGINT, signal.SIGTERM):

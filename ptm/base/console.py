@@ -1,0 +1,115 @@
+"""What a command tells a person while it works: progress with the time left; whole lines off a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol, TextIO
+
+_PLAIN_EVERY_SECONDS = 10.0  # off a terminal, a progress line at most so often
+
+
+class Reporter(Protocol):
+    """Tells a person what happens."""
+
+    def say(self, line: str) -> None: ...
+
+    def begin(self, what: str, total: int, done: int = 0) -> None: ...
+
+    def advance(self, done: int, note: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class Silent:
+    """For processes other than the first, and for tests."""
+
+    def say(self, line: str) -> None: ...
+
+    def begin(self, what: str, total: int, done: int = 0) -> None: ...
+
+    def advance(self, done: int, note: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class PlainReporter:
+    """Whole lines, no carriage return: for files, pipes and CI."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._what, self._total, self._first = "", 0, 0
+        self._begun = self._last = 0.0
+
+    def say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        self._what, self._total, self._first = what, total, done
+        self._begun = self._last = time.monotonic()
+
+    def advance(self, done: int, note: str) -> None:
+        now = time.monotonic()
+        if now - self._last < _PLAIN_EVERY_SECONDS:
+            return
+        self._last = now
+        left = (now - self._begun) / max(1, done - self._first) * (self._total - done)
+        self.say(f"{self._what} {done}/{self._total}  {note}  {duration(left)} left")
+
+    def end(self) -> None: ...
+
+
+class RichReporter:
+    """A progress bar with step, loss, rate and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+        self._progress: Any = None
+        self._task: Any = None
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.end()
+        self._progress = Progress(
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(what, total=total, completed=done, note="")
+        self._progress.start()
+
+    def advance(self, done: int, note: str) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, note=note)
+
+    def end(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def reporter_for(stream: TextIO) -> Reporter:
+    return RichReporter() if stream.isatty() else PlainReporter(stream)
+
+
+def duration(seconds: float) -> str:
+    """``75`` → ``1:15``."""
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def parameters(count: int) -> str:
+    """``4,887 parameters``, ``22.7 M parameters``."""
+    return f"{count / 1e6:.1f} M parameters" if count >= 1e6 else f"{count:,} parameters"

@@ -1,0 +1,89 @@
+"""``ptm eval``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptm.cli.options import Json, Locked, Set
+from ptm.cli.show import show_results
+
+
+def evaluate(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="A run directory, or a config whose model is evaluated as it is.", show_default=False
+        ),
+    ],
+    set_: Set = [],  # noqa: B006
+    data: Annotated[
+        str | None, typer.Option("--data", help="Another source: csv:FILE, csv:FOLDER, imagefolder:FOLDER, …")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Another split, or a file under the source.")
+    ] = None,
+    expect: Annotated[
+        list[str], typer.Option("--expect", metavar="BOUND", help='Exit with 4 if missed: "accuracy>=0.9".')
+    ] = [],  # noqa: B006
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Write a line an example to this file.")
+    ] = None,
+    json_: Json = False,
+    locked: Locked = False,
+) -> None:
+    """Measure a trained model."""
+    from ptm.config.expect import parse_bound
+    from ptm.run.directory import require_run
+
+    if target.is_dir():
+        require_run(target, "a run directory or a config file")
+    bounds = dict(parse_bound(text) for text in expect)
+    from ptm.base.console import reporter_for
+    from ptm.experiment.train import raise_missed, run_evaluation
+
+    if data and not split and not any(change.partition("=")[0].strip() == "data.eval" for change in set_):
+        data, split = _as_folder(data)
+    overrides = [f"data.source={json.dumps(data)}", "data.train=null"] if data else []
+    overrides += [f"data.eval={json.dumps(split)}"] if split else []
+    if data or split:
+        overrides.append("expect={}")  # the bounds of the config are for its own data
+    results = run_evaluation(
+        target,
+        overrides=[*overrides, *set_],
+        expect=bounds,
+        predictions=predictions,
+        locked=_pins(target) if locked else None,
+        reporter=reporter_for(sys.stderr),
+    )
+    show_results(results, as_json=json_)
+    raise_missed(results)
+
+
+def _pins(target: Path) -> dict[str, Any]:
+    from ptm.errors import ConfigError
+    from ptm.run.lockfile import lock_path, read_lock
+
+    config = target / "config.yaml" if target.is_dir() else target
+    if target.is_dir() and not lock_path(config).is_file():
+        raise ConfigError(
+            "this run was not started with --locked, so nothing says what it should be held against",
+            where=target,
+            cure="ptm lock the config that it was started from, and name that config instead of the run",
+        )
+    return read_lock(config)
+
+
+def _as_folder(data: str) -> tuple[str, str | None]:
+    """A source that is one file, as the folder it is in and itself as the split; another as it is."""
+    from ptm.config.spec import TABLE_SOURCES
+
+    kind, _, place = data.partition(":")
+    file = Path(place.strip())
+    if kind in (*TABLE_SOURCES, "text") and file.expanduser().is_file():
+        return f"{kind}:{file.parent}", file.name
+    return data, None

@@ -1,0 +1,154 @@
+"""``ptm models``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptm.cli.options import Json
+
+if TYPE_CHECKING:
+    from ptm.experiment.catalogue import Choice, Family
+    from ptm.experiment.measure import Cost
+
+
+def models(
+    task: Annotated[str | None, typer.Option("--task", help="Only models for this task.")] = None,
+    names: Annotated[
+        str | None, typer.Option("--names", metavar="A,B,…", help="Only these, in this order.")
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Build each of --names and measure its latency and memory here."),
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="With --measure: CPU threads (default: all).")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List models by task, the cheapest first, with parameters, size, and published quality."""
+    from ptm.config.tasks import TASKS
+    from ptm.errors import ConfigError
+
+    if task is not None and task not in TASKS:
+        raise ConfigError(f"there is no task {task!r}", where="--task", expected=f"one of {', '.join(TASKS)}")
+    chosen = tuple(part.strip() for part in names.split(",") if part.strip()) if names else ()
+    if measure and not chosen:
+        raise ConfigError(
+            "measuring takes up to a minute a model",
+            where="--measure",
+            cure="say which ones: --names resnet18,resnet50",
+        )
+    from ptm.experiment.catalogue import choices, choose, families
+
+    listed = choose(chosen, task) if chosen else choices(task)
+    more = [] if chosen else families(task)
+    costs: dict[str, Cost] = {}
+    if measure:
+        from ptm.experiment.measure import measure as measured
+
+        for choice in listed:
+            typer.echo(f"measuring {choice.name}", err=True)
+            costs[choice.name] = measured(choice, threads=threads)
+    if json_:
+        typer.echo(json.dumps(_as_json(listed, more, costs), indent=2, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        _show(listed, more, costs)
+    else:
+        for line in _lines(listed, more, costs):
+            typer.echo(line)
+
+
+def _as_json(
+    listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]
+) -> dict[str, list[dict[str, object]]]:
+    rows = [
+        choice.as_dict() | ({"cost": costs[choice.name].as_dict()} if choice.name in costs else {})
+        for choice in listed
+    ]
+    return {"models": rows, "families": [family.as_dict() for family in more]}
+
+
+def _lines(listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]) -> list[str]:
+    """Fields apart by tabs, a heading first, families last."""
+    heading = [
+        "task",
+        "name",
+        "parameters",
+        "file",
+        "GMACs",
+        "quality",
+        "published in",
+        *_measured_heading(costs),
+    ]
+    rows = [[choice.task, *_cells(choice), *_measured(choice, costs)] for choice in listed]
+    rows += [["/".join(family.tasks), *_family(family)] for family in more]
+    return ["\t".join(row) for row in (heading, *rows)]
+
+
+def _show(listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]) -> None:
+    """A table a task."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for task in dict.fromkeys(choice.task for choice in listed):
+        table = Table(title=task, title_justify="left")
+        for column in ("name", "parameters", "file", "GMACs", "quality", "published in"):
+            table.add_column(column, justify="right" if column in ("parameters", "file", "GMACs") else "left")
+        for column in _measured_heading(costs):
+            table.add_column(column, justify="right")
+        for choice in listed:
+            if choice.task == task:
+                table.add_row(*_cells(choice), *_measured(choice, costs))
+        console.print(table)
+        for family in more:
+            if task in family.tasks:
+                console.print("  ".join(part for part in _family(family) if part))
+
+
+def _cells(choice: Choice) -> list[str]:
+    missing = {None: "", True: "  (installed)", False: "  (not installed)"}[choice.here]
+    quality = "" if choice.value is None else f"{choice.value:.4g} {choice.metric}"
+    return [
+        choice.name + missing,
+        "" if choice.parameters is None else _millions(choice.parameters),
+        "" if choice.file_bytes is None else f"{choice.file_bytes / 1e6:.1f} MB",
+        "" if choice.giga_operations is None else f"{choice.giga_operations:g}",
+        quality,
+        choice.source,
+    ]
+
+
+def _family(family: Family) -> list[str]:
+    count = "" if family.count is None else f"{family.count:,} names"
+    return [family.pattern, family.example, count, family.missing and f"not installed: {family.missing}"]
+
+
+def _measured_heading(costs: Mapping[str, Cost]) -> list[str]:
+    if not costs:
+        return []
+    return ["ms, 1: median / p95", "ms, 32: median / p95", "memory, 1", "memory, 32", "measured on"]
+
+
+def _measured(choice: Choice, costs: Mapping[str, Cost]) -> list[str]:
+    if not costs:
+        return []
+    cost = costs[choice.name]
+    if cost.problem:
+        return ["", "", "", "", f"not measured: {cost.problem}"]
+    times = [cost.latency_ms.get(size) for size in ("1", "32")]
+    peaks = [cost.peak_bytes.get(size) for size in ("1", "32")]
+    return [
+        *(f"{time['median']:.1f} / {time['p95']:.1f}" if time else "" for time in times),
+        *(f"{peak / 1e6:.0f} MB" if peak is not None else "" for peak in peaks),
+        f"{cost.input}; {cost.device}, {cost.threads} threads",
+    ]
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"

@@ -1,0 +1,70 @@
+"""``ptm predict``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptm.cli.options import Set
+
+
+def predict(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A run directory, or a config whose model is trained.", show_default=False
+        ),
+    ],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Texts: .txt, csv, tsv, JSON or parquet files, or - for standard input. Images: files and folders.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
+    text: Annotated[
+        list[str], typer.Option("--text", help="A text itself, in the place of a file. Repeatable.")
+    ] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Write to this .jsonl or .csv file (default: JSON lines on stdout)."),
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option("--draw", help="Draw each prediction into its image, in this folder.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Inputs computed together (default 64).")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and name them.")
+    ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="With --output: say as JSON how many and how fast.")
+    ] = False,
+) -> None:
+    """Say what a trained model makes of new texts or images."""
+    from ptm.base.console import reporter_for
+    from ptm.experiment.predict import run_prediction
+
+    reporter = reporter_for(sys.stderr)
+    done = run_prediction(
+        target,
+        inputs,
+        texts=text,
+        overrides=set_,
+        output=output,
+        draw=draw,
+        skip_bad=skip_bad,
+        batch_size=batch_size,
+        reporter=reporter,
+    )
+    if output is not None and json_:
+        typer.echo(json.dumps(done, indent=2))
+    places = [str(place) for place in (output, draw) if place is not None]
+    told = f": {', '.join(places)}" if places else ""
+    reporter.say(f"{done['inputs']:,} predicted in {done['seconds']:.1f} s{told}")

@@ -1,0 +1,323 @@
+"""What must hold between the keys of a spec, section by section. No torch in here."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import PurePath
+
+from ptm.config.metric_names import metric_names, unknown_metric
+from ptm.config.spec import (
+    IMAGE_SOURCES,
+    LANGUAGE_MODELS,
+    SOURCES,
+    TABLE_SOURCES,
+    TEXT_TASKS,
+    VISION_TASKS,
+    DataSpec,
+    DistillSpec,
+    RunSpec,
+)
+
+Complaints = Iterator[tuple[tuple[str, ...], str, str]]  # key path, what, cure
+
+
+def cross_check(
+    spec: RunSpec, unsure: Collection[str] = frozenset()
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """What is wrong between fields: (key path, what, cure), section by section.
+
+    ``unsure`` names keys (``train.epochs``) whose value in ``spec`` only stands in for one that could not be
+    read: what rests on them is left out, so that one mistake is not reported as two.
+    """
+
+    def sure(*keys: str) -> bool:
+        return not any(key == other or key.startswith(f"{other}.") for key in keys for other in unsure)
+
+    if sure("task"):
+        yield from _foreign_keys(spec)
+    if sure("data.source"):
+        yield from _check_source(spec, sure("task"))
+    yield from _check_model(spec)
+    yield from _check_data(spec.data, fewest=1 if spec.task == "object-detection" else 2)
+    yield from _check_views(spec)
+    yield from _check_label_type(spec)
+    yield from _check_train(spec, sure)
+    if sure("task", "data.label_type", "data.labels"):
+        yield from _check_metrics(spec, best=sure("best", "best.metric"))
+    if spec.distill is not None and spec.teacher is None and sure("teacher"):
+        yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
+    if spec.teacher is not None and spec.task in UNDISTILLABLE:
+        what = f"{spec.task} cannot be distilled"
+        yield ("teacher",), what, "remove teacher: and distill:"
+    if spec.distill is not None:
+        yield from _check_distill(spec, spec.distill)
+    if spec.runtime.precision == "fp16" and spec.runtime.device == "cpu":
+        yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
+
+
+# Tasks whose pipelines say so (``distillable``); here it is known before anything is loaded.
+UNDISTILLABLE = ("translation", "object-detection")
+_CLASSIFIERS = ("text-classification", "image-classification")
+_DENSE = ("object-detection", "semantic-segmentation")
+# Keys that not all tasks have, with those that do.
+_SERVES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("data", "text"), TEXT_TASKS),
+    (("data", "text_pair"), ("text-classification",)),
+    (("data", "target_text"), ("translation",)),
+    (("data", "max_length"), TEXT_TASKS),
+    (("data", "image"), ("image-classification",)),
+    (("data", "image_size"), VISION_TASKS),
+    (("data", "longest_side"), ("object-detection",)),
+    (("data", "augment"), VISION_TASKS),
+    (("data", "mean"), VISION_TASKS),
+    (("data", "std"), VISION_TASKS),
+    (("data", "mask_values"), ("semantic-segmentation",)),
+    (("data", "ignore_value"), ("semantic-segmentation",)),
+    (("data", "mask_share"), ("masked-lm",)),
+    (("data", "whole_words"), ("masked-lm",)),
+    (("data", "pack"), LANGUAGE_MODELS),
+    (("model", "revision"), TEXT_TASKS),
+    (("model", "layers"), TEXT_TASKS),
+    (("model", "shape"), TEXT_TASKS),
+    (("model", "tokenizer"), TEXT_TASKS),
+    (("model", "vocabulary"), TEXT_TASKS),
+    (("model", "decoder"), ("translation",)),
+    (("model", "backbone"), _DENSE),
+    (("model", "width"), ("image-classification",)),
+    (("teacher", "revision"), TEXT_TASKS),
+    (("teacher", "width"), ("image-classification",)),
+    (("generate",), ("translation",)),
+)
+
+
+def _foreign_keys(spec: RunSpec) -> Complaints:
+    """Keys that are for other tasks."""
+    for path, tasks in _SERVES:
+        value: object = spec
+        for key in path:
+            value = getattr(value, key, None)
+        if value is not None and spec.task not in tasks:
+            yield path, f"{'.'.join(path)} is for {_kind(tasks)}, this is {spec.task}", "remove it"
+    if spec.data.label_type != "class" and spec.task not in _CLASSIFIERS:
+        what = f"data.label_type is for {_kind(_CLASSIFIERS)}, this is {spec.task}"
+        yield ("data", "label_type"), what, "remove it"
+    if spec.data.label_type == "number" and spec.task == "image-classification":
+        yield ("data", "label_type"), "only text tasks predict numbers", "use class or classes"
+
+
+def _kind(tasks: tuple[str, ...]) -> str:
+    kinds = {TEXT_TASKS: "text tasks", VISION_TASKS: "image tasks"}
+    return kinds.get(tasks) or " and ".join(tasks)
+
+
+def _check_model(spec: RunSpec) -> Complaints:
+    model = spec.model
+    if model.shape is not None and not model.name.startswith("new:"):
+        yield (
+            ("model", "shape"),
+            "shape is for new: models; this one has its own",
+            "remove it, or use new:TYPE",
+        )
+    if model.shape is not None and model.shape.width % model.shape.heads:
+        what = f"a width of {model.shape.width} cannot be shared by {model.shape.heads} heads"
+        yield ("model", "shape", "heads"), what, "choose heads that divide the width"
+    if model.name.startswith("new:") and model.tokenizer is None and spec.task in TEXT_TASKS:
+        yield (
+            ("model",),
+            "a new: model has no tokenizer of its own",
+            "add tokenizer: train, or the name of one",
+        )
+    if model.vocabulary is not None and model.tokenizer != "train":
+        yield ("model", "vocabulary"), "vocabulary is for tokenizer: train", "remove it"
+    if model.adapter is not None and model.freeze != "none":
+        yield ("model", "freeze"), "an adapter freezes the model it is added to", "remove freeze"
+    if model.adapter is not None and (model.weights == "none" or model.name.startswith("new:")):
+        what = "an adapter learns beside weights that know something already; these are random"
+        yield ("model", "adapter"), what, "name pre-trained weights, or remove adapter"
+    if model.adapter is not None and not model.adapter.merge and spec.task not in _ADAPTER_BESIDE:
+        what = f"an adapter is saved apart for {' and '.join(_ADAPTER_BESIDE)}, this is {spec.task}"
+        yield ("model", "adapter", "merge"), what, "leave merge out: the saved model is an ordinary one"
+    if spec.train.unfreeze_every is not None:
+        yield from _check_unfreezing(spec)
+    if spec.train.unfreeze_every is not None and model.freeze != "none":
+        yield ("model", "freeze"), "train.unfreeze_every freezes and thaws by itself", "remove one of them"
+
+
+# Tasks whose models are loaded with the adapter that stands beside their weights.
+_ADAPTER_BESIDE = ("text-classification", "token-classification", "image-classification")
+
+
+def _check_unfreezing(spec: RunSpec) -> Complaints:
+    """What does not go together with layers that begin to learn later."""
+    key = ("train", "unfreeze_every")
+    if spec.model.adapter is not None:
+        yield key, "an adapter and the head learn from the first step on", "remove one of them"
+    if spec.runtime.compile:
+        yield key, "a compiled model would be compiled anew for every layer that joins", "remove compile"
+    if spec.distill is not None and spec.distill.features != "none":
+        what = f"features: {spec.distill.features} teach layers that do not learn at first"
+        yield key, what, "use features: none, or let all layers learn from the start"
+
+
+def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
+    source = spec.data.source
+    kind, colon, place = source.partition(":")
+    if not colon or kind not in SOURCES:
+        suffix = PurePath(source).suffix.lower().removeprefix(".")
+        guess = {"jsonl": "json", "ndjson": "json", "tab": "tsv", "txt": "tsv"}.get(suffix, suffix)
+        kinds = ", ".join(f"{name}:" for name in SOURCES)
+        if colon:
+            close = difflib.get_close_matches(kind, SOURCES, n=1)
+            what = f"unknown kind of source {kind + ':'!r}"
+            cure = f"did you mean {close[0]}:{place}" if close else f"begin it with one of {kinds}"
+        else:
+            what = f"the source {source!r} does not say what it is"
+            cure = f"write {guess}:{source}" if guess in TABLE_SOURCES else f"begin it with one of {kinds}"
+        yield ("data", "source"), what, cure
+    elif not place.strip():
+        yield ("data", "source"), f"{kind}: names nothing", f"write {kind}:NAME"
+    elif task_known and kind not in _sources_of(spec.task):
+        holds = "images" if kind in (*IMAGE_SOURCES, "builtin") else "rows of text"
+        able = [f"{name}:" for name in _sources_of(spec.task)]
+        cure = f"use {', '.join(able[:-1])}{' or ' if able[:-1] else ''}{able[-1]}"
+        yield ("data", "source"), f"{kind}: holds {holds}, this is {spec.task}", cure
+
+
+def _sources_of(task: str) -> tuple[str, ...]:
+    """Kinds of sources that a task can read."""
+    if task in LANGUAGE_MODELS:
+        return ("hub", *TABLE_SOURCES, "text")
+    if task in TEXT_TASKS:
+        return ("hub", *TABLE_SOURCES)
+    own = {"object-detection": ("voc", "coco"), "semantic-segmentation": ("masks",)}
+    return own.get(task, ("hub", *TABLE_SOURCES, "imagefolder", "builtin"))
+
+
+def _check_views(spec: RunSpec) -> Complaints:
+    one = (spec.data.augment or "none") == "none" and spec.task != "masked-lm"
+    chosen = [("data", spec.data.views), ("distill", spec.distill.views if spec.distill else None)]
+    for section, views in chosen:
+        if views is not None and one:
+            yield (section, "views"), "without random augmentation there is one view only", "remove views"
+    if spec.data.views is not None and spec.teacher is not None:
+        yield ("data", "views"), "a distillation has distill.views", "move it there"
+
+
+def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
+    for key, values in (("mean", data.mean), ("std", data.std)):
+        if values is not None and len(values) != 3:
+            yield ("data", key), f"data.{key} has {len(values)} numbers", "give three: red, green, blue"
+    if data.std is not None and any(value <= 0 for value in data.std):
+        yield ("data", "std"), "a standard deviation must be above 0", "give three positive numbers"
+    if data.labels is not None:
+        if len(data.labels) < fewest:
+            yield (
+                ("data", "labels"),
+                "fewer than two labels" if fewest == 2 else "no label",
+                "name every class, in the order of their numbers",
+            )
+        doubled = sorted(name for name, times in Counter(data.labels).items() if times > 1)
+        if doubled:
+            yield (
+                ("data", "labels"),
+                f"label names repeat: {', '.join(doubled)}",
+                "give each class its own name",
+            )
+
+
+def _check_label_type(spec: RunSpec) -> Complaints:
+    """What ``data.label_type`` leaves without meaning."""
+    kind, distill = spec.data.label_type, spec.distill
+    if kind == "number" and spec.data.labels is not None:
+        yield ("data", "labels"), "label_type: number has no labels", "remove them"
+    if kind == "number" and spec.train.label_smoothing:
+        yield ("train", "label_smoothing"), "a number cannot be smoothed", "remove label_smoothing"
+    if distill is None:
+        return
+    if kind != "class" and distill.method != "kd":
+        what = f"method: {distill.method} compares classes of which one applies, this is label_type: {kind}"
+        yield ("distill", "method"), what, "use method: kd"
+    if kind != "class" and distill.top_k is not None:
+        what = f"top_k leaves out classes of which one applies, this is label_type: {kind}"
+        yield ("distill", "top_k"), what, "remove it"
+
+
+def _check_metrics(spec: RunSpec, *, best: bool) -> Complaints:
+    """Metrics that this task never measures."""
+    known = metric_names(spec.task, spec.data.label_type, spec.data.labels)
+    named = [(("expect", name), name) for name in spec.expect]
+    named += [(("best", "metric"), spec.best.metric)] if best and spec.best is not None else []
+    for path, name in named:
+        problem = unknown_metric(name, known)
+        if problem is not None:
+            expected, cure = problem
+            yield path, f"there is no metric {name!r}: {expected}", cure
+
+
+def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:
+    if distill.kd_weight == 0 and (distill.features == "none" or distill.feature_weight == 0):
+        yield (
+            ("distill", "kd_weight"),
+            "with kd_weight 0 the teacher teaches nothing",
+            "give it a positive weight",
+        )
+    text_only, image_only = ("minilm", "tinybert", "cosine"), ("attention",)
+    refused = image_only if spec.task in TEXT_TASKS else text_only
+    if distill.features in refused:
+        what = f"features: {distill.features} cannot serve {spec.task}"
+        served = [f for f in ("hidden", *text_only, *image_only, "relational") if f not in refused]
+        yield ("distill", "features"), what, f"use one of {', '.join(served)}"
+    if distill.layers is not None and distill.features not in ("hidden", "attention", "tinybert"):
+        yield ("distill", "layers"), f"layers mean nothing to features: {distill.features}", "remove them"
+    if distill.features != "none" and spec.runtime.compile:
+        what = f"features: {distill.features} are read by hooks, which a compiled model does not call"
+        yield ("runtime", "compile"), what, "remove compile, or use features: none"
+    teacher = spec.teacher
+    if teacher is None:
+        return
+    if teacher.shares is not None:
+        if len(teacher.shares) != 1 + len(teacher.others):
+            what = f"{len(teacher.shares)} shares for {1 + len(teacher.others)} teachers"
+            yield ("teacher", "shares"), what, "give one a teacher, that of teacher.name first"
+        elif min(teacher.shares) <= 0:
+            yield ("teacher", "shares"), "a share must be above 0", "leave such a teacher out"
+    if teacher.others and distill.features != "none":
+        what = f"features: {distill.features} needs one teacher, here are {1 + len(teacher.others)}"
+        yield ("distill", "features"), what, "use features: none, or one teacher"
+
+
+def _check_train(spec: RunSpec, sure: Callable[..., bool]) -> Complaints:
+    """``sure`` says whether all of some keys could be read."""
+    train = spec.train
+    if (train.epochs is None) == (train.steps is None) and sure("train.epochs", "train.steps"):
+        both = train.epochs is not None
+        yield (
+            ("train", "steps") if both else ("train",),
+            ("train has both epochs and steps" if both else "train says neither epochs nor steps"),
+            "set one of them to null, or remove it" if both else "add one of them, such as epochs: 3",
+        )
+    if (
+        train.micro_batch_size is not None
+        and train.micro_batch_size > train.batch_size
+        and sure("train.batch_size")
+    ):
+        yield (
+            ("train", "micro_batch_size"),
+            (f"micro_batch_size {train.micro_batch_size} is larger than batch_size {train.batch_size}"),
+            "make it at most the batch size",
+        )
+    if train.early_stopping is not None and spec.best is None and sure("best"):
+        yield (
+            ("train", "early_stopping"),
+            "early_stopping needs to know which metric counts",
+            ("add best: {metric: accuracy, mode: max}"),
+        )
+    points = list(train.milestones)
+    if points != sorted(points) or any(not 0 < point < 1 for point in points):
+        yield (
+            ("train", "milestones"),
+            "milestones are rising shares of the run between 0 and 1",
+            "such as [0.5, 0.75]",
+        )

@@ -1,0 +1,162 @@
+"""What the spec says about its keys: JSON Schema for editors, and each key's type in words for people."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ptm.config.spec import RunSpec
+
+Fragment = Mapping[str, Any]
+Path = tuple[str, ...]
+
+
+@functools.cache
+def adapter() -> TypeAdapter[RunSpec]:
+    """Pydantic's validator of a run."""
+    return TypeAdapter(RunSpec)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a config, for editors that complete and check while typing."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **adapter().json_schema(),
+        "title": "A run of ptm",
+    }
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return json_schema()
+
+
+def fragment(path: Path) -> Fragment | None:
+    """The schema of a key, a section, or an item of a list (any number will do); None for an unknown key."""
+    here: Fragment = _schema()
+    for part in path:
+        section = _section_of(here)
+        if section is not None and part in section.get("properties", {}):
+            here = section["properties"][part]
+        elif section is not None and isinstance(section.get("additionalProperties"), dict):
+            here = section["additionalProperties"]
+        else:
+            lists = [kind for kind in _kinds(here) if kind.get("type") == "array"]
+            if not lists or not part.isdecimal():
+                return None
+            here = lists[0]["items"]
+    return here
+
+
+def keys_of(path: Path) -> tuple[str, ...]:
+    """The keys of a section, in the order of the spec; none for a value."""
+    here = fragment(path)
+    section = _section_of(here) if here is not None else None
+    return tuple(section.get("properties", {})) if section is not None else ()
+
+
+def sections() -> tuple[str, ...]:
+    """The names of the top-level keys that hold keys themselves."""
+    return tuple(key for key in keys_of(()) if keys_of((key,)))
+
+
+def all_keys() -> Iterator[Path]:
+    """Every key there is, top level first, then section by section."""
+    yield from ((key,) for key in keys_of(()))
+    for section in sections():
+        yield from ((section, key) for key in keys_of((section,)))
+        for key in keys_of((section,)):
+            yield from ((section, key, inner) for inner in keys_of((section, key)))
+
+
+def required(path: Path) -> tuple[str, ...]:
+    """The keys that a section cannot do without."""
+    here = fragment(path)
+    section = _section_of(here) if here is not None else None
+    return tuple(section.get("required", ())) if section is not None else ()
+
+
+def accepts(here: Fragment, kind: str) -> bool:
+    """Whether a value of this JSON type (``string``, ``number``, ``null``, …) may stand there."""
+    types = {_type_of(each) for each in _kinds(here)}
+    return kind in types or (kind == "integer" and "number" in types)
+
+
+def choices(here: Fragment) -> tuple[str, ...]:
+    """The words that may stand there, when they are fixed."""
+    return tuple(
+        word
+        for kind in _kinds(here)
+        for word in kind.get("enum", [kind.get("const")])
+        if isinstance(word, str)
+    )
+
+
+def phrase(here: Fragment) -> str:
+    """What may stand there, in words: ``a whole number, at least 1, or null``."""
+    kinds = _kinds(here)
+    examples = {"examples": here["examples"]} if "examples" in here else {}
+    words = [_phrase_of_one({**kind, **examples}) for kind in kinds if kind.get("type") != "null"]
+    if len(words) < len(kinds):
+        words.append("null")
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + f", or {words[-1]}"
+
+
+def _kinds(here: Fragment) -> list[Fragment]:
+    """The alternatives of a union, with references followed."""
+    here = _followed(here)
+    return [_followed(kind) for kind in here["anyOf"]] if "anyOf" in here else [here]
+
+
+def _followed(here: Fragment) -> Fragment:
+    return _schema()["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
+
+
+def _section_of(here: Fragment) -> Fragment | None:
+    return next((kind for kind in _kinds(here) if kind.get("type") == "object"), None)
+
+
+def _type_of(kind: Fragment) -> str:
+    if "const" in kind:
+        return "string" if isinstance(kind["const"], str) else "integer"
+    return kind.get("type", "string")
+
+
+def _phrase_of_one(kind: Fragment) -> str:
+    if "const" in kind:
+        return str(kind["const"])
+    if "enum" in kind:
+        return "one of " + ", ".join(kind["enum"])
+    match kind["type"]:
+        case "integer":
+            return "a whole number" + _range(kind)
+        case "number":
+            return "a number" + _range(kind)
+        case "boolean":
+            return "true or false"
+        case "array":
+            return "a list of numbers" if kind["items"]["type"] == "number" else "a list of texts"
+        case "object" if "properties" in kind:
+            return "a section with the keys " + ", ".join(kind["properties"])
+        case "object":
+            return f"names, each with {_phrase_of_one(kind['additionalProperties'])}"
+    if "examples" in kind:
+        return "a text such as " + " or ".join(kind["examples"])
+    return "a text that is not empty" if kind.get("minLength") else "a text"
+
+
+def _range(kind: Fragment) -> str:
+    low, high = kind.get("minimum"), kind.get("maximum")
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    words = (
+        ("minimum", "of at least"),
+        ("exclusiveMinimum", "above"),
+        ("maximum", "of at most"),
+        ("exclusiveMaximum", "below"),
+    )
+    bounds = [f"{word} {kind[key]}" for key, word in words if key in kind]
+    return " " + " and ".join(bounds) if bounds else ""

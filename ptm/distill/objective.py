@@ -1,0 +1,102 @@
+"""What a student minimises: its own loss and the distance to its teachers; or a head over a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch import nn
+
+from ptm.base.console import Reporter
+from ptm.config.spec import DistillSpec
+from ptm.distill import losses
+from ptm.distill.features import Features
+from ptm.distill.teacher import Teacher, dense_logits, named_outputs
+from ptm.objective import TrainBatch
+from ptm.pipeline import Output, Pipeline
+
+
+class Distilled:
+    """``ce_weight`` · the pipeline's own loss + ``kd_weight`` · the distance to the teacher's outputs
+    + ``feature_weight`` · the distance to what it computes inside.
+
+    Teachers go through the same door as the student: ``forward`` of a pipeline over the same data, frozen,
+    in evaluation mode, without gradients; they are in no checkpoint.
+    """
+
+    def __init__(
+        self,
+        student: Pipeline,
+        teachers: Sequence[Teacher],
+        spec: DistillSpec,
+        counts: dict[str, float],
+        *,
+        shares: Sequence[float] | None = None,
+        features: Features | None = None,
+        label_type: str = "class",
+    ) -> None:
+        self.module = features.module if features else None
+        self.counts = counts
+        self._student = student
+        self._teachers = tuple(teachers)
+        self._spec = spec
+        self._shares = (
+            [share / sum(shares) for share in shares] if shares else [1 / len(teachers)] * len(teachers)
+        )
+        self._features = features
+        self._label_type = label_type
+        self._requested = (features.student_features if features else ()) + dense_logits(student)
+
+    def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
+        return all(teacher.prepare(epoch, stop, reporter) for teacher in self._teachers)
+
+    def train_batches(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TrainBatch]:
+        # With `views`, the student's epoch is that of the view its teachers saw.
+        own_epoch = epoch % self._spec.views if self._spec.views else epoch
+        batches = self._student.batches("train", plan, own_epoch)
+        streams = zip(*(teacher.load(plan, epoch) for teacher in self._teachers), strict=True)
+        return (TrainBatch(batch, outputs) for batch, outputs in zip(batches, streams, strict=True))
+
+    def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
+        answers = [
+            teacher.outputs(outputs, train_batch.batch)
+            for teacher, outputs in zip(self._teachers, train_batch.teacher_outputs, strict=True)
+        ]
+        own = self._student.forward(model, train_batch.batch, self._requested)
+        assert own.logits is not None
+        spec = self._spec
+        said = [answer["logits"] for answer in answers]
+        target = losses.mean_teacher(said, self._shares, spec.temperature, self._label_type)
+        targets = train_batch.batch.targets if own.targets is None else own.targets
+        soft = losses.compare(own.logits, target, targets, spec, self._label_type)
+        loss = spec.ce_weight * own.loss_sum + spec.kd_weight * soft
+        parts = {"ce": own.loss_sum.detach(), "kd": soft.detach()}
+        if self._features is not None:
+            inside = self._features(
+                named_outputs(own), answers[0], train_batch.batch.inputs.get("attention_mask")
+            )
+            loss = loss + spec.feature_weight * inside
+            parts["features"] = inside.detach()
+        return Output(loss_sum=loss, count=own.count, logits=own.logits, parts=parts)
+
+
+class HeadOnly:
+    """The pipeline's own loss from what its frozen backbone says of each example, which is found in a store."""
+
+    def __init__(self, pipeline: Pipeline, backbone: Teacher, counts: dict[str, float]) -> None:
+        self.module: nn.Module | None = None
+        self.counts = counts
+        self.prepare = backbone.prepare
+        self._pipeline = pipeline
+        self._backbone = backbone
+
+    def train_batches(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TrainBatch]:
+        batches = self._pipeline.batches("train", plan, epoch)
+        return (
+            TrainBatch(b, (outputs,))
+            for b, outputs in zip(batches, self._backbone.load(plan, epoch), strict=True)
+        )
+
+    def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
+        features = self._backbone.outputs(train_batch.teacher_outputs[0], train_batch.batch)
+        return self._pipeline.forward_head(train_batch.batch, features[self._pipeline.head_input])

@@ -1,0 +1,119 @@
+"""What two runs' predictions can be compared by, example by example: a metric that is a mean over what was judged.
+
+Each task has one such metric (:func:`measure_of`). A sum and a count an example are enough for it, so that a paired
+test can draw examples anew without running a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptm.config.spec import RunSpec
+from ptm.metrics.regression import pearson
+
+Row = Mapping[str, Any]  # a line of predictions.jsonl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """``metric`` of results.json is the sum of the first over the sum of the second of ``score``, over all examples.
+
+    ``things`` are what ``score`` counts. Of two models' rows for the same examples, ``agreement`` is the share on which
+    both say the same, ``correlation`` that of numbers; None where predictions.jsonl does not hold what was said.
+    """
+
+    metric: str
+    things: str
+    higher_is_better: bool
+    score: Callable[[Row], tuple[float, float]]
+    agreement: Callable[[Sequence[Row], Sequence[Row]], float] | None = None
+    correlation: Callable[[Sequence[Row], Sequence[Row]], float] | None = None
+
+
+def measure_of(spec: RunSpec) -> Measure:
+    """How models of this task are compared. Raises KeyError for a task that has no teacher."""
+    if spec.task in ("text-classification", "image-classification"):
+        return _CLASSIFIERS[spec.data.label_type]
+    return _OTHERS[spec.task]
+
+
+def read_rows(run: Path) -> dict[int, Row]:
+    """The predictions of a finished run, by example id. Raises OSError or ValueError when they cannot be read."""
+    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["id"]: row for row in map(json.loads, lines)}
+
+
+def scores_of(measure: Measure, rows: Mapping[int, Row], ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and counts of the examples ``ids``, float64 [n] each."""
+    pairs = np.array([measure.score(rows[index]) for index in ids], dtype=np.float64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _right(row: Row) -> tuple[float, float]:
+    return float(row["label"] == row["prediction"]), 1.0
+
+
+def _squared_error(row: Row) -> tuple[float, float]:
+    return (row["label"] - row["prediction"]) ** 2, 1.0
+
+
+def _right_words(row: Row) -> tuple[float, float]:
+    return float(_same(row["tags"], row["predicted_tags"])), float(len(row["tags"]))
+
+
+def _right_tokens(row: Row) -> tuple[float, float]:
+    return float(row["right"]), float(row["tokens"])
+
+
+def _nats(row: Row) -> tuple[float, float]:
+    return row["loss"] * row["tokens"], float(row["tokens"])
+
+
+def _right_pixels(row: Row) -> tuple[float, float]:
+    return float(row["right"]), float(row["pixels"])
+
+
+def _same(a: Sequence[Any], b: Sequence[Any]) -> int:
+    return sum(x == y for x, y in zip(a, b, strict=True))
+
+
+def _same_predictions(a: Sequence[Row], b: Sequence[Row]) -> float:
+    return float(np.mean([x["prediction"] == y["prediction"] for x, y in zip(a, b, strict=True)]))
+
+
+def _same_words(a: Sequence[Row], b: Sequence[Row]) -> float:
+    pairs = [(x["predicted_tags"], y["predicted_tags"]) for x, y in zip(a, b, strict=True)]
+    return sum(_same(x, y) for x, y in pairs) / sum(len(x) for x, _ in pairs)
+
+
+def _correlation(a: Sequence[Row], b: Sequence[Row]) -> float:
+    return pearson(*(np.array([row["prediction"] for row in rows], dtype=np.float64) for rows in (a, b)))
+
+
+def _share(metric: str, things: str, score: Callable[[Row], tuple[float, float]], **more: Any) -> Measure:
+    return Measure(metric=metric, things=things, higher_is_better=True, score=score, **more)
+
+
+_CLASSIFIERS = {
+    "class": _share("accuracy", "examples", _right, agreement=_same_predictions),
+    "classes": _share("subset_accuracy", "examples", _right, agreement=_same_predictions),
+    "number": Measure(
+        metric="mean_squared_error",
+        things="examples",
+        higher_is_better=False,
+        score=_squared_error,
+        correlation=_correlation,
+    ),
+}
+_OTHERS = {
+    "token-classification": _share("accuracy", "words", _right_words, agreement=_same_words),
+    "masked-lm": _share("masked_accuracy", "masked tokens", _right_tokens),
+    "causal-lm": Measure(metric="loss", things="tokens", higher_is_better=False, score=_nats),
+    "semantic-segmentation": _share("pixel_accuracy", "pixels", _right_pixels),
+}

@@ -1,0 +1,107 @@
+"""A distillation and its control: the same student, order of examples, seeds and budget, with and without a teacher.
+
+``OUTPUT/distilled-SEED`` and ``OUTPUT/control-SEED`` are ordinary runs, each with all that a run leaves;
+``OUTPUT/verdict.json`` compares them, and every distilled run's results.json and report carry the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptm.base import files
+from ptm.base.console import Reporter
+from ptm.config.spec import DistillSpec, RunSpec
+from ptm.errors import ExpectationMissed, RunDirectoryError
+from ptm.experiment.comparison import Measure, measure_of, read_rows, scores_of
+from ptm.experiment.train import run_training
+from ptm.experiment.verdict import Pair, compare
+from ptm.report.page import write_report
+from ptm.run.directory import Mode, is_run
+from ptm.training.runtime import environment_ranks
+
+ARMS = ("distilled", "control")
+
+
+def run_with_control(
+    spec: RunSpec, seeds: Sequence[int], *, mode: Mode, reporter: Reporter, allow_drift: bool = False
+) -> dict[str, Any]:
+    """Both arms for every seed, then the verdict, which is also written. Arms that are finished are not run again
+    with ``resume``. Raises ExpectationMissed after all is written when a distilled run missed a bound."""
+    output = Path(spec.output)
+    if is_run(output):
+        raise RunDirectoryError(
+            "holds a run, not a distillation with its control", where=output, cure="choose another --output"
+        )
+    missed: list[ExpectationMissed] = []
+    for seed in seeds:
+        for arm in ARMS:
+            reporter.say(f"--- {arm}, seed {seed}")
+            try:
+                run_training(arm_spec(spec, arm, seed), mode=mode, reporter=reporter, allow_drift=allow_drift)
+            except ExpectationMissed as error:
+                missed.append(error)
+    verdict = read_verdict(spec, seeds)
+    if environment_ranks()[0] == 0:
+        files.write_json(output / "verdict.json", verdict)
+        for seed in seeds:
+            _add_to_results(output / f"distilled-{seed}", verdict, seed)
+    if missed:
+        raise ExpectationMissed([problem for error in missed for problem in error.problems])
+    return verdict
+
+
+def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
+    """The spec of one of the two runs; it can be run again by itself."""
+    changed = replace(
+        spec, output=str(Path(spec.output) / f"{arm}-{seed}"), train=replace(spec.train, seed=seed)
+    )
+    if arm == "control":
+        views = (
+            spec.distill.views if spec.distill else None
+        )  # the student's, so that only the teacher is missing
+        data = replace(spec.data, views=views)
+        return replace(changed, teacher=None, distill=None, data=data, expect={})
+    return replace(changed, distill=replace(spec.distill or DistillSpec(), control=False))
+
+
+def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the predictions of finished runs say."""
+    output, measure = Path(spec.output), measure_of(spec)
+    pairs = [_pair(output, measure, seed) for seed in seeds]
+    runs = {f"{arm}-{seed}": _outline(output / f"{arm}-{seed}") for seed in seeds for arm in ARMS}
+    found = compare(
+        pairs, metric=measure.metric, things=measure.things, higher_is_better=measure.higher_is_better
+    )
+    return {**found, "runs": runs}
+
+
+def _pair(output: Path, measure: Measure, seed: int) -> Pair:
+    student, control = (read_rows(output / f"{arm}-{seed}") for arm in ARMS)
+    other = RunDirectoryError("the two arms were evaluated on different examples", where=output)
+    if student.keys() != control.keys():
+        raise other
+    ids = sorted(student)
+    (distilled, counts), (alone, judged) = (scores_of(measure, rows, ids) for rows in (student, control))
+    if (counts != judged).any():
+        raise other
+    return Pair(seed=seed, distilled=distilled, control=alone, counts=counts)
+
+
+def _outline(run: Path) -> dict[str, Any]:
+    results = json.loads((run / "results.json").read_bytes())
+    return {key: results[key] for key in ("metrics", "train", "model")}
+
+
+def _add_to_results(run: Path, verdict: dict[str, Any], seed: int) -> None:
+    results = json.loads((run / "results.json").read_bytes())
+    control = f"control-{seed}"
+    told = {key: value for key, value in verdict.items() if key != "runs"}
+    files.write_json(
+        run / "results.json",
+        {**results, "verdict": told, "control": {"run": f"../{control}", **verdict["runs"][control]}},
+    )
+    write_report(run)

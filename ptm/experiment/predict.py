@@ -1,0 +1,310 @@
+"""``ptm predict``: what a trained model says of new inputs, in pieces, so that any number of them fits.
+
+The training data are not needed: the model, its labels and its preprocessing are all in the run directory.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+import numpy as np
+
+from ptm import engine
+from ptm.base import files
+from ptm.base.console import Reporter
+from ptm.config.spec import LANGUAGE_MODELS, VISION_TASKS, ModelSpec, RunSpec
+from ptm.config.tasks import task_module
+from ptm.data.examples import Dataset, Examples
+from ptm.data.inputs import Inputs, Source, Typed
+from ptm.data.labels import unnamed
+from ptm.errors import ConfigError, DataError, MissingDownload, NotFinite, OutOfMemory
+from ptm.experiment.train import evaluation_spec
+from ptm.pipeline import Pipeline
+from ptm.run.directory import require_run
+from ptm.training.runtime import Runtime, open_runtime
+
+Row = dict[str, Any]  # one prediction, as it stands in a line of JSON
+SUFFIXES = (".jsonl", ".csv")
+_WITHOUT_LABELS = (*LANGUAGE_MODELS, "translation")
+_EVERY_SECONDS = 10.0  # between two lines that tell how far it is
+
+
+def run_prediction(
+    target: Path,
+    sources: Sequence[Path | str],
+    *,
+    texts: Sequence[str] = (),
+    overrides: Iterable[str] = (),
+    output: Path | None = None,
+    draw: Path | None = None,
+    skip_bad: bool = False,
+    batch_size: int | None = None,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Predict for each input of ``sources`` and each of ``texts``; returns how many there were and how fast it went.
+
+    ``target``: a run directory, or a config whose model is trained. ``output``: a ``.jsonl`` or ``.csv`` file, which
+    appears when all is done; without it a JSON object a line goes to standard output. ``draw``: a folder for a PNG an
+    input. ``skip_bad``: leave unreadable images out, and say so, instead of refusing them. Raises a PtmError before
+    the first prediction for whatever can be seen by then; a bad row in a long table is found when it is its turn.
+    """
+    _check_output(output, sources)
+    if target.is_dir():
+        require_run(target, "a run directory or a config file")
+    spec, model = evaluation_spec(target, list(overrides))
+    module = task_module(spec.task)
+    if not target.is_dir():  # the model of a run is all there
+        _require_model(spec, module)
+    given: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
+    if not given:
+        cure = 'name files, "-" for the standard input, or texts: --text "…"'
+        raise ConfigError("there is nothing to predict", where=target, cure=cure)
+    labels = _labels(spec, module, model, target)
+    size = batch_size or spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    with open_runtime(spec.runtime) as runtime, _memory_errors(spec, size):
+        pieces: Iterator[Examples] = module.read_inputs(spec, given)
+        if spec.task in VISION_TASKS:
+            pieces = _readable_images(pieces, runtime.threads, reporter, skip_bad=skip_bad)
+        first = next(pieces, None)
+        if first is None:
+            raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
+        pipeline: Pipeline = module.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
+        if draw is not None:
+            _prepare_drawing(pipeline, draw)
+        pipeline.model.to(runtime.device)
+        begun = time.perf_counter()
+        predicted = _predicted(pipeline, first, pieces, runtime, size)
+        count = _write_all(predicted, output, draw, labels, reporter)
+        seconds = time.perf_counter() - begun
+    return {
+        "task": spec.task,
+        "inputs": count,
+        "seconds": round(seconds, 3),
+        "inputs_per_second": round(count / seconds, 2),
+        "output": output and str(output),
+        "drawn": draw and str(draw),
+    }
+
+
+def _predicted(
+    pipeline: Pipeline, first: Examples, others: Iterable[Examples], runtime: Runtime, batch_size: int
+) -> Iterator[tuple[Pipeline, Examples, Iterator[Row]]]:
+    """Each piece with what the model says of it. ``pipeline`` is that of the first piece."""
+    for examples in chain([first], others):
+        of_piece = pipeline if examples is first else pipeline.with_examples(examples)
+        metrics = engine.evaluate(of_piece, runtime, batch_size=batch_size)
+        yield of_piece, examples, metrics.predictions()
+
+
+def _write_all(
+    predicted: Iterator[tuple[Pipeline, Examples, Iterator[Row]]],
+    output: Path | None,
+    draw: Path | None,
+    labels: tuple[str, ...],
+    reporter: Reporter,
+) -> int:
+    """Write what comes as it comes; returns the number of inputs."""
+    count, told = 0, time.monotonic()
+    begun = told
+    with _writer(output, labels) as write:
+        for pipeline, examples, predictions in predicted:
+            for prediction in predictions:
+                if draw is not None:
+                    _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]))
+                write(_row(examples, prediction, count))
+            count += len(examples)
+            now = time.monotonic()
+            if now - told > _EVERY_SECONDS:
+                told = now
+                reporter.say(f"{count:,} predicted, {count / (now - begun):,.0f} a second")
+    return count
+
+
+def _row(examples: Examples, prediction: Row, before: int) -> Row:
+    """The line of one input; ``before``: how many inputs came in earlier pieces."""
+    index = prediction["id"]
+    values = {role: _shown(column[index]) for role, column in examples.columns.items()}
+    shown = next(iter(values.values())) if len(values) == 1 else values
+    where = examples.where(index)
+    row = {"id": before + index, **({} if where == shown else {"where": where}), "input": shown}
+    row |= {name: value for name, value in prediction.items() if name != "id"}
+    carried = examples.carried if isinstance(examples, Inputs) else {}
+    return row | ({"columns": {n: v[index] for n, v in carried.items()}} if carried else {})
+
+
+def _shown(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+@contextmanager
+def _writer(output: Path | None, labels: tuple[str, ...]) -> Iterator[Callable[[Row], None]]:
+    """What writes a row: to standard output, or to a file that appears at the end."""
+    if output is None:
+        yield lambda row: print(_json(row, row), flush=True)
+        return
+    with files.new_file(output) as file:
+        as_json = lambda row: print(_json(row, row), file=file)  # noqa: E731
+        yield csv_writer(file, labels) if output.suffix == ".csv" else as_json
+
+
+def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
+    """What writes rows as a table: input, prediction, a column a score, and the columns that came with the input.
+
+    Where not every label has a score, the highest stand in pairs, ``label_1``, ``score_1``, …. What is neither a text
+    nor a number is written as JSON. Raises DataError for a row with other columns than the first.
+    """
+    table = csv.writer(file, lineterminator="\n")
+    header: list[str] = []
+
+    def write(row: Row) -> None:
+        cells = _cells(row, labels)
+        if not header:
+            header.extend(cells)
+            table.writerow(header)
+        elif list(cells) != header:
+            raise DataError(
+                f"the columns {', '.join(cells)} are not those of the inputs before",
+                where=row.get("where", row["input"]),
+                expected=", ".join(header),
+                cure="predict these inputs apart, or write JSON lines: --output FILE.jsonl",
+            )
+        table.writerow(cells.values())
+
+    return write
+
+
+def _cells(row: Row, labels: tuple[str, ...]) -> dict[str, str]:
+    """Column → content."""
+    given = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
+    scores = row.get("scores")
+    by_label = _score_cells(scores, labels) if isinstance(scores, Mapping) else {}
+    apart = ("id", "where", "input", "columns", *(("scores",) if by_label else ()))
+    said = {name: value for name, value in row.items() if name not in apart}
+    place = {key: row[key] for key in ("id", "where") if key in row}
+    own: Row = place | given | said | by_label
+    # A column of the input that has the name of one of these keeps its values under another.
+    carried = {f"input.{n}" if n in own else n: v for n, v in row.get("columns", {}).items()}
+    return {name: _cell(value, row) for name, value in (own | carried).items()}
+
+
+def _score_cells(scores: Mapping[str, float], labels: tuple[str, ...]) -> Row:
+    if set(scores) == set(labels):
+        return {f"score_{name}": scores[name] for name in labels}
+    cells: Row = {}
+    for place, (label, score) in enumerate(sorted(scores.items(), key=lambda pair: -pair[1]), start=1):
+        cells |= {f"label_{place}": label, f"score_{place}": score}
+    return cells
+
+
+def _cell(value: Any, row: Row) -> str:
+    return value if isinstance(value, str) else "" if value is None else _json(value, row)
+
+
+def _json(value: Any, row: Row) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise NotFinite(
+            "the scores are not finite",
+            where=row.get("where", row["input"]),
+            expected="finite numbers",
+            cure="use --set runtime.precision=fp32, or look at the weights",
+        ) from None
+
+
+def _check_output(output: Path | None, sources: Sequence[Path | str]) -> None:
+    if output is None:
+        return
+    if output.suffix not in SUFFIXES:
+        raise ConfigError("not a kind of output", where=output, expected=f"a file in {' or '.join(SUFFIXES)}")
+    if not output.parent.is_dir():
+        raise ConfigError("there is no such folder", where=output.parent, cure="make it, or correct --output")
+    if output.is_dir():
+        raise ConfigError("--output is a folder", where=output, expected="the name of a file")
+    if any(output.exists() and Path(s).exists() and output.samefile(s) for s in sources):
+        raise ConfigError("--output would overwrite an input", where=output, cure="name another file")
+
+
+def _require_model(spec: RunSpec, module: ModuleType) -> None:
+    """MissingDownload for a model that is neither here nor can be fetched; data and teacher are not needed."""
+    needed = replace(spec, teacher=None, data=replace(spec.data, source="csv:."))
+    if missing := module.missing(needed):
+        raise MissingDownload(missing)
+
+
+def _labels(spec: RunSpec, module: ModuleType, model: ModelSpec, target: Path) -> tuple[str, ...]:
+    """The names of the outputs: the model's own, or those of the config where the model has only numbers."""
+    stored: tuple[str, ...] | None = module.stored_labels(model.name)
+    labels = spec.data.labels if spec.data.labels and (not stored or unnamed(stored)) else stored
+    if not labels and spec.task not in _WITHOUT_LABELS and spec.data.label_type != "number":
+        cure = "name them, in the order of its outputs: data.labels: […]"
+        raise ConfigError("the model does not say the names of its labels", where=target, cure=cure)
+    return labels or ()
+
+
+def _readable_images(
+    pieces: Iterable[Examples], threads: int, reporter: Reporter, *, skip_bad: bool
+) -> Iterator[Examples]:
+    """The pieces, without unreadable images if they are to be skipped. DataError names them all at once if not."""
+    from ptm.vision.images import check_headers
+
+    whole = list(pieces)  # paths only
+    if skip_bad:
+        return (left for piece in whole if len(left := _without_bad(piece, reporter)))
+    images = [
+        (image, piece.where(row)) for piece in whole for row, image in enumerate(piece.columns["image"])
+    ]
+    check_headers([image for image, _ in images], lambda row: images[row][1], threads)
+    return iter(whole)
+
+
+def _without_bad(piece: Examples, reporter: Reporter) -> Examples:
+    from ptm.vision.images import decode
+
+    good = []
+    for row, image in enumerate(piece.columns["image"]):
+        try:
+            decode(image, piece.where(row))
+        except DataError as error:
+            reporter.say(f"left out: {error.problems[0].where}: {error.problems[0].what}")
+        else:
+            good.append(row)
+    return piece if len(good) == len(piece) else piece.select(np.array(good, dtype=np.int64))
+
+
+def _prepare_drawing(pipeline: Pipeline, folder: Path) -> None:
+    if type(pipeline).render_prediction is Pipeline.render_prediction:
+        cure = "leave --draw out; object-detection and semantic-segmentation draw"
+        raise ConfigError("this task draws nothing", where="--draw", cure=cure)
+    with files.storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _draw(pipeline: Pipeline, prediction: Mapping[str, Any], path: Path) -> None:
+    picture = pipeline.render_prediction(prediction["id"], prediction)
+    if picture is not None:
+        files.write_file(path, picture)
+
+
+def _picture(before: int, examples: Examples, index: int) -> str:
+    """File name of a drawing: the number in the output keeps equal names of several folders apart."""
+    return f"{before + index:06d}_{Path(examples.columns['image'][index]).stem}.png"
+
+
+@contextmanager
+def _memory_errors(spec: RunSpec, batch_size: int) -> Iterator[None]:
+    try:
+        with engine.memory_errors(spec):
+            yield
+    except OutOfMemory:
+        cure = f"--batch-size {max(1, batch_size // 2)}, or --set runtime.precision=bf16"
+        raise OutOfMemory("out of memory", where=f"batches of {batch_size}", cure=cure) from None

@@ -1,0 +1,133 @@
+"""Run a recorded experiment again, elsewhere, and say how far the result is from the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ptm.base.console import Reporter
+from ptm.base.files import file_digest
+from ptm.base.launch import launch
+from ptm.config.load import load_config
+from ptm.errors import ConfigError, ExpectationMissed, RunDirectoryError
+from ptm.experiment.train import run_training
+from ptm.run import manifest as record
+from ptm.run.directory import RunDirectory, is_run, listed
+
+_TIMES = ("seconds", "examples_per_second")
+_MOST_PROCESSES = 64  # a record that asks for more is not believed
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """``verdict``: ``bit-identical``, ``within tolerance`` or ``different``."""
+
+    verdict: str
+    distances: Mapping[str, float]  # final metric → how far it is from the recorded one
+    first_difference: int | None  # the first logged step whose numbers differ
+    changed: tuple[str, ...]  # inputs that are not as recorded
+    output: str
+
+    @property
+    def good(self) -> bool:
+        return self.verdict != "different"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter) -> Reproduction:
+    """Train what ``recorded`` trained, into ``output``; the record is only read.
+
+    Bit-identical means the weights of ``model/``, every logged number and every prediction. Within tolerance
+    means that no final metric is further away than ``tolerance``. Raises RunDirectoryError when the run is not
+    finished.
+    """
+    old = RunDirectory(recorded)
+    results = old.read_results()
+    if not is_run(recorded) or results.get("status") != "done":
+        raise RunDirectoryError(
+            "not a finished run of ptm", where=recorded, expected="a run with results.json"
+        )
+    spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
+    new = RunDirectory(output)
+    processes = _processes(record.read(old.manifest))
+    if processes > 1:
+        _in_processes("distill" if spec.teacher else "finetune", old.config, output, processes)
+    else:
+        with suppress(ExpectationMissed):  # all is written; how far it is off is what is asked here
+            run_training(spec, mode="new", reporter=reporter)
+    again = new.read_results()
+    distances = {
+        name: abs(again["metrics"].get(name, float("inf")) - value)
+        for name, value in results["metrics"].items()
+    }
+    first = first_difference(history(old.metrics), history(new.metrics))
+    same_model = weight_digests(old.model) == weight_digests(new.model)
+    same_predictions = _values(old.predictions) == _values(new.predictions)
+    if same_model and same_predictions and first is None:
+        verdict = "bit-identical"
+    else:
+        verdict = "within tolerance" if all(far <= tolerance for far in distances.values()) else "different"
+    before = record.read(old.manifest)
+    changed = (*_detours(before), *record.changes(before, record.read(new.manifest)))
+    return Reproduction(verdict, distances, first, changed, str(output))
+
+
+def _detours(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the recorded run did on its way that a run from the start does not do."""
+    extended = [f"extended from {a} to {b} epochs, not trained so long at once" for a, b in _pairs(manifest)]
+    return (*(f"resumed after a change: {change}" for change in listed(manifest.get("drift"))), *extended)
+
+
+def _pairs(manifest: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    entries = listed(manifest.get("extended"))
+    return [(entry[0], entry[1]) for entry in entries if isinstance(entry, list) and len(entry) == 2]
+
+
+def _processes(manifest: Mapping[str, Any]) -> int:
+    """In how many processes the recorded run was trained: other numbers of them round otherwise."""
+    runtime = manifest.get("runtime")
+    processes = runtime.get("processes") if isinstance(runtime, dict) else 1
+    return processes if isinstance(processes, int) and 1 <= processes <= _MOST_PROCESSES else 1
+
+
+def _in_processes(command: str, config: Path, output: Path, processes: int) -> None:
+    arguments = [command, str(config), "--output", str(output.absolute())]
+    code = launch(arguments, processes, stdout=2)  # our own standard output is for the verdict
+    if code not in (0, 4):
+        raise ConfigError(
+            f"training in {processes} processes ended with exit code {code}",
+            where=config,
+            cure="what it said stands above",
+        )
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl without the times."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in _TIMES} for line in lines]
+
+
+def first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> int | None:
+    """The step of the first line that differs; None when all are the same."""
+    for a, b in zip(old, new, strict=False):
+        if a != b:
+            return int(a["step"])
+    if len(old) == len(new):
+        return None
+    return int(max(old, new, key=len)[min(len(old), len(new))]["step"])
+
+
+def weight_digests(model: Path) -> dict[str, str]:
+    """SHA-256 of the weight files of a ``model/``."""
+    return {path.name: file_digest(path) for path in sorted(model.glob("*.safetensors"))}
+
+
+def _values(predictions: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("where", "input")} for line in lines]

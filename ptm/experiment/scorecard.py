@@ -1,0 +1,145 @@
+"""What a distillation came to: teacher, student alone and student distilled, side by side, measured here and now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptm import engine
+from ptm.base import files
+from ptm.base.console import Reporter
+from ptm.config.load import load_config
+from ptm.config.spec import ModelSpec, RunSpec
+from ptm.config.tasks import task_module
+from ptm.distill.prepare import model_facts
+from ptm.experiment.comparison import Measure, Row, measure_of, read_rows, scores_of
+from ptm.pipeline import Metrics, Pipeline
+from ptm.run.directory import RunDirectory
+from ptm.training.runtime import Runtime, open_runtime
+
+BATCHES = (1, 32)  # examples, for latencies
+REPEATS = 50
+SECONDS = 4.0  # a latency is measured for at most so long
+
+
+def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
+    """Evaluate and time a distilled run's teacher and student, and add the scorecard to its results.json.
+
+    The student alone is the same network, so it is given the student's times; its answers are those of its own run.
+
+    Raises a PtmError when teacher or data cannot be had any more.
+    """
+    spec = load_config(run / "config.yaml")
+    assert spec.teacher is not None
+    measure = measure_of(spec)
+    directory = RunDirectory(run)
+    results = directory.read_results()
+    module = task_module(spec.task)
+    with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
+        data = module.load_data(spec, labels=None, train=False)
+        student_model = ModelSpec(name=str(run.resolve() / "model"))
+        columns, answers = {}, {}
+        for name, model in (("teacher", spec.teacher), ("student distilled", student_model)):
+            reporter.say(f"measuring the {name}")
+            pipeline = module.build(spec, data, model=model, complete=True)
+            pipeline.model.to(runtime.device)
+            columns[name], answers[name] = _measured(spec, pipeline, runtime, measure)
+            columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
+        where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
+    alone = _alone(run, results)
+    if alone is not None:
+        # The same network with other weights: only what it says differs, its times are those of the other.
+        answers["student alone"] = alone
+        columns["student alone"] = {**columns["student distilled"], "value": _value(measure, alone)}
+    reference, ids = columns["teacher"]["value"], sorted(answers["teacher"])
+    for name, column in columns.items():
+        said = [[answers[who][i] for i in ids] for who in ("teacher", name)]
+        for key, compared in (("agreement", measure.agreement), ("correlation", measure.correlation)):
+            if compared is not None:
+                column[key] = compared(*said)
+        column["kept"] = column["value"] / reference if measure.higher_is_better and reference else None
+    order = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
+    card = {"where": where, "metric": measure.metric, "models": {name: columns[name] for name in order}}
+    files.write_json(directory.results, {**results, "scorecard": card})
+    return card
+
+
+def _measured(
+    spec: RunSpec, pipeline: Pipeline, runtime: Runtime, measure: Measure
+) -> tuple[dict[str, Any], dict[int, Row]]:
+    """Numbers of a model, and its prediction for each example."""
+    # Latencies first: the first passes of a process warm caches up, which the first model would pay for.
+    sizes = [n for n in BATCHES if n <= pipeline.size("eval")]
+    latencies = {str(n): _latency(pipeline, runtime, n) for n in sizes}
+    batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    metrics, seconds = _evaluated(pipeline, runtime, batch_size)
+    if seconds < SECONDS:
+        metrics, seconds = _evaluated(pipeline, runtime, batch_size)
+    facts = model_facts("", pipeline.model)
+    rows: dict[int, Row] = {row["id"]: row for row in metrics.predictions()}
+    column = {
+        "value": _value(measure, rows),
+        "parameters": facts["parameters"],
+        "bytes": facts["bytes"],
+        "examples_per_second": round(pipeline.size("eval") / seconds, 2),
+        "latency_ms": latencies,
+    }
+    return column, rows
+
+
+def _evaluated(pipeline: Pipeline, runtime: Runtime, batch_size: int) -> tuple[Metrics, float]:
+    """Metrics over the evaluation split, and seconds."""
+    begun = time.perf_counter()
+    metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size)
+    return metrics, time.perf_counter() - begun
+
+
+def _value(measure: Measure, rows: Mapping[int, Row]) -> float:
+    scores, counts = scores_of(measure, rows, sorted(rows))
+    return float(scores.sum() / counts.sum())
+
+
+def _latency(pipeline: Pipeline, runtime: Runtime, size: int) -> dict[str, float]:
+    """Of a forward pass over ``size`` examples spread over the split."""
+    ids = np.linspace(0, pipeline.size("eval") - 1, size).astype(np.int64)
+    (batch,) = pipeline.batches("eval", [ids], 0)
+    batch = batch.to(runtime.device)
+    pipeline.model.eval()
+    return latency_ms(lambda: pipeline.forward(pipeline.model, batch), runtime)
+
+
+@torch.inference_mode()
+def latency_ms(call: Callable[[], Any], runtime: Runtime) -> dict[str, float]:
+    """Median and 95th percentile of the time that ``call`` takes, milliseconds."""
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < REPEATS + 3 and (len(times) < 8 or time.perf_counter() - begun < SECONDS):
+        start = time.perf_counter()
+        with runtime.autocast():
+            call()
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize(runtime.device)
+        times.append(1000 * (time.perf_counter() - start))
+    kept = times[3:]  # the first passes warm caches and choose kernels
+    return {"median": round(float(np.median(kept)), 3), "p95": round(float(np.quantile(kept, 0.95)), 3)}
+
+
+def _disk_bytes(model: Path) -> int | None:
+    """Bytes of the saved model's weights; None for a model that is not a directory here."""
+    folder = model / "model" if (model / "model").is_dir() else model
+    found = list(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return sum(path.stat().st_size for path in found) or None
+
+
+def _alone(run: Path, results: dict[str, Any]) -> dict[int, Row] | None:
+    """Predictions of the control run, when there is one."""
+    place = results.get("control", {}).get("run")
+    try:
+        return read_rows(run / place) if place else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

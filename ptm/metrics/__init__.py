@@ -1,0 +1,1 @@
+"""What evaluations measure: a module a kind of target."""

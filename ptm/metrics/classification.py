@@ -1,0 +1,126 @@
+"""What an evaluation says of a classifier. The formulas are scikit-learn's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptm.errors import DataError
+from ptm.pipeline import Batch, Metrics, Output
+
+_ALL_SCORES = 20  # with more classes, a prediction lists only its five highest
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What was seen of a batch: rows of the three arrays belong together."""
+
+    ids: np.ndarray
+    targets: np.ndarray | None  # None where nobody knows them
+    outputs: np.ndarray
+
+
+class Accumulator:
+    """Loss, ids, targets and outputs of an evaluation, in whatever order they came."""
+
+    def __init__(self) -> None:
+        self._loss_sum = 0.0
+        self._count = 0
+        self._pieces: list[_Piece] = []
+
+    def add(self, batch: Batch, output: Output, outputs: np.ndarray) -> None:
+        """``outputs``: what is kept of ``output``, a row an example of ``batch``."""
+        targets = None if batch.targets is None else batch.targets.cpu().numpy()
+        self._loss_sum += float(output.loss_sum)
+        self._count += output.count
+        self._pieces.append(_Piece(batch.ids, targets, outputs))
+
+    def joined(self, other: Accumulator) -> Accumulator:
+        """What both saw."""
+        joined = Accumulator()
+        joined._loss_sum = self._loss_sum + other._loss_sum
+        joined._count = self._count + other._count
+        joined._pieces = self._pieces + other._pieces
+        return joined
+
+    def mean_loss(self) -> float:
+        return self._loss_sum / self._count
+
+    def by_id(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Ids, targets (None where they are not known), outputs by rising id: results do not depend on batches or
+        processes. Raises DataError when nothing was seen."""
+        if not self._pieces:
+            raise DataError("nothing was evaluated: the evaluation split is empty")
+        ids = np.concatenate([piece.ids for piece in self._pieces])
+        order = np.argsort(ids, kind="stable")
+        targets = [piece.targets for piece in self._pieces if piece.targets is not None]
+        known = len(targets) == len(self._pieces)
+        outputs = np.concatenate([piece.outputs for piece in self._pieces])
+        return ids[order], np.concatenate(targets)[order] if known else None, outputs[order]
+
+    def labelled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same where targets are known; else DataError."""
+        ids, targets, outputs = self.by_id()
+        if targets is None:
+            raise DataError("there are no labels to compare with", cure="ptm predict needs none")
+        return ids, targets, outputs
+
+
+class ClassificationMetrics:
+    """Accuracy and friends over single-label classes. Holds 4 bytes an example and class."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._accumulator = Accumulator()
+
+    def update(self, batch: Batch, output: Output) -> None:
+        assert output.logits is not None
+        self._accumulator.add(batch, output, output.logits.float().softmax(-1).cpu().numpy())
+
+    def merge(self, others: Sequence[Metrics]) -> ClassificationMetrics:
+        merged = ClassificationMetrics(self._labels)
+        for part in (self, *others):
+            assert isinstance(part, ClassificationMetrics)
+            merged._accumulator = merged._accumulator.joined(part._accumulator)
+        return merged
+
+    def compute(self) -> dict[str, float]:
+        from sklearn import metrics
+
+        _, targets, probabilities = self._accumulator.labelled()
+        predicted = probabilities.argmax(-1)
+        classes = np.arange(len(self._labels))
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            targets, predicted, labels=classes, average="macro", zero_division=0
+        )
+        values = {
+            "loss": self._accumulator.mean_loss(),
+            "accuracy": metrics.accuracy_score(targets, predicted),
+            "f1_macro": f1,
+            "precision_macro": precision,
+            "recall_macro": recall,
+            "mcc": metrics.matthews_corrcoef(targets, predicted),
+        }
+        if len(classes) == 2:  # the second label is the positive one
+            values["f1"] = metrics.f1_score(targets, predicted, labels=classes, pos_label=1, zero_division=0)
+            if len(np.unique(targets)) == 2 and np.isfinite(probabilities).all():
+                values["auroc"] = metrics.roc_auc_score(targets, probabilities[:, 1])
+        if len(classes) > 5:
+            top = np.argpartition(-probabilities, 5, axis=-1)[:, :5]
+            values["top5_accuracy"] = (top == targets[:, None]).any(-1).mean()
+        return {name: float(value) for name, value in values.items()}
+
+    def predictions(self) -> Iterator[dict[str, Any]]:
+        ids, targets, probabilities = self._accumulator.by_id()
+        for index, row in enumerate(probabilities):
+            shown = range(len(row)) if len(row) <= _ALL_SCORES else np.argsort(-row, kind="stable")[:5]
+            known = {} if targets is None else {"label": self._labels[targets[index]]}
+            yield {
+                "id": int(ids[index]),
+                **known,
+                "prediction": self._labels[int(row.argmax())],
+                "scores": {self._labels[i]: round(float(row[i]), 6) for i in shown},
+            }

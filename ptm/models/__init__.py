@@ -1,0 +1,1 @@
+"""What models of any kind share: weights from files, adapters, layers, the hub."""

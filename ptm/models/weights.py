@@ -1,0 +1,264 @@
+"""Weights that another program wrote: read without executing anything, and fitted to a model or refused.
+
+A checkpoint that loads halfway trains from a half-random start and nobody notices. So a backbone is loaded
+whole or not at all; only the output layer may be new, and only when the model is about to be trained.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptm.errors import ModelError, Problem
+
+PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin")
+SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
+
+_CONTAINERS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "module",
+)  # where programs put weights beside other things
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile, and wrapper classes
+# How torch's restricted unpickler says that it was asked to import, build or call something.
+_REFUSALS = (
+    r"GLOBAL (\S+) was not an allowed",
+    r"unsupported GLOBAL (\S+) whose module",
+    r"unrecognized function (.+)",
+    r"but got (<class .+>)",
+    r"with (TorchScript archives)",
+)
+_SHOWN = 5  # names in a message; the rest are counted
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of a checkpoint: how many tensors were loaded, which are new, which were of no use."""
+
+    source: str
+    loaded: int
+    new: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "loaded": self.loaded,
+            "new": list(self.new),
+            "left_over": list(self.left_over),
+        }
+
+    def __str__(self) -> str:
+        if self.loaded == 0 and not self.left_over:
+            return f"{self.source}, nothing loaded"
+        new = f"; new: {_some(self.new)}" if self.new else ""
+        left_over = f"; not used: {_some(self.left_over)}" if self.left_over else ""
+        return f"{self.source}: {self.loaded} tensors loaded{new}{left_over}"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, on the CPU, without containers and prefixes around them.
+
+    Pickled checkpoints go through torch's restricted unpickler, which knows tensors and plain containers and
+    calls nothing else. Whatever is unreadable or holds more than tensors is a ModelError.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ModelError(
+            f"weights cannot be read from a {suffix or 'nameless'} file",
+            where=path,
+            expected=f"a file that ends in {', '.join(SUFFIXES)}",
+        )
+    if not path.is_file():
+        what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
+        raise ModelError(what, where=path, cure="correct the path of the weights")
+    content = _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
+    return _strip_prefixes(_require_tensors(_unwrap(content), path))
+
+
+def fit_weights(
+    model: nn.Module, state: Mapping[str, Tensor], head: tuple[str, ...], where: str, *, complete: bool
+) -> LoadReport:
+    """Copy ``state`` into ``model``. ``head`` are prefixes of the names of the output layer.
+
+    The backbone must fit in every name and shape. Output layers of another shape, or that are not in
+    ``state``, stay as they were initialised and are reported as new; with ``complete`` (a teacher, an
+    evaluation) they must fit too. Raises ModelError before anything is changed.
+    """
+    own = model.state_dict()
+    misfits = [name for name in own if name in state and not _fits(own[name], state[name])]
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    new = tuple(name for name in own if name in {*misfits, *missing} and _within(name, head))
+    broken = [name for name in (*misfits, *missing) if not _within(name, head)]
+    if broken:
+        raise ModelError(_misfit(own, state, broken, where))
+    if new and complete:
+        raise ModelError(
+            f"its output layer would be random: {_describe(own, state, new)}",
+            where=where,
+            expected="a model trained on as many classes as the data have",
+            cure="use a model fine-tuned on these labels, or fine-tune this one first",
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in state and name not in new:
+                tensor.copy_(state[name])
+    loaded = sum(name in state for name in own) - sum(name in state for name in new)
+    return LoadReport(where, loaded, new, tuple(name for name in state if name not in own))
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or broken pickle can raise anything; none of it is a bug of ours
+        refused = next((match[1] for form in _REFUSALS if (match := re.search(form, str(error)))), None)
+        if refused is None:
+            raise _unreadable(path, error) from None
+        raise ModelError(
+            f"holds more than tensors ({refused.strip()}); reading that could run code, so it was not read",
+            where=path,
+            expected="tensors by name",
+            cure="have the program that made it write the tensors alone: safetensors, or "
+            "torch.save(model.state_dict(), 'weights.pth')",
+        ) from None
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    text = str(error).strip()
+    why = (
+        f": {text.splitlines()[0][:200]}"
+        if text and not isinstance(error, (UnpicklingError, KeyError))
+        else ""
+    )
+    try:
+        with path.open("rb") as file:
+            pointer = file.read(24).startswith(b"version https://git-lfs")
+    except OSError:
+        pointer = False
+    if pointer:
+        return ModelError(
+            "is a Git LFS pointer, not the weights", where=path, cure="fetch the file: git lfs pull"
+        )
+    return ModelError(
+        f"cannot be read as {path.suffix} weights{why}",
+        where=path,
+        cure="the file is damaged, incomplete or of another kind: fetch or save it again",
+    )
+
+
+def _unwrap(content: Any) -> Any:
+    """The innermost of nested containers such as ``{"epoch": 3, "state_dict": {…}}``."""
+    for _ in range(8):  # a pickle can contain itself
+        if not isinstance(content, Mapping):
+            break
+        content = next(
+            (content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content
+        )
+    return content
+
+
+def _require_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping) or not content:
+        raise ModelError(
+            f"holds {f'a {type(content).__name__}' if not isinstance(content, Mapping) else 'nothing'}",
+            where=path,
+            expected=f"tensors by name, directly or under one of {', '.join(_CONTAINERS)}",
+        )
+    foreign = [
+        f"{key!r} ({type(value).__name__})" for key, value in content.items() if not _plain(key, value)
+    ]
+    if foreign:
+        raise ModelError(
+            f"holds entries that are not plain tensors: {_some(foreign)}",
+            where=path,
+            expected=f"tensors by name, directly or under one of {', '.join(_CONTAINERS)}",
+            cure="save model.state_dict() alone",
+        )
+    return {name: tensor.detach() for name, tensor in content.items()}
+
+
+def _plain(key: Any, value: Any) -> bool:
+    """Whether this is a name and a dense tensor that has its values with it."""
+    return (
+        isinstance(key, str)
+        and isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
+
+
+def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def _within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix.rstrip('.')}.") for prefix in prefixes)
+
+
+def _fits(own: Tensor, given: Tensor) -> bool:
+    return own.shape == given.shape and own.is_floating_point() == given.is_floating_point()
+
+
+def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], broken: list[str], where: str) -> Problem:
+    share = sum(name in state for name in own) / max(1, len(own))
+    if share < 0.5:
+        return Problem(
+            f"these are weights of another model: only {share:.0%} of the names are in them",
+            where,
+            f"names such as {_some(tuple(own))}; found {_some(tuple(state))}",
+            "choose the model that the weights were made for",
+        )
+    return Problem(
+        f"the weights do not fit the model: {_describe(own, state, broken)}",
+        where,
+        "every tensor of the model but the output layer, in the same shape",
+        "choose the model (and width) that the weights were made for",
+    )
+
+
+def _describe(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: tuple[str, ...] | list[str]
+) -> str:
+    """``fc.weight: [10, 512] in the model, [1000, 512] in the file; … and 3 more``."""
+    return _some(
+        [
+            f"{name}: {_form(own[name])} in the model, "
+            + (f"{_form(state[name])} in the weights" if name in state else "missing in the weights")
+            for name in names
+        ],
+        separator="; ",
+    )
+
+
+def _form(tensor: Tensor) -> str:
+    kind = "" if tensor.is_floating_point() else f" {str(tensor.dtype).removeprefix('torch.')}"
+    return f"{list(tensor.shape)}{kind}"
+
+
+def _some(names: tuple[str, ...] | list[str], separator: str = ", ") -> str:
+    more = f"{separator}and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return separator.join(names[:_SHOWN]) + more

@@ -1,0 +1,1 @@
+"""A run's report page and model card."""

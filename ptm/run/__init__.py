@@ -1,0 +1,1 @@
+"""The run directory: its files, its record, its checkpoints and its log."""

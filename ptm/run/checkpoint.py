@@ -1,0 +1,305 @@
+"""States of training on disk: safetensors and JSON, sealed with SHA-256, whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ptm.base import files
+from ptm.errors import ModelError, StorageError
+from ptm.models import adapters
+
+FORMAT = 1
+# What reading a file that is sealed, but was not written by ptm for this run, can raise.
+_MISFITS = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    OSError,
+    SafetensorError,
+)
+_SPARE = 1.5  # free space wanted before a run, in checkpoints
+
+# What the format calls the element types that models are made of, in the order in which the library writes them.
+_DTYPES = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+@dataclass
+class Progress:
+    """All that training changes besides tensors. Randomness is not in it: it is a function of the step."""
+
+    step: int = 0  # optimizer steps done
+    examples: int = 0  # examples seen, repeats counted
+    evaluated_step: int = 0  # step of the last finished evaluation
+    finished: bool = False
+    best_value: float | None = None
+    best_step: int | None = None
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    last_metrics: dict[str, float] = field(default_factory=dict)
+    worse_evaluations: int = 0  # since the best one
+    window: dict[str, float] = field(default_factory=dict)  # sums since the last line of the log
+    log_bytes: int = 0  # length of metrics.jsonl
+    seconds: float = 0.0  # spent in training steps
+    scaler: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)  # the objective's: what its teachers were asked
+
+
+class CheckpointStore:
+    """The ``checkpoints/`` of a run."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self._directory = directory
+        self._keep = keep
+
+    def save(
+        self, progress: Progress, model: nn.Module, extra: nn.Module | None, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Write ``step-N`` and remove the oldest. Raises StorageError; what was there before is then intact."""
+        with files.new_directory(self.path(progress.step)) as aside:
+            states = {"model": tensors_of(changing(model)), "optimizer": _optimizer_tensors(optimizer)}
+            if extra is not None:
+                states["objective"] = tensors_of(extra.state_dict())
+            written = {
+                f"{name}.safetensors": files.write_pieces(aside / f"{name}.safetensors", pieces(tensors))
+                for name, tensors in states.items()
+            }
+            files.write_synced(aside / "state.json", files.json_bytes({"format": FORMAT, **asdict(progress)}))
+            files.seal(aside, written)
+        self._prune(progress)
+
+    def require_space(self, size: int) -> None:
+        """Raise StorageError when the disk does not have 1.5 times ``size`` bytes, those of a checkpoint, free.
+
+        One and a half, because the oldest one is removed only after the newest is whole.
+        """
+        needed, free = round(_SPARE * size), files.free_bytes(self._directory)
+        if free < needed:
+            raise StorageError(
+                f"{_shown(needed)} are needed and {_shown(free)} are free",
+                where=self._directory,
+                expected=f"space for 1.5 checkpoints of {_shown(size)}",
+                cure="free some space or choose an --output on another disk",
+            )
+
+    def load(self, say: Callable[[str], None]) -> Path | None:
+        """The newest intact checkpoint, None when there is none at all. Damaged ones are named through ``say``.
+
+        A checkpoint whose best one so far is damaged is passed over too: from an older one that best one is
+        trained again, to the same bits.
+        """
+        damaged = []
+        for path in reversed(self.paths()):
+            problem, name = files.broken_seal(path), path.name
+            best = None if problem else self._best_before(path)
+            if best is not None:
+                problem, name = files.broken_seal(best), best.name
+            if problem is None:
+                return path
+            damaged.append(path)
+            say(f"checkpoint {name} is damaged: {problem}; going back to an older one")
+        if damaged:
+            raise ModelError(
+                f"all {len(damaged)} checkpoints are damaged",
+                where=self._directory,
+                cure="start the run anew with --overwrite",
+            )
+        return None
+
+    def require_intact(self, step: int) -> None:
+        """Raise ModelError, naming the file, when the checkpoint of this step is not as it was written."""
+        problem = files.broken_seal(self.path(step))
+        if problem is not None:
+            raise ModelError(
+                f"the best checkpoint is damaged: {problem}",
+                where=self.path(step),
+                cure="the same command with --resume goes back to an older one and trains it again",
+            )
+
+    def _best_before(self, path: Path) -> Path | None:
+        """The checkpoint of the best evaluation that an intact one speaks of, if that is another."""
+        try:
+            step = json.loads((path / "state.json").read_bytes())["best_step"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None  # sealed, but not by us: restore() says so
+        other = self.path(step) if isinstance(step, int) else path
+        return other if other != path else None
+
+    def path(self, step: int) -> Path:
+        return self._directory / f"step-{step:06d}"
+
+    def paths(self) -> list[Path]:
+        """Checkpoints by rising step."""
+        found = [
+            p
+            for p in self._directory.glob("step-*")
+            if p.is_dir() and not p.is_symlink() and p.name[5:].isdecimal() and len(p.name) < 20
+        ]
+        return sorted(found, key=lambda path: int(path.name[5:]))
+
+    def _prune(self, progress: Progress) -> None:
+        kept = {self.path(progress.best_step)} if progress.best_step is not None else set()
+        for path in [p for p in self.paths() if p not in kept][: -self._keep]:
+            # Renamed first: a kill while deleting must not leave half a checkpoint under its name.
+            aside = path.with_name(files.ASIDE + path.name)
+            with files.storage_errors(path):
+                os.rename(path, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def restore(
+    path: Path, model: nn.Module, extra: nn.Module | None, optimizer: torch.optim.Optimizer | None
+) -> Progress:
+    """Load a checkpoint into what exists. Raises ModelError when it belongs to something else."""
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+        if state.pop("format") != FORMAT:
+            raise ValueError("written by another version of ptm")
+        progress = Progress(**_plausible(state))
+        load_tensors(model, load_file(path / "model.safetensors"))
+        if extra is not None:
+            load_tensors(extra, load_file(path / "objective.safetensors"))
+        if optimizer is not None:
+            _load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+    except _MISFITS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"does not fit this run: {reason}", where=path) from error
+    return progress
+
+
+def _plausible(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a Progress as they are, or TypeError for one that cannot be what it should."""
+    whole = ("step", "examples", "evaluated_step", "worse_evaluations", "log_bytes", "best_step")
+    for name in whole:
+        value = state.get(name, 0)
+        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+        if not (good or (name == "best_step" and value is None)):
+            raise TypeError(f"{name} is {str(value)[:40]!r}")
+    for name in ("best_value", "seconds"):
+        if not isinstance(state.get(name, 0.0), int | float | None):
+            raise TypeError(f"{name} is no number")
+    for name in ("best_metrics", "last_metrics", "window", "counts", "scaler"):
+        entries = state.get(name, {})
+        if not isinstance(entries, dict) or not all(isinstance(v, int | float) for v in entries.values()):
+            raise TypeError(f"{name} is not numbers by name")
+    return state
+
+
+def pieces(tensors: Mapping[str, Tensor]) -> Iterator[files.Piece]:
+    """The content of a safetensors file, byte for byte as the library writes it, without copying a tensor.
+
+    The library's ``save`` copies all of them twice, which took half the time of a checkpoint.
+    """
+    kinds = list(_DTYPES)  # wide elements first, so that each tensor is aligned; then by name
+    order = sorted(tensors, key=lambda name: (kinds.index(tensors[name].dtype), name))
+    header: dict[str, Any] = {}
+    offset = 0
+    for name in order:
+        tensor = tensors[name]
+        size = tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        if flat.numel():
+            yield memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
+
+
+def checkpoint_bytes(model: nn.Module, extra: nn.Module | None, copies: int) -> int:
+    """Size of a checkpoint: all states, and ``copies`` of each trained parameter for the optimizer."""
+    modules = [model, *([extra] if extra is not None else [])]
+    tensors = [tensor for module in modules for tensor in tensors_of(changing(module)).values()]
+    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return sum(t.numel() * t.element_size() for t in (*tensors, *(trained * copies)))
+
+
+def changing(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model; of one with an adapter, without the weights that stay as they were loaded."""
+    left = adapters.left_as_loaded(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in left}
+
+
+def tensors_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What safetensors takes: contiguous CPU tensors, tied weights once, under their first name."""
+    seen: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and key in seen:
+            continue
+        seen.add(key)
+        tensors[name] = tensor.detach().cpu().contiguous()
+    return tensors
+
+
+@torch.no_grad()
+def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy every tensor of a state into a model that has exactly these (tied ones may be missing)."""
+    state = changing(model)
+    expected = set(tensors_of(state))
+    if expected != set(tensors):
+        raise ValueError(f"tensors differ: {', '.join(sorted(expected ^ set(tensors))[:4])}")
+    for name, tensor in tensors.items():
+        if state[name].shape != tensor.shape:
+            raise ValueError(f"{name} is {list(tensor.shape)}, not {list(state[name].shape)}")
+        if state[name].dtype != tensor.dtype:
+            raise ValueError(f"{name} is {tensor.dtype}, not {state[name].dtype}")
+        state[name].copy_(tensor)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{index}.{key}": value.detach().cpu().contiguous()
+        for index, entry in optimizer.state_dict()["state"].items()
+        for key, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape and tensor.dtype == parameter.dtype:
+            # In the parameter's own memory layout (channels last): fused optimizers go by memory order.
+            tensor = torch.empty_like(parameter).copy_(tensor)
+        elif key != "step" or tensor.numel() != 1 or tensor.dtype != torch.float32:
+            raise ValueError(f"{name} of the optimizer is {tensor.dtype} {list(tensor.shape)}")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,286 @@
+"""The run directory: who may write into it, what is in it, and whether it belongs to this experiment."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ptm.base import files
+from ptm.errors import RunDirectoryError
+
+Mode = Literal["new", "resume", "overwrite"]
+
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names of the files of a run."""
+
+    path: Path
+    resuming: bool = False
+    drift: tuple[str, ...] = ()  # what --allow-drift let pass of the config
+    allow_drift: bool = False
+    extended: tuple[int, int] | None = None  # a finished run goes on: epochs before and now
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def read_results(self) -> dict[str, Any]:
+        """The content of results.json; {} when there is none yet, or something else in its place."""
+        try:
+            results = json.loads(self.results.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return results if isinstance(results, dict) else {}
+
+    def finished(self) -> bool:
+        """Whether all that a run leaves is there: README.md is written last."""
+        return self.read_results().get("status") == "done" and (self.path / "README.md").is_file()
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory was made by ptm."""
+    return (path / "config.yaml").is_file() and ((path / "checkpoints").is_dir() or (path / _LOCK).is_file())
+
+
+def require_run(path: Path, expected: str = "a run directory") -> None:
+    """RunDirectoryError for a directory that is none; of a distillation with its control it names the distilled run."""
+    if is_run(path):
+        return
+    if runs := _distilled(path):
+        raise RunDirectoryError(
+            "not one run, but a distillation with its control",
+            where=path,
+            cure=f"name a run in it: {runs[0]}",
+        )
+    raise RunDirectoryError("not a run of ptm", where=path, expected=expected)
+
+
+def _distilled(path: Path) -> list[Path]:
+    """The distilled runs in what ``ptm distill --control`` wrote."""
+    return sorted(run for run in path.glob("distilled-*") if is_run(run))
+
+
+def begin_run(run: RunDirectory, config: str) -> None:
+    """Clear the directory and write its config: called when all is loaded and nothing was refused.
+
+    So a mistake in the data of a run that overwrites another costs nothing, and one in a new run leaves nothing.
+    A kill in here leaves config.yaml, hence a directory that can be overwritten again.
+    """
+    with files.storage_errors(run.path):
+        for entry in run.path.iterdir():
+            if entry.name not in (_LOCK, "config.yaml"):
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    files.write_file(run.config, config.encode())
+    with files.storage_errors(run.path):
+        run.checkpoints.mkdir()
+
+
+def refuse_early(path: Path, mode: Mode) -> None:
+    """Raise what :func:`open_run` would, as far as it can be seen before anything heavy is imported.
+
+    Holds the lock for an instant only, and only if there is one: nothing is made.
+    """
+    _refuse_foreign(path, mode)
+    if (path / _LOCK).is_file() and not (path / _LOCK).is_symlink():
+        with _locked(path, keep_owner=True):
+            pass
+
+
+@contextmanager
+def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) -> Iterator[RunDirectory]:
+    """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment.
+
+    A new run writes nothing before :func:`begin_run`; a directory in which it never came to that is removed, with those
+    above it that were made for it.
+
+    Raises RunDirectoryError when the directory holds something else, when it holds a run and neither
+    ``resume`` nor ``overwrite`` was asked for, when the run to resume has another config, and when another
+    process is writing. Nothing is touched in any of these cases.
+    """
+    _refuse_foreign(path, mode)
+    made = [parent for parent in path.parents if not parent.exists()]
+    with files.storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        resuming = is_run(path) and mode == "resume"
+        drift: tuple[str, ...] = ()
+        extended = None
+        if resuming:
+            drift = _config_changes(path / "config.yaml", config)
+            extended = _extension(RunDirectory(path), config) if drift else None
+            if extended:
+                drift = ()
+            if drift and (not allow_drift or RunDirectory(path).finished()):
+                raise drifted(path / "config.yaml", drift)
+            files.clear_debris(path / "checkpoints")
+        files.clear_debris(path)
+        try:
+            yield RunDirectory(
+                path, resuming=resuming, drift=drift, allow_drift=allow_drift, extended=extended
+            )
+        finally:
+            if [entry.name for entry in path.iterdir()] == [_LOCK]:
+                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):  # another run has begun there
+                    for parent in made:
+                        parent.rmdir()
+
+
+def _refuse_foreign(path: Path, mode: Mode) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunDirectoryError(
+            "is a file", where=path, expected="a directory", cure="choose another --output"
+        )
+    # A kill while config.yaml was written leaves a part of it, which is ours.
+    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not e.name.startswith(files.ASIDE)]
+    if is_run(path):
+        if mode == "new":
+            raise RunDirectoryError(
+                "holds a run already",
+                where=path,
+                cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
+            )
+        if mode == "resume":
+            _refuse_links(path)
+    elif runs := _distilled(path):
+        raise RunDirectoryError(
+            "holds a distillation with its control",
+            where=path,
+            cure=f"choose another --output, or go on with --control; its distilled run is {runs[0]}",
+        )
+    elif inside:
+        shown = ", ".join(sorted(inside)[:3]) + (", …" if len(inside) > 3 else "")
+        raise RunDirectoryError(
+            f"holds files that are not a run of ptm ({shown})",
+            where=path,
+            cure="choose another --output; ptm deletes only its own runs",
+        )
+
+
+def listed(value: Any) -> list[Any]:
+    """A list out of a file, [] when something else stands there."""
+    return list(value) if isinstance(value, list) else []
+
+
+def _refuse_links(path: Path) -> None:
+    """A link in a run directory would make a resumed run write into what it leads to."""
+    run = RunDirectory(path)
+    for part in (
+        run.config,
+        run.manifest,
+        run.metrics,
+        run.results,
+        run.predictions,
+        run.checkpoints,
+        run.model,
+    ):
+        if part.is_symlink():
+            raise RunDirectoryError(
+                "is a symbolic link; ptm makes none, and does not write through one",
+                where=part,
+                cure="put what it leads to in its place, or choose another --output",
+            )
+
+
+def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
+    """The refusal to resume what is no longer the same experiment."""
+    return RunDirectoryError(
+        "the experiment has changed since this run began:\n    " + "\n    ".join(changes[:20]),
+        where=where,
+        expected="the same config, data, weights, versions and machine: only then are the bits the same",
+        cure="undo the change, go on all the same with --allow-drift (the record will say so), or start anew with "
+        "--overwrite or another --output",
+    )
+
+
+def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
+    old, new = saved.read_bytes().decode(errors="replace").splitlines(), config.splitlines()
+    lines = difflib.unified_diff(old, new, lineterm="", n=0)
+    return tuple(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+
+
+def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
+    """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
+    try:
+        old, new = (yaml.safe_load(text) for text in (run.config.read_text(encoding="utf-8"), config))
+        before, now = old["train"]["epochs"], new["train"]["epochs"]
+        old["train"]["epochs"] = now
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
+        return None
+    if old != new or not (isinstance(before, int) and isinstance(now, int) and before < now):
+        return None
+    # A kill may have come after the extension was written down and before the new config was.
+    return (before, now) if run.finished() or _extensions(run)[-1:] == [[before, now]] else None
+
+
+def _extensions(run: RunDirectory) -> list[list[int]]:
+    """What manifest.json says of earlier extensions: [epochs before, epochs after] each."""
+    try:
+        return listed(json.loads(run.manifest.read_bytes()).get("extended"))
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        return []
+
+
+@contextmanager
+def _locked(path: Path, *, keep_owner: bool = False) -> Iterator[None]:
+    """Hold ``.lock``; the system releases it when the process dies, however it dies."""
+    with files.storage_errors(path):
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            # A record lock, not flock: it is not inherited by the processes that decode images, which live on
+            # for a moment after a kill and must not keep --resume waiting.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            raise RunDirectoryError(
+                f"process {owner or 'unknown'} is writing this run",
+                where=path,
+                cure="wait for it, stop it, or choose another --output",
+            ) from None
+        if not keep_owner:
+            with files.storage_errors(path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

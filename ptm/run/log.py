@@ -1,0 +1,49 @@
+"""``metrics.jsonl``: a line a logged step and an evaluation, for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptm.base.files import storage_errors
+
+
+class MetricsLog:
+    """``metrics.jsonl``: appended as it goes. None of its numbers is filtered: NaN stands there as ``"nan"``."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path  # None in all processes but the first
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        if self._path is not None:
+            line = json.dumps(_jsonable(record), ensure_ascii=False, allow_nan=False) + "\n"
+            with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    def sync(self) -> int:
+        """Everything written is on the disk; the length in bytes."""
+        if self._path is None or not self._path.exists():
+            return 0
+        with storage_errors(self._path), self._path.open("rb") as file:
+            os.fsync(file.fileno())
+        return self._path.stat().st_size
+
+    def cut(self, length: int) -> None:
+        """Forget what was written after a checkpoint."""
+        if self._path is not None and self._path.exists():
+            with storage_errors(self._path):
+                os.truncate(self._path, min(length, self._path.stat().st_size))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(inner) for inner in value]
+    return value

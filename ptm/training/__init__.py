@@ -1,0 +1,1 @@
+"""How weights are changed: optimizer and schedule, the order of examples, the machine."""

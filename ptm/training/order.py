@@ -1,0 +1,63 @@
+"""Which examples make up which step: pure functions of (seed, epoch). Nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptm.base.seeds import ORDER, mix
+
+
+def epoch_plan(
+    size: int, batch_size: int, seed: int, epoch: int, lengths: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """The batches of one epoch: every id once, the last batch may be smaller.
+
+    With ``lengths``, ids are shuffled, then sorted by length within windows of 50 batches, cut, and the batches
+    shuffled: little padding, nearly random order. In epoch 0 the batch with the longest examples comes first, so
+    that a model too large for the memory fails at once, not hours later.
+    """
+    rng = np.random.Generator(np.random.Philox(key=mix(seed, ORDER, epoch)))
+    order = rng.permutation(size)
+    if lengths is None:
+        return _cut(order, batch_size)
+    window = 50 * batch_size
+    batches: list[np.ndarray] = []
+    for start in range(0, size, window):
+        part = order[start : start + window]
+        batches += _cut(part[np.argsort(lengths[part], kind="stable")], batch_size)
+    # The one short batch stays last, so that steps of an epoch differ in size as little as possible.
+    tail = [batches.pop()] if len(batches[-1]) < batch_size else []
+    batches = [batches[i] for i in rng.permutation(len(batches))]
+    if epoch == 0 and batches:
+        longest = max(range(len(batches)), key=lambda i: int(lengths[batches[i]].max()))
+        batches.insert(0, batches.pop(longest))
+    return batches + tail
+
+
+def eval_plan(size: int, batch_size: int, lengths: np.ndarray | None = None) -> list[np.ndarray]:
+    """Every id once, longest first: least padding, and the memory peak comes at once."""
+    order = np.arange(size) if lengths is None else np.argsort(-lengths, kind="stable")
+    return _cut(order, batch_size)
+
+
+def micro_batches(
+    ids: np.ndarray, micro_batch_size: int, lengths: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """One step's ids cut into pieces for one forward pass each, of like length where lengths are given."""
+    if lengths is not None and len(ids) > micro_batch_size:
+        ids = ids[np.argsort(lengths[ids], kind="stable")]
+    return _cut(ids, micro_batch_size)
+
+
+def share(pieces: list[np.ndarray], rank: int, ranks: int) -> list[tuple[int, np.ndarray]]:
+    """The pieces of one process, each with its index among all: contiguous, as even as possible.
+
+    Contiguous, because processes then pass batch-norm statistics on in the order in which one process would
+    have met them.
+    """
+    bounds = [len(pieces) * r // ranks for r in range(ranks + 1)]
+    return [(index, pieces[index]) for index in range(bounds[rank], bounds[rank + 1])]
+
+
+def _cut(ids: np.ndarray, size: int) -> list[np.ndarray]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]

@@ -1,0 +1,175 @@
+"""Where a run is computed: device, precision, threads, processes. The only file that knows torch.distributed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.utils.deterministic as deterministic_options
+from torch import Tensor, nn
+
+from ptm.base.seeds import mix
+from ptm.config.spec import RuntimeSpec
+from ptm.errors import ConfigError
+
+_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the engine needs to know of the machine. ``rank`` 0 of ``ranks`` writes the files."""
+
+    device: torch.device
+    precision: str
+    threads: int
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Forward passes in bf16 or fp16; losses are computed in fp32 all the same."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_PRECISION[self.precision])
+
+    def seed(self, *words: int) -> None:
+        """Set torch's generators to a function of ``words``: called before each forward pass of training."""
+        torch.manual_seed(mix(*words))
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """Element-wise sum over the processes."""
+        if self.ranks > 1:
+            dist.all_reduce(numbers)
+        return numbers
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add up the gradients of all processes, in one message.
+
+        A parameter without a gradient counts as zero, so that all processes send the same layout.
+        """
+        if self.ranks == 1:
+            return
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        dist.all_reduce(flat)
+        for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+            # In the parameter's own memory layout, which the fused optimizers rely on.
+            parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
+
+    def chain_batch_norms(
+        self, modules: Sequence[nn.Module], before: Sequence[Sequence[Tensor]], passes: Sequence[int]
+    ) -> None:
+        """Bring running statistics to what one process would have after all forward passes of a step.
+
+        With momentum m, k passes of process i map a statistic r to a·r + b with a = (1-m)^k. Every process
+        knows its own image of the common start, so b is known, and the maps are composed in rank order.
+        ``before`` holds the buffers at the start of the step, ``passes`` the forward passes of each process.
+        """
+        if self.ranks == 1 or not modules:
+            return
+        for module, old in zip(modules, before, strict=True):
+            momentum = float(module.momentum)  # type: ignore[arg-type]
+            for name, start in zip(("running_mean", "running_var"), old, strict=True):
+                buffer = getattr(module, name)
+                images = [torch.empty_like(buffer) for _ in range(self.ranks)]
+                dist.all_gather(images, buffer.contiguous())
+                value = start
+                for image, count in zip(images, passes, strict=True):
+                    keep = (1 - momentum) ** count
+                    value = keep * value + (image - keep * start)
+                buffer.copy_(value)
+            module.num_batches_tracked += sum(passes) - passes[self.rank]  # type: ignore[operator, assignment]
+
+    def gather(self, value: Any) -> list[Any]:
+        """One picklable object from each process, in rank order, in every process."""
+        if self.ranks == 1:
+            return [value]
+        values: list[Any] = [None] * self.ranks
+        dist.all_gather_object(values, value)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        if self.ranks == 1:
+            return flag
+        return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
+
+    def barrier(self) -> None:
+        if self.ranks > 1:
+            dist.barrier()
+
+
+def environment_ranks() -> tuple[int, int]:
+    """(rank, ranks) as torchrun or ``--nproc`` set them; (0, 1) in an ordinary process."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
+    """Set torch up for a run and put everything back afterwards. Joins the process group if there is one."""
+    rank, ranks = environment_ranks()
+    device = choose_device(spec.device, int(os.environ.get("LOCAL_RANK", "0")) if ranks > 1 else None)
+    if spec.precision == "fp16" and device.type != "cuda":
+        raise ConfigError("fp16 needs CUDA", where="runtime.precision", cure="use bf16 or fp32 on the CPU")
+    threads = spec.threads or max(1, (os.cpu_count() or 1) // ranks)
+    deterministic = spec.deterministic or device.type == "cpu"
+    if deterministic and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        deterministic_options.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark,
+    )
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    deterministic_options.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and ptm reads no such memory
+    torch.backends.cudnn.benchmark = not deterministic
+    if ranks > 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield Runtime(device=device, precision=spec.precision, threads=threads, rank=rank, ranks=ranks)
+    finally:
+        if ranks > 1:
+            dist.destroy_process_group()
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        deterministic_options.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = before[3]
+
+
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
+    """The device of this process. Raises ConfigError when there is no such GPU."""
+    count = torch.cuda.device_count() if name != "cpu" and torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and count == 0):
+        return torch.device("cpu")
+    index = int(name.partition(":")[2] or 0) if local_rank is None else local_rank
+    if index >= count:
+        raise ConfigError(
+            f"there is no CUDA device {index}" if count else "there is no CUDA device",
+            where="runtime.device",
+            expected=f"one of {count} devices" if count else "a GPU and its driver",
+            cure="use device: auto or cpu",
+        )
+    return torch.device("cuda", index)
+
+
+def batch_norms(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """The modules with running statistics that training changes."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return [
+        m
+        for m in modules
+        if isinstance(m, kinds) and m.training and m.track_running_stats and m.momentum is not None
+    ]

@@ -1,0 +1,185 @@
+"""ptm models: what is listed can be built, its figures are those of their sources, and a cost is measured."""
+
+import json
+
+import pytest
+import torch
+
+from ptm.config.tasks import TASKS
+from ptm.errors import ConfigError
+from ptm.experiment import catalogue
+from ptm.experiment.catalogue import Choice, choices, choose, families
+from ptm.experiment.measure import measure, measure_here
+from ptm.vision import resnet_cifar
+
+
+@pytest.fixture(scope="module")
+def all_choices():
+    return choices()
+
+
+def test_every_task_has_models_and_the_cheapest_stands_first(all_choices):
+    assert {choice.task for choice in all_choices} == set(TASKS)
+    for task in TASKS:
+        of_task = [choice for choice in all_choices if choice.task == task]
+        assert of_task == choices(task)
+        sizes = [choice.parameters for choice in of_task]
+        assert sizes == sorted(sizes)
+        assert all(size > 10_000 for size in sizes)
+        assert len({choice.name for choice in of_task}) == len(of_task)
+
+
+def test_a_figure_has_a_metric_and_a_source(all_choices):
+    for choice in all_choices:
+        assert (choice.value is None) == (choice.metric == "") or choice.source.startswith("torchvision")
+        assert choice.value is None or (choice.source and 0 < choice.value < 100)
+
+
+def test_vision_figures_are_those_of_torchvision(all_choices):
+    from torchvision.models import ResNet50_Weights
+
+    (found,) = [choice for choice in all_choices if choice.name == "resnet50"]
+    meta = ResNet50_Weights.DEFAULT.meta
+    assert found.value == meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    assert found.parameters == meta["num_params"] == 25_557_032
+    assert found.giga_operations == meta["_ops"]
+    assert found.file_bytes == pytest.approx(meta["_file_size"] * 2**20, abs=1)
+
+
+def test_cifar_networks_have_the_parameters_that_are_listed(all_choices):
+    listed = {choice.name: choice for choice in all_choices if choice.name in resnet_cifar.NAMES}
+    assert set(listed) == set(resnet_cifar.NAMES)
+    for name, layers in resnet_cifar.NAMES.items():
+        with torch.device("meta"):
+            network = resnet_cifar.ResNetCifar(layers, 10)
+        assert listed[name].parameters == sum(p.numel() for p in network.parameters())
+    assert listed["resnet20"].value == 100 - 8.75  # He et al., table 6: the error in percent
+
+
+@pytest.mark.parametrize("model", catalogue.TEXT_MODELS, ids=lambda model: model.name)
+def test_text_models_have_the_parameters_that_are_listed(model):
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+
+    config = AutoConfig.for_model(**model.config)
+    kind = AutoModelForSeq2SeqLM if "translation" in model.tasks else AutoModel
+    with torch.device("meta"):
+        network = kind.from_config(config)
+    assert sum(p.numel() for p in network.parameters()) == model.parameters
+
+
+def test_a_package_says_whether_it_is_there(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (found,) = [choice for choice in choices("masked-lm") if choice.name.startswith("package:")]
+    assert found.here is False
+    assert all(choice.here is None for choice in choices("causal-lm"))
+
+
+def test_names_choose_models_once_and_in_their_order():
+    found = choose(["resnet50", "resnet18", "resnet50"], None)
+    assert [choice.name for choice in found] == ["resnet50", "resnet18"]
+    assert choose(["timm:resnet18"], "image-classification") == [
+        Choice(task="image-classification", name="timm:resnet18")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "task", "words"),
+    [
+        (["resnet5O"], None, ("there is no model 'resnet5O'", "did you mean", "resnet50")),
+        (["gpt2"], "masked-lm", ("there is no model 'gpt2' for masked-lm",)),
+        (["timm:resnet18"], None, ("timm:resnet18 is not in the list", "--task TASK")),
+    ],
+)
+def test_names_that_are_not_there_are_refused(names, task, words):
+    with pytest.raises(ConfigError) as caught:
+        choose(names, task)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_families_name_what_can_be_installed(monkeypatch):
+    assert any(family.pattern == "new:TYPE" for family in families("translation"))
+    (timm,) = [family for family in families("image-classification") if family.pattern == "timm:NAME"]
+    assert timm.count is None or timm.count > 100
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (timm,) = [family for family in families("image-classification") if family.pattern == "timm:NAME"]
+    assert timm.count is None
+    assert "pip install" in timm.missing
+
+
+# -- what it costs -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    from ptm.experiment import scorecard
+
+    monkeypatch.setattr(scorecard, "REPEATS", 2)
+    monkeypatch.setattr(scorecard, "SECONDS", 0.0)
+
+
+def test_a_network_is_measured(quick):
+    cost = measure_here("image-classification", "resnet8", 1, (1, 4))
+    assert set(cost.latency_ms) == {"1", "4"} == set(cost.peak_bytes)
+    assert cost.latency_ms["4"]["p95"] >= cost.latency_ms["4"]["median"] > 0
+    assert cost.threads == 1
+    with torch.device("meta"):
+        network = resnet_cifar.ResNetCifar(8, 2)
+    assert cost.parameters == sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "masked-lm"])
+def test_a_text_model_is_measured_without_a_hub(quick, monkeypatch, task):
+    small = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small |= {"intermediate_size": 64, "vocab_size": 500}
+    tiny = catalogue.TextModel(name="tiny", tasks=(task,), parameters=0, config=small)
+    monkeypatch.setattr(catalogue, "TEXT_MODELS", (tiny,))
+    cost = measure_here(task, "tiny", 1, (1, 2))
+    assert set(cost.latency_ms) == {"1", "2"}
+    assert cost.input == "128 tokens"
+    assert cost.parameters > 500 * 32
+
+
+def test_a_batch_that_would_take_too_long_is_left_out(quick, monkeypatch):
+    monkeypatch.setattr("ptm.experiment.measure.MOST_SECONDS", 0.0)
+    assert set(measure_here("image-classification", "resnet8", 1, (1, 4)).latency_ms) == {"1"}
+
+
+def test_a_model_is_measured_in_a_process_of_its_own():
+    cost = measure(Choice(task="image-classification", name="resnet8"), threads=1, batches=(1,))
+    assert cost.problem == ""
+    assert cost.latency_ms["1"]["median"] > 0
+    wrong = measure(Choice(task="image-classification", name="resnet7"), threads=1, batches=(1,))
+    assert "resnet7" in wrong.problem
+
+
+# -- the command -------------------------------------------------------------------------------------------
+
+
+def test_off_a_terminal_it_is_a_table_of_tabs(run_cli):
+    done = run_cli("models", "--task", "causal-lm")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert rows[0][:3] == ["task", "name", "parameters"]
+    assert [row[1] for row in rows[1:3]] == ["distilgpt2", "gpt2"]
+
+
+def test_as_json_and_measured(run_cli):
+    done = run_cli("models", "--names", "resnet8", "--measure", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["models"]
+    assert row["parameters"] == 75_290
+    assert row["cost"]["latency_ms"]["32"]["median"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--task", "juggling"), "there is no task 'juggling'"),
+        (("--measure",), "say which ones: --names"),
+    ],
+)
+def test_the_command_refuses_in_one_message(run_cli, words, said):
+    done = run_cli("models", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

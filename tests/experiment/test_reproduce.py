@@ -1,0 +1,87 @@
+"""The record against a second run: the same bits on the same machine, and what changed where they are not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers import image_spec, run, text_spec
+from ptm.base.console import Silent
+from ptm.config.load import load_config
+from ptm.errors import RunDirectoryError
+from ptm.experiment.reproduce import first_difference, reproduce
+from ptm.run.manifest import changes
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_the_same_machine_gives_the_same_bits(tiny_bert, reviews, tmp_path):
+    run(text_spec(tiny_bert, reviews, tmp_path / "text"))
+    run(image_spec(tmp_path / "image"))
+    for name in ("text", "image"):
+        before = {p: p.stat().st_mtime_ns for p in (tmp_path / name).rglob("*")}
+        found = reproduce(tmp_path / name, tmp_path / f"{name}-again", 0.005, Silent())
+        assert found.verdict == "bit-identical"
+        assert found.first_difference is None
+        assert found.changed == ()
+        assert set(found.distances.values()) == {0.0}
+        assert {p: p.stat().st_mtime_ns for p in (tmp_path / name).rglob("*")} == before
+
+
+def test_other_data_are_named_and_the_first_different_step_too(run_cli, tiny_bert, reviews, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train.csv", "eval.csv"):
+        (data / name).write_text((reviews / name).read_text())
+    run(text_spec(tiny_bert, data, tmp_path / "r", learning_rate=3e-3, epochs=4))
+    flipped = (data / "train.csv").read_text().replace(",positive", ",x").replace(",negative", ",positive")
+    (data / "train.csv").write_text(flipped.replace(",x", ",negative"))
+    done = run_cli("reproduce", str(tmp_path / "r"), "--json")
+    assert done.returncode == 4, done.stderr
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "different"
+    assert found["first_difference"] == 2
+    assert any(change.startswith("digests.data.train") for change in found["changed"])
+
+
+def test_what_a_run_did_on_its_way_is_told(tiny_bert, reviews, tmp_path):
+    """A linear decay that was extended is no longer run of the new length, and that is said."""
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=2), "resume")
+    found = reproduce(tmp_path / "r", tmp_path / "again", 0.0, Silent())
+    assert found.verdict != "bit-identical"
+    assert found.first_difference == 2
+    assert found.changed == ("extended from 1 to 2 epochs, not trained so long at once",)
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(RunDirectoryError, match="not a finished run"):
+        reproduce(tmp_path, tmp_path / "x", 0.005, Silent())
+
+
+def test_first_difference_and_changes_by_hand():
+    old = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+    assert first_difference(old, old) is None
+    assert first_difference(old, [old[0], {"step": 2, "loss": 0.6}]) == 2
+    assert first_difference(old, old[:1]) == 2
+    a = {"packages": {"torch": "1"}, "digests": {"config": "x", "data": {"train": "a"}}}
+    b = {"packages": {"torch": "2"}, "digests": {"config": "y", "data": {"train": "a"}}}
+    assert changes(a, b) == ("packages.torch: 1 → 2",)
+
+
+SHIPPED = ["quickstart", "quickstart_scratch", "digits_resnet", "digits_distill"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_offline_config_reproduces(name, tmp_path, monkeypatch):
+    """A few steps of each; docs/reliability.md says of whole runs."""
+    monkeypatch.chdir(tmp_path)
+    few = ["train.epochs=null", "train.steps=4", "runtime.threads=1", "expect={}"]
+    if name == "digits_distill":
+        run(load_config(CONFIGS / "digits_resnet.yaml", ["train.epochs=1", "runtime.threads=1", "expect={}"]))
+        few += [f"teacher.name={tmp_path / 'runs' / 'digits_resnet'}", "distill.audit=off"]
+    spec = load_config(CONFIGS / f"{name}.yaml", few)
+    run(spec)
+    found = reproduce(Path(spec.output), tmp_path / "again", 0.005, Silent())
+    assert found.verdict == "bit-identical"
+    assert found.changed == ()

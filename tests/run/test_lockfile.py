@@ -1,0 +1,83 @@
+"""Pins: written beside the config, and nothing starts when something is not as it was pinned."""
+
+import json
+
+import pytest
+
+from helpers import text_spec
+from ptm.base.console import Silent
+from ptm.config.load import dump_config, load_config
+from ptm.errors import ConfigError
+from ptm.experiment.train import run_evaluation, run_training
+from ptm.run.lockfile import lock_path, read_lock, require_unchanged
+
+PINS = {
+    "format": 1,
+    "task": "text-classification",
+    "labels": ["negative", "positive"],
+    "data": {"train": "a"},
+    "files": {},
+    "weights": {"model": "b"},
+    "revisions": {"model": None},
+    "packages": {"torch": "2.11"},
+    "python": "3.11.7",
+}
+
+
+def test_every_change_is_listed_at_once():
+    now = {**PINS, "labels": ["positive", "negative"], "weights": {"model": "c", "teacher": "d"}}
+    with pytest.raises(ConfigError, match="3 inputs are not as they were pinned") as caught:
+        require_unchanged(PINS, now, "x")
+    for line in ("labels: ", "weights.model: b → c", "weights.teacher: None → d"):
+        assert line in str(caught.value)
+    require_unchanged(PINS, now, "x", ("labels", "weights"))
+    require_unchanged(PINS, PINS, "x")
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"format": 2}', "[" * 5000, "\0"])
+def test_what_is_no_lock_file_is_refused(content, tmp_path):
+    config = tmp_path / "run.yaml"
+    if content is not None:
+        lock_path(config).write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        read_lock(config)
+    assert "ptm lock" in str(caught.value)
+
+
+def test_a_locked_run_starts_only_on_what_was_pinned(run_cli, tiny_bert, reviews, tmp_path):
+    """From the command line: lock, train, evaluate; then other data, which are named, and nothing is written."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train.csv", "eval.csv"):
+        (data / name).write_bytes((reviews / name).read_bytes())
+    config = tmp_path / "tiny.yaml"
+    config.write_text(dump_config(text_spec(tiny_bert, data, tmp_path / "r", epochs=1)))
+    early = run_cli("finetune", config, "--locked")
+    assert early.returncode == 2
+    assert "there is no lock file" in early.stderr
+
+    done = run_cli("lock", config)
+    assert done.returncode == 0, done.stderr
+    pins = json.loads((tmp_path / "tiny.lock").read_text())
+    assert pins["labels"] == ["negative", "positive"]
+    assert set(pins["files"]) == {"train.csv", "eval.csv"}
+    assert len(pins["weights"]["model"]) == 64
+
+    # Another seed gives another head, but the same loaded weights.
+    spec = load_config(config, ["train.seed=7"])
+    results = run_training(spec, mode="new", reporter=Silent(), locked=pins)
+    again = run_evaluation(tmp_path / "r", locked=pins, reporter=Silent())
+    assert again["metrics"] == pytest.approx(results["metrics"])
+    done = run_cli("eval", tmp_path / "r", "--locked")  # by the pins that the run keeps
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "r" / "config.lock").unlink()
+    refused = run_cli("eval", tmp_path / "r", "--locked")
+    assert refused.returncode == 2
+    assert "not started with --locked" in refused.stderr
+
+    (data / "train.csv").write_text((data / "train.csv").read_text() + "the film was good,positive\n")
+    refused = run_cli("finetune", config, "--locked", "--output", tmp_path / "second")
+    assert refused.returncode == 2, refused.stderr
+    assert "files.train.csv: " in refused.stderr
+    assert "data.train: " in refused.stderr
+    assert not (tmp_path / "second").exists()
