@@ -21,6 +21,7 @@ from ptm.distill.objective import Distilled, HeadOnly
 from ptm.distill.store import Store, root_directory
 from ptm.distill.teacher import Teacher, arithmetic
 from ptm.errors import ConfigError, ModelError, Problem, StorageError
+from ptm.models.size import describe_size
 from ptm.objective import all_counts, new_counts
 from ptm.pipeline import Pipeline
 from ptm.run import manifest as record
@@ -160,7 +161,7 @@ def _examined(
     pipeline, distill = teacher.pipeline, spec.distill or DistillSpec()
     digest = record.weights_digest(pipeline.model)
     found = _evaluated(spec, data, pipeline, chosen, digest, runtime)
-    facts = {**model_facts(chosen.name, pipeline.model), "metrics": found["metrics"]}
+    facts = {**describe_size(chosen.name, pipeline.model), "metrics": found["metrics"]}
     reporter.say(
         f"teacher: {chosen.name}, {parameters(facts['parameters'])}, "
         f"{_headline(found['metrics'])} on the eval split"
@@ -368,15 +369,3 @@ def _recorded_accuracy(chosen: TeacherSpec, spec: RunSpec) -> float | None:
     share = (spec.data.eval or "").strip().endswith("%")
     same = same and (not share or there.train == spec.data.train)
     return accuracy if same and results.get("status") == "done" else None
-
-
-def model_facts(name: str, model: Any) -> dict[str, Any]:
-    """Name, parameters and bytes of a model; tensors that share their memory count once."""
-    tensors = list(model.parameters())
-    stored = {(t.data_ptr(), t.shape): t for t in model.state_dict().values() if hasattr(t, "data_ptr")}
-    return {
-        "name": name,
-        "parameters": sum(p.numel() for p in tensors),
-        "trainable_parameters": sum(p.numel() for p in tensors if p.requires_grad),
-        "bytes": sum(t.numel() * t.element_size() for t in stored.values()),
-    }

@@ -16,8 +16,8 @@ from ptm.base.console import Reporter
 from ptm.config.load import load_config
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.config.tasks import task_module
-from ptm.distill.prepare import model_facts
 from ptm.experiment.comparison import Measure, Row, measure_of, read_rows, scores_of
+from ptm.models.size import describe_size
 from ptm.pipeline import Metrics, Pipeline
 from ptm.run.directory import RunDirectory
 from ptm.training.runtime import Runtime, open_runtime
@@ -80,12 +80,12 @@ def _measured(
     metrics, seconds = _evaluated(pipeline, runtime, batch_size)
     if seconds < SECONDS:
         metrics, seconds = _evaluated(pipeline, runtime, batch_size)
-    facts = model_facts("", pipeline.model)
+    size = describe_size("", pipeline.model)
     rows: dict[int, Row] = {row["id"]: row for row in metrics.predictions()}
     column = {
         "value": _value(measure, rows),
-        "parameters": facts["parameters"],
-        "bytes": facts["bytes"],
+        "parameters": size["parameters"],
+        "bytes": size["bytes"],
         "examples_per_second": round(pipeline.size("eval") / seconds, 2),
         "latency_ms": latencies,
     }

@@ -22,7 +22,7 @@ from ptm.config.metric_names import metric_names, require_metrics
 from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.config.tasks import task_module
 from ptm.data.examples import Dataset, singleton_labels
-from ptm.distill.prepare import Distillation, model_facts, prepare_distillation, prepare_head_only
+from ptm.distill.prepare import Distillation, prepare_distillation, prepare_head_only
 from ptm.errors import (
     ConfigError,
     ExpectationMissed,
@@ -35,6 +35,7 @@ from ptm.errors import (
 )
 from ptm.models import adapters
 from ptm.models.layers import layers_of
+from ptm.models.size import describe_size
 from ptm.objective import Objective, Supervised, all_counts
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report.page import write_report
@@ -123,7 +124,7 @@ def run_evaluation(
         "status": "done",
         "metrics": values,
         "eval": _rate(spec.data.eval, pipeline.size("eval"), seconds),
-        "model": model_facts(model.name, pipeline.model),
+        "model": describe_size(model.name, pipeline.model),
         "expect": [e.as_dict() for e in check_expectations(bounds, values)],
         "labels": list(pipeline.labels),
     }
@@ -321,7 +322,7 @@ def _finish(
             "padding_share": _padding_share(context),
         },
         "eval": _rate(spec.data.eval, examples, eval_seconds),
-        "model": {**model_facts(spec.model.name, pipeline.model), "trainable_parameters": trained},
+        "model": {**describe_size(spec.model.name, pipeline.model), "trainable_parameters": trained},
         "teacher": distillation and distillation.facts,
         "distill": distillation
         and distillation.results(progress.seconds, spec.distill or DistillSpec(), runtime),

@@ -203,8 +203,9 @@ def test_a_language_model_learns_from_one_token_by_token(name, tmp_path):
 def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
     """The gradient of a distillation over words is that of the whole batch."""
     from ptm.config.tasks import task_module
+    from ptm.distill.objective import Distilled
     from ptm.distill.teacher import Teacher
-    from ptm.objective import Distilled, TrainBatch, new_counts
+    from ptm.objective import TrainBatch, new_counts
     from ptm.training.runtime import open_runtime
 
     config = prepare("token-classification", tmp_path)
@@ -223,9 +224,9 @@ def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
         def gradient(pieces):
             student.model.zero_grad()
             total = 0
-            for lesson in objective.lessons(pieces, 0):
-                assert isinstance(lesson, TrainBatch)
-                output = objective.loss(student.model, lesson)
+            for train_batch in objective.train_batches(pieces, 0):
+                assert isinstance(train_batch, TrainBatch)
+                output = objective.loss(student.model, train_batch)
                 output.loss_sum.backward()
                 total += output.count
             return student.model.classifier.weight.grad.clone(), total

@@ -202,10 +202,10 @@ def test_a_control_sees_the_views_of_its_student(image_teacher, tmp_path):
     )
     plan = [np.arange(4)]
     first, third = (
-        next(iter(Supervised(pipeline, control.data.views).lessons(plan, epoch))).batch.inputs["pixels"]
+        next(iter(Supervised(pipeline, control.data.views).train_batches(plan, epoch))).batch.inputs["pixels"]
         for epoch in (0, 2)
     )
-    other = next(iter(Supervised(pipeline, control.data.views).lessons(plan, 1))).batch.inputs["pixels"]
+    other = next(iter(Supervised(pipeline, control.data.views).train_batches(plan, 1))).batch.inputs["pixels"]
     assert torch.equal(first, third)
     assert not torch.equal(first, other)
 
