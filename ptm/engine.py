@@ -129,6 +129,7 @@ class _Training:
             None  # the newest step's sums, perhaps still on the GPU
         )
         self.part_names: tuple[str, ...] = ()
+        self.parts_known = False  # in all processes
 
     def run(self, resume: bool) -> Progress:
         if resume:
@@ -229,17 +230,13 @@ class _Training:
         passes = [
             len(order.share([np.empty(0)] * pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)
         ]
-        wide = torch.nn.functional.pad(
-            sums, (0, 8 - len(sums))
-        )  # a process without a micro-batch knows no parts
-        runtime.sum(wide)
-        names = (
-            next((n for n in runtime.gather(self.part_names) if n), ())
-            if not self.part_names
-            else self.part_names
-        )
-        self.part_names = names
-        sums.resize_(2 + len(names)).copy_(wide[: 2 + len(names)])
+        if not self.parts_known:
+            # Every process asks, once a run, whatever it knows itself: one without a micro-batch knows no parts.
+            self.part_names = next((names for names in runtime.gather(self.part_names) if names), ())
+            self.parts_known = True
+        if len(sums) == 2:
+            sums.resize_(2 + len(self.part_names))[2:] = 0
+        runtime.sum(sums)
         runtime.sum_gradients([p for p in self.parameters if p.requires_grad])
         runtime.chain_batch_norms(norms, before, passes)
 

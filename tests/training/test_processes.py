@@ -1,13 +1,16 @@
 """Two processes train what one trains: same order, same dropout, same statistics, same sums."""
 
+import os
+import socket
 import subprocess
 import sys
+import textwrap
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import history
+from helpers import history, run, text_spec
 
 TEXT = """
 version: 1
@@ -66,3 +69,96 @@ def test_two_processes_equal_one_on_images_with_batch_norm(tmp_path):
     states = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-3, atol=1e-4)
+
+
+DISTILLED = """
+version: 1
+task: text-classification
+teacher: {{name: {teacher}}}
+model: {{name: {model}}}
+distill: {{audit: "off", store: "off"}}
+data: {{source: "csv:{data}", train: train.csv, eval: eval.csv, labels: [negative, positive], max_train_examples: 6}}
+train: {{epochs: 2, batch_size: 6, micro_batch_size: 6, learning_rate: 1e-3, log_every_steps: 1, save_every_steps: 1}}
+runtime: {{device: cpu, threads: 1}}
+output: {output}
+"""
+
+
+def test_a_process_without_a_micro_batch_does_not_wait_for_ever(tiny_bert, reviews, tmp_path):
+    """6 examples are one micro-batch: the second process has none in any step, and the loss has parts."""
+    run(text_spec(tiny_bert, reviews, tmp_path / "teacher", epochs=1))
+    for name, way in (("one", ()), ("two", ("--nproc", "2"))):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(
+            DISTILLED.format(
+                teacher=tmp_path / "teacher", model=tiny_bert, data=reviews, output=tmp_path / name
+            )
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "ptm", "distill", str(config), *way],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        [line for line in history(tmp_path / name) if line["kind"] == "train"] for name in ("one", "two")
+    )
+    assert [list(line["parts"]) for line in two] == [["ce", "kd"]] * 2
+    for a, b in zip(one, two, strict=True):
+        assert a["parts"] == pytest.approx(b["parts"], rel=1e-5)
+
+
+_EIGHT_PARTS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from helpers import run, text_spec
+from ptm.objective import Supervised
+loss = Supervised.loss
+def in_parts(self, model, batch):
+    output = loss(self, model, batch)
+    parts = {{f"part{{i}}": i * output.loss_sum.detach() for i in range(8)}}
+    return replace(output, parts=parts)
+Supervised.loss = in_parts
+run(text_spec(Path({model!r}), Path({data!r}), Path({output!r}), epochs=1, batch_size=6, micro_batch_size=6,
+    max_train_examples=6, log_every_steps=1))
+"""
+
+
+def test_a_loss_of_eight_parts_is_logged_whole(tiny_bert, reviews, tmp_path, request):
+    code = _EIGHT_PARTS.format(
+        tests=str(request.config.rootpath / "tests"),
+        model=str(tiny_bert),
+        data=str(reviews),
+        output=str(tmp_path / "r"),
+    )
+    in_processes(textwrap.dedent(code), 2)
+    (line,) = (line for line in history(tmp_path / "r") if line["kind"] == "train")
+    assert len(line["parts"]) == 8
+    assert line["parts"] == pytest.approx({f"part{i}": i * line["loss"] for i in range(8)})
+
+
+def in_processes(code: str, count: int) -> None:
+    """Run Python code in ``count`` processes that find each other; all must end well."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        for child in children:
+            _, said = child.communicate(timeout=60)
+            assert child.returncode == 0, said
+    finally:
+        for child in children:
+            child.kill()
