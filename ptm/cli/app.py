@@ -267,6 +267,7 @@ def _train(
 
         raise typer.Exit(launch(sys.argv[1:], nproc))
     from ptm.base.console import reporter_for
+    from ptm.config.expect import require_met
     from ptm.experiment.train import run_training
 
     if controlled:
@@ -283,15 +284,15 @@ def _train(
         )
         if os.environ.get("RANK", "0") == "0":
             show_verdict(verdict, Path(spec.output), as_json=as_json)
+            runs = verdict["runs"].items()
+            require_met({str(Path(spec.output) / name): run["expect"] for name, run in runs})
         return
     results = run_training(
         spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift, locked=pins
     )
     if os.environ.get("RANK", "0") == "0":
         show_results(results, as_json=as_json)
-        from ptm.experiment.train import raise_missed
-
-        raise_missed(results)
+        require_met({"": results["expect"]})
 
 
 def _seeds(text: str) -> list[int]:

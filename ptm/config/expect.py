@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ptm.errors import ConfigError, Problem
+from ptm.errors import ConfigError, ExpectationMissed, Problem
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -73,6 +73,22 @@ def check_expectations(expect: Mapping[str, str], metrics: Mapping[str, float]) 
     if absent:
         raise ConfigError([_absent(name, metrics) for name in absent])
     return [_held(metric, bound, metrics[metric]) for metric, bound in expect.items()]
+
+
+def require_met(expectations: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    """Expectations as results hold them, by the run they belong to ("" where there is only one).
+
+    For a command that has shown its results. Raises ExpectationMissed with a problem a run that missed a bound.
+    """
+    problems = []
+    for run, held in expectations.items():
+        missed = [expectation for expectation in held if not expectation["met"]]
+        if missed:
+            values = "; ".join(f"{e['metric']} is {e['value']:.4f}" for e in missed)
+            bounds = " and ".join(f"{e['metric']} {e['bound']}" for e in missed)
+            problems.append(Problem(values, where=run, expected=bounds))
+    if problems:
+        raise ExpectationMissed(problems)
 
 
 def _held(metric: str, bound: str, value: float) -> Expectation:

@@ -25,7 +25,6 @@ from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.prepare import Distillation, prepare_distillation, prepare_head_only
 from ptm.errors import (
     ConfigError,
-    ExpectationMissed,
     Interrupted,
     MissingDownload,
     ModelError,
@@ -59,8 +58,8 @@ def run_training(
     """``ptm finetune`` and ``ptm distill``: train, choose the best, evaluate, write everything. Returns results.json.
 
     ``locked``: the pins of a lock file, which everything that is loaded must meet.
-    Raises ExpectationMissed after all is written, Interrupted when a signal came, any PtmError before the first
-    step when something cannot be used.
+    Bounds of ``expect:`` that are missed stand in the results: config.expect.require_met raises for them. Raises
+    Interrupted when a signal came, any PtmError before the first step when something cannot be used.
     """
     rank, _ = environment_ranks()
     if rank > 0:
@@ -74,11 +73,8 @@ def run_training(
     with open_run(Path(spec.output), dump_config(spec), mode, allow_drift=allow_drift) as run:
         if run.resuming and run.finished() and run.extended is None:
             reporter.say(f"{run.path} is finished already")
-            results = run.read_results()
-        else:
-            results = _train_in(run, spec, reporter, locked)
-    _raise_missed(results["expect"])
-    return results
+            return run.read_results()
+        return _train_in(run, spec, reporter, locked)
 
 
 def run_evaluation(
@@ -367,21 +363,6 @@ def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelS
     return load_config(target / "config.yaml", overrides), ModelSpec(name=str(model))
 
 
-def _raise_missed(expectations: list[dict[str, Any]]) -> None:
-    """ExpectationMissed with every bound that was not met."""
-    missed = [e for e in expectations if not e["met"]]
-    if missed:
-        raise ExpectationMissed(
-            "; ".join(f"{e['metric']} is {e['value']:.4f}" for e in missed),
-            expected=" and ".join(f"{e['metric']} {e['bound']}" for e in missed),
-        )
-
-
-def raise_missed(results: Mapping[str, Any]) -> None:
-    """For commands that show the results first."""
-    _raise_missed(list(results["expect"]))
-
-
 def _prediction_lines(metrics: Metrics, pipeline: Pipeline) -> bytes:
     lines = []
     for prediction in metrics.predictions():
@@ -434,6 +415,3 @@ def _trained(model: nn.Module) -> int:
 
 def _shown(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:10]) + (f", … ({len(labels)})" if len(labels) > 10 else "")
-
-
-__all__ = ["PtmError", "raise_missed", "run_evaluation", "run_training"]

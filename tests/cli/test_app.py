@@ -80,17 +80,19 @@ def test_train_evaluate_and_fail_when_accuracy_drops(run_cli, config, tmp_path, 
     assert "model.safetensors has changed" in done.stderr
 
 
-def test_a_missed_expectation_is_exit_4_after_all_is_written(run_cli, config, tmp_path):
-    done = run_cli("finetune", str(config), "--set", "train.epochs=1", "--set", "expect.accuracy='> 1'")
+def test_a_missed_expectation_is_exit_4_after_the_results_are_written_and_printed(run_cli, config, tmp_path):
+    """For people and as JSON, of a new run and of one that is finished already."""
+    missed = ["--set", "train.epochs=1", "--set", "expect.accuracy='> 1'"]
+    done = run_cli("finetune", config, *missed, "--json")
     assert done.returncode == 4
-    assert json.loads((tmp_path / "r" / "results.json").read_text())["expect"][0]["met"] is False
+    assert "expected: accuracy > 1" in done.stderr
+    saved = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert saved["expect"][0]["met"] is False
+    assert json.loads(done.stdout) == saved
     assert (tmp_path / "r" / "model" / "model.safetensors").is_file()
-    assert (
-        run_cli(
-            "finetune", str(config), "--set", "train.epochs=1", "--set", "expect.accuracy='> 1'", "--resume"
-        ).returncode
-        == 4
-    )
+    done = run_cli("finetune", config, *missed, "--resume")
+    assert done.returncode == 4
+    assert "accuracy" in done.stdout and "report.html" in done.stdout
 
 
 def test_every_mistake_in_a_config_at_once_with_its_place(run_cli, tmp_path):

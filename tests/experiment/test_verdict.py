@@ -158,3 +158,26 @@ def test_the_command_trains_both_arms_and_says_what_the_teacher_brought(run_cli,
     assert models["teacher"]["agreement"] == 1.0
     assert models["student alone"]["value"] == control["metrics"]["accuracy"]
     assert models["student distilled"]["parameters"] < models["teacher"]["parameters"]
+
+
+def test_a_distillation_that_misses_its_bound_shows_the_verdict_and_exits_with_4(run_cli, tmp_path):
+    from helpers import image_spec, run
+
+    run(image_spec(tmp_path / "teacher", epochs=1))
+    config = tmp_path / "run.yaml"
+    config.write_text(CONFIG.format(teacher=tmp_path / "teacher", output=tmp_path / "r"))
+    missed = ["--set", "expect.accuracy='> 1'"]
+    done = run_cli("distill", config, *missed, "--control", "--json")
+    assert done.returncode == 4
+    assert f"{tmp_path / 'r' / 'distilled-42'}: accuracy is" in done.stderr
+    assert "expected: accuracy > 1" in done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict == json.loads((tmp_path / "r" / "verdict.json").read_text())
+    assert [e["met"] for e in verdict["runs"]["distilled-42"]["expect"]] == [False]
+    assert verdict["runs"]["control-42"]["expect"] == []
+    done = run_cli("distill", config, *missed, "--control", "--resume")
+    assert done.returncode == 4
+    assert verdict["sentence"] in done.stdout
+    done = run_cli("distill", config, *missed, "--output", tmp_path / "alone", "--json")
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["expect"][0]["met"] is False
