@@ -47,7 +47,7 @@ _HANGS_AFTER_SECONDS = 240.0
 _IMPORTS = (
     "ptm.distill.teacher",
     "ptm.report.page",
-    "ptm.distill.prepare",
+    "ptm.distill.assembly",
     "ptm.text.classification",
     "ptm.vision.classification",
     "transformers.models.auto.modeling_auto",

@@ -1,34 +1,67 @@
 """Is this a teacher for these data? Looked at before the first step, on the evaluation split.
 
-A teacher that knows nothing, or calls things by other names, costs a whole training before anybody
-notices. Each check is a pure function of what the evaluation found and gives a reason, or nothing.
+A teacher that knows nothing, or whose labels are in another order, costs a whole training before anybody notices.
+:func:`audit_teacher` collects the evidence; each check is a pure function of it that gives a problem, or None.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ptm.errors import Problem
+from ptm.base.console import Reporter
+from ptm.config.load import load_config
+from ptm.config.spec import DistillSpec, RunSpec
+from ptm.data.examples import Dataset
+from ptm.distill.evaluation import TeacherEvaluation
+from ptm.errors import ModelError, Problem, PtmError
+from ptm.pipeline import Pipeline
 
 LEAST_EVIDENCE = 8  # examples that an exchange of labels must put right
 LEAST_SKILL = 0.1  # of what there is between guessing and knowing all
+_OTHER = "use a teacher made for these data; distill.audit: warn trains all the same"
+
+
+def audit_teacher(
+    spec: RunSpec,
+    data: Dataset,
+    pipeline: Pipeline,
+    name: str,
+    evaluation: TeacherEvaluation,
+    reporter: Reporter,
+) -> None:
+    """Raises ModelError with all that speaks against a teacher; with ``distill.audit: warn`` it is only reported."""
+    mode = (spec.distill or DistillSpec()).audit
+    if mode == "off":
+        return
+    problems = teacher_problems(spec, data, pipeline, name, evaluation)
+    if problems and mode == "error":
+        raise ModelError(problems)
+    for problem in problems:
+        reporter.say(f"warning: {problem}")
+
+
+# --- the evidence
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examined:
-    """What is known of a teacher. ``targets`` and ``predicted`` are class numbers of the evaluated examples."""
+class ClassEvidence:
+    """A teacher of single classes. ``targets`` and ``predicted`` are class numbers of the evaluated examples, int [n];
+    ``head_biases`` those of its output layer, by name; ``recorded_accuracy`` what its own run measured on this very
+    split, None where it did not; ``domain_warnings`` what the task says of its inputs."""
 
     name: str
     labels: tuple[str, ...]
     targets: np.ndarray
     predicted: np.ndarray
-    head_biases: Mapping[str, np.ndarray]  # of the output layer, by name
-    recorded_accuracy: float | None  # what its own run measured on this very split
-    domain_warnings: Sequence[str]  # what the task says of its inputs
+    head_biases: Mapping[str, np.ndarray]
+    recorded_accuracy: float | None
+    domain_warnings: Sequence[str]
 
     @property
     def accuracy(self) -> float:
@@ -36,19 +69,103 @@ class Examined:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What is known of a teacher whose answers are no single classes, beside what a constant answer comes to."""
+class MetricEvidence:
+    """A teacher whose answers are no single classes: ``value`` of its ``metric``, beside ``constant``, that of an
+    answer that is the same for every example, and ``perfect``, that of a teacher that knows all."""
 
     name: str
     metric: str
     value: float
-    constant: float  # the metric of an answer that is the same for every example
-    perfect: float  # that of a teacher that knows all
+    constant: float
+    perfect: float
     domain_warnings: Sequence[str]
 
 
-def examine_measured(teacher: Measured) -> list[Problem]:
-    """The same for outputs of many classes, and for numbers: does it know more than a constant answer?"""
+def teacher_problems(
+    spec: RunSpec, data: Dataset, pipeline: Pipeline, name: str, evaluation: TeacherEvaluation
+) -> list[Problem]:
+    """What speaks against a teacher; [] when nothing does."""
+    metrics, domain_warnings = evaluation.metrics, pipeline.domain_warnings()
+    bounds = _metric_bounds(spec, data, metrics)
+    if bounds is not None:
+        metric, constant, perfect = bounds
+        return metric_problems(
+            MetricEvidence(
+                name=name,
+                metric=metric,
+                value=metrics.get(metric, perfect),  # an AUROC that is not defined is nothing to judge by
+                constant=constant,
+                perfect=perfect,
+                domain_warnings=domain_warnings,
+            )
+        )
+    if not evaluation.targets:  # nothing to compare its answers with
+        return [Problem(warning, f"teacher {name}", cure=_OTHER) for warning in domain_warnings]
+    return class_problems(
+        ClassEvidence(
+            name=name,
+            labels=pipeline.labels,
+            targets=np.array(evaluation.targets),
+            predicted=np.array(evaluation.predicted),
+            head_biases=_head_biases(pipeline),
+            recorded_accuracy=_recorded_accuracy(name, spec),
+            domain_warnings=domain_warnings,
+        )
+    )
+
+
+def _metric_bounds(
+    spec: RunSpec, data: Dataset, metrics: Mapping[str, float]
+) -> tuple[str, float, float] | None:
+    """(metric to judge by, its value for a constant answer, for a perfect one); None where classes are compared.
+
+    Several labels are judged by their AUROC, numbers by the squared error, pixels by the mean IoU.
+    """
+    if spec.data.label_type == "number":
+        return "mean_squared_error", float(np.var(data.eval.targets)), 0.0
+    if spec.data.label_type == "classes":
+        return "auroc_macro", 0.5, 1.0
+    if "miou" in metrics:
+        return "miou", constant_miou(data), 1.0
+    return None
+
+
+def constant_miou(data: Dataset) -> float:
+    """Mean IoU of the most frequent class said everywhere: its fraction of the pixels, and 0 for every other class."""
+    pixels = np.sum([mask.pixels for mask in data.eval.columns["mask"]], axis=0)
+    return float(pixels.max() / pixels.sum() / (pixels > 0).sum())
+
+
+def _head_biases(pipeline: Pipeline) -> dict[str, np.ndarray]:
+    """The biases of the output layer, by name."""
+    return {
+        name: parameter.detach().float().cpu().numpy()
+        for name, parameter in pipeline.model.named_parameters()
+        if name.startswith(pipeline.head) and name.endswith("bias") and len(parameter) == len(pipeline.labels)
+    }
+
+
+def _recorded_accuracy(name: str, spec: RunSpec) -> float | None:
+    """The accuracy that the teacher's own run measured, if it did so on the split that this run evaluates on."""
+    run = Path(name)
+    try:
+        section = load_config(run / "config.yaml").data
+        results = json.loads((run / "results.json").read_bytes())
+        accuracy = float(results["metrics"]["accuracy"])
+    except (PtmError, OSError, ValueError, KeyError, TypeError):
+        return None
+    keys = ("source", "eval", "max_eval_examples", "text", "text_pair", "image", "label")
+    same = all(getattr(section, key) == getattr(spec.data, key) for key in keys)
+    held_out = (spec.data.eval or "").strip().endswith("%")
+    same = same and (not held_out or section.train == spec.data.train)
+    return accuracy if same and results.get("status") == "done" else None
+
+
+# --- the checks
+
+
+def metric_problems(teacher: MetricEvidence) -> list[Problem]:
+    """Does it know more than a constant answer?"""
     where = f"teacher {teacher.name}"
     problems = [
         Problem(warning, where, "inputs like those it was trained on", _OTHER)
@@ -70,7 +187,7 @@ def examine_measured(teacher: Measured) -> list[Problem]:
     return problems
 
 
-def examine(teacher: Examined) -> list[Problem]:
+def class_problems(teacher: ClassEvidence) -> list[Problem]:
     """Everything that speaks against this teacher, the cause before what follows from it."""
     checks = (_shuffled(teacher), _fresh_head(teacher), _changed_inputs(teacher))
     causes = [problem for problem in checks if problem is not None]
@@ -80,9 +197,6 @@ def examine(teacher: Examined) -> list[Problem]:
     ]
     ignorant = _near_chance(teacher)
     return [*causes, *([ignorant] if ignorant is not None and not causes else [])]
-
-
-_OTHER = "use a teacher made for these data; distill.audit: warn trains all the same"
 
 
 def balanced_skill(targets: np.ndarray, predicted: np.ndarray) -> float:
@@ -114,32 +228,32 @@ def best_assignment(matrix: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _shuffled(teacher: Examined) -> Problem | None:
+def _shuffled(teacher: ClassEvidence) -> Problem | None:
     """Two or more outputs that mostly (by two standard deviations) mean another label than they are called."""
     names = teacher.labels
     matrix = confusion(teacher.targets, teacher.predicted, len(names))
-    meaning, said = best_assignment(matrix), matrix.sum(axis=1)
+    meaning, frequency = best_assignment(matrix), matrix.sum(axis=1)
     moved = [
         (j, k)
         for j, k in enumerate(meaning.tolist())
-        if j != k and said[j] and matrix[j, k] > said[j] / 2 + math.sqrt(said[j])
+        if j != k and frequency[j] and matrix[j, k] > frequency[j] / 2 + math.sqrt(frequency[j])
     ]
     gain = sum(int(matrix[j, k] - matrix[j, j]) for j, k in moved)
     if len(moved) < 2 or gain < LEAST_EVIDENCE:
         return None
     pairs = [f"{names[j]} is mostly {names[k]}" for j, k in moved]
-    shown = ", ".join(pairs[:6]) + (", …" if len(pairs) > 6 else "")
+    listing = ", ".join(pairs[:6]) + (", …" if len(pairs) > 6 else "")
     order = ", ".join(names[k] for k in meaning)
     better = teacher.accuracy + gain / len(teacher.targets)
     return Problem(
-        f"its labels are in another order: what it calls {shown}",
+        f"its labels are in another order: what it calls {listing}",
         f"teacher {teacher.name}",
         f"accuracy {teacher.accuracy:.3f} as it is, {better:.3f} with the labels exchanged so",
         f"if its outputs have no names of their own, set teacher.labels: [{order}]; if they have, they are wrong",
     )
 
 
-def _fresh_head(teacher: Examined) -> Problem | None:
+def _fresh_head(teacher: ClassEvidence) -> Problem | None:
     if not teacher.head_biases or any(np.any(bias) for bias in teacher.head_biases.values()):
         return None
     if balanced_skill(teacher.targets, teacher.predicted) > 3 * LEAST_SKILL:
@@ -152,7 +266,7 @@ def _fresh_head(teacher: Examined) -> Problem | None:
     )
 
 
-def _near_chance(teacher: Examined) -> Problem | None:
+def _near_chance(teacher: ClassEvidence) -> Problem | None:
     skill = balanced_skill(teacher.targets, teacher.predicted)
     if skill >= LEAST_SKILL:
         return None
@@ -165,7 +279,7 @@ def _near_chance(teacher: Examined) -> Problem | None:
     )
 
 
-def _changed_inputs(teacher: Examined) -> Problem | None:
+def _changed_inputs(teacher: ClassEvidence) -> Problem | None:
     """Far from what the teacher's own run measured on the same examples: it reads them differently here."""
     before, now, n = teacher.recorded_accuracy, teacher.accuracy, len(teacher.targets)
     if before is None or before - now <= max(0.02, 3 / n):

@@ -31,7 +31,7 @@ class Distilled:
         spec: DistillSpec,
         counts: dict[str, float],
         *,
-        shares: Sequence[float] | None = None,
+        teacher_weights: Sequence[float] | None = None,
         features: Features | None = None,
         label_type: str = "class",
     ) -> None:
@@ -40,9 +40,8 @@ class Distilled:
         self._student = student
         self._teachers = tuple(teachers)
         self._spec = spec
-        self._shares = (
-            [share / sum(shares) for share in shares] if shares else [1 / len(teachers)] * len(teachers)
-        )
+        weights = teacher_weights or [1.0] * len(teachers)
+        self._weights = [weight / sum(weights) for weight in weights]
         self._features = features
         self._label_type = label_type
         self._requested = (features.student_features if features else ()) + dense_logits(student)
@@ -66,7 +65,7 @@ class Distilled:
         assert own.logits is not None
         spec = self._spec
         said = [answer["logits"] for answer in answers]
-        target = losses.mean_teacher(said, self._shares, spec.temperature, self._label_type)
+        target = losses.mean_teacher(said, self._weights, spec.temperature, self._label_type)
         targets = train_batch.batch.targets if own.targets is None else own.targets
         soft = losses.compare(own.logits, target, targets, spec, self._label_type)
         loss = spec.ce_weight * own.loss_sum + spec.kd_weight * soft

@@ -85,10 +85,21 @@ class Store:
         self.blocks = tuple(blocks)
         with files.storage_errors(self.path):
             self._lock = _share(self.path)
-        _write_once(self.path / "identity.json", dict(identity))
-        _write_once(self.path / "about.json", dict(about))
+        try:
+            _write_once(self.path / "identity.json", dict(identity))
+            _write_once(self.path / "about.json", dict(about))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
+        """Let go of the lock: the store may be removed."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -97,16 +108,16 @@ class Store:
         """The numbers of one field under one view; ``lengths`` are needed for fields a token."""
         return Shard(self.path / f"{view}.{field.name}.{field.precision}", field, self.blocks, lengths)
 
-    def read_facts(self) -> dict[str, Any] | None:
-        """What was written by :meth:`write_facts`, None when there is nothing, or nothing readable."""
+    def read_evaluation(self) -> dict[str, Any] | None:
+        """What was written by :meth:`write_evaluation`, None when there is nothing, or nothing readable."""
         try:
             content = json.loads((self.path / "facts.json").read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
 
-    def write_facts(self, facts: Mapping[str, Any]) -> None:
-        _write_once(self.path / "facts.json", dict(facts))
+    def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
+        _write_once(self.path / "facts.json", dict(evaluation))
 
 
 class Shard:

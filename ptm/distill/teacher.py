@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,6 @@ from ptm.training.runtime import Runtime
 
 SAMPLE = 4  # stored examples that are computed again at the start
 _SYNC_SECONDS = 10.0
-
-
-def arithmetic(runtime: Runtime) -> dict[str, Any]:
-    """What decides the last bits of a forward pass on this machine."""
-    cuda = runtime.device.type == "cuda"
-    return {
-        "torch": str(torch.__version__),
-        "transformers": metadata.version("transformers"),
-        "device": torch.cuda.get_device_name(runtime.device) if cuda else "cpu",
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "threads": runtime.threads,
-        "precision": runtime.precision,
-    }
 
 
 class Teacher:
@@ -83,40 +69,37 @@ class Teacher:
 
     def open_store(
         self, root: Path, identity: Mapping[str, Any], about: Mapping[str, Any], *, block: int, views: int
-    ) -> str | None:
-        """Use a store for the outputs; the reason when that cannot be. ``views``: how many a run will need."""
+    ) -> str:
+        """Use the store of this identity for the outputs; the reason when that cannot be, else "".
+
+        ``block``: examples that are computed at once; ``views``: how many a run will need.
+        """
         blocks = order.eval_plan(self._source.size("train"), block, self._lengths)
-        items = sum(
-            (
-                int(self._lengths.sum())
-                if f.per_token and self._lengths is not None
-                else self._source.size("train")
-            )
-            * f.width
-            * f.dtype.itemsize
-            for f in self.fields
-        )
-        identity = {
-            **identity,
-            "view": self.input_fingerprint,
-            "output_fingerprint": self.pipeline.output_fingerprint,
-            "block": block,
-        }
+        size = views * sum(self._bytes(field) for field in self.fields)
         try:
-            if self._runtime.main and not room_for(root, items * views):
-                return f"{items * views / 1e9:.1f} GB do not fit in {root}"
+            if self._runtime.main and not room_for(root, size):
+                return f"{size / 1e9:.1f} GB do not fit in {root}"
             self._store = Store(root, identity, blocks, about)
         except StorageError as error:
             return str(error).splitlines()[0]
-        return None
+        return ""
+
+    def _bytes(self, field: Field) -> int:
+        """What a field of all examples takes under one view."""
+        rows = self._source.size("train")
+        if field.per_token and self._lengths is not None:
+            rows = int(self._lengths.sum())
+        return rows * field.width * field.dtype.itemsize
+
+    def close(self) -> None:
+        """Let go of the store; from now on it may be removed."""
+        self._shards.clear()
+        if self._store is not None:
+            self._store.close()
 
     @property
     def store(self) -> Store | None:
         return self._store
-
-    @property
-    def bytes_stored(self) -> int:
-        return sum(shard.bytes for shards in self._shards.values() for shard in shards.values())
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ptm.config.metric_names import metric_names, require_metrics
 from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.config.tasks import task_module
 from ptm.data.examples import Dataset, singleton_labels
-from ptm.distill.prepare import Distillation, prepare_distillation, prepare_head_only
+from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import (
     ConfigError,
     Interrupted,
@@ -161,9 +162,14 @@ def _train_in(
     run: RunDirectory, spec: RunSpec, reporter: Reporter, locked: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Everything from loading to results.json, in one process of perhaps several."""
-    with stop_on_signals() as stop, open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
+    with (
+        stop_on_signals() as stop,
+        open_runtime(spec.runtime) as runtime,
+        engine.memory_errors(spec),
+        ExitStack() as stores,
+    ):
         try:
-            context, distillation = _prepare(run, spec, runtime, reporter, stop, locked)
+            context, distillation = _prepare(run, spec, runtime, reporter, stop, locked, stores)
             progress = engine.train(context, resume=run.resuming)
             return _finish(run, context, progress, distillation)
         except (Interrupted, NotFinite) as error:
@@ -182,6 +188,7 @@ def _prepare(
     reporter: Reporter,
     stop: StopFlag,
     locked: Mapping[str, Any] | None,
+    stores: ExitStack,
 ) -> tuple[engine.RunContext, Distillation | None]:
     module = task_module(spec.task)
     data = module.load_data(spec)
@@ -199,17 +206,19 @@ def _prepare(
     distillation = None
     objective: Objective = Supervised(pipeline, spec.data.views)
     if spec.teacher is None:
-        objective = prepare_head_only(spec, data, pipeline, runtime, reporter) or objective
+        backbone = open_frozen_backbone(spec, data, pipeline, runtime, reporter)
+        objective = stores.enter_context(backbone) or objective
     else:
-        distillation = prepare_distillation(spec, module, data, pipeline, runtime, reporter)
+        distillation = stores.enter_context(
+            open_distillation(spec, module, data, pipeline, runtime, reporter)
+        )
         weights |= distillation.digests if runtime.main else {}
         objective = distillation.objective
     store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
     if runtime.main:
         manifest = record.manifest(spec, dump_config(spec), data, runtime, weights)
         manifest |= {"data": pipeline.describe(), "weights": pipeline.load_report.as_dict()}
-        taught = zip(distillation.digests, distillation.teachers, strict=True) if distillation else ()
-        pipelines = {"model": pipeline, **{role: teacher.pipeline for role, teacher in taught}}
+        pipelines = {"model": pipeline, **(distillation.pipelines if distillation else {})}
         manifest |= record.inputs(spec, data, pipelines)
         if locked is not None:
             require_unchanged(locked, pins_of(manifest), spec.model.name)
@@ -319,9 +328,9 @@ def _finish(
         },
         "eval": _rate(spec.data.eval, examples, eval_seconds),
         "model": {**describe_size(spec.model.name, pipeline.model), "trainable_parameters": trained},
-        "teacher": distillation and distillation.facts,
+        "teacher": distillation and distillation.teacher_summary(),
         "distill": distillation
-        and distillation.results(progress.seconds, spec.distill or DistillSpec(), runtime),
+        and distillation.distill_summary(progress.seconds, spec.distill or DistillSpec(), runtime),
         "backbone": _backbone(context, runtime) if distillation is None else None,
         "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
         "labels": list(pipeline.labels),

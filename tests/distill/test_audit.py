@@ -8,15 +8,15 @@ from safetensors.torch import load_file, save_file
 
 from helpers import Saying, image_spec, run, text_spec
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.distill.audit import Examined, balanced_skill, best_assignment, confusion, examine
+from ptm.distill.audit import ClassEvidence, balanced_skill, best_assignment, class_problems, confusion
 from ptm.errors import ModelError
 
 RNG = np.random.default_rng(0)
 TARGETS = RNG.integers(0, 4, 400)
 
 
-def examined(predicted, **changes):
-    facts = {
+def evidence(predicted, **changes):
+    values = {
         "name": "t",
         "labels": ("ant", "bee", "cat", "dog"),
         "targets": TARGETS,
@@ -25,7 +25,7 @@ def examined(predicted, **changes):
         "recorded_accuracy": None,
         "domain_warnings": (),
     }
-    return Examined(**{**facts, **changes})
+    return ClassEvidence(**{**values, **changes})
 
 
 def noisy(share):
@@ -34,23 +34,23 @@ def noisy(share):
 
 
 def test_a_good_teacher_and_a_mediocre_one_pass():
-    assert examine(examined(noisy(0.1))) == []
-    assert examine(examined(noisy(0.7))) == []
-    assert examine(examined(noisy(0.1), head_biases={"head.bias": np.zeros(4)})) == []
-    assert examine(examined(noisy(0.1), recorded_accuracy=0.93)) == []
+    assert class_problems(evidence(noisy(0.1))) == []
+    assert class_problems(evidence(noisy(0.7))) == []
+    assert class_problems(evidence(noisy(0.1), head_biases={"head.bias": np.zeros(4)})) == []
+    assert class_problems(evidence(noisy(0.1), recorded_accuracy=0.93)) == []
 
 
 def test_guessing_is_no_teaching_however_the_classes_are_shared_out():
-    (problem,) = examine(examined(noisy(1.0)))
+    (problem,) = class_problems(evidence(noisy(1.0)))
     assert "knows nothing" in problem.what
     rare = (np.arange(400) % 20 == 0).astype(int)
-    (problem,) = examine(examined(np.zeros(400, dtype=int), targets=rare, labels=("no", "yes")))
+    (problem,) = class_problems(evidence(np.zeros(400, dtype=int), targets=rare, labels=("no", "yes")))
     assert "accuracy 0.950" in problem.what
 
 
 def test_exchanged_labels_are_found_and_named():
     exchanged = np.array([1, 0, 2, 3])[noisy(0.1)]
-    (problem,) = examine(examined(exchanged))
+    (problem,) = class_problems(evidence(exchanged))
     assert "what it calls ant is mostly bee, bee is mostly ant" in problem.what
     assert "teacher.labels: [bee, ant, cat, dog]" in problem.cure
     assert best_assignment(confusion(TARGETS, exchanged, 4)).tolist() == [1, 0, 2, 3]
@@ -61,16 +61,16 @@ def test_a_weak_teacher_is_not_called_shuffled():
     for seed in range(50):
         draw = np.random.default_rng(seed)
         targets = draw.integers(0, 2, 872)
-        problems = examine(examined(draw.integers(0, 2, 872), targets=targets, labels=("no", "yes")))
+        problems = class_problems(evidence(draw.integers(0, 2, 872), targets=targets, labels=("no", "yes")))
         assert ["knows nothing" in problem.what for problem in problems] == [True]
 
 
 def test_a_fresh_head_other_inputs_and_misfits():
-    (problem,) = examine(examined(noisy(1.0), head_biases={"head.bias": np.zeros(4)}))
+    (problem,) = class_problems(evidence(noisy(1.0), head_biases={"head.bias": np.zeros(4)}))
     assert "freshly made: head.bias" in problem.what
-    (problem,) = examine(examined(noisy(0.3), recorded_accuracy=0.95))
+    (problem,) = class_problems(evidence(noisy(0.3), recorded_accuracy=0.95))
     assert "0.950 on these very examples" in problem.what
-    (problem,) = examine(examined(noisy(0.1), domain_warnings=["half of the words are unknown"]))
+    (problem,) = class_problems(evidence(noisy(0.1), domain_warnings=["half of the words are unknown"]))
     assert "half of the words" in problem.what
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from helpers import StopAt, history, image_spec, run, text_spec, weights
+from ptm.distill import store as stores
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted
 
@@ -47,3 +48,10 @@ def test_a_stopped_run_ends_with_the_same_bits(make, tmp_path):
         run(make("text", "parts"), reporter=StopAt(10))
     run(make("text", "parts"), "resume")
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+
+
+def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
+    run(make("text", "r"))
+    assert len(stores.entries(tmp_path / "cache")) == 1
+    stores.prune(tmp_path / "cache", 0)
+    assert stores.entries(tmp_path / "cache") == []

@@ -12,7 +12,7 @@ from ptm.config.load import load_config
 from ptm.config.rules import UNDISTILLABLE
 from ptm.config.spec import DistillSpec
 from ptm.config.tasks import TASKS
-from ptm.distill.audit import Measured, examine_measured
+from ptm.distill.audit import MetricEvidence, metric_problems
 from ptm.distill.losses import compare, mean_teacher, number_loss, soft_labels_loss
 from ptm.errors import ConfigError, ModelError
 from tiny import prepare
@@ -87,20 +87,20 @@ def test_the_mean_of_teachers_is_one_of_probabilities_or_of_numbers():
 
 @pytest.mark.parametrize(("value", "passes"), [(0.9, True), (0.56, True), (0.52, False), (math.nan, False)])
 def test_a_teacher_must_know_more_than_a_constant_answer(value, passes):
-    teacher = Measured(
+    teacher = MetricEvidence(
         name="t", metric="auroc_macro", value=value, constant=0.5, perfect=1.0, domain_warnings=()
     )
-    problems = examine_measured(teacher)
+    problems = metric_problems(teacher)
     assert not problems if passes else "knows nothing" in problems[0].what
 
 
 def test_the_error_of_a_number_is_held_against_the_variance():
     teacher = {"name": "t", "metric": "mean_squared_error", "constant": 4.0, "perfect": 0.0}
-    assert examine_measured(Measured(**teacher, value=1.0, domain_warnings=())) == []
-    (problem,) = examine_measured(Measured(**teacher, value=3.9, domain_warnings=()))
+    assert metric_problems(MetricEvidence(**teacher, value=1.0, domain_warnings=())) == []
+    (problem,) = metric_problems(MetricEvidence(**teacher, value=3.9, domain_warnings=()))
     assert "mean_squared_error 3.900, where a constant answer has 4.000" in problem.what
-    (problem,) = examine_measured(
-        Measured(**teacher, value=9.0, domain_warnings=("half of the words are unknown",))
+    (problem,) = metric_problems(
+        MetricEvidence(**teacher, value=9.0, domain_warnings=("half of the words are unknown",))
     )
     assert "half of the words" in problem.what
 

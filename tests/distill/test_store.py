@@ -124,7 +124,7 @@ def test_files_that_somebody_broke_are_named(tmp_path, junk):
         (store.path / name).write_bytes(junk)
     assert len(verify(store.path)) >= 2
     entries(tmp_path)
-    store.read_facts()
+    store.read_evaluation()
     assert json.dumps([entry.name for entry in entries(tmp_path)])
 
 

@@ -23,7 +23,7 @@ from ptm.base.console import Silent
 from ptm.config.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.masks import IGNORED
-from ptm.distill.prepare import _constant_miou
+from ptm.distill.audit import constant_miou
 from ptm.errors import ConfigError, ModelError
 from ptm.experiment.train import run_evaluation
 from ptm.vision import segmentation, segmenters
@@ -495,7 +495,7 @@ def test_a_student_learns_from_the_pixels_of_a_teacher(pairs, finished, tmp_path
     data = load_data(chosen)
     counts = np.sum([mask.pixels for mask in data.eval.columns["mask"]], axis=0)
     constant = counts[0] / counts.sum() / len(counts)  # background everywhere
-    assert _constant_miou(data) == pytest.approx(constant)
+    assert constant_miou(data) == pytest.approx(constant)
     assert constant < 1 / 3
     results = run(replace(chosen, distill=DistillSpec(audit="warn")), mode="overwrite")
     told = json.loads((finished / "results.json").read_text())["metrics"]

@@ -12,7 +12,7 @@ from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.config.tasks import task_module
 from ptm.distill import store as stores
 from ptm.distill import teacher as teachers
-from ptm.errors import Interrupted
+from ptm.errors import Interrupted, PtmError
 from ptm.experiment.control import arm_spec
 from ptm.objective import Supervised
 
@@ -133,10 +133,10 @@ def test_a_teacher_whose_answers_are_stored_stays_on_the_cpu_and_is_not_evaluate
     monkeypatch.setattr(
         teachers.Teacher, "_bring", lambda self: pytest.fail("the teacher was brought to the device")
     )
-    import ptm.distill.prepare
+    import ptm.distill.evaluation
 
     monkeypatch.setattr(
-        ptm.distill.prepare.engine, "evaluate", _only_students(ptm.distill.prepare.engine.evaluate)
+        ptm.distill.evaluation.engine, "evaluate", _only_students(ptm.distill.evaluation.engine.evaluate)
     )
     assert run(make("text", "warm"))["teacher"]["metrics"]["accuracy"] >= 0
 
@@ -221,3 +221,25 @@ def test_several_teachers_are_averaged(make, text_teacher, tiny_bert, reviews, t
     assert results["teacher"]["others"][0]["name"] == str(tmp_path / "other")
     assert len(results["distill"]["store"]["names"]) == 2
     assert torch.isfinite(torch.tensor(results["metrics"]["loss"]))
+
+
+def stores_left(root):
+    """Stores below ``root`` after removing all that nobody uses; a lock of this process counts like any other's."""
+    assert stores.entries(root)
+    stores.prune(root, 0)
+    return stores.entries(root)
+
+
+def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
+    run(make("text", "r"))
+    assert stores_left(tmp_path / "cache") == []
+
+
+def test_an_interrupted_or_refused_run_leaves_no_store_locked(make, text_teacher, image_teacher, tmp_path):
+    with pytest.raises(Interrupted):
+        run(make("text", "stopped"), reporter=StopAt(5))
+    assert stores_left(tmp_path / "cache") == []
+    of_images_too = TeacherSpec(name=str(text_teacher), others=(str(image_teacher),))
+    with pytest.raises(PtmError, match=str(image_teacher)):
+        run(make("text", "refused", changes={"teacher": of_images_too}))
+    assert stores_left(tmp_path / "cache") == []

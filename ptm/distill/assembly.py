@@ -1,0 +1,211 @@
+"""From a spec to what is minimised: teachers loaded, evaluated and audited, their stores opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from ptm.base.console import Reporter, parameters
+from ptm.config.spec import DistillSpec, RunSpec, TeacherSpec
+from ptm.data.examples import Dataset
+from ptm.distill.audit import audit_teacher
+from ptm.distill.evaluation import evaluate_teacher
+from ptm.distill.features import Features, build_features
+from ptm.distill.identity import block_size, store_description, store_identity
+from ptm.distill.objective import Distilled, HeadOnly
+from ptm.distill.store import root_directory
+from ptm.distill.teacher import Teacher
+from ptm.errors import ConfigError, ModelError
+from ptm.models.size import describe_size
+from ptm.objective import all_counts, new_counts
+from ptm.pipeline import Pipeline
+from ptm.run import manifest as record
+from ptm.training.optim import StepCounts
+from ptm.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class LoadedTeacher:
+    """A teacher that passed its audit. ``summary`` is what results.json says of it, ``digest`` that of its weights,
+    ``no_store`` why its outputs are not stored, "" where they are."""
+
+    teacher: Teacher
+    summary: dict[str, Any]
+    digest: str
+    no_store: str
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The objective of a distillation, and its teachers."""
+
+    objective: Distilled
+    teachers: tuple[LoadedTeacher, ...]
+
+    @property
+    def roles(self) -> dict[str, LoadedTeacher]:
+        """The teachers as manifests and lock files call them: teacher, teacher 2, …"""
+        return {f"teacher {n}" if n > 1 else "teacher": each for n, each in enumerate(self.teachers, start=1)}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the teachers' weights, by role."""
+        return {role: each.digest for role, each in self.roles.items()}
+
+    @property
+    def pipelines(self) -> dict[str, Pipeline]:
+        """By role."""
+        return {role: each.teacher.pipeline for role, each in self.roles.items()}
+
+    def teacher_summary(self) -> dict[str, Any]:
+        """results.json: ``teacher``."""
+        first, *others = (each.summary for each in self.teachers)
+        return {**first, **({"others": others} if others else {})}
+
+    def distill_summary(self, step_seconds: float, spec: DistillSpec, runtime: Runtime) -> dict[str, Any]:
+        """results.json: ``distill``. ``step_seconds`` include waiting for a teacher. All processes call this."""
+        counts = all_counts(runtime.gather(self.objective.counts))
+        used, computed = int(counts["used"]), int(counts["computed"])
+        stores = [each.teacher.store for each in self.teachers if each.teacher.store is not None]
+        no_store = next((each.no_store for each in self.teachers if each.no_store), "")
+        return {
+            "teacher_seconds": round(counts["teacher_seconds"], 3),
+            "student_seconds": round(step_seconds - counts["step_seconds"], 3),
+            "store": {
+                "used": bool(stores),
+                **({"reason": no_store} if no_store else {}),
+                "hits": max(0, used - computed),
+                "misses": computed,
+                "hit_rate": round(max(0, used - computed) / used, 4) if used else None,
+                "bytes": sum(path.stat().st_size for store in stores for path in store.path.glob("*.bin")),
+                "precision": spec.store_precision,
+                "top_k": spec.top_k,
+                "names": [store.path.name for store in stores],
+            },
+            "views": {"random": self.teachers[0].teacher.random_views, "in_rotation": spec.views},
+        }
+
+
+@contextmanager
+def open_distillation(
+    spec: RunSpec, task: ModuleType, data: Dataset, student: Pipeline, runtime: Runtime, reporter: Reporter
+) -> Iterator[Distillation]:
+    """Load, evaluate and audit the teachers of a run. Their stores are held open until the block ends.
+
+    Raises ModelError for a teacher that cannot teach these data.
+    """
+    assert spec.teacher is not None
+    if not student.distillable:
+        raise ConfigError(f"{spec.task} cannot be distilled", where="teacher", cure="remove teacher:")
+    settings, counts = spec.distill or DistillSpec(), new_counts()
+    loaded: list[LoadedTeacher] = []
+    features: Features | None = None
+    with ExitStack() as stores:
+        for index, name in enumerate((spec.teacher.name, *spec.teacher.others)):
+            section = spec.teacher if index == 0 else TeacherSpec(name=name, labels=spec.teacher.labels)
+            pipeline: Pipeline = task.build(spec, data, model=section, complete=True)
+            if index == 0:
+                features = build_features(
+                    settings, student, pipeline, seed=spec.train.seed, device=runtime.device
+                )
+            _require_comparable_rows(pipeline, student, name)
+            requested = features.teacher_features if features else ()
+            teacher = Teacher(
+                pipeline, student, runtime, settings, requested=requested, seed=spec.train.seed, counts=counts
+            )
+            stores.callback(teacher.close)
+            loaded.append(_examine(spec, data, teacher, name, runtime, reporter))
+        objective = Distilled(
+            student,
+            [each.teacher for each in loaded],
+            settings,
+            counts,
+            teacher_weights=spec.teacher.shares,
+            features=features,
+            label_type=spec.data.label_type,
+        )
+        yield Distillation(objective, tuple(loaded))
+
+
+@contextmanager
+def open_frozen_backbone(
+    spec: RunSpec, data: Dataset, pipeline: Pipeline, runtime: Runtime, reporter: Reporter
+) -> Iterator[HeadOnly | None]:
+    """A head over stored features, where the backbone is frozen and the inputs are the same in every epoch.
+
+    None where that is not so, was switched off, or the features cannot be stored. The store is held open until the
+    block ends.
+    """
+    chosen = spec.model.freeze == "backbone" and spec.model.store_features == "auto"
+    if not chosen or pipeline.random_views or not pipeline.head_input or spec.runtime.compile:
+        yield None
+        return
+    counts = new_counts()
+    backbone = Teacher(
+        pipeline,
+        pipeline,
+        runtime,
+        DistillSpec(),
+        requested=(pipeline.head_input,),
+        seed=spec.train.seed,
+        counts=counts,
+        logits=False,
+    )
+    digest = record.weights_digest(pipeline.model, without=pipeline.head)
+    with ExitStack() as stores:
+        stores.callback(backbone.close)
+        reason = _open_store(spec, data, backbone, spec.model.name, digest, runtime)
+        if reason:
+            reporter.say(f"model: what the frozen backbone says is not stored ({reason})")
+        yield None if reason else HeadOnly(pipeline, backbone, counts)
+
+
+def _require_comparable_rows(teacher: Pipeline, student: Pipeline, name: str) -> None:
+    """ModelError where rows are tokens or pixels, and the teacher's are others than the student's."""
+    if not teacher.per_example and teacher.input_fingerprint != student.input_fingerprint:
+        raise ModelError(
+            "it reads its inputs in other pieces than the student, so their outputs cannot be compared one by one",
+            where=f"teacher {name}",
+            expected="the same tokenizer and length, or the same size of images",
+        )
+
+
+def _examine(
+    spec: RunSpec, data: Dataset, teacher: Teacher, name: str, runtime: Runtime, reporter: Reporter
+) -> LoadedTeacher:
+    """Evaluate and audit a teacher, then open its store."""
+    pipeline, settings = teacher.pipeline, spec.distill or DistillSpec()
+    digest = record.weights_digest(pipeline.model)
+    evaluation = evaluate_teacher(spec, data, pipeline, name, digest, runtime)
+    summary = {**describe_size(name, pipeline.model), "metrics": evaluation.metrics}
+    size = parameters(summary["parameters"])
+    reporter.say(f"teacher: {name}, {size}, {evaluation.headline} on the eval split")
+    audit_teacher(spec, data, pipeline, name, evaluation, reporter)
+    if settings.store == "off":
+        return LoadedTeacher(teacher, summary, digest, "distill.store: off")
+    if pipeline.per_example:
+        reason = _open_store(spec, data, teacher, name, digest, runtime)
+    else:
+        reason = "a store keeps a row an example; these have one a word, token or pixel"
+    if reason:
+        reporter.say(f"teacher: outputs are not stored ({reason})")
+    return LoadedTeacher(teacher, summary, digest, reason)
+
+
+def _open_store(
+    spec: RunSpec, data: Dataset, teacher: Teacher, name: str, digest: str, runtime: Runtime
+) -> str:
+    """Why a teacher's outputs on the training split cannot be stored; "" when its store is open."""
+    settings = spec.distill or DistillSpec()
+    counts = StepCounts.of(spec.train, len(data.train or ()))
+    epochs = -(-counts.steps // counts.steps_per_epoch)
+    return teacher.open_store(
+        root_directory(settings.store),
+        store_identity(spec, data, "train", teacher.pipeline, digest, runtime),
+        store_description(spec, name, "train"),
+        block=block_size(spec),
+        views=(settings.views or epochs) if teacher.random_views else 1,
+    )
