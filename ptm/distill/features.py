@@ -1,4 +1,4 @@
-"""Which inner outputs a distillation compares, layer by layer, and the projections it learns for that."""
+"""Which features a distillation compares, layer by layer, and the projections it learns for that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ptm.base.seeds import INIT, mix
 from ptm.config.spec import DistillSpec
-from ptm.distill import inside
+from ptm.distill import feature_losses
 from ptm.errors import ConfigError
 from ptm.pipeline import Pipeline
 
@@ -40,7 +40,7 @@ class Features:
     ) -> Tensor:
         """The sum over examples; over layers, where several are compared, it is the mean."""
         if self.kind == "relational":
-            return inside.relational_loss(student["pooled"], teacher["pooled"])
+            return feature_losses.relational_loss(student["pooled"], teacher["pooled"])
         terms = [self._layer(k, j, student, teacher, mask) for k, j in self.pairs]
         return torch.stack(terms).mean()
 
@@ -53,12 +53,12 @@ class Features:
         mask: Tensor | None,
     ) -> Tensor:
         if self.kind == "attention":
-            return inside.attention_transfer_loss(student[f"hidden.{k}"], teacher[f"hidden.{j}"])
+            return feature_losses.attention_transfer_loss(student[f"hidden.{k}"], teacher[f"hidden.{j}"])
         if self.kind == "cosine":
-            return inside.cosine_loss(student[f"hidden.{k}"], teacher[f"hidden.{j}"], mask)
+            return feature_losses.cosine_loss(student[f"hidden.{k}"], teacher[f"hidden.{j}"], mask)
         if self.kind == "minilm":
             relations = [
-                inside.relation_loss(
+                feature_losses.relation_loss(
                     student[f"{part}.{k}"].flatten(2).float(),
                     teacher[f"{part}.{j}"].flatten(2).float(),
                     self.heads,
@@ -67,14 +67,16 @@ class Features:
                 for part in ("query", "key", "value")
             ]
             return torch.stack(relations).sum()
-        hint = inside.hint_loss(self._project(k, student[f"hidden.{k}"]), teacher[f"hidden.{j}"], mask)
+        hint = feature_losses.hint_loss(
+            self._project(k, student[f"hidden.{k}"]), teacher[f"hidden.{j}"], mask
+        )
         if self.kind == "hidden" or k == 0:
             return hint
         scores = [
-            inside.attention_scores(x[f"query.{layer}"].float(), x[f"key.{layer}"].float())
+            feature_losses.attention_scores(x[f"query.{layer}"].float(), x[f"key.{layer}"].float())
             for x, layer in ((student, k), (teacher, j))
         ]
-        return hint + inside.score_loss(scores[0], scores[1], mask)
+        return hint + feature_losses.score_loss(scores[0], scores[1], mask)
 
     def _project(self, layer: int, x: Tensor) -> Tensor:
         assert isinstance(self.module, nn.ModuleDict)
@@ -82,7 +84,7 @@ class Features:
 
 
 def requested_features(kind: str, layers: Sequence[int]) -> tuple[str, ...]:
-    """The names of what a kind of comparison needs of these layers."""
+    """Names of the features that a kind of comparison needs of these layers."""
     if kind == "relational":
         return ("pooled",)
     if kind == "minilm":
@@ -93,8 +95,9 @@ def requested_features(kind: str, layers: Sequence[int]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def layer_pairs(kind: str, given: Pairs | None, student: int, teacher: int) -> Pairs:
-    """(student layer, teacher layer), counted from 1; 0 are the embeddings, which TinyBERT compares as well.
+def layer_pairs(kind: str, pairs: Pairs | None, student: int, teacher: int) -> Pairs:
+    """(student layer, teacher layer), counted from 1; 0 are the embeddings, which TinyBERT compares as well. ``pairs``
+    are those of the config.
 
     By default the student's k-th of S layers goes with the teacher's round(k · T / S)-th: evenly spread, last to
     last. MiniLM and the cosine compare the last layers, and nothing else.
@@ -103,16 +106,16 @@ def layer_pairs(kind: str, given: Pairs | None, student: int, teacher: int) -> P
         return ((student, teacher),)
     if kind == "relational":
         return ()
-    if given is not None:
-        return given
-    pairs = tuple((k, round(k * teacher / student)) for k in range(1, student + 1))
-    return ((0, 0), *pairs) if kind == "tinybert" else pairs
+    if pairs is not None:
+        return pairs
+    spread = tuple((k, round(k * teacher / student)) for k in range(1, student + 1))
+    return ((0, 0), *spread) if kind == "tinybert" else spread
 
 
 def build_features(
     spec: DistillSpec, student: Pipeline, teacher: Pipeline, *, seed: int, device: torch.device
 ) -> Features | None:
-    """The comparison of these two models; None when nothing inside is to be compared.
+    """The comparison of these two models; None when no features are to be compared.
 
     Raises ConfigError, naming the method, when one of the models cannot give what it needs.
     """
@@ -126,11 +129,11 @@ def build_features(
     pairs = layer_pairs(kind, spec.layers, *counts)
     for index, (role, pipeline) in enumerate((("student", student), ("teacher", teacher))):
         names = requested_features(kind, [pair[index] for pair in pairs])
-        lacking = [name for name in names if name not in pipeline.feature_names]
-        if lacking:
+        missing = [name for name in names if name not in pipeline.feature_names]
+        if missing:
             offered = ", ".join(pipeline.feature_names) or "nothing"
             raise ConfigError(
-                f"the {role} does not give {', '.join(lacking)}", where=where, expected=offered, cure=_CURE
+                f"the {role} does not give {', '.join(missing)}", where=where, expected=offered, cure=_CURE
             )
     texts = student.lengths("train") is not None
     if texts and kind != "relational" and student.input_fingerprint != teacher.input_fingerprint:
@@ -163,7 +166,7 @@ def _layers(names: Sequence[str]) -> int:
 
 @torch.no_grad()
 def _shapes(pipeline: Pipeline, source: Pipeline, names: Sequence[str]) -> dict[str, torch.Size]:
-    """Shapes of features, found by asking for one example."""
+    """Shapes of features, from a forward pass over one example."""
     (batch,) = source.batches("train", [np.array([0])], 0)
     model = pipeline.model.eval()
     device = next(model.parameters()).device

@@ -43,7 +43,7 @@ def soft_label_loss(student_logits: Tensor, teacher_logits: Tensor, temperature:
 
 
 def soft_labels_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """The same where each class is a yes or no of its own: T² · KL(teacher ‖ student) of Bernoulli variables softened
+    """The same where each class applies or does not: T² · KL(teacher ‖ student) of Bernoulli variables softened
     by T, the mean over classes (as the supervised loss has it), summed over n. Logits are [n, classes]."""
     s, t = student_logits / temperature, teacher_logits / temperature
     yes = t.sigmoid() * (F.logsigmoid(t) - F.logsigmoid(s))
@@ -61,8 +61,8 @@ def decoupled_loss(
 ) -> Tensor:
     """T² · (alpha · TCKD + beta · NCKD), summed over n (Zhao et al. 2022, arXiv:2203.08679, eq. 7).
 
-    TCKD compares how likely the target class is against all others together, NCKD how the others share what
-    is left. ``targets`` int64 [n]. With two classes NCKD is 0, for the only other class has all of it.
+    TCKD compares how likely the target class is against all others together, NCKD the distribution among the others.
+    ``targets`` int64 [n]. With two classes NCKD is 0, for the only other class has all that is left.
     """
     log_p, log_q = (F.log_softmax(logits / temperature, dim=-1) for logits in (student, teacher))
     target = F.one_hot(targets, student.shape[-1]).bool()
@@ -97,28 +97,28 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mean_teacher(
-    logits: Sequence[Tensor], shares: Sequence[float], temperature: float, label_type: str = "class"
+    logits: Sequence[Tensor], weights: Sequence[float], temperature: float, label_type: str = "class"
 ) -> Tensor:
     """Logits whose softmax at T is the weighted mean of the teachers' softmaxes at T (arXiv:1503.02531, §1).
 
-    With ``label_type`` classes the same of sigmoids; with number the mean number. ``shares`` add up to 1. One teacher's
-    logits are returned as they are.
+    With ``label_type`` classes the same of sigmoids; with number the mean number. ``weights`` add up to 1. The logits
+    of one teacher are returned as they are.
     """
     if len(logits) == 1:
         return logits[0]
     if label_type == "number":
-        return torch.stack([w * x for x, w in zip(logits, shares, strict=True)]).sum(0)
+        return torch.stack([w * x for x, w in zip(logits, weights, strict=True)]).sum(0)
     if label_type == "classes":
         softened = [(F.logsigmoid(x / temperature), F.logsigmoid(-x / temperature)) for x in logits]
         yes, no = (
             torch.stack(
-                [log[i] + torch.tensor(w).log() for log, w in zip(softened, shares, strict=True)]
+                [log[i] + torch.tensor(w).log() for log, w in zip(softened, weights, strict=True)]
             ).logsumexp(0)
             for i in (0, 1)
         )
         return temperature * (yes - no)
-    weighted = [
+    log_terms = [
         F.log_softmax(x / temperature, -1) + torch.tensor(w).log()
-        for x, w in zip(logits, shares, strict=True)
+        for x, w in zip(logits, weights, strict=True)
     ]
-    return temperature * torch.stack(weighted).logsumexp(0)
+    return temperature * torch.stack(log_terms).logsumexp(0)

@@ -18,10 +18,11 @@ from ptm.pipeline import Output, Pipeline
 
 class Distilled:
     """``ce_weight`` · the pipeline's own loss + ``kd_weight`` · the distance to the teacher's outputs
-    + ``feature_weight`` · the distance to what it computes inside.
+    + ``feature_weight`` · the distance to its features.
 
-    Teachers go through the same door as the student: ``forward`` of a pipeline over the same data, frozen,
-    in evaluation mode, without gradients; they are in no checkpoint.
+    Teachers are run as the student is: ``forward`` of a pipeline over the same data, frozen, in evaluation mode,
+    without gradients; they are in no checkpoint. ``teacher_weights`` are those of the mean of several teachers, all
+    alike where they are None.
     """
 
     def __init__(
@@ -50,37 +51,37 @@ class Distilled:
         return all(teacher.prepare(epoch, stop, reporter) for teacher in self._teachers)
 
     def train_batches(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TrainBatch]:
-        # With `views`, the student's epoch is that of the view its teachers saw.
+        # With `distill.views` the views of the first epochs are used again, by the student as by its teachers.
         own_epoch = epoch % self._spec.views if self._spec.views else epoch
         batches = self._student.batches("train", plan, own_epoch)
-        streams = zip(*(teacher.load(plan, epoch) for teacher in self._teachers), strict=True)
-        return (TrainBatch(batch, outputs) for batch, outputs in zip(batches, streams, strict=True))
+        outputs = zip(*(teacher.load(plan, epoch) for teacher in self._teachers), strict=True)
+        return (TrainBatch(batch, of_teachers) for batch, of_teachers in zip(batches, outputs, strict=True))
 
     def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
-        answers = [
-            teacher.outputs(outputs, train_batch.batch)
+        batch, spec = train_batch.batch, self._spec
+        of_teachers = [
+            teacher.outputs(outputs, batch)
             for teacher, outputs in zip(self._teachers, train_batch.teacher_outputs, strict=True)
         ]
-        own = self._student.forward(model, train_batch.batch, self._requested)
-        assert own.logits is not None
-        spec = self._spec
-        said = [answer["logits"] for answer in answers]
-        target = losses.mean_teacher(said, self._weights, spec.temperature, self._label_type)
-        targets = train_batch.batch.targets if own.targets is None else own.targets
-        soft = losses.compare(own.logits, target, targets, spec, self._label_type)
-        loss = spec.ce_weight * own.loss_sum + spec.kd_weight * soft
-        parts = {"ce": own.loss_sum.detach(), "kd": soft.detach()}
+        student = self._student.forward(model, batch, self._requested)
+        assert student.logits is not None
+        logits = [outputs["logits"] for outputs in of_teachers]
+        target = losses.mean_teacher(logits, self._weights, spec.temperature, self._label_type)
+        labels = batch.targets if student.targets is None else student.targets
+        soft_loss = losses.compare(student.logits, target, labels, spec, self._label_type)
+        loss = spec.ce_weight * student.loss_sum + spec.kd_weight * soft_loss
+        parts = {"ce": student.loss_sum.detach(), "kd": soft_loss.detach()}
         if self._features is not None:
-            inside = self._features(
-                named_outputs(own), answers[0], train_batch.batch.inputs.get("attention_mask")
+            feature_loss = self._features(
+                named_outputs(student), of_teachers[0], batch.inputs.get("attention_mask")
             )
-            loss = loss + spec.feature_weight * inside
-            parts["features"] = inside.detach()
-        return Output(loss_sum=loss, count=own.count, logits=own.logits, parts=parts)
+            loss = loss + spec.feature_weight * feature_loss
+            parts["features"] = feature_loss.detach()
+        return Output(loss_sum=loss, count=student.count, logits=student.logits, parts=parts)
 
 
 class HeadOnly:
-    """The pipeline's own loss from what its frozen backbone says of each example, which is found in a store."""
+    """The pipeline's own loss, from features of its frozen backbone that are read from a store."""
 
     def __init__(self, pipeline: Pipeline, backbone: Teacher, counts: dict[str, float]) -> None:
         self.module: nn.Module | None = None

@@ -27,13 +27,13 @@ import numpy as np
 from ptm.base import files
 
 FORMAT = 1
-DEFAULT_LIMIT = 20e9  # bytes of all stores together; $PTM_CACHE_LIMIT_GB says otherwise
+DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB is set
 _DTYPES: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "int32": np.dtype("<i4")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One thing that is kept of an example: ``shape`` numbers, or so many for each of its tokens."""
+    """An output that is stored of each example: ``shape`` numbers, or so many for each of its tokens."""
 
     name: str
     shape: tuple[int, ...]
@@ -53,8 +53,8 @@ def root_directory(choice: str) -> Path:
     """Where the stores are: ``distill.store``, else ``$PTM_CACHE``, else ``~/.cache/ptm/teachers``."""
     if choice not in ("auto", "off"):
         return Path(choice)
-    given = os.environ.get("PTM_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "ptm" / "teachers"
+    directory = os.environ.get("PTM_CACHE")
+    return Path(directory) if directory else Path.home() / ".cache" / "ptm" / "teachers"
 
 
 def size_limit() -> float:
@@ -84,7 +84,7 @@ class Store:
         self.path = root / digest(identity)[:32]
         self.blocks = tuple(blocks)
         with files.storage_errors(self.path):
-            self._lock = _share(self.path)
+            self._lock = _lock_shared(self.path)
         try:
             _write_once(self.path / "identity.json", dict(identity))
             _write_once(self.path / "about.json", dict(about))
@@ -149,7 +149,6 @@ class Shard:
                 if size
                 else np.empty((0, field.width), dtype=field.dtype)
             )
-        self.bytes = size
         ends = self._starts[self._block_ends] * field.width * field.dtype.itemsize
         _write_once(path.with_name(path.name + ".json"), {"ends": ends.tolist()})
 
@@ -210,7 +209,7 @@ def _crc(numbers: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(numbers).tobytes()) or 1
 
 
-def _share(directory: Path) -> int:
+def _lock_shared(directory: Path) -> int:
     """Make a store's directory if need be and lock it against removal: the descriptor of the lock."""
     while True:
         directory.mkdir(parents=True, exist_ok=True)
@@ -285,8 +284,8 @@ class Entry:
 
 def entries(root: Path) -> list[Entry]:
     """All stores, the one used last first."""
-    found = [_entry(path) for path in root.iterdir() if (path / "lock").is_file()] if root.is_dir() else []
-    return sorted(found, key=lambda entry: -entry.used)
+    paths = [path for path in root.iterdir() if (path / "lock").is_file()] if root.is_dir() else []
+    return sorted(map(_entry, paths), key=lambda entry: -entry.used)
 
 
 def _entry(path: Path) -> Entry:
@@ -334,23 +333,26 @@ def verify(path: Path) -> list[str]:
     return problems
 
 
-def prune(root: Path, limit: float, say: Callable[[str], None] = lambda line: None) -> int:
-    """Remove stores that no run uses, those unused longest first, until ``limit`` bytes are left. Bytes freed."""
-    kept = entries(root)
-    total, freed = sum(entry.bytes for entry in kept), 0
-    for entry in reversed(kept):
+def prune(root: Path, limit: float, report: Callable[[str], None] = lambda line: None) -> int:
+    """Remove stores that no run uses, those unused longest first, until ``limit`` bytes are left: the bytes freed.
+
+    ``report`` gets a line for each store that was removed or is in use.
+    """
+    stores = entries(root)
+    total, freed = sum(entry.bytes for entry in stores), 0
+    for entry in reversed(stores):
         if total - freed <= limit:
             break
         descriptor = os.open(entry.path / "lock", os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say(f"{entry.name} is in use")
+            report(f"{entry.name} is in use")
             continue
         else:
             shutil.rmtree(entry.path, ignore_errors=True)
             freed += entry.bytes
-            say(f"removed {entry.name}: {entry.bytes / 1e6:.1f} MB, teacher {entry.teacher}")
+            report(f"removed {entry.name}: {entry.bytes / 1e6:.1f} MB, teacher {entry.teacher}")
         finally:
             os.close(descriptor)
     return freed

@@ -1,4 +1,4 @@
-"""A frozen model that is asked for its outputs: from the store where they are kept, live where they are not."""
+"""The outputs of a frozen model: read from a store where there is one, computed for each batch where there is none."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from ptm.pipeline import Batch, Output, Pipeline
 from ptm.training import order
 from ptm.training.runtime import Runtime
 
-SAMPLE = 4  # stored examples that are computed again at the start
-_SYNC_SECONDS = 10.0
+SAMPLE = 4  # stored examples that are computed again and compared at the start
+_SYNC_SECONDS = 10.0  # between two syncs; a filling that took less can as well be repeated after a power cut
 
 
 class Teacher:
     """One teacher over the training examples of its student.
 
     With a store, outputs are computed in blocks that are a function of the data alone, before the first step
-    that needs them; they then do not depend on seed, batch size or interruptions. Without one, the teacher
-    looks at each batch as it comes. ``counts`` are sums that the engine keeps in its checkpoints.
+    that needs them; they then do not depend on seed, batch size or interruptions. Without one, the teacher runs on
+    each batch as it comes. ``requested`` are features besides the logits; ``logits``: whether these are needed.
+    ``counts`` are sums that the engine keeps in its checkpoints (:func:`ptm.objective.new_counts`).
     """
 
     def __init__(
@@ -46,14 +47,13 @@ class Teacher:
         logits: bool = True,
     ) -> None:
         self.pipeline = pipeline
-        self.input_fingerprint = pipeline.input_fingerprint
-        # The same view: the student's batches serve, and the examples need not be read twice.
-        self._source = student if pipeline.input_fingerprint == student.input_fingerprint else pipeline
-        self._same_view = self._source is student
+        # With equal fingerprints the student's batches serve, and the examples need not be read twice.
+        self._same_inputs = pipeline.input_fingerprint == student.input_fingerprint
+        self._source = student if self._same_inputs else pipeline
         self._runtime = runtime
         self._spec = spec
         self._requested = requested + dense_logits(pipeline)
-        self._logits = logits  # whether they are wanted too
+        self._logits = logits
         self._seed = seed
         self._counts = counts
         self._store: Store | None = None
@@ -62,7 +62,8 @@ class Teacher:
         self._verified = False
         self._fields: tuple[Field, ...] | None = None
         pipeline.model.eval()
-        if pipeline is not student:  # else a frozen backbone: the engine marks what is trained
+        # Where both are one, it is a frozen backbone below a head: the engine marks what is trained.
+        if pipeline is not student:
             pipeline.model.requires_grad_(False)
 
     # --- the store
@@ -103,9 +104,9 @@ class Teacher:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """What is kept of an example; shapes are found by asking for one."""
+        """What is stored of an example; shapes are those of a forward pass over one."""
         if self._fields is None:
-            outputs = self._ask(next(iter(self._source.batches("train", [np.array([0])], 0))))
+            outputs = self._forward(next(iter(self._source.batches("train", [np.array([0])], 0))))
             self._fields = tuple(self._field(name, tensor) for name, tensor in outputs.items())
         return self._fields
 
@@ -141,10 +142,9 @@ class Teacher:
             return True
         begun = time.perf_counter()
         shards = self._open_shards(view)
-        todo = sorted({block for shard in shards.values() for block in shard.missing()})
-        filled = len(self._store.blocks) - len(todo)
-        if filled and not self._verified:
-            if not self._matches(shards, set(todo), own_epoch):
+        missing = sorted({block for shard in shards.values() for block in shard.missing()})
+        if len(missing) < len(self._store.blocks) and not self._verified:
+            if not self._matches(shards, set(missing), own_epoch):
                 reporter.say(
                     "teacher store: a stored output is not what the teacher says; all are computed anew"
                 )
@@ -152,16 +152,17 @@ class Teacher:
                 for shard in shards.values():
                     shard.clear()
                 self._runtime.barrier()
-                todo = list(range(len(self._store.blocks)))
+                missing = list(range(len(self._store.blocks)))
             self._verified = True
-        mine = [block for block in todo if block % self._runtime.ranks == self._runtime.rank]
-        complete = self._fill(shards, mine, own_epoch, stop, reporter)
+        share = [block for block in missing if block % self._runtime.ranks == self._runtime.rank]
+        complete = self._fill(shards, share, own_epoch, stop, reporter)
         self._counts["teacher_seconds"] += time.perf_counter() - begun
         if not complete:
             return False
         self._runtime.barrier()
         if not self._source.random_views or self._spec.views is None:
-            self._shards.clear()  # an epoch's own views are not needed again in this run
+            # The views of an epoch are not needed again in this run.
+            self._shards.clear()
         self._shards[view] = shards
         return True
 
@@ -182,19 +183,19 @@ class Teacher:
     def _fill(
         self,
         shards: Mapping[str, Shard],
-        todo: Sequence[int],
+        missing: Sequence[int],
         epoch: int,
         stop: Callable[[], bool],
         reporter: Reporter,
     ) -> bool:
-        if not todo:
+        if not missing:
             return True
         assert self._store is not None
         begun = synced = time.monotonic()
-        reporter.begin("teacher", len(todo))
-        batches = self._source.batches("train", [self._store.blocks[block] for block in todo], epoch)
-        for done, (block, batch) in enumerate(zip(todo, batches, strict=True), start=1):
-            # Several processes must stop at the same place: they do so once all is filled.
+        reporter.begin("teacher", len(missing))
+        batches = self._source.batches("train", [self._store.blocks[block] for block in missing], epoch)
+        for done, (block, batch) in enumerate(zip(missing, batches, strict=True), start=1):
+            # Several processes must stop at the same place: they do so when the whole store is filled.
             if self._runtime.ranks == 1 and stop():
                 return False
             self._write(shards, block, batch)
@@ -205,16 +206,14 @@ class Teacher:
                     shard.sync()
             reporter.advance(done, f"{len(batch)} examples a block")
         reporter.end()
-        if (
-            time.monotonic() - begun > _SYNC_SECONDS
-        ):  # what took less is as well computed again after a power cut
+        if time.monotonic() - begun > _SYNC_SECONDS:
             for shard in shards.values():
                 shard.sync()
         return True
 
     def _write(self, shards: Mapping[str, Shard], block: int, batch: Batch) -> None:
-        self._bring()
-        outputs = self._ask(batch)
+        self._to_device()
+        outputs = self._forward(batch)
         for field in self.fields:
             name = "logits" if field.name.startswith("top") else field.name
             numbers = outputs[name].float().cpu().numpy()
@@ -229,21 +228,24 @@ class Teacher:
                 shards[field.name].write(block, list(numbers))
 
     def _matches(self, shards: Mapping[str, Shard], missing: set[int], epoch: int) -> bool:
-        """Whether a few stored outputs are, but for rounding, what the teacher says now."""
+        """Whether a few stored outputs are, but for rounding, what the teacher gives now."""
         assert self._store is not None
         filled = [ids for i, ids in enumerate(self._store.blocks) if i not in missing]
         ids = np.array([filled[i * len(filled) // SAMPLE][0] for i in range(SAMPLE)])
         (batch,) = self._source.batches("train", [ids], epoch)
-        live, kept = self._ask(batch), self._read(shards, ids)
-        slack = 0.02 if self._runtime.precision == "fp32" and self._spec.store_precision == "fp32" else 0.1
-        for name, stored in kept.items():
-            now = live[name].float().cpu()
+        outputs, numbers = self._forward(batch), self._read(shards, ids)
+        tolerance = (
+            0.02 if self._runtime.precision == "fp32" and self._spec.store_precision == "fp32" else 0.1
+        )
+        for name, stored in numbers.items():
+            live = outputs[name].float().cpu()
             if name == "logits" and self._spec.top_k:
-                now, stored = now.topk(2).values, stored.topk(2).values
-            elif self._lengths is not None and now.ndim >= 3:  # what stands at padding is not kept
-                real = torch.arange(now.shape[1]) < torch.from_numpy(self._lengths[ids])[:, None]
-                now = now * real.view(*real.shape, *[1] * (now.ndim - 2))
-            if not bool(((now - stored).abs() <= slack * (1 + now.abs().max())).all()):
+                live, stored = live.topk(2).values, stored.topk(2).values
+            elif self._lengths is not None and live.ndim >= 3:
+                # The store has zeros at padding.
+                mask = torch.arange(live.shape[1]) < torch.from_numpy(self._lengths[ids])[:, None]
+                live = live * mask.view(*mask.shape, *[1] * (live.ndim - 2))
+            if not bool(((live - stored).abs() <= tolerance * (1 + live.abs().max())).all()):
                 return False
         return True
 
@@ -261,39 +263,38 @@ class Teacher:
     # --- what the objective needs
 
     def load(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TeacherOutputs]:
-        """What each batch of ``plan`` learns from, in that order. ``prepare(epoch)`` came before."""
+        """The outputs for each batch of ``plan``, in that order; :meth:`prepare` was called for the epoch before."""
         view, own_epoch = self.view_of(epoch)
         if self._store is not None:
             shards = self._shards[view]
             return (TeacherOutputs(outputs=self._read(shards, ids)) for ids in plan)
-        if self._same_view:
+        if self._same_inputs:
             return (TeacherOutputs() for _ in plan)
         return (TeacherOutputs(batch=batch) for batch in self.pipeline.batches("train", plan, own_epoch))
 
     def outputs(self, stored: TeacherOutputs, batch: Batch) -> Mapping[str, Tensor]:
-        """The teacher's outputs for a train_batch's batch."""
+        """By name, for a batch of the student: as stored, else computed."""
         self._counts["used"] += len(batch)
         if stored.outputs is not None:
             return stored.outputs
         begun = time.perf_counter()
-        self._bring()
-        outputs = self._ask(stored.batch or batch)
+        self._to_device()
+        outputs = self._forward(stored.batch or batch)
         self._counts["computed"] += len(batch)
-        spent = time.perf_counter() - begun
-        self._counts["teacher_seconds"] += spent
-        self._counts["step_seconds"] += spent
+        seconds = time.perf_counter() - begun
+        self._counts["teacher_seconds"] += seconds
+        self._counts["step_seconds"] += seconds
         return outputs
 
-    def _bring(self) -> None:
-        """The model to where the run is computed, when it is needed for the first time."""
+    def _to_device(self) -> None:
+        """Move the model to the run's device, when it is needed for more than a sample for the first time."""
         if next(self.pipeline.model.parameters()).device != self._runtime.device:
             self.pipeline.model.to(self._runtime.device)
 
     @torch.no_grad()
-    def _ask(self, batch: Batch) -> dict[str, Tensor]:
-        device = next(
-            self.pipeline.model.parameters()
-        ).device  # the CPU, until more than a sample is asked for
+    def _forward(self, batch: Batch) -> dict[str, Tensor]:
+        # The model is on the CPU until more than a sample is needed.
+        device = next(self.pipeline.model.parameters()).device
         autocast = self._runtime.autocast() if device == self._runtime.device else nullcontext()
         with autocast:
             outputs = named_outputs(
@@ -303,7 +304,7 @@ class Teacher:
 
 
 def dense_logits(pipeline: Pipeline) -> tuple[str, ...]:
-    """What ``forward`` is to be asked for besides: a task with a row a token or pixel may leave large logits out."""
+    """What to request of ``forward`` besides: a task with a row a token or pixel may leave large logits out."""
     return () if pipeline.per_example else ("logits",)
 
 

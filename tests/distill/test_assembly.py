@@ -52,13 +52,13 @@ def make(request, tiny_bert, reviews, tmp_path, text_teacher, image_teacher):
 def asked(monkeypatch):
     """How many examples teachers were run on, sample and shapes included."""
     seen: list[int] = []
-    original = teachers.Teacher._ask
+    original = teachers.Teacher._forward
 
-    def ask(self, batch):
+    def forward(self, batch):
         seen.append(len(batch))
         return original(self, batch)
 
-    monkeypatch.setattr(teachers.Teacher, "_ask", ask)
+    monkeypatch.setattr(teachers.Teacher, "_forward", forward)
     return seen
 
 
@@ -89,7 +89,7 @@ def test_live_outputs_give_the_same_training_up_to_rounding(make, tmp_path):
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
 
-def test_a_stop_while_the_teacher_is_asked_keeps_what_it_said(make, asked, tmp_path):
+def test_a_stop_while_the_teacher_is_forwarded_keeps_what_it_said(make, asked, tmp_path):
     """The signal comes within the first filling, after its second block; what was filled is not asked again."""
     spec = make("text", "r", changes={"eval_batch_size": 8})
     with pytest.raises(Interrupted, match="after step 0"):
@@ -131,7 +131,7 @@ def test_views_in_rotation_need_no_teacher_later(make, asked, tmp_path):
 def test_a_teacher_whose_answers_are_stored_stays_on_the_cpu_and_is_not_evaluated(make, monkeypatch):
     run(make("text", "cold"))
     monkeypatch.setattr(
-        teachers.Teacher, "_bring", lambda self: pytest.fail("the teacher was brought to the device")
+        teachers.Teacher, "_to_device", lambda self: pytest.fail("the teacher was brought to the device")
     )
     import ptm.distill.evaluation
 

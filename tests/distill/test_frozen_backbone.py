@@ -25,8 +25,10 @@ def make(tiny_bert, reviews, tmp_path, monkeypatch):
 def test_the_result_is_that_of_running_it_every_time(kind, make, monkeypatch, tmp_path):
     """Dropout before the head included: it draws the same numbers. The bits may differ by how batches are padded."""
     asked: list[int] = []
-    original = teachers.Teacher._ask
-    monkeypatch.setattr(teachers.Teacher, "_ask", lambda self, b: asked.append(len(b)) or original(self, b))
+    original = teachers.Teacher._forward
+    monkeypatch.setattr(
+        teachers.Teacher, "_forward", lambda self, b: asked.append(len(b)) or original(self, b)
+    )
     stored = run(make(kind, "stored"))
     size = stored["train"]["examples"] // 3
     assert sum(asked) == size + 1

@@ -100,10 +100,10 @@ def test_stores_unused_longest_are_removed_first_and_those_in_use_never(tmp_path
     one = entries(tmp_path)[0].bytes
     assert prune(tmp_path, 2 * one) == one
     assert [entry.path for entry in entries(tmp_path)] == [kept[0].path, kept[1].path]
-    said: list[str] = []
-    prune(tmp_path, 0, said.append)
+    lines: list[str] = []
+    prune(tmp_path, 0, lines.append)
     assert [entry.path for entry in entries(tmp_path)] == [kept[0].path]
-    assert any("in use" in line for line in said)
+    assert any("in use" in line for line in lines)
 
 
 def test_a_size_limit_makes_room_or_says_no(tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 from scipy.special import log_softmax, rel_entr, softmax
 
-from ptm.distill import inside, losses
+from ptm.distill import feature_losses as features
+from ptm.distill import losses
 from ptm.distill.features import layer_pairs
 
 RNG = np.random.default_rng(0)
@@ -70,11 +71,13 @@ def test_hints_are_means_over_tokens_and_sums_over_examples():
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     first = (student[0, :2] - teacher[0, :2]).square().mean()
     second = (student[1] - teacher[1]).square().mean()
-    assert inside.hint_loss(student, teacher, mask).item() == pytest.approx((first + second).item(), rel=1e-6)
+    assert features.hint_loss(student, teacher, mask).item() == pytest.approx(
+        (first + second).item(), rel=1e-6
+    )
     images = numbers(2, 3, 4, 4), numbers(2, 3, 2, 2)
     small = torch.nn.functional.avg_pool2d(images[0], 2)
     expected = 2 * torch.nn.functional.mse_loss(small, images[1])
-    assert inside.hint_loss(*images).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert features.hint_loss(*images).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_attention_transfer_by_loops():
@@ -83,7 +86,7 @@ def test_attention_transfer_by_loops():
     for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True):
         s, t = (s**2).sum(0).ravel(), (t**2).sum(0).ravel()
         expected += ((s / np.linalg.norm(s) - t / np.linalg.norm(t)) ** 2).sum()
-    assert inside.attention_transfer_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert features.attention_transfer_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_relations_of_tokens_by_loops():
@@ -98,7 +101,7 @@ def test_relations_of_tokens_by_loops():
             rows.append((np.exp(log_q) * (log_q - log_p)).sum(-1))
         expected += np.mean(rows)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    assert inside.relation_loss(student, teacher, 2, mask).item() == pytest.approx(expected, rel=1e-5)
+    assert features.relation_loss(student, teacher, 2, mask).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_padding_changes_no_loss():
@@ -109,28 +112,36 @@ def test_padding_changes_no_loss():
     scores = numbers(2, 2, 3, 3), numbers(2, 2, 3, 3)
     wide = [torch.nn.functional.pad(x, (0, 2, 0, 2), value=9.0) for x in scores]
     for plain, more in (
-        (inside.hint_loss(student, teacher, mask), inside.hint_loss(pad(student), pad(teacher), padded)),
-        (inside.cosine_loss(student, teacher, None), inside.cosine_loss(pad(student), pad(teacher), padded)),
         (
-            inside.relation_loss(student, teacher, 2, None),
-            inside.relation_loss(pad(student), pad(teacher), 2, padded),
+            features.hint_loss(student, teacher, mask),
+            features.hint_loss(pad(student), pad(teacher), padded),
         ),
-        (inside.score_loss(*scores, None), inside.score_loss(*wide, padded)),
+        (
+            features.cosine_loss(student, teacher, None),
+            features.cosine_loss(pad(student), pad(teacher), padded),
+        ),
+        (
+            features.relation_loss(student, teacher, 2, None),
+            features.relation_loss(pad(student), pad(teacher), 2, padded),
+        ),
+        (features.score_loss(*scores, None), features.score_loss(*wide, padded)),
     ):
         assert plain.item() == pytest.approx(more.item(), rel=1e-5)
 
 
 def test_attention_scores_are_those_of_torch():
     query, key, value = (numbers(2, 5, 3, 4) for _ in range(3))
-    own = inside.attention_scores(query, key).softmax(-1) @ value.transpose(1, 2)
+    own = features.attention_scores(query, key).softmax(-1) @ value.transpose(1, 2)
     reference = torch.nn.functional.scaled_dot_product_attention(
         *(x.transpose(1, 2) for x in (query, key, value))
     )
     torch.testing.assert_close(own, reference)
     expected = 2 * torch.nn.functional.mse_loss(
-        inside.attention_scores(query, key), inside.attention_scores(key, value)
+        features.attention_scores(query, key), features.attention_scores(key, value)
     )
-    loss = inside.score_loss(inside.attention_scores(query, key), inside.attention_scores(key, value), None)
+    loss = features.score_loss(
+        features.attention_scores(query, key), features.attention_scores(key, value), None
+    )
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -139,7 +150,9 @@ def test_cosine_by_torch():
     reference = torch.nn.CosineEmbeddingLoss(reduction="sum")(
         student.view(-1, 4), teacher.view(-1, 4), torch.ones(6)
     )
-    assert inside.cosine_loss(student, teacher, None).item() == pytest.approx(reference.item() / 3, rel=1e-5)
+    assert features.cosine_loss(student, teacher, None).item() == pytest.approx(
+        reference.item() / 3, rel=1e-5
+    )
 
 
 def test_relational_by_loops():
@@ -158,14 +171,14 @@ def test_relational_by_loops():
     huber = lambda a: np.where(abs(a) <= 1, 0.5 * a**2, abs(a) - 0.5).mean()  # noqa: E731
     (ds, as_), (dt, at) = relations(student.numpy()), relations(teacher.numpy())
     expected = 4 * (huber(ds - dt) + 2 * huber(as_ - at))
-    assert inside.relational_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    assert features.relational_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_relations_have_finite_gradients_also_for_equal_examples():
     student = torch.ones(3, 4, requires_grad=True)
-    inside.relational_loss(student * torch.tensor([[1.0], [1.0], [2.0]]), numbers(3, 4)).backward()
+    features.relational_loss(student * torch.tensor([[1.0], [1.0], [2.0]]), numbers(3, 4)).backward()
     assert student.grad.isfinite().all()
-    alone = inside.relational_loss(numbers(1, 4).requires_grad_(), numbers(1, 4))
+    alone = features.relational_loss(numbers(1, 4).requires_grad_(), numbers(1, 4))
     assert alone.item() == 0.0
 
 

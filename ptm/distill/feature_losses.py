@@ -1,4 +1,4 @@
-"""Distances between what two networks compute inside, as sums over examples. Pure functions, each with its paper.
+"""Distances between the features of two networks, as sums over examples. Pure functions, each with its paper.
 
 An example counts the same however long it is: what is compared is a mean over its tokens (or positions), and
 these are added up over examples. ``mask`` is [n, tokens], 1 for tokens and 0 for padding; None: no padding.
@@ -15,8 +15,8 @@ def per_example(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over tokens of [n, tokens], then the sum over n."""
     if mask is None:
         return values.mean(-1).sum()
-    real = mask.to(values.dtype)
-    return ((values * real).sum(-1) / real.sum(-1)).sum()
+    weights = mask.to(values.dtype)
+    return ((values * weights).sum(-1) / weights.sum(-1)).sum()
 
 
 def hint_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -66,8 +66,8 @@ def score_loss(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
     arXiv:1909.10351, eq. 7). ``[n, heads, tokens, tokens]``; mean over heads and pairs of tokens."""
     squares = (student - teacher).square().mean(1)  # [n, tokens, tokens]
     if mask is not None:
-        real = mask.to(squares.dtype)
-        squares = (squares * real[:, None, :]).sum(-1) / real.sum(-1, keepdim=True)
+        weights = mask.to(squares.dtype)
+        squares = (squares * weights[:, None, :]).sum(-1) / weights.sum(-1, keepdim=True)
         return per_example(squares, mask)
     return per_example(squares.mean(-1), None)
 
