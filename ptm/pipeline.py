@@ -7,17 +7,22 @@ loss, and outputs into metrics. It draws no random numbers of its own: the order
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
+from ptm.data.inputs import Source
+from ptm.errors import Problem
 from ptm.models.weights import LoadReport
 
 Split = Literal["train", "eval"]
@@ -173,3 +178,37 @@ class Pipeline(ABC):
     def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes | None:
         """PNG of evaluation example ``index`` with its prediction drawn in; None for tasks that draw nothing."""
         return None
+
+
+class TaskModule(Protocol):
+    """What the module of a task offers (:attr:`ptm.config.tasks.Task.module`); the same five functions for all."""
+
+    def missing(self, spec: RunSpec, /) -> list[Problem]:
+        """What must be downloaded and cannot be."""
+        ...
+
+    def load_data(
+        self, spec: RunSpec, /, *, labels: tuple[str, ...] | None = None, train: bool = True
+    ) -> Dataset:
+        """The examples. ``labels``: those of a trained model; ``train=False``: evaluation examples only."""
+        ...
+
+    def stored_labels(self, name: str, /) -> tuple[str, ...] | None:
+        """The label names that a local model was saved with; None where there are none."""
+        ...
+
+    def build(
+        self, spec: RunSpec, data: Dataset, /, *, model: ModelSpec | TeacherSpec, complete: bool
+    ) -> Pipeline:
+        """The pipeline of ``model``. ``complete``: no part of it may be random (a teacher, an evaluation)."""
+        ...
+
+    def read_inputs(self, spec: RunSpec, paths: Sequence[Source], /) -> Iterator[Examples]:
+        """What ``ptm predict`` was given, without targets, in pieces that fit into memory
+        (:mod:`ptm.data.inputs`)."""
+        ...
+
+
+def task_module(task: str) -> TaskModule:
+    """The module of a task, imported now. ``tests/test_tasks.py`` holds each against the protocol, with mypy."""
+    return cast(TaskModule, importlib.import_module(TASKS[task].module))

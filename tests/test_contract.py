@@ -18,12 +18,11 @@ import tiny
 from helpers import StopAt, history, last_state, run, weights
 from ptm.base.console import Silent
 from ptm.config.load import load_config
-from ptm.config.metric_names import metric_names, unknown_metric
 from ptm.config.spec import ModelSpec
-from ptm.config.tasks import TASKS, task_module
+from ptm.config.tasks import TASKS
 from ptm.errors import Interrupted
 from ptm.experiment.train import run_evaluation
-from ptm.pipeline import Pipeline
+from ptm.pipeline import Pipeline, task_module
 from ptm.training import order
 from ptm.training.runtime import batch_norms
 
@@ -59,7 +58,7 @@ def make(worlds, name, tmp_path):
 def build(spec, **how) -> Pipeline:
     module = task_module(spec.task)
     return module.build(
-        spec, module.load_data(spec), model=how.pop("model", spec.model), trained=how.pop("trained", False)
+        spec, module.load_data(spec), model=how.pop("model", spec.model), complete=how.pop("complete", False)
     )
 
 
@@ -182,7 +181,7 @@ def _micro(spec):
 
 
 def _command(spec):
-    return "pretrain" if spec.task.endswith("-lm") else "finetune"
+    return "pretrain" if spec.descriptor.language_model else "finetune"
 
 
 def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make, tmp_path):
@@ -192,8 +191,9 @@ def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make,
     again = run_evaluation(tmp_path / "r", reporter=Silent())
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
     spec = make()
-    known = metric_names(spec.task, spec.data.label_type, again["labels"])
-    assert not [metric for metric in results["metrics"] if unknown_metric(metric, known)]
+    known = spec.evaluation.names(again["labels"])
+    assert not [metric for metric in results["metrics"] if spec.evaluation.objection(metric, again["labels"])]
+    assert spec.evaluation.headline in results["metrics"]
     assert {metric for metric in known if "/" not in metric} <= set(results["metrics"])
     pipeline = build(make(), model=ModelSpec(name=str(tmp_path / "r")), complete=True)
     assert pipeline.labels == tuple(results["labels"])

@@ -238,13 +238,13 @@ def _train(
         raise ConfigError(
             "there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune"
         )
-    from ptm.config.spec import LANGUAGE_MODELS
+    from ptm.config.tasks import TASKS
 
-    if command == "pretrain" and spec.task not in LANGUAGE_MODELS:
+    if command == "pretrain" and not spec.descriptor.language_model:
         raise ConfigError(
             f"{spec.task} needs more than text",
             where=config,
-            expected=f"task: {' or '.join(LANGUAGE_MODELS)}",
+            expected=f"task: {' or '.join(name for name, task in TASKS.items() if task.language_model)}",
             cure="use ptm finetune",
         )
     if command != "distill" and spec.teacher is not None:

@@ -80,7 +80,7 @@ def _pins(target: Path) -> dict[str, Any]:
 
 def _as_folder(data: str) -> tuple[str, str | None]:
     """A source that is one file, as the folder it is in and itself as the split; another as it is."""
-    from ptm.config.spec import TABLE_SOURCES
+    from ptm.config.tasks import TABLE_SOURCES
 
     kind, _, place = data.partition(":")
     file = Path(place.strip())

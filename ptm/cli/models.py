@@ -12,8 +12,8 @@ import typer
 from ptm.cli.options import Json
 
 if TYPE_CHECKING:
-    from ptm.experiment.catalogue import Choice, Family
     from ptm.experiment.measure import Cost
+    from ptm.models.catalogue import Choice, Family
 
 
 def models(

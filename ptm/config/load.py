@@ -21,8 +21,9 @@ from ptm.config import schema
 from ptm.config.explain import Refusals, explain, unread_keys
 from ptm.config.rules import cross_check
 from ptm.config.schema import json_schema
-from ptm.config.spec import FILE_SOURCES, DistillSpec, ModelSpec, RunSpec, TeacherSpec
+from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.config.splits import held_out_share
+from ptm.config.tasks import FILE_SOURCES, TASKS
 from ptm.config.yaml_tree import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -192,7 +193,7 @@ def _put(root: Section, path: Sequence[str], node: Node, place: Place) -> tuple[
 # What stands in for values that are bad or missing, only to find more problems in the same go.
 _STAND_INS: dict[str, Any] = {
     "version": 1,
-    "task": "text-classification",
+    "task": next(iter(TASKS)),
     "model": {"name": "-"},
     "teacher": {"name": "-"},
     "data": {"source": "hub:-"},

@@ -10,7 +10,7 @@ from ptm import errors
 from ptm.config import schema, spec
 
 _INTRO = """\
-<!-- Made from ptm/spec.py: python -m ptm.config.reference > docs/configuration.md -->
+<!-- Made from ptm/config/spec.py: python -m ptm.config.reference > docs/configuration.md -->
 
 # Configuration
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePath
 
-from ptm.config.metric_names import metric_names, unknown_metric
-from ptm.config.spec import (
-    IMAGE_SOURCES,
-    LANGUAGE_MODELS,
-    SOURCES,
-    TABLE_SOURCES,
-    TEXT_TASKS,
-    VISION_TASKS,
-    DataSpec,
-    DistillSpec,
-    RunSpec,
-)
+from pydantic.fields import FieldInfo
+
+from ptm.config.keys import serves
+from ptm.config.spec import DataSpec, DistillSpec, RunSpec
+from ptm.config.tasks import IMAGE_SOURCES, SOURCES, TABLE_SOURCES, TASKS
 
 Complaints = Iterator[tuple[tuple[str, ...], str, str]]  # key path, what, cure
 
@@ -36,11 +29,11 @@ def cross_check(
         return not any(key == other or key.startswith(f"{other}.") for key in keys for other in unsure)
 
     if sure("task"):
-        yield from _foreign_keys(spec)
+        yield from _foreign_keys(spec, spec.task)
     if sure("data.source"):
         yield from _check_source(spec, sure("task"))
     yield from _check_model(spec)
-    yield from _check_data(spec.data, fewest=1 if spec.task == "object-detection" else 2)
+    yield from _check_data(spec.data, fewest=spec.descriptor.fewest_labels)
     yield from _check_views(spec)
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)
@@ -48,7 +41,7 @@ def cross_check(
         yield from _check_metrics(spec, best=sure("best", "best.metric"))
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
         yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
-    if spec.teacher is not None and spec.task in UNDISTILLABLE:
+    if spec.teacher is not None and not spec.descriptor.distillable:
         what = f"{spec.task} cannot be distilled"
         yield ("teacher",), what, "remove teacher: and distill:"
     if spec.distill is not None:
@@ -57,59 +50,15 @@ def cross_check(
         yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
 
 
-# Tasks whose pipelines say so (``distillable``); here it is known before anything is loaded.
-UNDISTILLABLE = ("translation", "object-detection")
-_CLASSIFIERS = ("text-classification", "image-classification")
-_DENSE = ("object-detection", "semantic-segmentation")
-# Keys that not all tasks have, with those that do.
-_SERVES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("data", "text"), TEXT_TASKS),
-    (("data", "text_pair"), ("text-classification",)),
-    (("data", "target_text"), ("translation",)),
-    (("data", "max_length"), TEXT_TASKS),
-    (("data", "image"), ("image-classification",)),
-    (("data", "image_size"), VISION_TASKS),
-    (("data", "longest_side"), ("object-detection",)),
-    (("data", "augment"), VISION_TASKS),
-    (("data", "mean"), VISION_TASKS),
-    (("data", "std"), VISION_TASKS),
-    (("data", "mask_values"), ("semantic-segmentation",)),
-    (("data", "ignore_value"), ("semantic-segmentation",)),
-    (("data", "mask_share"), ("masked-lm",)),
-    (("data", "whole_words"), ("masked-lm",)),
-    (("data", "pack"), LANGUAGE_MODELS),
-    (("model", "revision"), TEXT_TASKS),
-    (("model", "layers"), TEXT_TASKS),
-    (("model", "shape"), TEXT_TASKS),
-    (("model", "tokenizer"), TEXT_TASKS),
-    (("model", "vocabulary"), TEXT_TASKS),
-    (("model", "decoder"), ("translation",)),
-    (("model", "backbone"), _DENSE),
-    (("model", "width"), ("image-classification",)),
-    (("teacher", "revision"), TEXT_TASKS),
-    (("teacher", "width"), ("image-classification",)),
-    (("generate",), ("translation",)),
-)
-
-
-def _foreign_keys(spec: RunSpec) -> Complaints:
-    """Keys that are for other tasks."""
-    for path, tasks in _SERVES:
-        value: object = spec
-        for key in path:
-            value = getattr(value, key, None)
-        if value is not None and spec.task not in tasks:
-            yield path, f"{'.'.join(path)} is for {_kind(tasks)}, this is {spec.task}", "remove it"
-    if spec.data.label_type != "class" and spec.task not in _CLASSIFIERS:
-        what = f"data.label_type is for {_kind(_CLASSIFIERS)}, this is {spec.task}"
-        yield ("data", "label_type"), what, "remove it"
-    if spec.data.label_type == "number" and spec.task == "image-classification":
-        yield ("data", "label_type"), "only text tasks predict numbers", "use class or classes"
-
-
-def _kind(tasks: tuple[str, ...]) -> str:
-    kinds = {TEXT_TASKS: "text tasks", VISION_TASKS: "image tasks"}
-    return kinds.get(tasks) or " and ".join(tasks)
+def _foreign_keys(section: object, task: str, path: tuple[str, ...] = ()) -> Complaints:
+    """Keys that are for other tasks, of a section and of those in it."""
+    fields: Mapping[str, FieldInfo] = getattr(type(section), "__pydantic_fields__", {})
+    for name, field in fields.items():
+        here, value, tasks = (*path, name), getattr(section, name), serves(field)
+        if tasks is None:
+            yield from _foreign_keys(value, task, here)
+        elif value != field.default and task not in tasks.names():
+            yield here, f"{'.'.join(here)} is for {tasks.words()}, this is {task}", "remove it"
 
 
 def _check_model(spec: RunSpec) -> Complaints:
@@ -123,7 +72,7 @@ def _check_model(spec: RunSpec) -> Complaints:
     if model.shape is not None and model.shape.width % model.shape.heads:
         what = f"a width of {model.shape.width} cannot be shared by {model.shape.heads} heads"
         yield ("model", "shape", "heads"), what, "choose heads that divide the width"
-    if model.name.startswith("new:") and model.tokenizer is None and spec.task in TEXT_TASKS:
+    if model.name.startswith("new:") and model.tokenizer is None and spec.descriptor.modality == "text":
         yield (
             ("model",),
             "a new: model has no tokenizer of its own",
@@ -136,17 +85,14 @@ def _check_model(spec: RunSpec) -> Complaints:
     if model.adapter is not None and (model.weights == "none" or model.name.startswith("new:")):
         what = "an adapter learns beside weights that know something already; these are random"
         yield ("model", "adapter"), what, "name pre-trained weights, or remove adapter"
-    if model.adapter is not None and not model.adapter.merge and spec.task not in _ADAPTER_BESIDE:
-        what = f"an adapter is saved apart for {' and '.join(_ADAPTER_BESIDE)}, this is {spec.task}"
+    if model.adapter is not None and not model.adapter.merge and not spec.descriptor.adapter_beside:
+        able = " and ".join(name for name, task in TASKS.items() if task.adapter_beside)
+        what = f"an adapter is saved apart for {able}, this is {spec.task}"
         yield ("model", "adapter", "merge"), what, "leave merge out: the saved model is an ordinary one"
     if spec.train.unfreeze_every is not None:
         yield from _check_unfreezing(spec)
     if spec.train.unfreeze_every is not None and model.freeze != "none":
         yield ("model", "freeze"), "train.unfreeze_every freezes and thaws by itself", "remove one of them"
-
-
-# Tasks whose models are loaded with the adapter that stands beside their weights.
-_ADAPTER_BESIDE = ("text-classification", "token-classification", "image-classification")
 
 
 def _check_unfreezing(spec: RunSpec) -> Complaints:
@@ -178,25 +124,15 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
         yield ("data", "source"), what, cure
     elif not place.strip():
         yield ("data", "source"), f"{kind}: names nothing", f"write {kind}:NAME"
-    elif task_known and kind not in _sources_of(spec.task):
+    elif task_known and kind not in spec.descriptor.sources:
         holds = "images" if kind in (*IMAGE_SOURCES, "builtin") else "rows of text"
-        able = [f"{name}:" for name in _sources_of(spec.task)]
+        able = [f"{name}:" for name in spec.descriptor.sources]
         cure = f"use {', '.join(able[:-1])}{' or ' if able[:-1] else ''}{able[-1]}"
         yield ("data", "source"), f"{kind}: holds {holds}, this is {spec.task}", cure
 
 
-def _sources_of(task: str) -> tuple[str, ...]:
-    """Kinds of sources that a task can read."""
-    if task in LANGUAGE_MODELS:
-        return ("hub", *TABLE_SOURCES, "text")
-    if task in TEXT_TASKS:
-        return ("hub", *TABLE_SOURCES)
-    own = {"object-detection": ("voc", "coco"), "semantic-segmentation": ("masks",)}
-    return own.get(task, ("hub", *TABLE_SOURCES, "imagefolder", "builtin"))
-
-
 def _check_views(spec: RunSpec) -> Complaints:
-    one = (spec.data.augment or "none") == "none" and spec.task != "masked-lm"
+    one = (spec.data.augment or "none") == "none" and not spec.descriptor.random_views
     chosen = [("data", spec.data.views), ("distill", spec.distill.views if spec.distill else None)]
     for section, views in chosen:
         if views is not None and one:
@@ -229,30 +165,36 @@ def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
 
 def _check_label_type(spec: RunSpec) -> Complaints:
     """What ``data.label_type`` leaves without meaning."""
-    kind, distill = spec.data.label_type, spec.distill
-    if kind == "number" and spec.data.labels is not None:
-        yield ("data", "labels"), "label_type: number has no labels", "remove them"
-    if kind == "number" and spec.train.label_smoothing:
-        yield ("train", "label_smoothing"), "a number cannot be smoothed", "remove label_smoothing"
-    if distill is None:
+    kind, distill, own = spec.label_type, spec.distill, spec.descriptor.label_types
+    if own and kind.name not in own:
+        served = " and ".join(name for name, task in TASKS.items() if kind.name in task.label_types)
+        what = f"label_type: {kind.name} is for {served}, this is {spec.task}"
+        yield ("data", "label_type"), what, f"use {' or '.join(own)}"
+    if not kind.named and spec.data.labels is not None:
+        yield ("data", "labels"), f"label_type: {kind.name} has no labels", "remove them"
+    if not kind.smoothable and spec.train.label_smoothing:
+        what = f"label_type: {kind.name} has no classes to smooth over"
+        yield ("train", "label_smoothing"), what, "remove label_smoothing"
+    if distill is None or kind.exclusive:
         return
-    if kind != "class" and distill.method != "kd":
-        what = f"method: {distill.method} compares classes of which one applies, this is label_type: {kind}"
+    if distill.method != "kd":
+        what = (
+            f"method: {distill.method} compares classes of which one applies, this is label_type: {kind.name}"
+        )
         yield ("distill", "method"), what, "use method: kd"
-    if kind != "class" and distill.top_k is not None:
-        what = f"top_k leaves out classes of which one applies, this is label_type: {kind}"
+    if distill.top_k is not None:
+        what = f"top_k leaves out classes of which one applies, this is label_type: {kind.name}"
         yield ("distill", "top_k"), what, "remove it"
 
 
 def _check_metrics(spec: RunSpec, *, best: bool) -> Complaints:
     """Metrics that this task never measures."""
-    known = metric_names(spec.task, spec.data.label_type, spec.data.labels)
     named = [(("expect", name), name) for name in spec.expect]
     named += [(("best", "metric"), spec.best.metric)] if best and spec.best is not None else []
     for path, name in named:
-        problem = unknown_metric(name, known)
-        if problem is not None:
-            expected, cure = problem
+        objection = spec.evaluation.objection(name, spec.data.labels)
+        if objection is not None:
+            expected, cure = objection
             yield path, f"there is no metric {name!r}: {expected}", cure
 
 
@@ -264,7 +206,7 @@ def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:
             "give it a positive weight",
         )
     text_only, image_only = ("minilm", "tinybert", "cosine"), ("attention",)
-    refused = image_only if spec.task in TEXT_TASKS else text_only
+    refused = image_only if spec.descriptor.modality == "text" else text_only
     if distill.features in refused:
         what = f"features: {distill.features} cannot serve {spec.task}"
         served = [f for f in ("hidden", *text_only, *image_only, "relational") if f not in refused]

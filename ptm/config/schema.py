@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ptm.config.spec import RunSpec
+from ptm.config.tasks import TASKS
 
 Fragment = Mapping[str, Any]
 Path = tuple[str, ...]
@@ -29,8 +30,13 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-@functools.cache
 def _schema() -> dict[str, Any]:
+    return _schema_of(tuple(TASKS))
+
+
+@functools.cache
+def _schema_of(tasks: tuple[str, ...]) -> dict[str, Any]:
+    """The schema while these are the tasks."""
     return json_schema()
 
 
@@ -77,6 +83,12 @@ def required(path: Path) -> tuple[str, ...]:
     here = fragment(path)
     section = _section_of(here) if here is not None else None
     return tuple(section.get("required", ())) if section is not None else ()
+
+
+def is_for(path: Path, task: str) -> bool:
+    """Whether a key is for this task (:class:`ptm.config.keys.Serves`); most are for all."""
+    here = fragment(path)
+    return here is not None and task in here.get("x-tasks", (task,))
 
 
 def accepts(here: Fragment, kind: str) -> bool:

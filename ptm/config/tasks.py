@@ -1,30 +1,173 @@
-"""Task name to the module that builds its pipeline; imported when a run needs it."""
+"""What a task is, as far as it can be known before anything is loaded: one frozen descriptor a task. No torch in here.
+
+Whoever stands outside ``ptm/text`` and ``ptm/vision`` and needs to know about a task asks its descriptor, never its
+name. What the task's module offers is :class:`ptm.pipeline.TaskModule`.
+"""
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+from dataclasses import dataclass
+from typing import Literal
 
-TASKS = {
-    "text-classification": "ptm.text.classification",
-    "token-classification": "ptm.text.token_classification",
-    "masked-lm": "ptm.text.language_modeling",
-    "causal-lm": "ptm.text.language_modeling",
-    "translation": "ptm.text.translation",
-    "image-classification": "ptm.vision.classification",
-    "object-detection": "ptm.vision.detection",
-    "semantic-segmentation": "ptm.vision.segmentation",
-}
+from ptm.config.evaluation import Evaluation
+from ptm.config.label_types import LABEL_TYPES
+
+Modality = Literal["text", "image"]
+
+# What may stand before the colon of ``data.source``, and what it holds.
+TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet")
+IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "masks")
+FILE_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, "text", *IMAGE_SOURCES)
+SOURCES: tuple[str, ...] = ("hub", *FILE_SOURCES, "builtin")
 
 
-def task_module(task: str) -> ModuleType:
-    """The module of a task. It has these functions, the same for all:
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task as ``task:`` names it.
 
-    - ``missing(spec) -> list[Problem]``: what must be downloaded and cannot be;
-    - ``load_data(spec, *, labels=None, train=True) -> Dataset``;
-    - ``stored_labels(name) -> tuple[str, ...] | None``: the label names that a local model was saved with;
-    - ``build(spec, data, *, model, trained) -> Pipeline``: the student's or the teacher's;
-    - ``read_inputs(spec, paths) -> Iterator[Examples]``: what ``ptm predict`` was given, without targets, in
-      pieces that fit into memory (:mod:`ptm.data.inputs`).
+    - ``module``: where its pipeline is built, imported when a run needs it;
+    - ``sources``: the kinds of ``data.source`` that it reads;
+    - ``label_types``: values of ``data.label_type``; () where its targets are always of one kind, which ``evaluation``
+      then describes;
+    - ``labelled``: whether its outputs have label names; ``fewest_labels``: how few of them make sense;
+    - ``per_example``: whether a model has one answer an example, not one a word, token or pixel;
+    - ``distillable``: whether there are logits that a student can learn from;
+    - ``random_views``: whether training examples differ from epoch to epoch without any augmentation;
+    - ``language_model``: whether it learns from plain text, as ``ptm pretrain`` does;
+    - ``draws``: whether a prediction can be drawn into its image;
+    - ``adapter_beside``: whether a model is loaded with an adapter that was saved beside its weights;
+    - ``transformers_pipeline``: what transformers calls the use of a saved model; "" where it has nothing for it;
+    - ``packages``: what its evaluation needs besides what every run needs, as the record names it.
     """
-    return importlib.import_module(TASKS[task])
+
+    name: str
+    module: str
+    modality: Modality
+    sources: tuple[str, ...]
+    label_types: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+    labelled: bool = True
+    fewest_labels: int = 2
+    per_example: bool = True
+    distillable: bool = True
+    random_views: bool = False
+    language_model: bool = False
+    draws: bool = False
+    adapter_beside: bool = False
+    transformers_pipeline: str = ""
+    packages: tuple[str, ...] = ()
+
+    def evaluation_of(self, label_type: str) -> Evaluation:
+        """What is measured with labels of this type; the same for all where the task has one kind of targets."""
+        return self.evaluation or LABEL_TYPES[label_type].evaluation
+
+
+_TABLES = ("hub", *TABLE_SOURCES)
+
+TEXT_CLASSIFICATION = Task(
+    name="text-classification",
+    module="ptm.text.classification",
+    modality="text",
+    sources=_TABLES,
+    label_types=("class", "classes", "number"),
+    adapter_beside=True,
+    transformers_pipeline="text-classification",
+)
+TOKEN_CLASSIFICATION = Task(
+    name="token-classification",
+    module="ptm.text.token_classification",
+    modality="text",
+    sources=_TABLES,
+    evaluation=Evaluation(
+        metrics=("loss", "accuracy", "precision", "recall", "f1", "f1/"),
+        headline="accuracy",
+        comparison="words",
+    ),
+    per_example=False,
+    adapter_beside=True,
+    transformers_pipeline="token-classification",
+)
+MASKED_LM = Task(
+    name="masked-lm",
+    module="ptm.text.language_modeling",
+    modality="text",
+    sources=(*_TABLES, "text"),
+    evaluation=Evaluation(
+        metrics=("loss", "perplexity", "masked_accuracy"), headline="perplexity", comparison="masked tokens"
+    ),
+    labelled=False,
+    per_example=False,
+    random_views=True,
+    language_model=True,
+    transformers_pipeline="fill-mask",
+)
+CAUSAL_LM = Task(
+    name="causal-lm",
+    module="ptm.text.language_modeling",
+    modality="text",
+    sources=(*_TABLES, "text"),
+    evaluation=Evaluation(
+        metrics=("loss", "perplexity", "bits_per_byte"), headline="perplexity", comparison="tokens"
+    ),
+    labelled=False,
+    per_example=False,
+    language_model=True,
+    transformers_pipeline="text-generation",
+)
+TRANSLATION = Task(
+    name="translation",
+    module="ptm.text.translation",
+    modality="text",
+    sources=_TABLES,
+    evaluation=Evaluation(metrics=("loss", "perplexity", "bleu", "chrf"), headline="bleu"),
+    labelled=False,
+    per_example=False,
+    distillable=False,
+    packages=("sacrebleu",),
+)
+IMAGE_CLASSIFICATION = Task(
+    name="image-classification",
+    module="ptm.vision.classification",
+    modality="image",
+    sources=(*_TABLES, "imagefolder", "builtin"),
+    label_types=("class", "classes"),
+    adapter_beside=True,
+)
+OBJECT_DETECTION = Task(
+    name="object-detection",
+    module="ptm.vision.detection",
+    modality="image",
+    sources=("voc", "coco"),
+    evaluation=Evaluation(metrics=("map", "map50", "map75", "mar100", "map/"), headline="map"),
+    fewest_labels=1,
+    distillable=False,
+    draws=True,
+    packages=("faster-coco-eval",),
+)
+SEMANTIC_SEGMENTATION = Task(
+    name="semantic-segmentation",
+    module="ptm.vision.segmentation",
+    modality="image",
+    sources=("masks",),
+    evaluation=Evaluation(
+        metrics=("loss", "miou", "dice", "pixel_accuracy", "iou/", "dice/"),
+        headline="miou",
+        comparison="pixels",
+        audit="miou",
+    ),
+    per_example=False,
+    draws=True,
+)
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        TEXT_CLASSIFICATION,
+        TOKEN_CLASSIFICATION,
+        MASKED_LM,
+        CAUSAL_LM,
+        TRANSLATION,
+        IMAGE_CLASSIFICATION,
+        OBJECT_DETECTION,
+        SEMANTIC_SEGMENTATION,
+    )
+}

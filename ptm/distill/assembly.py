@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from ptm.base.console import Reporter, parameters
@@ -21,7 +20,7 @@ from ptm.distill.teacher import Teacher
 from ptm.errors import ConfigError, ModelError
 from ptm.models.size import describe_size
 from ptm.objective import all_counts, new_counts
-from ptm.pipeline import Pipeline
+from ptm.pipeline import Pipeline, TaskModule
 from ptm.run import manifest as record
 from ptm.training.optim import StepCounts
 from ptm.training.runtime import Runtime
@@ -91,7 +90,7 @@ class Distillation:
 
 @contextmanager
 def open_distillation(
-    spec: RunSpec, task: ModuleType, data: Dataset, student: Pipeline, runtime: Runtime, reporter: Reporter
+    spec: RunSpec, task: TaskModule, data: Dataset, student: Pipeline, runtime: Runtime, reporter: Reporter
 ) -> Iterator[Distillation]:
     """Load, evaluate and audit the teachers of a run. Their stores are held open until the block ends.
 
@@ -106,7 +105,7 @@ def open_distillation(
     with ExitStack() as stores:
         for index, name in enumerate((spec.teacher.name, *spec.teacher.others)):
             section = spec.teacher if index == 0 else TeacherSpec(name=name, labels=spec.teacher.labels)
-            pipeline: Pipeline = task.build(spec, data, model=section, complete=True)
+            pipeline = task.build(spec, data, model=section, complete=True)
             if index == 0:
                 features = build_features(
                     settings, student, pipeline, seed=spec.train.seed, device=runtime.device

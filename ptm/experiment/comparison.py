@@ -1,7 +1,7 @@
 """What two runs' predictions can be compared by, example by example: a metric that is a mean over what was judged.
 
-Each task has one such metric (:func:`measure_of`). A sum and a count an example are enough for it, so that a paired
-test can draw examples anew without running a model.
+The descriptor of a task or of a label type names one such measure (:func:`measure_of`). A sum and a count an example
+are enough for it, so that a paired test can draw examples anew without running a model.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptm.config.spec import RunSpec
+from ptm.errors import ConfigError
 from ptm.metrics.regression import pearson
 
 Row = Mapping[str, Any]  # a line of predictions.jsonl
@@ -37,10 +38,11 @@ class Measure:
 
 
 def measure_of(spec: RunSpec) -> Measure:
-    """How models of this task are compared. Raises KeyError for a task that has no teacher."""
-    if spec.task in ("text-classification", "image-classification"):
-        return _CLASSIFIERS[spec.data.label_type]
-    return _OTHERS[spec.task]
+    """How models of this task are compared. Raises ConfigError for a task whose predictions are not compared."""
+    comparison = spec.evaluation.comparison
+    if comparison is None:
+        raise ConfigError(f"predictions of {spec.task} are not compared example by example", where="task")
+    return MEASURES[comparison]
 
 
 def read_rows(run: Path) -> dict[int, Row]:
@@ -96,24 +98,23 @@ def _correlation(a: Sequence[Row], b: Sequence[Row]) -> float:
     return pearson(*(np.array([row["prediction"] for row in rows], dtype=np.float64) for rows in (a, b)))
 
 
-def _share(metric: str, things: str, score: Callable[[Row], tuple[float, float]], **more: Any) -> Measure:
+def _rate(metric: str, things: str, score: Callable[[Row], tuple[float, float]], **more: Any) -> Measure:
     return Measure(metric=metric, things=things, higher_is_better=True, score=score, **more)
 
 
-_CLASSIFIERS = {
-    "class": _share("accuracy", "examples", _right, agreement=_same_predictions),
-    "classes": _share("subset_accuracy", "examples", _right, agreement=_same_predictions),
-    "number": Measure(
+# By Evaluation.comparison of a descriptor.
+MEASURES: Mapping[str, Measure] = {
+    "examples": _rate("accuracy", "examples", _right, agreement=_same_predictions),
+    "label sets": _rate("subset_accuracy", "examples", _right, agreement=_same_predictions),
+    "numbers": Measure(
         metric="mean_squared_error",
         things="examples",
         higher_is_better=False,
         score=_squared_error,
         correlation=_correlation,
     ),
-}
-_OTHERS = {
-    "token-classification": _share("accuracy", "words", _right_words, agreement=_same_words),
-    "masked-lm": _share("masked_accuracy", "masked tokens", _right_tokens),
-    "causal-lm": Measure(metric="loss", things="tokens", higher_is_better=False, score=_nats),
-    "semantic-segmentation": _share("pixel_accuracy", "pixels", _right_pixels),
+    "words": _rate("accuracy", "words", _right_words, agreement=_same_words),
+    "masked tokens": _rate("masked_accuracy", "masked tokens", _right_tokens),
+    "tokens": Measure(metric="loss", things="tokens", higher_is_better=False, score=_nats),
+    "pixels": _rate("pixel_accuracy", "pixels", _right_pixels),
 }

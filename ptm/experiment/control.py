@@ -31,6 +31,7 @@ def run_with_control(
 ) -> dict[str, Any]:
     """Both arms for every seed, then the verdict, which is also written. Arms that are finished are not run again
     with ``resume``. Bounds of ``expect:`` that are missed stand in ``runs`` of the verdict."""
+    measure_of(spec)  # before anything is trained
     output = Path(spec.output)
     if is_run(output):
         raise RunDirectoryError(

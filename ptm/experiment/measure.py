@@ -18,9 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ptm.config.spec import TEXT_TASKS, DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
+from ptm.config.schema import is_for
+from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
 from ptm.errors import PtmError
-from ptm.experiment.catalogue import Choice, TextModel, text_model
+from ptm.models.catalogue import Choice
+from ptm.text.catalogue import TextModel, text_model
 
 BATCHES = (1, 32)
 TOKENS = 128  # length of the texts
@@ -74,9 +76,9 @@ def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
     import numpy as np
     import torch
 
-    from ptm.config.tasks import task_module
     from ptm.data.examples import Dataset
     from ptm.experiment.scorecard import latency_ms
+    from ptm.pipeline import task_module
     from ptm.training.runtime import open_runtime
 
     module = task_module(spec.task)
@@ -118,15 +120,19 @@ def _peak(device: Any) -> int:
 
 
 def _spec(task: str, name: str, threads: int | None, folder: Path) -> RunSpec:
-    known = text_model(name)
+    known, cut = text_model(name), is_for(("data", "max_length"), task)
     place = name if known is None else str(_write_text_model(known, folder))
     return RunSpec(
         version=1,
-        task=task,  # type: ignore[arg-type]
+        task=task,
         model=ModelSpec(name=place, weights="none"),
-        data=DataSpec(source="csv:none", labels=_LABELS, max_length=TOKENS if task in TEXT_TASKS else None),
+        data=DataSpec(
+            source="csv:none",
+            labels=_LABELS,
+            max_length=TOKENS if cut else None,
+        ),
         train=TrainSpec(epochs=1, learning_rate=1e-3),
-        generate=GenerateSpec(max_length=WRITTEN) if task == "translation" else None,
+        generate=GenerateSpec(max_length=WRITTEN) if is_for(("generate",), task) else None,
         runtime=RuntimeSpec(threads=threads),
         output="none",
     )
@@ -147,11 +153,11 @@ def _write_text_model(model: TextModel, folder: Path) -> Path:
 
 def _examples(spec: RunSpec, count: int, folder: Path) -> Any:
     """Texts of ``TOKENS`` words, which are longer than ``TOKENS`` tokens, or images of noise in ``folder``."""
-    from ptm.config.tasks import task_module
     from ptm.data.examples import Examples
     from ptm.data.inputs import Typed
+    from ptm.pipeline import task_module
 
-    if spec.task not in TEXT_TASKS:
+    if spec.descriptor.modality == "image":
         images = [_noise(folder / f"{row}.png", seed=row) for row in range(count)]
         return Examples({"image": images}, None, lambda row: str(images[row]))
     texts = tuple(" ".join(f"w{1 + row + word}" for word in range(TOKENS)) for row in range(count))
@@ -169,7 +175,7 @@ def _noise(path: Path, seed: int) -> Path:
 
 
 def _input(spec: RunSpec) -> str:
-    if spec.task not in TEXT_TASKS:
+    if spec.descriptor.modality == "image":
         return f"{SIDE[1]}x{SIDE[0]} pixels, brought to its size"
     return f"{TOKENS} tokens" + ("" if spec.generate is None else f", at most {WRITTEN} written")
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TextIO
 
 import numpy as np
@@ -21,20 +20,19 @@ import numpy as np
 from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter
-from ptm.config.spec import LANGUAGE_MODELS, VISION_TASKS, ModelSpec, RunSpec
-from ptm.config.tasks import task_module
+from ptm.config.spec import ModelSpec, RunSpec
+from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, Typed
 from ptm.data.labels import unnamed
 from ptm.errors import ConfigError, DataError, MissingDownload, NotFinite, OutOfMemory
 from ptm.experiment.train import evaluation_spec
-from ptm.pipeline import Pipeline
+from ptm.pipeline import Pipeline, TaskModule, task_module
 from ptm.run.directory import require_run
 from ptm.training.runtime import Runtime, open_runtime
 
 Row = dict[str, Any]  # one prediction, as it stands in a line of JSON
 SUFFIXES = (".jsonl", ".csv")
-_WITHOUT_LABELS = (*LANGUAGE_MODELS, "translation")
 _EVERY_SECONDS = 10.0  # between two lines that tell how far it is
 
 
@@ -71,13 +69,13 @@ def run_prediction(
     labels = _labels(spec, module, model, target)
     size = batch_size or spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
     with open_runtime(spec.runtime) as runtime, _memory_errors(spec, size):
-        pieces: Iterator[Examples] = module.read_inputs(spec, given)
-        if spec.task in VISION_TASKS:
+        pieces = module.read_inputs(spec, given)
+        if spec.descriptor.modality == "image":
             pieces = _readable_images(pieces, runtime.threads, reporter, skip_bad=skip_bad)
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        pipeline: Pipeline = module.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
+        pipeline = module.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
         if draw is not None:
             _prepare_drawing(pipeline, draw)
         pipeline.model.to(runtime.device)
@@ -234,18 +232,18 @@ def _check_output(output: Path | None, sources: Sequence[Path | str]) -> None:
         raise ConfigError("--output would overwrite an input", where=output, cure="name another file")
 
 
-def _require_model(spec: RunSpec, module: ModuleType) -> None:
+def _require_model(spec: RunSpec, module: TaskModule) -> None:
     """MissingDownload for a model that is neither here nor can be fetched; data and teacher are not needed."""
     needed = replace(spec, teacher=None, data=replace(spec.data, source="csv:."))
     if missing := module.missing(needed):
         raise MissingDownload(missing)
 
 
-def _labels(spec: RunSpec, module: ModuleType, model: ModelSpec, target: Path) -> tuple[str, ...]:
+def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -> tuple[str, ...]:
     """The names of the outputs: the model's own, or those of the config where the model has only numbers."""
-    stored: tuple[str, ...] | None = module.stored_labels(model.name)
+    stored = module.stored_labels(model.name)
     labels = spec.data.labels if spec.data.labels and (not stored or unnamed(stored)) else stored
-    if not labels and spec.task not in _WITHOUT_LABELS and spec.data.label_type != "number":
+    if not labels and spec.descriptor.labelled and spec.label_type.named:
         cure = "name them, in the order of its outputs: data.labels: […]"
         raise ConfigError("the model does not say the names of its labels", where=target, cure=cure)
     return labels or ()
@@ -283,7 +281,8 @@ def _without_bad(piece: Examples, reporter: Reporter) -> Examples:
 
 def _prepare_drawing(pipeline: Pipeline, folder: Path) -> None:
     if type(pipeline).render_prediction is Pipeline.render_prediction:
-        cure = "leave --draw out; object-detection and semantic-segmentation draw"
+        able = " and ".join(name for name, task in TASKS.items() if task.draws)
+        cure = f"leave --draw out; {able} draw"
         raise ConfigError("this task draws nothing", where="--draw", cure=cure)
     with files.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

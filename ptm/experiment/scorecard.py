@@ -15,10 +15,9 @@ from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.config.load import load_config
 from ptm.config.spec import ModelSpec, RunSpec
-from ptm.config.tasks import task_module
 from ptm.experiment.comparison import Measure, Row, measure_of, read_rows, scores_of
 from ptm.models.size import describe_size
-from ptm.pipeline import Metrics, Pipeline
+from ptm.pipeline import Metrics, Pipeline, task_module
 from ptm.run.directory import RunDirectory
 from ptm.training.runtime import Runtime, open_runtime
 

@@ -19,9 +19,7 @@ from ptm.base.console import Reporter, Silent, parameters
 from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config, load_config
-from ptm.config.metric_names import metric_names, require_metrics
 from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
-from ptm.config.tasks import task_module
 from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import (
@@ -37,7 +35,7 @@ from ptm.models import adapters
 from ptm.models.layers import layers_of
 from ptm.models.size import describe_size
 from ptm.objective import Objective, Supervised, all_counts
-from ptm.pipeline import Metrics, Pipeline
+from ptm.pipeline import Metrics, Pipeline, task_module
 from ptm.report.page import write_report
 from ptm.run import manifest as record
 from ptm.run.checkpoint import CheckpointStore, Progress, checkpoint_bytes, restore
@@ -100,8 +98,7 @@ def run_evaluation(
     with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec, labels=module.stored_labels(model.name), train=False)
         bounds = {**spec.expect, **(expect or {})}
-        known = metric_names(spec.task, spec.data.label_type, data.labels)
-        require_metrics([("expect", name) for name in bounds], known)
+        spec.evaluation.require([("expect", name) for name in bounds], data.labels)
         pipeline = module.build(spec, data, model=model, complete=True)
         if locked is not None:
             now = record.manifest(spec, dump_config(spec), data, runtime, {})
@@ -194,6 +191,7 @@ def _prepare(
     data = module.load_data(spec)
     _require_named_metrics(spec, data)
     pipeline: Pipeline = module.build(spec, data, model=spec.model, complete=False)
+    assert data.train is not None
     of_labels = f", labels {_shown(data.labels)}" if data.labels else ""
     reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{of_labels}")
     reporter.say(
@@ -238,7 +236,7 @@ def _require_named_metrics(spec: RunSpec, data: Dataset) -> None:
     """Metrics that the config names and these labels do not have: before the first step, not after the last."""
     named = [("expect", name) for name in spec.expect]
     named += [("best.metric", spec.best.metric)] if spec.best is not None else []
-    require_metrics(named, metric_names(spec.task, spec.data.label_type, data.labels))
+    spec.evaluation.require(named, data.labels)
 
 
 def _choose_trained(spec: RunSpec, pipeline: Pipeline, reporter: Reporter) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptm.base import files
+from ptm.config.tasks import TASKS, Task
 from ptm.errors import PtmError, RunDirectoryError
 from ptm.report import scorecard as report_scorecard
 from ptm.report import words
@@ -113,6 +114,7 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "headline": headline,
         "model": words.plain(inputs.result("model").get("name") or inputs.spec("model", "name") or "model"),
         "task": words.plain(inputs.results.get("task") or inputs.spec("task") or "unknown task"),
+        "descriptor": _descriptor(inputs),
         "status": words.plain(inputs.results.get("status") or "unfinished"),
         "labels": scored.classes if scored else _labels(inputs),
         "teacher_metrics": mapping(inputs.result("teacher").get("metrics")),
@@ -313,9 +315,16 @@ def _headline(run: RunFiles, scored: Scored | None) -> Headline:
     values = {words.plain(name): number(metrics[name]) for name in order if name in metrics}
     accuracy = values.get("accuracy", math.nan)
     # Words of one sentence are right or wrong together: no interval is known for the accuracy over them.
-    of_examples = run.results.get("task") != "token-classification"
+    task = _descriptor(run)
+    of_examples = task is None or task.per_example
     interval = wilson_interval(accuracy, n) if of_examples and n and 0 <= accuracy <= 1 else None
     return Headline(metrics=values, source=source if values else "none", n=n, interval=interval)
+
+
+def _descriptor(run: RunFiles) -> Task | None:
+    """What is known of the run's task; None where its files name none that there is."""
+    name = run.results.get("task") or run.spec("task")
+    return TASKS.get(name) if isinstance(name, str) else None
 
 
 def _expectations(run: RunFiles) -> list[dict[str, Any]]:

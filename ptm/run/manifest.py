@@ -45,9 +45,8 @@ _PACKAGES = (
     "scikit-learn",
     "pillow",
 )
-# What only some runs are made with: a model's kind, or a task's metrics.
+# What only some runs are made with: a model's kind.
 _OF_MODELS = {"timm:": "timm", "smp:": "segmentation-models-pytorch", "libreyolo:": "libreyolo"}
-_OF_TASKS = {"translation": "sacrebleu", "object-detection": "faster-coco-eval"}
 
 
 def manifest(
@@ -149,9 +148,8 @@ def weights_digest(model: torch.nn.Module, without: tuple[str, ...] = ()) -> str
 def _others(spec: RunSpec) -> tuple[str, ...]:
     """Packages of this run besides those of all runs."""
     kinds = tuple(package for kind, package in _OF_MODELS.items() if spec.model.name.startswith(kind))
-    metrics = (_OF_TASKS[spec.task],) if spec.task in _OF_TASKS else ()
     adapters = ("peft",) if spec.model.adapter is not None else ()
-    return (*kinds, *metrics, *adapters)
+    return (*kinds, *spec.descriptor.packages, *adapters)
 
 
 def _version(name: str) -> str | None:

@@ -68,7 +68,9 @@ def saved_directory(directory: Path) -> Path:
         "this is a text model" if text else "holds no finished model of an image task",
         where=directory,
         expected=f"the directory of a finished run (with model/{FILE} in it), or its model/",
-        cure="choose the run of an image task" if text else "continue that run with --resume, until it is finished",
+        cure="choose the run of an image task"
+        if text
+        else "continue that run with --resume, until it is finished",
     )
 
 

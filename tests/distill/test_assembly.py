@@ -9,12 +9,12 @@ import torch
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
 from ptm.config.load import dump_config, parse_config
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.config.tasks import task_module
 from ptm.distill import store as stores
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted, PtmError
 from ptm.experiment.control import arm_spec
 from ptm.objective import Supervised
+from ptm.pipeline import task_module
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,7 @@ from torch.distributions import Bernoulli, kl_divergence
 
 from helpers import Saying, history, run
 from ptm.config.load import load_config
-from ptm.config.rules import UNDISTILLABLE
 from ptm.config.spec import DistillSpec
-from ptm.config.tasks import TASKS
 from ptm.distill.audit import MetricEvidence, metric_problems
 from ptm.distill.losses import compare, mean_teacher, number_loss, soft_labels_loss
 from ptm.errors import ConfigError, ModelError
@@ -175,18 +173,6 @@ def test_a_teacher_that_cuts_into_other_pieces_cannot_be_compared_word_by_word(t
         run(distilled(config, "student", "distill.audit=off"))
 
 
-def test_tasks_that_cannot_be_distilled_say_so_before_anything_is_loaded():
-    import importlib
-
-    from ptm.pipeline import Pipeline
-
-    for task, module in TASKS.items():
-        classes = [c for c in vars(importlib.import_module(module)).values() if isinstance(c, type)]
-        pipelines = [c for c in classes if issubclass(c, Pipeline) and c.__module__ == module]
-        assert pipelines
-        assert {p.distillable for p in pipelines} == {task not in UNDISTILLABLE}, task
-
-
 @pytest.mark.parametrize("name", ["masked-lm", "causal-lm"])
 def test_a_language_model_learns_from_one_token_by_token(name, tmp_path):
     config = prepare(name, tmp_path)
@@ -202,10 +188,10 @@ def test_a_language_model_learns_from_one_token_by_token(name, tmp_path):
 
 def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
     """The gradient of a distillation over words is that of the whole batch."""
-    from ptm.config.tasks import task_module
     from ptm.distill.objective import Distilled
     from ptm.distill.teacher import Teacher
     from ptm.objective import TrainBatch, new_counts
+    from ptm.pipeline import task_module
     from ptm.training.runtime import open_runtime
 
     config = prepare("token-classification", tmp_path)

@@ -7,9 +7,10 @@ import torch
 
 from ptm.config.tasks import TASKS
 from ptm.errors import ConfigError
-from ptm.experiment import catalogue
-from ptm.experiment.catalogue import Choice, choices, choose, families
+from ptm.experiment.catalogue import choices, choose, families
 from ptm.experiment.measure import measure, measure_here
+from ptm.models.catalogue import Choice
+from ptm.text import catalogue
 from ptm.vision import resnet_cifar
 
 

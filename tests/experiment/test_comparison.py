@@ -10,10 +10,9 @@ import tiny
 from helpers import run
 from ptm.base.console import Silent
 from ptm.config.load import load_config
-from ptm.config.rules import UNDISTILLABLE
 from ptm.config.tasks import TASKS
-from ptm.errors import RunDirectoryError
-from ptm.experiment.comparison import measure_of, read_rows, scores_of
+from ptm.errors import ConfigError, RunDirectoryError
+from ptm.experiment.comparison import MEASURES, measure_of, read_rows, scores_of
 from ptm.experiment.control import run_with_control
 from ptm.experiment.scorecard import measure_scorecard
 
@@ -71,9 +70,9 @@ def test_every_task_with_a_teacher_has_a_measure(tiny_bert, reviews, tmp_path):
     from helpers import text_spec
 
     spec = text_spec(tiny_bert, reviews, tmp_path)
-    for task in set(TASKS) - set(UNDISTILLABLE):
+    for task in (name for name, task in TASKS.items() if task.distillable):
         assert measure_of(replace(spec, task=task)).metric
-    with pytest.raises(KeyError):
+    with pytest.raises(ConfigError, match="predictions of translation are not compared"):
         measure_of(replace(spec, task="translation"))
 
 
@@ -82,12 +81,10 @@ def test_words_and_tokens_weigh_what_they_are():
         0: {"tags": ["O", "B-X", "O"], "predicted_tags": ["O", "O", "O"]},
         1: {"tags": ["B-X"], "predicted_tags": ["B-X"]},
     }
-    from ptm.experiment.comparison import _OTHERS
-
-    scores, counts = scores_of(_OTHERS["token-classification"], rows, [0, 1])
+    scores, counts = scores_of(MEASURES["words"], rows, [0, 1])
     assert scores.sum() / counts.sum() == 3 / 4
     lines = {0: {"loss": 2.0, "tokens": 3, "right": 1}, 1: {"loss": 1.0, "tokens": 1, "right": 1}}
-    scores, counts = scores_of(_OTHERS["causal-lm"], lines, [0, 1])
+    scores, counts = scores_of(MEASURES["tokens"], lines, [0, 1])
     assert scores.sum() / counts.sum() == 7 / 4
 
 

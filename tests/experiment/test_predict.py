@@ -15,12 +15,10 @@ import tiny
 from helpers import Saying, image_spec, run, text_spec
 from ptm.base.console import Silent
 from ptm.config.load import load_config
-from ptm.config.spec import LANGUAGE_MODELS, VISION_TASKS
-from ptm.config.tasks import task_module
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError, NotFinite, StorageError
 from ptm.experiment.predict import run_prediction
 from ptm.experiment.train import run_evaluation
-from ptm.pipeline import Pipeline
+from ptm.pipeline import Pipeline, task_module
 from tiny.samples import sentences, write_csv
 
 READY = tuple(
@@ -83,9 +81,9 @@ def ready(request, tmp_path_factory):
 
 def inputs_of(spec, evaluated):
     """The evaluation split as a user would name it to ptm predict; texts of their own for language models."""
-    if spec.task in LANGUAGE_MODELS:
+    if spec.descriptor.language_model:
         return {"texts": ["the film was [MASK] and [MASK]", "the [MASK] was good"]}
-    if spec.task in VISION_TASKS:
+    if spec.descriptor.modality == "image":
         return {"sources": [row["where"] for row in evaluated]}
     path = Path(spec.data.source.partition(":")[2]) / spec.data.eval
     return {"sources": [path if path.is_file() else next(path.parent.glob(f"{path.name}*"))]}
@@ -95,7 +93,7 @@ def inputs_of(spec, evaluated):
 def test_every_task_predicts_what_an_evaluation_does(ready, tmp_path, suffix):
     output, evaluated = ready
     spec = load_config(output / "config.yaml")
-    if spec.data.source.startswith("parquet:") and spec.task in VISION_TASKS:
+    if spec.data.source.startswith("parquet:") and spec.descriptor.modality == "image":
         pytest.skip("its images stand in a table, not in files")
     given = inputs_of(spec, evaluated)
     done = predict(output, *given.pop("sources", ()), **given, output=tmp_path / f"p{suffix}")
@@ -106,7 +104,7 @@ def test_every_task_predicts_what_an_evaluation_does(ready, tmp_path, suffix):
     assert done["task"] == spec.task
     assert [row["id"] for row in predicted] == list(range(done["inputs"]))
     assert all("input" in row for row in predicted)
-    if spec.task in LANGUAGE_MODELS:  # its evaluation predicts other things
+    if spec.descriptor.language_model:  # its evaluation predicts other things
         assert all(isinstance(row["prediction"], str) for row in predicted)
         return
     assert len(predicted) == len(evaluated)
@@ -120,7 +118,7 @@ def test_every_task_predicts_what_an_evaluation_does(ready, tmp_path, suffix):
 def test_every_task_that_draws_draws_a_png_an_input(ready, tmp_path):
     output, evaluated = ready
     spec = load_config(output / "config.yaml")
-    if spec.task not in ("object-detection", "semantic-segmentation"):
+    if not spec.descriptor.draws:
         pytest.skip("draws nothing")
     images = [row["where"] for row in evaluated[:2]]
     predict(output, *images, output=tmp_path / "p.jsonl", draw=tmp_path / "drawn")

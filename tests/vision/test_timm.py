@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from helpers import image_spec, run
 from ptm.base.console import Silent
 from ptm.config.spec import ModelSpec, TeacherSpec
-from ptm.config.tasks import task_module
 from ptm.errors import ModelError
 from ptm.experiment.train import run_evaluation
+from ptm.pipeline import task_module
 from ptm.training import order
 from ptm.vision import models, timm_models
 from ptm.vision.models import ModelPlan, build_model, plan_model

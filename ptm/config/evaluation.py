@@ -1,0 +1,73 @@
+"""What an evaluation can measure, by name: known before anything is loaded, so that a typo costs no training.
+
+``tests/test_contract.py`` holds these names against what evaluations give.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ptm.errors import ConfigError, Problem
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """A condition on the number of labels, and the same in words."""
+
+    fewest: int
+    most: int | None
+    words: str
+
+    def allows(self, count: int) -> bool:
+        return self.fewest <= count and (self.most is None or count <= self.most)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The metrics of a task, or of a label type where a task has several, and what each of them serves.
+
+    A name that ends in ``/`` stands for one a label: ``iou/`` for ``iou/cell``. ``by_label_count`` are metrics that are
+    defined for some numbers of labels only. ``headline`` stands for all others where there is room for one.
+    ``comparison`` names what predictions of two models are compared by (:mod:`ptm.experiment.comparison`), None where
+    they are not. ``audit`` is the metric by which a teacher is held against a constant answer
+    (:mod:`ptm.distill.audit`), None where its single classes are looked at instead.
+    """
+
+    metrics: tuple[str, ...]
+    by_label_count: Mapping[str, LabelCount] = field(default_factory=dict)
+    headline: str
+    comparison: str | None = None
+    audit: str | None = None
+
+    def names(self, labels: Sequence[str] | None = None) -> tuple[str, ...]:
+        """All that may be measured. ``labels``: those of the data; None while they are not known."""
+        more = (
+            name for name, count in self.by_label_count.items() if labels is None or count.allows(len(labels))
+        )
+        return (*self.metrics, *more)
+
+    def objection(self, name: str, labels: Sequence[str] | None = None) -> tuple[str, str] | None:
+        """(what may be named, what to do) where no such metric is measured; None where it is one."""
+        known = self.names(labels)
+        if any(name == one or (one.endswith("/") and name.startswith(one) and name != one) for one in known):
+            return None
+        if name in self.by_label_count:
+            words = self.by_label_count[name].words
+            return f"one of {', '.join(known)}", f"{name} is measured with {words} labels"
+        close = difflib.get_close_matches(name, known, n=1)
+        readable = [f"{one}LABEL" if one.endswith("/") else one for one in known]
+        cure = f"did you mean {close[0]}?" if close else "name one of them"
+        return f"one of {', '.join(readable)}", cure
+
+    def require(self, named: Iterable[tuple[str, str]], labels: Sequence[str]) -> None:
+        """``named``: (where, metric). Raises ConfigError with all of them that are not measured."""
+        objections = [(where, name, self.objection(name, labels)) for where, name in named]
+        problems = [
+            Problem(f"there is no metric {name!r} with these labels", where, *objection)
+            for where, name, objection in objections
+            if objection
+        ]
+        if problems:
+            raise ConfigError(problems)

@@ -1,0 +1,64 @@
+"""What a label is: one frozen descriptor for each value of ``data.label_type``. No torch in here.
+
+What needs arrays or tensors stands in one table a layer, keyed by the same names: how labels are read
+(:mod:`ptm.data.targets`), the loss and the metrics (:mod:`ptm.metrics.label_types`), the distance to a teacher
+(:mod:`ptm.distill.losses`), the output layer of text models (:mod:`ptm.text.models`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptm.config.evaluation import Evaluation, LabelCount
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelType:
+    """A value of ``data.label_type``.
+
+    ``named``: whether the outputs have names, as classes do. ``exclusive``: whether exactly one of them applies, which
+    some ways to compare two models need. ``smoothable``: whether a part of a target can be given to other classes.
+    """
+
+    name: str
+    evaluation: Evaluation
+    named: bool = True
+    exclusive: bool = False
+    smoothable: bool = True
+
+
+CLASS = LabelType(
+    name="class",
+    exclusive=True,
+    evaluation=Evaluation(
+        metrics=("loss", "accuracy", "f1_macro", "precision_macro", "recall_macro", "mcc"),
+        by_label_count={
+            "f1": LabelCount(2, 2, "two"),
+            "auroc": LabelCount(2, 2, "two"),
+            "top5_accuracy": LabelCount(6, None, "more than five"),
+        },
+        headline="accuracy",
+        comparison="examples",
+    ),
+)
+CLASSES = LabelType(
+    name="classes",
+    evaluation=Evaluation(
+        metrics=("loss", "f1_micro", "f1_macro", "subset_accuracy", "auroc_macro"),
+        headline="auroc_macro",
+        comparison="label sets",
+        audit="auroc_macro",
+    ),
+)
+NUMBER = LabelType(
+    name="number",
+    named=False,
+    smoothable=False,
+    evaluation=Evaluation(
+        metrics=("loss", "pearson", "spearman", "mean_squared_error", "mean_absolute_error"),
+        headline="pearson",
+        comparison="numbers",
+        audit="mean_squared_error",
+    ),
+)
+LABEL_TYPES = {label_type.name: label_type for label_type in (CLASS, CLASSES, NUMBER)}
