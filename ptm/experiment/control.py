@@ -14,6 +14,7 @@ from typing import Any
 
 from ptm.base import files
 from ptm.base.console import Reporter
+from ptm.base.regular import read_bytes
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.errors import RunDirectoryError
 from ptm.experiment.comparison import Measure, measure_of, read_rows, scores_of
@@ -87,12 +88,12 @@ def _pair(output: Path, measure: Measure, seed: int) -> Pair:
 
 
 def _outline(run: Path) -> dict[str, Any]:
-    results = json.loads((run / "results.json").read_bytes())
+    results = json.loads(read_bytes(run / "results.json"))
     return {key: results[key] for key in ("metrics", "train", "model", "expect")}
 
 
 def _add_to_results(run: Path, verdict: dict[str, Any], seed: int) -> None:
-    results = json.loads((run / "results.json").read_bytes())
+    results = json.loads(read_bytes(run / "results.json"))
     name = f"control-{seed}"
     control = {key: value for key, value in verdict["runs"][name].items() if key != "expect"}
     told = {key: value for key, value in verdict.items() if key != "runs"}

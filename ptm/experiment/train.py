@@ -23,7 +23,6 @@ from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import (
-    ConfigError,
     Interrupted,
     MissingDownload,
     ModelError,
@@ -39,7 +38,7 @@ from ptm.pipeline import Metrics, Pipeline, task_module
 from ptm.report.page import write_report
 from ptm.run import manifest as record
 from ptm.run.checkpoint import CheckpointStore, Progress, checkpoint_bytes, restore
-from ptm.run.directory import Mode, RunDirectory, begin_run, drifted, is_run, listed, open_run
+from ptm.run.directory import Mode, RunDirectory, begin_run, drifted, is_run, listed, open_run, require_run
 from ptm.run.lockfile import lock_path, pins_of, require_unchanged
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
@@ -355,8 +354,7 @@ def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelS
     if not target.is_dir():
         spec = load_config(target, overrides)
         return spec, spec.model
-    if not is_run(target):
-        raise ConfigError("not a run of ptm", where=target, expected="a run directory or a config file")
+    require_run(target, "a run directory or a config file")
     model = target.resolve() / "model"
     if not model.is_dir():
         raise ModelError(

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from ptm.base import files
+from ptm.base.regular import kind_of, open_descriptor, read_bytes, read_text, strays
 from ptm.errors import RunDirectoryError
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -64,7 +65,7 @@ class RunDirectory:
     def read_results(self) -> dict[str, Any]:
         """The content of results.json; {} when there is none yet, or something else in its place."""
         try:
-            results = json.loads(self.results.read_bytes())
+            results = json.loads(read_bytes(self.results))
         except (OSError, ValueError, RecursionError):
             return {}
         return results if isinstance(results, dict) else {}
@@ -76,12 +77,16 @@ class RunDirectory:
 
 def is_run(path: Path) -> bool:
     """Whether a directory was made by ptm."""
-    return (path / "config.yaml").is_file() and ((path / "checkpoints").is_dir() or (path / _LOCK).is_file())
+    return os.path.lexists(path / "config.yaml") and (
+        (path / "checkpoints").is_dir() or (path / _LOCK).is_file()
+    )
 
 
 def require_run(path: Path, expected: str = "a run directory") -> None:
-    """RunDirectoryError for a directory that is none; of a distillation with its control it names the distilled run."""
+    """RunDirectoryError for a directory that is none, or that leads out of itself; of a distillation with its control
+    it names the distilled run."""
     if is_run(path):
+        _refuse_strays(path)
         return
     if runs := _distilled(path):
         raise RunDirectoryError(
@@ -171,7 +176,7 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             "is a file", where=path, expected="a directory", cure="choose another --output"
         )
     # A kill while config.yaml was written leaves a part of it, which is ours.
-    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not e.name.startswith(files.ASIDE)]
+    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not files.is_debris(e.name)]
     if is_run(path):
         if mode == "new":
             raise RunDirectoryError(
@@ -180,7 +185,7 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
                 cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
             )
         if mode == "resume":
-            _refuse_links(path)
+            _refuse_strays(path)
     elif runs := _distilled(path):
         raise RunDirectoryError(
             "holds a distillation with its control",
@@ -201,24 +206,30 @@ def listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else []
 
 
-def _refuse_links(path: Path) -> None:
-    """A link in a run directory would make a resumed run write into what it leads to."""
+def _refuse_strays(path: Path) -> None:
+    """Raise RunDirectoryError for a link, a pipe or a device where a run has a file or a directory.
+
+    A link could make ptm read or write what it leads to, a pipe would keep it waiting; ptm makes neither.
+    """
     run = RunDirectory(path)
-    for part in (
-        run.config,
-        run.manifest,
-        run.metrics,
-        run.results,
-        run.predictions,
-        run.checkpoints,
-        run.model,
-    ):
-        if part.is_symlink():
-            raise RunDirectoryError(
-                "is a symbolic link; ptm makes none, and does not write through one",
-                where=part,
-                cure="put what it leads to in its place, or choose another --output",
-            )
+    files_of_run = (path / _LOCK, run.config, run.manifest, run.metrics, run.results, run.predictions)
+    try:
+        wrong = [(part, kind) for part in files_of_run if (kind := kind_of(part)) is not None]
+        for folder in (run.checkpoints, run.model):
+            if os.path.lexists(folder) and kind_of(folder) is None:
+                wrong.append((folder, "a file, not a directory"))
+            wrong += strays(folder)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be read: {error.strerror}", where=error.filename or path, cure="change its permissions"
+        ) from error
+    if wrong:
+        part, kind = wrong[0]
+        raise RunDirectoryError(
+            f"is {kind}; ptm makes none in a run, and follows none",
+            where=part,
+            cure="put a copy of what belongs there in its place, or name another run",
+        )
 
 
 def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
@@ -233,7 +244,7 @@ def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
 
 
 def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
-    old, new = saved.read_bytes().decode(errors="replace").splitlines(), config.splitlines()
+    old, new = read_bytes(saved).decode(errors="replace").splitlines(), config.splitlines()
     lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return tuple(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
@@ -241,7 +252,7 @@ def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
 def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
     """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
     try:
-        old, new = (yaml.safe_load(text) for text in (run.config.read_text(encoding="utf-8"), config))
+        old, new = (yaml.safe_load(text) for text in (read_text(run.config), config))
         before, now = old["train"]["epochs"], new["train"]["epochs"]
         old["train"]["epochs"] = now
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
@@ -255,7 +266,7 @@ def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
 def _extensions(run: RunDirectory) -> list[list[int]]:
     """What manifest.json says of earlier extensions: [epochs before, epochs after] each."""
     try:
-        return listed(json.loads(run.manifest.read_bytes()).get("extended"))
+        return listed(json.loads(read_bytes(run.manifest)).get("extended"))
     except (OSError, ValueError, RecursionError, AttributeError, TypeError):
         return []
 
@@ -264,7 +275,7 @@ def _extensions(run: RunDirectory) -> list[list[int]]:
 def _locked(path: Path, *, keep_owner: bool = False) -> Iterator[None]:
     """Hold ``.lock``; the system releases it when the process dies, however it dies."""
     with files.storage_errors(path):
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor = open_descriptor(path / _LOCK, os.O_RDWR | os.O_CREAT)
     try:
         try:
             # A record lock, not flock: it is not inherited by the processes that decode images, which live on
