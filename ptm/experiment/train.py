@@ -16,6 +16,7 @@ from torch import nn
 from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter, Silent, parameters
+from ptm.base.regular import read_text
 from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config, load_config
@@ -62,7 +63,7 @@ def run_training(
     rank, _ = environment_ranks()
     if rank > 0:
         run = RunDirectory(Path(spec.output), resuming=mode == "resume" and is_run(Path(spec.output)))
-        if run.resuming and run.finished() and run.config.read_text(encoding="utf-8") == dump_config(spec):
+        if run.resuming and run.finished() and read_text(run.config) == dump_config(spec):
             return run.read_results()  # as the first process finds, which will not wait for the others
         return _train_in(run, spec, Silent())
     missing = [*task_module(spec.task).missing(spec), *adapters.missing(spec.model)]
