@@ -303,7 +303,15 @@ def _finish(
         adapters.take_out(pipeline.model, merge=True)  # so that what is measured is what is saved
     begun = time.perf_counter()
     batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
-    metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, reporter=context.reporter)
+    try:
+        metrics = engine.evaluate(
+            pipeline, runtime, batch_size=batch_size, stop=context.stop, reporter=context.reporter
+        )
+    except engine.StopRequested:
+        raise Interrupted(
+            f"stopped by {context.stop.name} during the final evaluation; everything is saved",
+            cure="the same command with --resume evaluates again and finishes",
+        ) from None
     eval_seconds = time.perf_counter() - begun
     values = metrics.compute()
     examples = pipeline.size("eval")
