@@ -75,7 +75,8 @@ def run_prediction(
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        pipeline = module.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
+        data = Dataset(None, first, labels, {})
+        pipeline = module.build(spec, data, model=model.ref(), complete=True)
         if draw is not None:
             _prepare_drawing(pipeline, draw)
         pipeline.model.to(runtime.device)

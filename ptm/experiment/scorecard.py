@@ -14,7 +14,8 @@ from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.config.load import load_config
-from ptm.config.spec import ModelSpec, RunSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.experiment.comparison import Measure, Row, measure_of, read_rows, scores_of
 from ptm.models.size import describe_size
 from ptm.pipeline import Metrics, Pipeline, task_module
@@ -41,9 +42,9 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     module = task_module(spec.task)
     with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec, labels=None, train=False)
-        student_model = ModelSpec(name=str(run.resolve() / "model"))
+        student = ModelRef(name=str(run.resolve() / "model"))
         columns, answers = {}, {}
-        for name, model in (("teacher", spec.teacher), ("student distilled", student_model)):
+        for name, model in (("teacher", spec.teacher.refs()[0]), ("student distilled", student)):
             reporter.say(f"measuring the {name}")
             pipeline = module.build(spec, data, model=model, complete=True)
             pipeline.model.to(runtime.device)

@@ -20,7 +20,7 @@ from ptm.base.regular import read_text
 from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config, load_config
-from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
+from ptm.config.spec import DistillSpec, ModelSpec, RunSpec
 from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import (
@@ -99,7 +99,7 @@ def run_evaluation(
         data = module.load_data(spec, labels=module.stored_labels(model.name), train=False)
         bounds = {**spec.expect, **(expect or {})}
         spec.evaluation.require([("expect", name) for name in bounds], data.labels)
-        pipeline = module.build(spec, data, model=model, complete=True)
+        pipeline = module.build(spec, data, model=model.ref(), complete=True)
         if locked is not None:
             now = record.manifest(spec, dump_config(spec), data, runtime, {})
             pins = pins_of(now | record.inputs(spec, data, {"model": pipeline}))
@@ -144,10 +144,8 @@ def make_pins(spec: RunSpec) -> dict[str, Any]:
         raise MissingDownload(missing)
     with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec)
-        pipelines = {"model": module.build(spec, data, model=spec.model, complete=False)}
-        others = spec.teacher.others if spec.teacher else ()
-        teachers = [spec.teacher] if spec.teacher else []
-        teachers += [TeacherSpec(name=name, labels=teachers[0].labels) for name in others]
+        pipelines = {"model": module.build(spec, data, model=spec.model.ref(), complete=False)}
+        teachers = spec.teacher.refs() if spec.teacher else ()
         for index, teacher in enumerate(teachers, start=1):
             role = f"teacher {index}" if index > 1 else "teacher"  # as distillation.py calls them
             pipelines[role] = module.build(spec, data, model=teacher, complete=True)
@@ -190,7 +188,7 @@ def _prepare(
     module = task_module(spec.task)
     data = module.load_data(spec)
     _require_named_metrics(spec, data)
-    pipeline: Pipeline = module.build(spec, data, model=spec.model, complete=False)
+    pipeline: Pipeline = module.build(spec, data, model=spec.model.ref(), complete=False)
     assert data.train is not None
     of_labels = f", labels {_shown(data.labels)}" if data.labels else ""
     reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{of_labels}")

@@ -198,7 +198,7 @@ def test_a_control_sees_the_views_of_its_student(image_teacher, tmp_path):
     assert arm_spec(spec, "distilled", 1).data.views is None
     assert load_config_text(dump_config(control)) == control
     pipeline = task_module(control.task).build(
-        control, task_module(control.task).load_data(control), model=control.model, complete=False
+        control, task_module(control.task).load_data(control), model=control.model.ref(), complete=False
     )
     plan = [np.arange(4)]
     first, third = (
