@@ -1,5 +1,6 @@
 """Runs that learn from stored outputs: the same bits warm, cold and after a stop; no teacher where none is needed."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -235,11 +236,13 @@ def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
     assert stores_left(tmp_path / "cache") == []
 
 
-def test_an_interrupted_or_refused_run_leaves_no_store_locked(make, text_teacher, image_teacher, tmp_path):
+def test_an_interrupted_or_refused_run_leaves_no_store_locked(make, text_teacher, tmp_path):
     with pytest.raises(Interrupted):
         run(make("text", "stopped"), reporter=StopAt(5))
     assert stores_left(tmp_path / "cache") == []
-    of_images_too = TeacherSpec(name=str(text_teacher), others=(str(image_teacher),))
-    with pytest.raises(PtmError, match=str(image_teacher)):
-        run(make("text", "refused", changes={"teacher": of_images_too}))
+    damaged = shutil.copytree(text_teacher / "model", tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"")
+    pair = TeacherSpec(name=str(text_teacher), others=(str(damaged),))
+    with pytest.raises(PtmError, match=str(damaged)):
+        run(make("text", "refused", changes={"teacher": pair}))
     assert stores_left(tmp_path / "cache") == []
