@@ -1,6 +1,6 @@
 """Charts as SVG elements to put into a page: no ids that clash, no fixed colours, the same bytes each time.
 
-Matplotlib is asked for placeholder colours, which become CSS variables afterwards, so that one chart serves
+Matplotlib draws in placeholder colours, which become CSS variables afterwards, so that one chart serves
 light and dark pages. Only the Figure API is used: no pyplot, no state left behind.
 """
 
@@ -122,11 +122,11 @@ def _evaluated(run: RunFiles, labels: Mapping[str, str], *tones: Tone) -> list[C
 
 def _metric_names(run: RunFiles) -> list[str]:
     """Which to draw: the one that counts, accuracy, macro F1; else whatever there is. Never the loss."""
-    found = dict.fromkeys(
+    names = dict.fromkeys(
         name for line in run.evals for name in mapping(line.get("metrics")) if name != "loss"
     )
-    chosen = [name for name in dict.fromkeys([run.best_metric, "accuracy", "f1_macro"]) if name in found]
-    return chosen or list(found)[:2]
+    chosen = [name for name in dict.fromkeys([run.best_metric, "accuracy", "f1_macro"]) if name in names]
+    return chosen or list(names)[:2]
 
 
 def _teacher_level(run: RunFiles) -> tuple[str, float] | None:
@@ -229,7 +229,7 @@ def curves_chart(
 
 @_styled()
 def reliability_chart(key: str, calibration: Calibration) -> str:
-    """Share right against stated probability, bin by bin, over how many examples each bin holds."""
+    """Fraction right against mean probability, bin by bin, over how many examples each bin holds."""
     import numpy as np
 
     figure, (upper, lower) = _figure(4.6, 3.5, rows=2, ratios=(3, 1))

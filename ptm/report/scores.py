@@ -21,7 +21,7 @@ class PerClass:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far stated probabilities are from frequencies. Arrays are [bins]; an empty bin holds NaN means.
+    """How far probabilities are from frequencies. Arrays are [bins]; an empty bin holds NaN means.
 
     ``error`` is the expected calibration error: the examples' mean of |accuracy - confidence| of their bin.
     """
@@ -29,24 +29,24 @@ class Calibration:
     edges: np.ndarray  # float64 [bins + 1], from 0 to 1
     counts: np.ndarray  # int64
     confidence: np.ndarray  # mean probability of the predicted class
-    accuracy: np.ndarray  # share that was right
+    accuracy: np.ndarray  # fraction that was right
     error: float
     mean_confidence: float
     mean_accuracy: float
 
 
-def wilson_interval(share: float, n: int, z: float = Z95) -> tuple[float, float]:
-    """Score interval of a proportion ``share`` seen in ``n`` examples (Wilson 1927, JASA 22, eq. 6).
+def wilson_interval(proportion: float, n: int, z: float = Z95) -> tuple[float, float]:
+    """Score interval of a ``proportion`` seen in ``n`` examples (Wilson 1927, JASA 22, eq. 6).
 
     Unlike the normal interval it stays within [0, 1] and is honest near its ends. Without examples: [0, 1].
     """
     if n <= 0:
         return 0.0, 1.0
     scale = 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / scale
-    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
+    centre = (proportion + z * z / (2 * n)) / scale
+    half = z * np.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n)) / scale
     low, high = float(centre - half), float(centre + half)
-    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding must not cut off 0 or 1
+    return max(0.0, min(low, proportion)), min(1.0, max(high, proportion))  # rounding must not cut off 0 or 1
 
 
 def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -72,8 +72,8 @@ def most_confused(matrix: np.ndarray, limit: int) -> list[tuple[int, int, int]]:
     mistakes = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
     rows, columns = np.unravel_index(order, mistakes.shape)
-    found = zip(rows.tolist(), columns.tolist(), mistakes[rows, columns].tolist(), strict=True)
-    return [(row, column, count) for row, column, count in found if count]
+    counts = zip(rows.tolist(), columns.tolist(), mistakes[rows, columns].tolist(), strict=True)
+    return [(row, column, count) for row, column, count in counts if count]
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Calibration:
@@ -84,15 +84,15 @@ def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> 
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
-    stated = np.bincount(place, weights=confidence, minlength=bins)
+    expected = np.bincount(place, weights=confidence, minlength=bins)
     right = np.bincount(place, weights=correct, minlength=bins)
     with np.errstate(invalid="ignore"):
         return Calibration(
             edges=edges,
             counts=counts,
-            confidence=stated / counts,
+            confidence=expected / counts,
             accuracy=right / counts,
-            error=float(np.abs(right - stated).sum() / len(confidence)),
+            error=float(np.abs(right - expected).sum() / len(confidence)),
             mean_confidence=float(confidence.mean()),
             mean_accuracy=float(correct.mean()),
         )

@@ -50,9 +50,9 @@ def decimal(value: Any) -> str:
     return f"{value:.4g}" if math.isfinite(value) else ""
 
 
-def percent(share: Any) -> str:
-    share = number(share)
-    return f"{100 * share:.3g} %" if math.isfinite(share) else ""
+def percent(fraction: Any) -> str:
+    fraction = number(fraction)
+    return f"{100 * fraction:.3g} %" if math.isfinite(fraction) else ""
 
 
 def speed(value: Any) -> str:

@@ -1,0 +1,134 @@
+"""Single predictions as the page shows them: the worst mistakes of a classifier, samples of any other task.
+
+What an example looks like comes from whoever has the data. A report must not fail a finished run: an example that
+cannot be looked up is shown as far as predictions.jsonl describes it, and noted.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ptm.errors import PtmError
+from ptm.report import words
+from ptm.report.inputs import RunFiles
+from ptm.report.predictions import ClassScores, probability
+
+MOST_MISTAKES = 20
+DRAWING_PIXELS = 360  # longer side of a drawn prediction
+# Of a sample: shown elsewhere, or not at all.
+_NOT_LISTED = ("id", "where", "input", "loss", "mask_png")
+
+Examples = Callable[[int], dict[str, Any]]
+Drawings = Callable[[int, Mapping[str, Any]], bytes | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """One wrong prediction as the page shows it. Probabilities are NaN where none were stored."""
+
+    id: str
+    where: str
+    label: str
+    prediction: str
+    probability: float
+    label_probability: float
+    text: str
+    image: str  # a data: address, or empty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A prediction of a task without classes: its input, and every other field of its row by name."""
+
+    id: str
+    where: str
+    text: str
+    image: str  # a data: address, or empty
+    fields: tuple[tuple[str, str], ...]
+
+
+def worst_mistakes(scores: ClassScores | None, examples: Examples | None) -> tuple[list[Mistake], list[str]]:
+    """The mistakes with the highest probability, and a note where examples could not be looked up."""
+    mistakes: list[Mistake] = []
+    failures: list[str] = []
+    for row in scores.wrong[:MOST_MISTAKES] if scores else ():
+        mistakes.append(_mistake(row, _look_up(row, examples, failures)))
+    return mistakes, _note(failures)
+
+
+def sample_predictions(
+    run: RunFiles, examples: Examples | None, drawings: Drawings | None
+) -> tuple[list[Sample], list[str]]:
+    """Some predictions of a task that has no classes, and a note where examples could not be looked up."""
+    samples: list[Sample] = []
+    failures: list[str] = []
+    for row in run.samples:
+        content = _look_up(row, examples, failures)
+        drawing = _look_up(row, partial(_drawing, drawings, row), failures) if drawings else {}
+        samples.append(
+            Sample(
+                id=words.plain(row.get("id", "")),
+                where=words.plain(content.get("where") or ""),
+                text=words.clip(words.plain(content.get("text") or "")),
+                image=_data_address(drawing.get("drawing") or content.get("image_png")),
+                fields=tuple(
+                    (words.plain(name), words.clip(words.plain(value)))
+                    for name, value in row.items()
+                    if name not in _NOT_LISTED
+                ),
+            )
+        )
+    return samples, _note(failures)
+
+
+def _drawing(drawings: Drawings, row: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """``{"drawing": PNG}``, no larger than the page shows it."""
+    png = drawings(index, row)
+    if png is None:
+        return {}
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(png))
+    image.thumbnail((DRAWING_PIXELS, DRAWING_PIXELS))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"drawing": buffer.getvalue()}
+
+
+def _look_up(row: Mapping[str, Any], examples: Examples | None, failures: list[str]) -> Mapping[str, Any]:
+    """What is known of the example of a row; what could not be looked up is added to ``failures``."""
+    content: Mapping[str, Any] = {"text": row.get("input"), "where": row.get("where")}
+    if examples is None:
+        return content
+    try:
+        return {**content, **examples(row["id"])}
+    except (PtmError, OSError, LookupError) as error:
+        failures.append(f"example {row.get('id')}: {words.plain(error)}")
+        return content
+
+
+def _note(failures: list[str]) -> list[str]:
+    return [f"{len(failures)} examples could not be looked up; the first: {failures[0]}"] if failures else []
+
+
+def _data_address(png: Any) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}" if isinstance(png, bytes) else ""
+
+
+def _mistake(row: Mapping[str, Any], content: Mapping[str, Any]) -> Mistake:
+    label, prediction = words.plain(row["label"]), words.plain(row["prediction"])
+    return Mistake(
+        id=words.plain(row.get("id", "")),
+        where=words.plain(content.get("where") or ""),
+        label=label,
+        prediction=prediction,
+        probability=probability(row, prediction),
+        label_probability=probability(row, label),
+        text=words.clip(words.plain(content.get("text") or "")),
+        image=_data_address(content.get("image_png")),
+    )

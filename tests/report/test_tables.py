@@ -1,0 +1,44 @@
+"""The tables of a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from report_runs import (
+    make_predictions,
+    make_run,
+    report_of,
+)
+
+
+def test_many_classes_show_the_most_confused_pairs(tmp_path: Path) -> None:
+    classes = [f"species {i:02d}" for i in range(40)]
+    rows = make_predictions(classes, 800)
+    page, _ = report_of(make_run(tmp_path / "run", classes, rows))
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if row["label"] != row["prediction"]:
+            counts[row["label"], row["prediction"]] = counts.get((row["label"], row["prediction"]), 0) + 1
+    pairs = sorted(counts, key=lambda pair: (-counts[pair], pair))[:20]
+    start = page.words.index("label taken for times of the label")
+    for pair in pairs:
+        start = page.words.index(f"{pair[0]} {pair[1]} {counts[pair]} ", start)
+    assert "All 40 classes" in page.words
+    assert "Confusion matrix" not in page.words
+
+
+def test_teacher_and_student_are_compared(tmp_path: Path) -> None:
+    classes = ["negative", "positive"]
+    run = make_run(
+        tmp_path / "run",
+        classes,
+        make_predictions(classes, 40),
+        teacher={"name": "runs/large", "parameters": 43_859_200, "metrics": {"loss": 0.4}},
+        distill={"teacher_seconds": 30.0, "student_seconds": 90.0},
+    )
+    page, card = report_of(run)
+    assert "Parameters 43.9 M 4.39 M 10 to 1" in page.words
+    assert "loss 0.4000 0.4321 +0.0321" in page.words
+    assert "Time in training 30 s 1 min 30 s 25 % teacher" in page.words
+    assert "taught by `runs/large`" in card
+    assert "| loss | 0.4321 | 0.4000 |" in card
