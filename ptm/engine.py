@@ -33,9 +33,6 @@ from ptm.run.log import MetricsLog
 from ptm.training import optim, order
 from ptm.training.runtime import Runtime, batch_norms
 
-DEFAULT_EVAL_BATCH_SIZE = 64
-_STOP_EVERY_BATCHES = 8  # of an evaluation in several processes, which have to agree
-
 
 @dataclass(frozen=True)
 class RunContext:
@@ -73,23 +70,18 @@ def evaluate(
     stop: StopFlag | None = None,
     reporter: Reporter | None = None,
 ) -> Metrics:
-    """Every example of a split once through the model, in evaluation mode; the same metrics in every process.
-
-    Raises StopRequested, in all processes, when ``stop`` is set in any.
-    """
+    """Every example of a split once through the model, in evaluation mode; the same metrics in every process."""
     model = pipeline.model
     plan = order.eval_plan(pipeline.size(split), batch_size, pipeline.lengths(split))
     mine = plan[runtime.rank :: runtime.ranks]
-    every = 1 if runtime.ranks == 1 else _STOP_EVERY_BATCHES
     metrics = pipeline.new_metrics()
     model.eval()
     if reporter is not None:
         reporter.begin("evaluate", len(mine))
     with torch.inference_mode(), runtime.autocast():
         for done, batch in enumerate(pipeline.batches(split, mine, 0), start=1):
-            # Several processes must stop at the same place, and may not have the same number of batches.
-            asked = done <= len(plan) // runtime.ranks and (done % every == 0)
-            if stop is not None and asked and runtime.any(stop.requested):
+            # Several processes must stop at the same place: they do so after the evaluation.
+            if stop is not None and stop.requested and runtime.ranks == 1:
                 raise StopRequested
             metrics.update(batch, pipeline.evaluate_batch(model, batch.to(runtime.device)))
             if reporter is not None:
@@ -348,7 +340,7 @@ class _Training:
             return
         self._check()
         begun = time.perf_counter()
-        batch_size = spec.train.eval_batch_size or DEFAULT_EVAL_BATCH_SIZE
+        batch_size = spec.train.eval_batch_size
         try:
             metrics = evaluate(context.pipeline, context.runtime, batch_size=batch_size, stop=context.stop)
             values = metrics.compute()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -64,6 +64,12 @@ def serves(field: FieldInfo) -> Serves | None:
     """For which tasks a key is; None for a key that all tasks have."""
     extra = field.json_schema_extra
     return extra if isinstance(extra, Serves) else None
+
+
+def null_means(default: object, written: Any) -> BeforeValidator:
+    """Annotation of a value that may be written as ``null``, which stands for the default. ``written``: its type in a
+    file."""
+    return BeforeValidator(lambda value: default if value is None else value, json_schema_input_type=written)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from ptm.config.explain import Refusals, explain, unread_keys
 from ptm.config.rules import cross_check
 from ptm.config.schema import json_schema
 from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
-from ptm.config.splits import held_out_share
 from ptm.config.tasks import FILE_SOURCES, TASKS
 from ptm.config.yaml_tree import (
     MAX_BYTES,
@@ -80,7 +79,7 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = (), *, base: P
     if findings or spec is None:
         raise _config_error(findings)
     try:
-        return _fill_in(_resolve_paths(spec, root, base.absolute(), cwd.absolute()))
+        return _resolve_paths(spec, root, base.absolute(), cwd.absolute())
     except ValidationError:  # the text was fine, so a folder's name is what cannot be written as text
         raise ConfigError("a folder on the way has a name that is not UTF-8", where=name) from None
 
@@ -220,13 +219,13 @@ def _validate(root: Section) -> tuple[RunSpec | None, list[Finding]]:
     if "" not in refusals.unsure:
         for path, what, cure in cross_check(spec, refusals.unsure):
             findings.append(found(_place_of(root, path), show(what, 300), cure=show(cure, 300)))
-        findings += _wrong_share(spec, root)
+        findings += _held_out_problems(spec, root)
     return spec, findings
 
 
-def _wrong_share(spec: RunSpec, root: Section) -> list[Finding]:
+def _held_out_problems(spec: RunSpec, root: Section) -> list[Finding]:
     try:
-        held_out_share(spec.data.eval)
+        _ = spec.data.held_out
     except ConfigError as error:
         (problem,) = error.problems
         return [found(_place_of(root, ("data", "eval")), show(problem.what, 300), problem.expected)]
@@ -264,7 +263,7 @@ def _place_of(root: Section, path: Sequence[str]) -> Place:
     return node.place
 
 
-# --- paths and defaults
+# --- paths
 
 
 def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSpec:
@@ -304,11 +303,6 @@ def _distill(distill: DistillSpec | None, base: Path) -> DistillSpec | None:
     if distill is None or distill.store in ("auto", "off"):
         return distill
     return replace(distill, store=_absolute(distill.store, base))
-
-
-def _fill_in(spec: RunSpec) -> RunSpec:
-    """Defaults that depend on other keys, so that the saved config shows them."""
-    return replace(spec, distill=DistillSpec()) if spec.teacher and not spec.distill else spec
 
 
 def _source(source: str, base: Path) -> str:

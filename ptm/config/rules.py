@@ -132,7 +132,7 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
 
 
 def _check_views(spec: RunSpec) -> Complaints:
-    one = (spec.data.augment or "none") == "none" and not spec.descriptor.random_views
+    one = spec.data.augment == "none" and not spec.descriptor.random_views
     chosen = [("data", spec.data.views), ("distill", spec.distill.views if spec.distill else None)]
     for section, views in chosen:
         if views is not None and one:

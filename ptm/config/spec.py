@@ -23,6 +23,7 @@ from ptm.config.keys import (
     Positive,
     Serves,
     Strings,
+    null_means,
     only,
 )
 from ptm.config.label_types import LABEL_TYPES, LabelType
@@ -37,6 +38,7 @@ from ptm.config.tasks import (
     TRANSLATION,
     Task,
 )
+from ptm.errors import ConfigError
 
 __all__ = [
     "AdapterSpec",
@@ -52,6 +54,7 @@ __all__ = [
     "TrainSpec",
 ]
 
+Augmentation = Literal["none", "crop", "standard", "trivial"]
 Bound = Annotated[
     str,
     Field(
@@ -137,10 +140,10 @@ class DataSpec:
         description="`image_size` is the shorter side; no side becomes longer than this (default: that of "
         "the weights).",
     )
-    augment: Literal["none", "crop", "standard", "trivial"] | None = Field(
-        default=None,
+    augment: Annotated[Augmentation, null_means("none", Augmentation | None)] = Field(
+        default="none",
         json_schema_extra=IMAGES_ONLY,
-        description="Of training images (default `none`): `crop` (small images: pad by 1/8 and crop; large "
+        description="Of training images: `crop` (small images: pad by 1/8 and crop; large "
         "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment). Boxes and "
         "masks move with their image. Detection: `standard` mirrors only, `crop` also cuts out a part as SSD does "
         "(arXiv:1512.02325).",
@@ -189,6 +192,24 @@ class DataSpec:
     )
     max_eval_examples: Positive | None = Field(default=None, description="The same for evaluation.")
 
+    @property
+    def held_out(self) -> float | None:
+        """The fraction of train that is held out for evaluation: 0.2 for ``eval: 20%``; None where ``eval`` names a
+        split. Raises ConfigError for a percentage that leaves nothing, or nothing over."""
+        if self.eval is None or not self.eval.endswith("%"):
+            return None
+        try:
+            fraction = float(self.eval.removesuffix("%")) / 100
+        except ValueError:
+            fraction = 0.0
+        if not 0 < fraction < 1:
+            raise ConfigError(
+                f"data.eval is {self.eval!r}",
+                where="data.eval",
+                expected="a percentage between 0% and 100%, such as 20%",
+            )
+        return fraction
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainSpec:
@@ -204,8 +225,8 @@ class TrainSpec:
         description="Examples a forward pass: a batch is cut into such pieces and their gradients are added "
         "(default: the batch divided by the number of processes).",
     )
-    eval_batch_size: Positive | None = Field(
-        default=None, description="Examples an evaluation batch (default: 64)."
+    eval_batch_size: Annotated[Positive, null_means(64, Positive | None)] = Field(
+        default=64, description="Examples an evaluation batch."
     )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="Neither decays biases nor the parameters of normalisation layers."
@@ -348,6 +369,11 @@ class RunSpec:
         default_factory=dict,
         description='Bounds on final metrics, such as `accuracy: ">= 0.9"`; a run that misses one exits with 4.',
     )
+
+    def __post_init__(self) -> None:
+        """A distillation has its ``distill`` section, whether it is written or not."""
+        if self.teacher is not None and self.distill is None:
+            object.__setattr__(self, "distill", DistillSpec())
 
     @property
     def descriptor(self) -> Task:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ptm.config.spec import DataSpec
-from ptm.config.splits import held_out_share
 from ptm.data.annotations import BoxTable, refuse_all
 from ptm.data.coco import read_coco
 from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
@@ -26,9 +25,9 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     ``crowd`` (bool [k]) and ``empty`` (boxes left out). Raises ConfigError for a split that is not there, DataError for
     contents that cannot be used.
     """
-    share = held_out_share(data.eval)
-    train_table = read_boxes(data.source, data.train) if train or share is not None else None
-    eval_table = train_table if share is not None else read_boxes(data.source, require_eval(data))
+    fraction = data.held_out
+    train_table = read_boxes(data.source, data.train) if train or fraction is not None else None
+    eval_table = train_table if fraction is not None else read_boxes(data.source, require_eval(data))
     assert eval_table is not None
     first = train_table or eval_table
     found = {box.label for annotation in first.annotations for box in annotation.boxes}
@@ -38,9 +37,9 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     train_set = None if train_table is None else _examples(train_table, names)
     eval_set = _examples(eval_table, names)
     digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
-    if share is not None:
+    if fraction is not None:
         assert train_set is not None
-        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), share)
+        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), fraction)
         train_set, eval_set = train_set.select(kept), train_set.select(held_out)
     if train_set is not None and train:
         train_set = limit(train_set, data.max_train_examples)

@@ -13,7 +13,6 @@ import numpy as np
 
 from ptm.base import seeds
 from ptm.config.spec import DataSpec
-from ptm.config.splits import held_out_share
 from ptm.data import hub as data_hub
 from ptm.data.image_files import read_imagefolder, require_classes, with_image_files
 from ptm.data.labels import unnamed
@@ -74,8 +73,8 @@ def load_dataset(
     any model is loaded.
     """
     kind = KINDS["tags" if tags else data.label_type]
-    share = held_out_share(data.eval)
-    train_table, eval_table = _read_tables(data, {**columns, "label": data.label}, share, train)
+    fraction = data.held_out
+    train_table, eval_table = _read_tables(data, {**columns, "label": data.label}, fraction, train)
     first = train_table or eval_table
     names = data.labels or first.label_names
     better = labels and names and unnamed(labels) and set(names).isdisjoint(labels)  # than 0, 1, …
@@ -87,7 +86,7 @@ def load_dataset(
             f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
         )
     if kind is KINDS["class"] and data.source.startswith("imagefolder:"):
-        eval_split = data.train if share is not None else data.eval
+        eval_split = data.train if fraction is not None else data.eval
         for table, split in ((train_table, data.train), (eval_table, eval_split)):
             if table is not None:
                 place = Path(data.source.partition(":")[2], split or "")
@@ -95,11 +94,11 @@ def load_dataset(
     train_set = _examples(train_table, columns, names, kind) if train_table is not None else None
     eval_set = _examples(eval_table, columns, names, kind)
     digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
-    if share is not None:
+    if fraction is not None:
         assert train_set is not None
         if kind is KINDS["class"]:
             _require_two(train_set, names)
-        kept, held_out = hold_out(kind.strata(train_set.targets), share)
+        kept, held_out = hold_out(kind.strata(train_set.targets), fraction)
         train_set, eval_set = train_set.select(kept), train_set.select(held_out)
     if train_set is not None and train:
         train_set = limit(train_set, data.max_train_examples)
@@ -141,14 +140,14 @@ def _require_two(examples: Examples, labels: Sequence[str]) -> None:
 
 def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = True) -> Dataset:
     """As :func:`load_dataset`, for tasks whose columns hold all there is to learn: no labels, targets None."""
-    share = held_out_share(data.eval)
-    train_table, eval_table = _read_tables(data, columns, share, train)
+    fraction = data.held_out
+    train_table, eval_table = _read_tables(data, columns, fraction, train)
     train_set = None if train_table is None else Examples(train_table.columns, None, train_table.where)
     eval_set = Examples(eval_table.columns, None, eval_table.where)
     digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
-    if share is not None:
+    if fraction is not None:
         assert train_set is not None
-        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), share)
+        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), fraction)
         train_set, eval_set = train_set.select(kept), train_set.select(held_out)
     if train_set is not None and train:
         train_set = limit(train_set, data.max_train_examples)
@@ -156,11 +155,11 @@ def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = Tr
 
 
 def _read_tables(
-    data: DataSpec, columns: Mapping[str, str], share: float | None, train: bool
+    data: DataSpec, columns: Mapping[str, str], fraction: float | None, train: bool
 ) -> tuple[Table | None, Table]:
     """(train or None, eval); the same table twice where a share of it is held out."""
-    train_table = read_split(data.source, data.train, columns) if train or share is not None else None
-    if share is None:
+    train_table = read_split(data.source, data.train, columns) if train or fraction is not None else None
+    if fraction is None:
         return train_table, read_split(data.source, require_eval(data), columns)
     assert train_table is not None
     return train_table, train_table
@@ -173,18 +172,18 @@ def require_eval(data: DataSpec) -> str:
             "data.eval is missing",
             where=data.source,
             expected=_splits_there(data.source),
-            cure="name the split to evaluate on, or hold out a share of train: eval: 20%",
+            cure="name the split to evaluate on, or hold out a fraction of train: eval: 20%",
         )
     return data.eval
 
 
-def hold_out(strata: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(strata: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers (kept, held out): the share of every class or stratum, at least one each, by a fixed draw."""
     draw = seeds.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
     held = np.zeros(len(strata), dtype=bool)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
-        held[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(share * len(rows)))]] = True
+        held[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(fraction * len(rows)))]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
@@ -230,7 +229,7 @@ def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
         raise ConfigError(
             f"data.source is one file, so there is no split {split!r} in it",
             where=source,
-            cure="name the folder as the source and the files as splits, or hold out a share: eval: 20%",
+            cure="name the folder as the source and the files as splits, or hold out a fraction: eval: 20%",
         )
     else:
         target = source / split

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ptm.config.spec import DataSpec
-from ptm.config.splits import held_out_share
 from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
 from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.data.tables import no_source
@@ -73,9 +72,9 @@ def load_masks(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     Raises ConfigError for a split that is not there, DataError for images without masks (and the reverse), files
     that cannot be read, sizes that differ, and values that have no class.
     """
-    source, share = Path(data.source.partition(":")[2]), held_out_share(data.eval)
-    train_split = _read_split(source, data.train) if train or share is not None else None
-    eval_split = train_split if share is not None else _read_split(source, require_eval(data))
+    source, fraction = Path(data.source.partition(":")[2]), data.held_out
+    train_split = _read_split(source, data.train) if train or fraction is not None else None
+    eval_split = train_split if fraction is not None else _read_split(source, require_eval(data))
     assert eval_split is not None
     first = train_split or eval_split
     found = sorted({value for pair in first.pairs for value in pair.counts} - {data.ignore_value})
@@ -83,9 +82,9 @@ def load_masks(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     digests = {"eval": eval_split.digest} | ({"train": train_split.digest} if train_split else {})
     train_set = _examples(train_split.pairs, values, data.ignore_value) if train_split else None
     eval_set = _examples(eval_split.pairs, values, data.ignore_value)
-    if share is not None:
+    if fraction is not None:
         assert train_set is not None
-        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), share)
+        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), fraction)
         if not len(kept):
             raise DataError("one image cannot be shared out", where=source, cure="add images")
         train_set, eval_set = train_set.select(kept), train_set.select(held_out)
@@ -232,7 +231,7 @@ def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
         where=source,
         expected=f"{' or '.join(f'{a}/ and {b}/' for a, b in FOLDERS)} in {root}",
         cure=f"there is: {', '.join(there[:20]) or 'nothing'}; name the folder in data.source, a split in data.train "
-        "and data.eval, or hold out a share: eval: 20%",
+        "and data.eval, or hold out a fraction: eval: 20%",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptm.base.console import Reporter, parameters
-from ptm.config.spec import DistillSpec, RunSpec
+from ptm.config.spec import DistillSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset
 from ptm.distill.audit import audit_teacher
 from ptm.distill.evaluation import evaluate_teacher
@@ -42,6 +42,7 @@ class Distillation:
     """The objective of a distillation, and its teachers."""
 
     objective: Distilled
+    settings: DistillSpec
     teachers: tuple[LoadedTeacher, ...]
 
     @property
@@ -64,7 +65,7 @@ class Distillation:
         first, *others = (each.summary for each in self.teachers)
         return {**first, **({"others": others} if others else {})}
 
-    def distill_summary(self, step_seconds: float, spec: DistillSpec, runtime: Runtime) -> dict[str, Any]:
+    def distill_summary(self, step_seconds: float, runtime: Runtime) -> dict[str, Any]:
         """results.json: ``distill``. ``step_seconds`` include waiting for a teacher. All processes call this."""
         counts = all_counts(runtime.gather(self.objective.counts))
         used, computed = int(counts["used"]), int(counts["computed"])
@@ -80,11 +81,11 @@ class Distillation:
                 "misses": computed,
                 "hit_rate": round(max(0, used - computed) / used, 4) if used else None,
                 "bytes": sum(path.stat().st_size for store in stores for path in store.path.glob("*.bin")),
-                "precision": spec.store_precision,
-                "top_k": spec.top_k,
+                "precision": self.settings.store_precision,
+                "top_k": self.settings.top_k,
                 "names": [store.path.name for store in stores],
             },
-            "views": {"random": self.teachers[0].teacher.random_views, "in_rotation": spec.views},
+            "views": {"random": self.teachers[0].teacher.random_views, "in_rotation": self.settings.views},
         }
 
 
@@ -96,26 +97,27 @@ def open_distillation(
 
     Raises ModelError for a teacher that cannot teach these data.
     """
-    assert spec.teacher is not None
+    assert spec.teacher is not None and spec.distill is not None
     if not student.distillable:
         raise ConfigError(f"{spec.task} cannot be distilled", where="teacher", cure="remove teacher:")
-    settings, counts = spec.distill or DistillSpec(), new_counts()
+    settings, counts = spec.distill, new_counts()
     loaded: list[LoadedTeacher] = []
     features: Features | None = None
     with ExitStack() as stores:
-        for index, ref in enumerate(spec.teacher.refs()):
-            pipeline = task.build(spec, data, model=ref, complete=True)
+        for index, name in enumerate((spec.teacher.name, *spec.teacher.others)):
+            section = spec.teacher if index == 0 else TeacherSpec(name=name, labels=spec.teacher.labels)
+            pipeline = task.build(spec, data, model=section, complete=True)
             if index == 0:
                 features = build_features(
                     settings, student, pipeline, seed=spec.train.seed, device=runtime.device
                 )
-            _require_comparable_rows(pipeline, student, ref.name)
+            _require_comparable_rows(pipeline, student, name)
             requested = features.teacher_features if features else ()
             teacher = Teacher(
                 pipeline, student, runtime, settings, requested=requested, seed=spec.train.seed, counts=counts
             )
             stores.callback(teacher.close)
-            loaded.append(_examine(spec, data, teacher, ref.name, runtime, reporter))
+            loaded.append(_examine(spec, settings, data, teacher, name, runtime, reporter))
         objective = Distilled(
             student,
             [each.teacher for each in loaded],
@@ -125,7 +127,7 @@ def open_distillation(
             features=features,
             label_type=spec.data.label_type,
         )
-        yield Distillation(objective, tuple(loaded))
+        yield Distillation(objective, settings, tuple(loaded))
 
 
 @contextmanager
@@ -141,12 +143,12 @@ def open_frozen_backbone(
     if not chosen or pipeline.random_views or not pipeline.head_input or spec.runtime.compile:
         yield None
         return
-    counts = new_counts()
+    settings, counts = DistillSpec(), new_counts()
     backbone = Teacher(
         pipeline,
         pipeline,
         runtime,
-        DistillSpec(),
+        settings,
         requested=(pipeline.head_input,),
         seed=spec.train.seed,
         counts=counts,
@@ -155,7 +157,7 @@ def open_frozen_backbone(
     digest = record.weights_digest(pipeline.model, without=pipeline.head)
     with ExitStack() as stores:
         stores.callback(backbone.close)
-        reason = _open_store(spec, data, backbone, spec.model.name, digest, runtime)
+        reason = _open_store(spec, settings, data, backbone, spec.model.name, digest, runtime)
         if reason:
             reporter.say(f"model: what the frozen backbone says is not stored ({reason})")
         yield None if reason else HeadOnly(pipeline, backbone, counts)
@@ -172,20 +174,26 @@ def _require_comparable_rows(teacher: Pipeline, student: Pipeline, name: str) ->
 
 
 def _examine(
-    spec: RunSpec, data: Dataset, teacher: Teacher, name: str, runtime: Runtime, reporter: Reporter
+    spec: RunSpec,
+    settings: DistillSpec,
+    data: Dataset,
+    teacher: Teacher,
+    name: str,
+    runtime: Runtime,
+    reporter: Reporter,
 ) -> LoadedTeacher:
     """Evaluate and audit a teacher, then open its store."""
-    pipeline, settings = teacher.pipeline, spec.distill or DistillSpec()
+    pipeline = teacher.pipeline
     digest = record.weights_digest(pipeline.model)
-    evaluation = evaluate_teacher(spec, data, pipeline, name, digest, runtime)
+    evaluation = evaluate_teacher(spec, settings, data, pipeline, name, digest, runtime)
     summary = {**describe_size(name, pipeline.model), "metrics": evaluation.metrics}
     size = parameters(summary["parameters"])
     reporter.say(f"teacher: {name}, {size}, {evaluation.headline} on the eval split")
-    audit_teacher(spec, data, pipeline, name, evaluation, reporter)
+    audit_teacher(spec, settings, data, pipeline, name, evaluation, reporter)
     if settings.store == "off":
         return LoadedTeacher(teacher, summary, digest, "distill.store: off")
     if pipeline.per_example:
-        reason = _open_store(spec, data, teacher, name, digest, runtime)
+        reason = _open_store(spec, settings, data, teacher, name, digest, runtime)
     else:
         reason = "a store keeps a row an example; these have one a word, token or pixel"
     if reason:
@@ -194,10 +202,15 @@ def _examine(
 
 
 def _open_store(
-    spec: RunSpec, data: Dataset, teacher: Teacher, name: str, digest: str, runtime: Runtime
+    spec: RunSpec,
+    settings: DistillSpec,
+    data: Dataset,
+    teacher: Teacher,
+    name: str,
+    digest: str,
+    runtime: Runtime,
 ) -> str:
     """Why a teacher's outputs on the training split cannot be stored; "" when its store is open."""
-    settings = spec.distill or DistillSpec()
     counts = StepCounts.of(spec.train, len(data.train or ()))
     epochs = -(-counts.steps // counts.steps_per_epoch)
     return teacher.open_store(

@@ -15,14 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from ptm.base.console import Reporter
-from ptm.base.regular import read_bytes
 from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.distill.evaluation import TeacherEvaluation
 from ptm.errors import ModelError, Problem, PtmError
 from ptm.pipeline import Pipeline
-from ptm.run.directory import require_run
 
 LEAST_EVIDENCE = 8  # examples that an exchange of labels must put right
 LEAST_SKILL = 0.1  # of what there is between guessing and knowing all
@@ -31,6 +29,7 @@ _OTHER = "use a teacher made for these data; distill.audit: warn trains all the 
 
 def audit_teacher(
     spec: RunSpec,
+    settings: DistillSpec,
     data: Dataset,
     pipeline: Pipeline,
     name: str,
@@ -38,11 +37,10 @@ def audit_teacher(
     reporter: Reporter,
 ) -> None:
     """Raises ModelError with all that speaks against a teacher; with ``distill.audit: warn`` it is only reported."""
-    mode = (spec.distill or DistillSpec()).audit
-    if mode == "off":
+    if settings.audit == "off":
         return
     problems = teacher_problems(spec, data, pipeline, name, evaluation)
-    if problems and mode == "error":
+    if problems and settings.audit == "error":
         raise ModelError(problems)
     for problem in problems:
         reporter.say(f"warning: {problem}")
@@ -151,9 +149,8 @@ def _recorded_accuracy(name: str, spec: RunSpec) -> float | None:
     """The accuracy that the teacher's own run measured, if it did so on the split that this run evaluates on."""
     run = Path(name)
     try:
-        require_run(run)
         section = load_config(run / "config.yaml").data
-        results = json.loads(read_bytes(run / "results.json"))
+        results = json.loads((run / "results.json").read_bytes())
         accuracy = float(results["metrics"]["accuracy"])
     except (PtmError, OSError, ValueError, KeyError, TypeError):
         return None

@@ -62,12 +62,17 @@ class TeacherEvaluation:
 
 
 def evaluate_teacher(
-    spec: RunSpec, data: Dataset, pipeline: Pipeline, name: str, weights: str, runtime: Runtime
+    spec: RunSpec,
+    settings: DistillSpec,
+    data: Dataset,
+    pipeline: Pipeline,
+    name: str,
+    weights: str,
+    runtime: Runtime,
 ) -> TeacherEvaluation:
     """From the store when the same teacher was evaluated before. ``weights`` is the digest of its tensors."""
     with ExitStack() as stores:
         store = None
-        settings = spec.distill or DistillSpec()
         if settings.store != "off" and runtime.main:
             identity = store_identity(spec, data, "eval", pipeline, weights, runtime)
             description = store_description(spec, name, "eval")

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from ptm import engine
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
 from ptm.pipeline import Pipeline, Split
@@ -33,7 +32,7 @@ def store_identity(
 
 def block_size(spec: RunSpec) -> int:
     """Examples that a teacher is run on at once."""
-    return spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    return spec.train.eval_batch_size
 
 
 def data_identity(spec: RunSpec, data: Dataset, split: Split) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ptm.base.regular import read_text
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError
 from ptm.metrics.regression import pearson
@@ -48,7 +47,7 @@ def measure_of(spec: RunSpec) -> Measure:
 
 def read_rows(run: Path) -> dict[int, Row]:
     """The predictions of a finished run, by example id. Raises OSError or ValueError when they cannot be read."""
-    lines = read_text(run / "predictions.jsonl").splitlines()
+    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     return {row["id"]: row for row in map(json.loads, lines)}
 
 

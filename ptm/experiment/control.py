@@ -14,8 +14,7 @@ from typing import Any
 
 from ptm.base import files
 from ptm.base.console import Reporter
-from ptm.base.regular import read_bytes
-from ptm.config.spec import DistillSpec, RunSpec
+from ptm.config.spec import RunSpec
 from ptm.errors import RunDirectoryError
 from ptm.experiment.comparison import Measure, measure_of, read_rows, scores_of
 from ptm.experiment.train import run_training
@@ -55,13 +54,12 @@ def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
     changed = replace(
         spec, output=str(Path(spec.output) / f"{arm}-{seed}"), train=replace(spec.train, seed=seed)
     )
+    assert spec.distill is not None
     if arm == "control":
-        views = (
-            spec.distill.views if spec.distill else None
-        )  # the student's, so that only the teacher is missing
-        data = replace(spec.data, views=views)
+        # The student's views, so that only the teacher is missing.
+        data = replace(spec.data, views=spec.distill.views)
         return replace(changed, teacher=None, distill=None, data=data, expect={})
-    return replace(changed, distill=replace(spec.distill or DistillSpec(), control=False))
+    return replace(changed, distill=replace(spec.distill, control=False))
 
 
 def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
@@ -88,12 +86,12 @@ def _pair(output: Path, measure: Measure, seed: int) -> Pair:
 
 
 def _outline(run: Path) -> dict[str, Any]:
-    results = json.loads(read_bytes(run / "results.json"))
+    results = json.loads((run / "results.json").read_bytes())
     return {key: results[key] for key in ("metrics", "train", "model", "expect")}
 
 
 def _add_to_results(run: Path, verdict: dict[str, Any], seed: int) -> None:
-    results = json.loads(read_bytes(run / "results.json"))
+    results = json.loads((run / "results.json").read_bytes())
     name = f"control-{seed}"
     control = {key: value for key, value in verdict["runs"][name].items() if key != "expect"}
     told = {key: value for key, value in verdict.items() if key != "runs"}

@@ -67,7 +67,7 @@ def run_prediction(
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
     labels = _labels(spec, module, model, target)
-    size = batch_size or spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    size = batch_size or spec.train.eval_batch_size
     with open_runtime(spec.runtime) as runtime, _memory_errors(spec, size):
         pieces = module.read_inputs(spec, given)
         if spec.descriptor.modality == "image":
@@ -75,8 +75,7 @@ def run_prediction(
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        data = Dataset(None, first, labels, {})
-        pipeline = module.build(spec, data, model=model.ref(), complete=True)
+        pipeline = module.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
         if draw is not None:
             _prepare_drawing(pipeline, draw)
         pipeline.model.to(runtime.device)

@@ -11,12 +11,11 @@ from typing import Any
 from ptm.base.console import Reporter
 from ptm.base.files import file_digest
 from ptm.base.launch import launch
-from ptm.base.regular import read_text
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, RunDirectoryError
 from ptm.experiment.train import run_training
 from ptm.run import manifest as record
-from ptm.run.directory import RunDirectory, listed, require_run
+from ptm.run.directory import RunDirectory, is_run, listed
 
 _TIMES = ("seconds", "examples_per_second")
 _MOST_PROCESSES = 64  # a record that asks for more is not believed
@@ -48,9 +47,8 @@ def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter
     finished.
     """
     old = RunDirectory(recorded)
-    require_run(recorded, "a finished run")
     results = old.read_results()
-    if results.get("status") != "done":
+    if not is_run(recorded) or results.get("status") != "done":
         raise RunDirectoryError(
             "not a finished run of ptm", where=recorded, expected="a run with results.json"
         )
@@ -109,7 +107,7 @@ def _in_processes(command: str, config: Path, output: Path, processes: int) -> N
 
 def history(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without the times."""
-    lines = [json.loads(line) for line in read_text(path).splitlines()]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in line.items() if key not in _TIMES} for line in lines]
 
 
@@ -129,5 +127,5 @@ def weight_digests(model: Path) -> dict[str, str]:
 
 
 def _values(predictions: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in read_text(predictions).splitlines()]
+    lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in line.items() if key not in ("where", "input")} for line in lines]

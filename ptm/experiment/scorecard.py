@@ -14,8 +14,7 @@ from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.config.load import load_config
-from ptm.config.model_ref import ModelRef
-from ptm.config.spec import RunSpec
+from ptm.config.spec import ModelSpec, RunSpec
 from ptm.experiment.comparison import Measure, Row, measure_of, read_rows, scores_of
 from ptm.models.size import describe_size
 from ptm.pipeline import Metrics, Pipeline, task_module
@@ -42,9 +41,9 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     module = task_module(spec.task)
     with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec, labels=None, train=False)
-        student = ModelRef(name=str(run.resolve() / "model"))
+        student_model = ModelSpec(name=str(run.resolve() / "model"))
         columns, answers = {}, {}
-        for name, model in (("teacher", spec.teacher.refs()[0]), ("student distilled", student)):
+        for name, model in (("teacher", spec.teacher), ("student distilled", student_model)):
             reporter.say(f"measuring the {name}")
             pipeline = module.build(spec, data, model=model, complete=True)
             pipeline.model.to(runtime.device)
@@ -76,7 +75,7 @@ def _measured(
     # Latencies first: the first passes of a process warm caches up, which the first model would pay for.
     sizes = [n for n in BATCHES if n <= pipeline.size("eval")]
     latencies = {str(n): _latency(pipeline, runtime, n) for n in sizes}
-    batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+    batch_size = spec.train.eval_batch_size
     metrics, seconds = _evaluated(pipeline, runtime, batch_size)
     if seconds < SECONDS:
         metrics, seconds = _evaluated(pipeline, runtime, batch_size)

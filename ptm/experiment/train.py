@@ -16,14 +16,14 @@ from torch import nn
 from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter, Silent, parameters
-from ptm.base.regular import read_text
 from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config, load_config
-from ptm.config.spec import DistillSpec, ModelSpec, RunSpec
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import (
+    ConfigError,
     Interrupted,
     MissingDownload,
     ModelError,
@@ -39,7 +39,7 @@ from ptm.pipeline import Metrics, Pipeline, task_module
 from ptm.report.page import write_report
 from ptm.run import manifest as record
 from ptm.run.checkpoint import CheckpointStore, Progress, checkpoint_bytes, restore
-from ptm.run.directory import Mode, RunDirectory, begin_run, drifted, is_run, listed, open_run, require_run
+from ptm.run.directory import Mode, RunDirectory, begin_run, drifted, is_run, listed, open_run
 from ptm.run.lockfile import lock_path, pins_of, require_unchanged
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
@@ -63,7 +63,7 @@ def run_training(
     rank, _ = environment_ranks()
     if rank > 0:
         run = RunDirectory(Path(spec.output), resuming=mode == "resume" and is_run(Path(spec.output)))
-        if run.resuming and run.finished() and read_text(run.config) == dump_config(spec):
+        if run.resuming and run.finished() and run.config.read_text(encoding="utf-8") == dump_config(spec):
             return run.read_results()  # as the first process finds, which will not wait for the others
         return _train_in(run, spec, Silent())
     missing = [*task_module(spec.task).missing(spec), *adapters.missing(spec.model)]
@@ -99,7 +99,7 @@ def run_evaluation(
         data = module.load_data(spec, labels=module.stored_labels(model.name), train=False)
         bounds = {**spec.expect, **(expect or {})}
         spec.evaluation.require([("expect", name) for name in bounds], data.labels)
-        pipeline = module.build(spec, data, model=model.ref(), complete=True)
+        pipeline = module.build(spec, data, model=model, complete=True)
         if locked is not None:
             now = record.manifest(spec, dump_config(spec), data, runtime, {})
             pins = pins_of(now | record.inputs(spec, data, {"model": pipeline}))
@@ -107,7 +107,7 @@ def run_evaluation(
             require_unchanged(locked, pins, target, (*own, "data.train"))
         pipeline.model.to(runtime.device)
         begun = time.perf_counter()
-        batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
+        batch_size = spec.train.eval_batch_size
         metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, reporter=reporter)
         seconds = time.perf_counter() - begun
         values = metrics.compute()
@@ -144,8 +144,10 @@ def make_pins(spec: RunSpec) -> dict[str, Any]:
         raise MissingDownload(missing)
     with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
         data = module.load_data(spec)
-        pipelines = {"model": module.build(spec, data, model=spec.model.ref(), complete=False)}
-        teachers = spec.teacher.refs() if spec.teacher else ()
+        pipelines = {"model": module.build(spec, data, model=spec.model, complete=False)}
+        others = spec.teacher.others if spec.teacher else ()
+        teachers = [spec.teacher] if spec.teacher else []
+        teachers += [TeacherSpec(name=name, labels=teachers[0].labels) for name in others]
         for index, teacher in enumerate(teachers, start=1):
             role = f"teacher {index}" if index > 1 else "teacher"  # as distillation.py calls them
             pipelines[role] = module.build(spec, data, model=teacher, complete=True)
@@ -188,7 +190,7 @@ def _prepare(
     module = task_module(spec.task)
     data = module.load_data(spec)
     _require_named_metrics(spec, data)
-    pipeline: Pipeline = module.build(spec, data, model=spec.model.ref(), complete=False)
+    pipeline: Pipeline = module.build(spec, data, model=spec.model, complete=False)
     assert data.train is not None
     of_labels = f", labels {_shown(data.labels)}" if data.labels else ""
     reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{of_labels}")
@@ -300,16 +302,8 @@ def _finish(
     if adapter is not None and adapter.merge:
         adapters.take_out(pipeline.model, merge=True)  # so that what is measured is what is saved
     begun = time.perf_counter()
-    batch_size = spec.train.eval_batch_size or engine.DEFAULT_EVAL_BATCH_SIZE
-    try:
-        metrics = engine.evaluate(
-            pipeline, runtime, batch_size=batch_size, stop=context.stop, reporter=context.reporter
-        )
-    except engine.StopRequested:
-        raise Interrupted(
-            f"stopped by {context.stop.name} during the final evaluation; everything is saved",
-            cure="the same command with --resume evaluates again and finishes",
-        ) from None
+    batch_size = spec.train.eval_batch_size
+    metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, reporter=context.reporter)
     eval_seconds = time.perf_counter() - begun
     values = metrics.compute()
     examples = pipeline.size("eval")
@@ -333,8 +327,7 @@ def _finish(
         "eval": _rate(spec.data.eval, examples, eval_seconds),
         "model": {**describe_size(spec.model.name, pipeline.model), "trainable_parameters": trained},
         "teacher": distillation and distillation.teacher_summary(),
-        "distill": distillation
-        and distillation.distill_summary(progress.seconds, spec.distill or DistillSpec(), runtime),
+        "distill": distillation and distillation.distill_summary(progress.seconds, runtime),
         "backbone": _backbone(context, runtime) if distillation is None else None,
         "expect": [e.as_dict() for e in check_expectations(spec.expect, values)],
         "labels": list(pipeline.labels),
@@ -361,7 +354,8 @@ def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelS
     if not target.is_dir():
         spec = load_config(target, overrides)
         return spec, spec.model
-    require_run(target, "a run directory or a config file")
+    if not is_run(target):
+        raise ConfigError("not a run of ptm", where=target, expected="a run directory or a config file")
     model = target.resolve() / "model"
     if not model.is_dir():
         raise ModelError(

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import yaml
 
 from ptm.base import files
-from ptm.base.regular import kind_of, open_descriptor, read_bytes, read_text, strays
-from ptm.errors import RunDirectoryError
+from ptm.config.load import dump_config, load_config
+from ptm.errors import ConfigError, RunDirectoryError
 
 Mode = Literal["new", "resume", "overwrite"]
 
@@ -65,7 +65,7 @@ class RunDirectory:
     def read_results(self) -> dict[str, Any]:
         """The content of results.json; {} when there is none yet, or something else in its place."""
         try:
-            results = json.loads(read_bytes(self.results))
+            results = json.loads(self.results.read_bytes())
         except (OSError, ValueError, RecursionError):
             return {}
         return results if isinstance(results, dict) else {}
@@ -77,16 +77,12 @@ class RunDirectory:
 
 def is_run(path: Path) -> bool:
     """Whether a directory was made by ptm."""
-    return os.path.lexists(path / "config.yaml") and (
-        (path / "checkpoints").is_dir() or (path / _LOCK).is_file()
-    )
+    return (path / "config.yaml").is_file() and ((path / "checkpoints").is_dir() or (path / _LOCK).is_file())
 
 
 def require_run(path: Path, expected: str = "a run directory") -> None:
-    """RunDirectoryError for a directory that is none, or that leads out of itself; of a distillation with its control
-    it names the distilled run."""
+    """RunDirectoryError for a directory that is none; of a distillation with its control it names the distilled run."""
     if is_run(path):
-        _refuse_strays(path)
         return
     if runs := _distilled(path):
         raise RunDirectoryError(
@@ -176,7 +172,7 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             "is a file", where=path, expected="a directory", cure="choose another --output"
         )
     # A kill while config.yaml was written leaves a part of it, which is ours.
-    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not files.is_debris(e.name)]
+    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not e.name.startswith(files.ASIDE)]
     if is_run(path):
         if mode == "new":
             raise RunDirectoryError(
@@ -185,7 +181,7 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
                 cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
             )
         if mode == "resume":
-            _refuse_strays(path)
+            _refuse_links(path)
     elif runs := _distilled(path):
         raise RunDirectoryError(
             "holds a distillation with its control",
@@ -206,30 +202,24 @@ def listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else []
 
 
-def _refuse_strays(path: Path) -> None:
-    """Raise RunDirectoryError for a link, a pipe or a device where a run has a file or a directory.
-
-    A link could make ptm read or write what it leads to, a pipe would keep it waiting; ptm makes neither.
-    """
+def _refuse_links(path: Path) -> None:
+    """A link in a run directory would make a resumed run write into what it leads to."""
     run = RunDirectory(path)
-    files_of_run = (path / _LOCK, run.config, run.manifest, run.metrics, run.results, run.predictions)
-    try:
-        wrong = [(part, kind) for part in files_of_run if (kind := kind_of(part)) is not None]
-        for folder in (run.checkpoints, run.model):
-            if os.path.lexists(folder) and kind_of(folder) is None:
-                wrong.append((folder, "a file, not a directory"))
-            wrong += strays(folder)
-    except OSError as error:
-        raise RunDirectoryError(
-            f"cannot be read: {error.strerror}", where=error.filename or path, cure="change its permissions"
-        ) from error
-    if wrong:
-        part, kind = wrong[0]
-        raise RunDirectoryError(
-            f"is {kind}; ptm makes none in a run, and follows none",
-            where=part,
-            cure="put a copy of what belongs there in its place, or name another run",
-        )
+    for part in (
+        run.config,
+        run.manifest,
+        run.metrics,
+        run.results,
+        run.predictions,
+        run.checkpoints,
+        run.model,
+    ):
+        if part.is_symlink():
+            raise RunDirectoryError(
+                "is a symbolic link; ptm makes none, and does not write through one",
+                where=part,
+                cure="put what it leads to in its place, or choose another --output",
+            )
 
 
 def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
@@ -243,8 +233,17 @@ def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
     )
 
 
+def _saved_config(path: Path) -> str:
+    """The config of a run as this version writes it, so that defaults which an earlier one did not write are no change;
+    as it stands where it cannot be read."""
+    try:
+        return dump_config(load_config(path))
+    except ConfigError:
+        return path.read_bytes().decode(errors="replace")
+
+
 def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
-    old, new = read_bytes(saved).decode(errors="replace").splitlines(), config.splitlines()
+    old, new = _saved_config(saved).splitlines(), config.splitlines()
     lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return tuple(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
@@ -252,7 +251,7 @@ def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
 def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
     """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
     try:
-        old, new = (yaml.safe_load(text) for text in (read_text(run.config), config))
+        old, new = (yaml.safe_load(text) for text in (_saved_config(run.config), config))
         before, now = old["train"]["epochs"], new["train"]["epochs"]
         old["train"]["epochs"] = now
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
@@ -266,7 +265,7 @@ def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
 def _extensions(run: RunDirectory) -> list[list[int]]:
     """What manifest.json says of earlier extensions: [epochs before, epochs after] each."""
     try:
-        return listed(json.loads(read_bytes(run.manifest)).get("extended"))
+        return listed(json.loads(run.manifest.read_bytes()).get("extended"))
     except (OSError, ValueError, RecursionError, AttributeError, TypeError):
         return []
 
@@ -275,7 +274,7 @@ def _extensions(run: RunDirectory) -> list[list[int]]:
 def _locked(path: Path, *, keep_owner: bool = False) -> Iterator[None]:
     """Hold ``.lock``; the system releases it when the process dies, however it dies."""
     with files.storage_errors(path):
-        descriptor = open_descriptor(path / _LOCK, os.O_RDWR | os.O_CREAT)
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         try:
             # A record lock, not flock: it is not inherited by the processes that decode images, which live on

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base import files
-from ptm.base.regular import read_bytes
 from ptm.errors import ConfigError
 
 FORMAT = 1
@@ -25,7 +24,7 @@ def read_lock(config: Path) -> dict[str, Any]:
     path = lock_path(config)
     cure = f"make it with ptm lock {config}"
     try:
-        pins = json.loads(read_bytes(path))
+        pins = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError("there is no lock file", where=path, cure=cure) from None
     except (OSError, ValueError, RecursionError) as error:

@@ -18,7 +18,6 @@ import torch
 
 from ptm import __version__
 from ptm.base.files import file_digest
-from ptm.base.regular import read_bytes
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset, split_files
 from ptm.data.tables import READERS
@@ -130,7 +129,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
 def read(path: Path) -> dict[str, Any]:
     """A manifest.json; {} when it is missing or damaged."""
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -22,8 +22,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from ptm.base.seeds import VIEW, mix
-from ptm.config.model_ref import ModelRef
-from ptm.config.spec import RunSpec
+from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
 from ptm.data.boxes import load_boxes
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
@@ -44,7 +43,7 @@ _ORIENTATION = 0x0112  # the EXIF tag
 
 def missing(spec: RunSpec) -> list[Problem]:
     """All that would have to be downloaded and cannot be."""
-    return detectors.missing_downloads(spec.model.ref())
+    return detectors.missing_downloads(spec.model)
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -61,7 +60,7 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     return image_inputs(paths)
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ObjectDetection:
+def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool) -> ObjectDetection:
     """Load the model, and find unreadable images. ``complete`` models must come with their output layer."""
     if spec.data.augment == "trivial":
         raise ConfigError(
@@ -93,7 +92,7 @@ class ObjectDetection(ImagePipeline):
         self.labels = data.labels
         self.head = detectors.head_of(model)
         self.load_report = report
-        self._augment = spec.data.augment or "none"
+        self._augment = spec.data.augment
         self.input_fingerprint = f"images in their own sizes, augment={self._augment}"
         self.random_views = self._augment != "none"
         self.output_fingerprint = f"{plan.architecture} backbone={plan.backbone} {plan.preprocessing}"

@@ -168,7 +168,7 @@ def test_what_is_held_out_and_what_is_kept_are_all(labels, share):
 
 @pytest.mark.parametrize("share", ["0%", "100%", "120%", "-5%", "x%", "%", "nan%", "inf%"])
 def test_shares_that_are_none(skewed, share):
-    with pytest.raises(ConfigError, match="a share between 0% and 100%"):
+    with pytest.raises(ConfigError, match="a percentage between 0% and 100%"):
         load(f"csv:{skewed}", train=None, eval=share)
 
 
