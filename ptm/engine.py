@@ -1,7 +1,7 @@
 """THE training loop and THE evaluation loop. Every command and every task goes through them.
 
 One step, top to bottom: the ids of its examples (a function of seed and epoch) are cut into micro-batches;
-each process takes its share; every forward pass starts from its own seed; losses and counts are added up over
+each process takes its shard; every forward pass starts from its own seed; losses and counts are added up over
 micro-batches and processes; the gradient is divided once by the global count, clipped, applied. Between steps,
 and only there, the run is evaluated, saved, or stopped.
 """
@@ -9,10 +9,8 @@ and only there, the run is evaluated, saved, or stopped.
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -24,14 +22,19 @@ from ptm.base import seeds
 from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory
+from ptm.errors import Interrupted, NotFinite
 from ptm.models.layers import layers_of
 from ptm.objective import Objective, TrainBatch, all_counts
-from ptm.pipeline import Metrics, Pipeline, Split
-from ptm.run.checkpoint import CheckpointStore, Progress, restore
+from ptm.pipeline import Metrics, Pipeline, Prediction, Split
+from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
+from ptm.training.meter import Meter, StepNumbers
+from ptm.training.progress import Progress
 from ptm.training.runtime import Runtime, batch_norms
+from ptm.training.selection import Selection
+
+_PLACES = 5  # examples named in a message
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,31 @@ def evaluate(
     return first.merge(others)
 
 
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step as this process sees it.
+
+    ``examples`` is the size of the whole batch, over all processes; ``shard`` holds this process's micro-batches, each
+    with its index in the whole batch, and ``loader`` what the objective makes of them.
+    """
+
+    examples: int
+    shard: Sequence[tuple[int, np.ndarray]]
+    loader: Iterator[TrainBatch]
+
+    @property
+    def ids(self) -> np.ndarray:
+        """int64, of this process's examples."""
+        return np.concatenate([ids for _, ids in self.shard]) if self.shard else np.empty(0, dtype=np.int64)
+
+    def micro_batches(self) -> Iterator[tuple[int, TrainBatch]]:
+        """(index in the whole batch, batch) in order; to be taken once, and whole."""
+        for index, ids in self.shard:
+            train_batch = next(self.loader)
+            assert np.array_equal(train_batch.batch.ids, ids), "a batch of other examples"
+            yield index, train_batch
+
+
 class _Training:
     """One run of the loop. Its attributes are what changes; ``context`` is what does not."""
 
@@ -120,12 +148,13 @@ class _Training:
         self.micro = spec.train.micro_batch_size or math.ceil(spec.train.batch_size / runtime.ranks)
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
         self.progress = Progress()
+        self.selection = Selection(spec.best, spec.train.early_stopping)
+        self.meter = Meter(self.progress)
         self.saved_step = 0
         self.rate = 0.0  # the learning rate of the newest step, before layers and head get theirs
         self.learning = 0  # layers that learn, of those in ``layers``
-        self.unchecked: tuple[int, np.ndarray, Tensor] | None = (
-            None  # the newest step's sums, perhaps still on the GPU
-        )
+        # The newest step's (examples, ids, sums and norm), whose numbers may still be on the GPU.
+        self.unchecked: tuple[int, np.ndarray, Tensor] | None = None
         self.part_names: tuple[str, ...] = ()
         self.parts_known = False  # in all processes
 
@@ -134,7 +163,7 @@ class _Training:
             self._restore()
         progress, context, counts = self.progress, self.context, self.counts
         self._unfreeze()
-        steps: Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[TrainBatch]]] | None = None
+        steps: Iterator[Step] | None = None
         while True:
             self._evaluate_if_due()
             ended = progress.step >= counts.steps or progress.finished
@@ -152,7 +181,7 @@ class _Training:
                     continue  # a signal came while the teacher was asked
                 context.reporter.begin("train", counts.steps, progress.step)
                 steps = self._epoch_steps()
-            self._step(*next(steps))
+            self._take(next(steps))
         context.reporter.end()
         return progress
 
@@ -171,39 +200,42 @@ class _Training:
 
     # -- one step ------------------------------------------------------------------------------------------
 
-    def _epoch_steps(self) -> Iterator[tuple[int, list[tuple[int, np.ndarray]], Iterator[TrainBatch]]]:
-        """The rest of the current epoch: (examples, this process's micro-batches, its train_batches) a step."""
+    def _epoch_steps(self) -> Iterator[Step]:
+        """The rest of the current epoch."""
         spec, runtime = self.context.spec.train, self.context.runtime
         epoch, first = self.counts.epoch(self.progress.step)
         size = self.context.pipeline.size("train")
         batches = order.epoch_plan(size, spec.batch_size, spec.seed, epoch, self.lengths)[first:]
         batches = batches[: self.counts.steps - self.progress.step]
-        shares = [
-            order.share(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks)
+        shards = [
+            order.shard(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks)
             for ids in batches
         ]
-        # One stream of train_batches for the whole epoch, so that loading runs ahead of training.
-        train_batches = self.context.objective.train_batches(
-            [ids for share in shares for _, ids in share], epoch
-        )
-        for ids, share in zip(batches, shares, strict=True):
-            yield len(ids), share, train_batches
+        # One loader for the whole epoch, so that loading runs ahead of training.
+        loader = self.context.objective.train_batches([ids for shard in shards for _, ids in shard], epoch)
+        return (Step(len(ids), shard, loader) for ids, shard in zip(batches, shards, strict=True))
 
-    def _step(
-        self, examples: int, share: list[tuple[int, np.ndarray]], train_batches: Iterator[TrainBatch]
-    ) -> None:
+    def _take(self, step: Step) -> None:
+        """One optimizer step: gradients of all micro-batches, added up over the processes, applied once."""
         begun = time.perf_counter()
-        context, runtime, step = self.context, self.context.runtime, self.progress.step
+        runtime = self.context.runtime
         norms = batch_norms(self.model.modules()) if runtime.ranks > 1 else []
         before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator]
-        sums = torch.zeros(
-            2, dtype=torch.float64, device=runtime.device
-        )  # loss, count; then the objective's parts
-        for index, _ in share:
-            train_batch = next(train_batches).to(runtime.device)
-            runtime.seed(context.spec.train.seed, seeds.DROPOUT, step, index)
+        sums = self._backward(step)
+        if runtime.ranks > 1:
+            sums = self._combine(sums, norms, before, step.examples)
+        norm = self._update(sums[1])
+        self._count(step, sums, norm)
+        self.progress.seconds += time.perf_counter() - begun
+
+    def _backward(self, step: Step) -> Tensor:
+        """Gradients of this process's micro-batches; float64 [2 + parts]: loss, count, the objective's parts."""
+        context, runtime = self.context, self.context.runtime
+        sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)
+        for index, train_batch in step.micro_batches():
+            runtime.seed(context.spec.train.seed, seeds.DROPOUT, self.progress.step, index)
             with runtime.autocast():
-                output = context.objective.loss(self.compiled, train_batch)
+                output = context.objective.loss(self.compiled, train_batch.to(runtime.device))
             self.scaler.scale(output.loss_sum).backward()
             self.part_names = tuple(output.parts)
             row = torch.stack(
@@ -213,30 +245,24 @@ class _Training:
             sums[0] += row[0]
             sums[1] += output.count
             sums[2:] += row[1:]
-        if runtime.ranks > 1:
-            self._combine(sums, norms, before, examples)
-        norm = self._update(sums[1])
-        self._learned(examples, share, sums, norm)
-        self.progress.seconds += time.perf_counter() - begun
+        return sums
 
     def _combine(
         self, sums: Tensor, norms: list[nn.Module], before: list[tuple[Tensor, Tensor]], examples: int
-    ) -> None:
+    ) -> Tensor:
         """Make all processes hold the sums, gradients and statistics of the whole batch."""
         runtime = self.context.runtime
-        pieces = math.ceil(examples / self.micro)
-        passes = [
-            len(order.share([np.empty(0)] * pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)
-        ]
+        pieces = [np.empty(0)] * math.ceil(examples / self.micro)
+        passes = [len(order.shard(pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)]
         if not self.parts_known:
             # Every process asks, once a run, whatever it knows itself: one without a micro-batch knows no parts.
             self.part_names = next((names for names in runtime.gather(self.part_names) if names), ())
             self.parts_known = True
-        if len(sums) == 2:
-            sums.resize_(2 + len(self.part_names))[2:] = 0
+        sums = torch.nn.functional.pad(sums, (0, 2 + len(self.part_names) - len(sums)))
         runtime.sum(sums)
         runtime.sum_gradients([p for p in self.parameters if p.requires_grad])
         runtime.chain_batch_norms(norms, before, passes)
+        return sums
 
     def _update(self, count: Tensor) -> Tensor:
         """Divide the gradient by the count, clip it, apply it. Returns its norm before clipping."""
@@ -257,17 +283,14 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def _learned(
-        self, examples: int, share: list[tuple[int, np.ndarray]], sums: Tensor, norm: Tensor
-    ) -> None:
-        """Count the step, check its numbers, write its line."""
+    def _count(self, step: Step, sums: Tensor, norm: Tensor) -> None:
+        """Count the step; check its numbers, at once or during the next one."""
         progress, spec = self.progress, self.context.spec.train
         progress.step += 1
-        progress.examples += examples
-        ids = np.concatenate([ids for _, ids in share]) if share else np.empty(0, dtype=np.int64)
+        progress.examples += step.examples
         # On a GPU the numbers of a step are read while the next one runs, so that it never waits for the CPU.
         self._check()
-        self.unchecked = (examples, ids, torch.cat([sums, norm.double().reshape(1)]))
+        self.unchecked = (step.examples, step.ids, torch.cat([sums, norm.double().reshape(1)]))
         if self.context.runtime.device.type == "cpu" or progress.step % spec.log_every_steps == 0:
             self._check()
 
@@ -275,57 +298,33 @@ class _Training:
         """Take the newest step's numbers in. Raises NotFinite; nothing of that step is then saved."""
         if self.unchecked is None:
             return
-        examples, ids, numbers = self.unchecked
+        examples, ids, tensor = self.unchecked
         self.unchecked = None
-        loss_sum, count, *parts, norm = numbers.tolist()
-        loss, progress, spec = loss_sum / count, self.progress, self.context.spec.train
+        loss_sum, count, *values, norm = tensor.tolist()
+        parts = dict(zip(self.part_names, values, strict=True))
+        numbers = StepNumbers(examples, ids, loss_sum, count, parts, norm)
         # fp16: a gradient that overflows is the scaler's business: it skips the step and scales less.
         bad_norm = not math.isfinite(norm) and not self.scaler.is_enabled()
-        if not math.isfinite(loss) or bad_norm:
-            self._not_finite(loss, norm, ids)
-        window = progress.window
-        for name, value in {
-            "loss": loss_sum,
-            "count": count,
-            **dict(zip(self.part_names, parts, strict=True)),
-        }.items():
-            window[name] = window.get(name, 0.0) + value
-        window["examples"] = window.get("examples", 0) + examples
-        rate = progress.examples / progress.seconds if progress.seconds else 0.0
-        self.context.reporter.advance(progress.step, f"loss {loss:.4f}  {rate:.0f} examples/s")
-        if progress.step % spec.log_every_steps == 0:
-            self._write_line(norm)
+        if not math.isfinite(numbers.loss) or bad_norm:
+            raise self._not_finite(numbers)
+        self.meter.add(numbers)
+        step, every = self.progress.step, self.context.spec.train.log_every_steps
+        self.context.reporter.advance(step, self.meter.status(numbers.loss))
+        if step % every == 0:
+            epoch = round(step / self.counts.steps_per_epoch, 4)
+            line = self.meter.take_line(epoch=epoch, learning_rate=self.rate, gradient_norm=norm)
+            self.context.log.write(line)
 
-    def _write_line(self, norm: float) -> None:
-        progress, window = self.progress, self.progress.window
-        count = window.pop("count")
-        examples = window.pop("examples")
-        means = {name: value / count for name, value in window.items()}
-        loss = means.pop("loss")
-        self.context.log.write(
-            {
-                "kind": "train",
-                "step": progress.step,
-                "epoch": round(progress.step / self.counts.steps_per_epoch, 4),
-                "loss": loss,
-                "learning_rate": self.rate,
-                "grad_norm": norm,
-                **({"parts": means} if means else {}),
-                "examples": int(examples),
-                "seconds": round(progress.seconds, 3),
-            }
-        )
-        window.clear()
-
-    def _not_finite(self, loss: float, norm: float, ids: np.ndarray) -> None:
-        step = self.progress.step
+    def _not_finite(self, numbers: StepNumbers) -> NotFinite:
+        step, ids = self.progress.step, numbers.ids
+        loss, norm = numbers.loss, numbers.gradient_norm
         self.context.log.write(
             {"kind": "error", "step": step, "loss": loss, "grad_norm": norm, "ids": ids.tolist()}
         )
-        places = [str(self.context.pipeline.example("train", int(i))["where"]) for i in ids[:5]]
-        raise NotFinite(
+        places = [str(self.context.pipeline.example("train", int(i))["where"]) for i in ids[:_PLACES]]
+        return NotFinite(
             f"the loss is {loss} and the gradient's norm {norm} at step {step}",
-            where=f"step {step}, examples {', '.join(places)}{', …' if len(ids) > 5 else ''}",
+            where=f"step {step}, examples {', '.join(places)}{', …' if len(ids) > _PLACES else ''}",
             expected="finite numbers; this step was not saved",
             cure="lower train.learning_rate, add warmup, look at these examples, or use precision: fp32",
         )
@@ -347,18 +346,11 @@ class _Training:
         except StopRequested:
             self._save()
             raise self._interrupted() from None
-        seconds = time.perf_counter() - begun
+        seconds = round(time.perf_counter() - begun, 3)
         optim.training_mode(self.model)
         epoch = round(progress.step / self.counts.steps_per_epoch, 4)
-        context.log.write(
-            {
-                "kind": "eval",
-                "step": progress.step,
-                "epoch": epoch,
-                "metrics": values,
-                "seconds": round(seconds, 3),
-            }
-        )
+        line = {"kind": "eval", "step": progress.step, "epoch": epoch, "metrics": values, "seconds": seconds}
+        context.log.write(line)
         if not math.isfinite(values.get("loss", 0.0)):  # detectors have none when they are evaluated
             raise NotFinite(
                 f"the evaluation loss is {values['loss']} at step {progress.step}",
@@ -367,55 +359,22 @@ class _Training:
                 cure="lower train.learning_rate, look at these examples, or use precision: fp32",
             )
         progress.evaluated_step = progress.step
-        progress.last_metrics = values
-        self._compare(values)
-        mark = "  (best)" if progress.best_step == progress.step else ""
-        shown = "  ".join(
-            f"{name} {value:.4f}" for name, value in values.items() if name in self._headline(values)
-        )
-        context.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {shown}{mark}")
+        mark = "  (best)" if self.selection.consider(values, progress) else ""
+        headline = "  ".join(f"{name} {v:.4f}" for name, v in self.selection.headline(values).items())
+        context.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {headline}{mark}")
+        if self.selection.exhausted(progress):
+            progress.finished = True
+            name, worse = self.selection.best and self.selection.best.metric, progress.worse_evaluations
+            context.reporter.say(f"stopping early: {worse} evaluations without a better {name}")
 
     def _without_score(self, metrics: Metrics) -> str:
         """Where the first few examples stand whose scores are not finite."""
-        bad = (
-            self.context.pipeline.example("eval", prediction["id"])["where"]
+        places = (
+            str(self.context.pipeline.example("eval", prediction["id"])["where"])
             for prediction in metrics.predictions()
-            if not all(math.isfinite(score) for score in prediction.get("scores", {}).values())
+            if not _finite_scores(prediction)
         )
-        return (
-            ", ".join(str(where) for where in islice(bad, 5)) or "of every kind: only their sum is not finite"
-        )
-
-    def _headline(self, values: dict[str, float]) -> set[str]:
-        best = self.context.spec.best
-        return {"loss", best.metric if best else next((name for name in values if name != "loss"), "loss")}
-
-    def _compare(self, values: dict[str, float]) -> None:
-        """Is this the best evaluation so far? Have there been too many worse ones?"""
-        best, progress = self.context.spec.best, self.progress
-        if best is None:
-            return
-        if best.metric not in values:
-            raise ConfigError(
-                f"there is no metric {best.metric!r}",
-                where="best.metric",
-                expected=f"one of {', '.join(values)}",
-            )
-        value, sign = values[best.metric], 1 if best.mode == "max" else -1
-        if progress.best_value is None or sign * value > sign * progress.best_value:
-            progress.best_value, progress.best_step, progress.best_metrics = value, progress.step, values
-            progress.worse_evaluations = 0
-        else:
-            progress.worse_evaluations += 1
-        if self._out_of_patience():
-            progress.finished = True
-            self.context.reporter.say(
-                f"stopping early: {progress.worse_evaluations} evaluations without a better {best.metric}"
-            )
-
-    def _out_of_patience(self) -> bool:
-        patience = self.context.spec.train.early_stopping
-        return patience is not None and self.progress.worse_evaluations >= patience
+        return ", ".join(islice(places, _PLACES)) or "of every kind: only their sum is not finite"
 
     def _save_due(self) -> bool:
         progress, every = self.progress, self.context.spec.train.save_every_steps
@@ -456,8 +415,9 @@ class _Training:
             context.reporter.say("no checkpoint yet: starting from the first step")
             return
         self.progress = restore(path, self.model, context.objective.module, self.optimizer)
+        self.meter = Meter(self.progress)
         # Not what the file says: a finished run may have been given more epochs.
-        self.progress.finished = self._out_of_patience()
+        self.progress.finished = self.selection.exhausted(self.progress)
         own = context.runtime.main  # the first process counts on for all; only time passes for each
         counts = {k: v for k, v in self.progress.counts.items() if own or k.endswith("seconds")}
         context.objective.counts.update(counts)
@@ -475,22 +435,7 @@ class _Training:
         )
 
 
-@contextmanager
-def memory_errors(spec: RunSpec) -> Iterator[None]:
-    """Out of memory, on a GPU or the CPU, as one message with what would fit."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and not re.search(
-            r"can't allocate memory|not enough memory", str(error)
-        ):
-            raise
-        batch = spec.train.batch_size
-        micro = spec.train.micro_batch_size or batch
-        raise OutOfMemory(
-            "out of memory",
-            where=f"batch_size {batch}, micro_batch_size {micro}",
-            expected="model, gradients, optimizer state and one micro-batch to fit the device",
-            cure=f"set train.micro_batch_size: {max(1, micro // 2)} (the batch stays the same), a smaller max_length "
-            "or image_size, or runtime.precision: bf16",
-        ) from error
+def _finite_scores(prediction: Prediction) -> bool:
+    scores = prediction.get("scores", {})
+    values = scores.values() if isinstance(scores, dict) else scores
+    return all(math.isfinite(score) for score in values if score is not None)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, Required, TypedDict, cast
 
 import numpy as np
 import torch
@@ -78,6 +78,41 @@ class Output:
     features: Mapping[str, Tensor] = field(default_factory=dict)  # what ``forward`` was asked for by name
 
 
+class Prediction(TypedDict, total=False):
+    """A line of predictions.jsonl: what a model makes of one evaluated example. docs/run_directory.md has the keys of
+    each task; ``where`` and ``input`` are added when it is written."""
+
+    id: Required[int]
+    where: str
+    input: Any
+    # Classifiers: a name, a list of names, or a number; of the prediction alike.
+    label: str | list[str] | float
+    prediction: str | list[str] | float | None
+    # By label; of tags and boxes, one each in their order.
+    scores: dict[str, float] | list[float] | list[float | None]
+    # Token classification: a tag a word.
+    words: list[str]
+    tags: list[str | None]
+    predicted_tags: list[str | None]
+    # Language models; ``right`` of tokens, and of pixels.
+    loss: float
+    tokens: int
+    right: int
+    # Translation, and texts that are completed.
+    source: str
+    target: str
+    # Detection: [x0, y0, x1, y1] in pixels of the image as it is shown.
+    boxes: list[list[float]]
+    labels: list[str]
+    target_boxes: list[list[float]]
+    target_labels: list[str]
+    # Segmentation.
+    shares: dict[str, float]
+    iou: dict[str, float]
+    pixels: int
+    mask_png: str
+
+
 class Metrics(Protocol):
     """Collects outputs of an evaluation, in any order and in several processes, then computes."""
 
@@ -91,8 +126,8 @@ class Metrics(Protocol):
         """Names to values, ``loss`` first where evaluating gives one. An empty evaluation raises DataError."""
         ...
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
-        """One a evaluated example, by rising id: ``id``, and of a classifier ``label`` (if known), ``prediction``,
+    def predictions(self) -> Iterator[Prediction]:
+        """One an evaluated example, by rising id: ``id``, and of a classifier ``label`` (if known), ``prediction``,
         ``scores`` (label name → probability); of other tasks what they predict, as JSON takes it."""
         ...
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ptm.base.console import Silent
 from ptm.config.spec import BestSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
+from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.train import run_training
 from ptm.run.directory import Mode
 
@@ -71,7 +72,12 @@ def _spec(task: str, *, output: Path, changes: dict[str, Any], **sections: dict[
 
 
 def run(spec: RunSpec, mode: Mode = "new", reporter: Any = None) -> dict[str, Any]:
-    return run_training(spec, mode=mode, reporter=reporter or Silent())
+    return run_training(spec, mode=mode, reporter=reporter or Silent()).as_dict()
+
+
+def evaluation(target: Path, **options: Any) -> dict[str, Any]:
+    """What ``ptm eval --json`` prints."""
+    return run_evaluation(target, reporter=Silent(), **options).as_dict()
 
 
 class StopAt(Silent):

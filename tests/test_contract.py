@@ -15,13 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from helpers import StopAt, history, last_state, run, weights
-from ptm.base.console import Silent
+from helpers import StopAt, evaluation, history, last_state, run, weights
 from ptm.config.load import load_config
 from ptm.config.spec import ModelSpec
 from ptm.config.tasks import TASKS
 from ptm.errors import Interrupted
-from ptm.experiment.train import run_evaluation
 from ptm.pipeline import Pipeline, task_module
 from ptm.training import order
 from ptm.training.runtime import batch_norms
@@ -188,7 +186,7 @@ def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make,
     results = run(make())
     losses = [line["loss"] for line in history(tmp_path / "r") if line["kind"] == "train"]
     assert losses[-1] < losses[0]
-    again = run_evaluation(tmp_path / "r", reporter=Silent())
+    again = evaluation(tmp_path / "r")
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
     spec = make()
     known = spec.evaluation.names(again["labels"])

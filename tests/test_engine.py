@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from helpers import Saying, StopAt, history, image_spec, last_state, run, text_spec, weights, without_dropout
 from ptm.base.console import Silent
 from ptm.config.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec
-from ptm.engine import memory_errors
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory, RunDirectoryError
+from ptm.experiment.session import memory_errors
 from ptm.experiment.train import run_training
 from ptm.metrics.classification import ClassificationMetrics
 
@@ -314,7 +314,7 @@ def test_changed_inputs_are_not_resumed_unless_asked_for(tiny_bert, reviews, tmp
     with pytest.raises(RunDirectoryError, match=r"digests\.data\.train"):
         run(spec, "resume")
     assert (tmp_path / "r" / "manifest.json").read_bytes() == before
-    results = run_training(spec, mode="resume", reporter=Silent(), allow_drift=True)
+    results = run_training(spec, mode="resume", reporter=Silent(), allow_drift=True).as_dict()
     assert any(change.startswith("digests.data.train") for change in results["drift"])
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["drift"] == results["drift"]

@@ -210,7 +210,7 @@ def run_ptm(spec: Any, *, filled: bool) -> dict[str, float]:
     if filled:  # the store is complete before the first step
         first = replace(spec.train, epochs=None, steps=1)
         run_training(replace(spec, train=first, output=f"{spec.output}-first"), mode="new", reporter=Silent())
-    results = run_training(spec, mode="new", reporter=Silent())
+    results = run_training(spec, mode="new", reporter=Silent()).as_dict()
     distill = results["distill"] or {"teacher_seconds": 0.0, "student_seconds": results["train"]["seconds"]}
     if filled:
         assert distill["store"]["misses"] == 0

@@ -76,7 +76,7 @@ def run_ptm(spec) -> dict[str, float]:
     from ptm.base.console import Silent
     from ptm.experiment.train import run_training
 
-    results = run_training(spec, mode="new", reporter=Silent())
+    results = run_training(spec, mode="new", reporter=Silent()).as_dict()
     return {
         "examples_per_second": results["train"]["examples_per_second"],
         "accuracy": results["metrics"]["accuracy"],

@@ -115,10 +115,11 @@ def lock(config: Config) -> None:
     from ptm.config.load import load_config
 
     spec = load_config(config)
-    from ptm.experiment.train import make_pins
+    from ptm.base.console import reporter_for
+    from ptm.experiment.prepare import make_pins
     from ptm.run.lockfile import write_lock
 
-    typer.echo(str(write_lock(config, make_pins(spec))))
+    typer.echo(str(write_lock(config, make_pins(spec, reporter_for(sys.stderr)))))
 
 
 @app.command()
@@ -170,7 +171,7 @@ def check(
 
     problems, code = check_files(files), 2
     if data and not problems:
-        from ptm.experiment.train import check_inputs
+        from ptm.experiment.check import check_inputs
 
         problems, code = [problem for file in files for problem in check_inputs(load_config(file))], 3
     for problem in problems:
@@ -203,7 +204,8 @@ def report(
     from ptm.run.directory import RunDirectory, require_run
 
     require_run(run, "a directory that ptm finetune or distill wrote")
-    if measure and RunDirectory(run).read_results().get("teacher"):
+    results = RunDirectory(run).read_results()
+    if measure and results is not None and results.teacher is not None:
         from ptm.base.console import reporter_for
         from ptm.experiment.scorecard import measure_scorecard
 
@@ -267,15 +269,15 @@ def _train(
 
         raise typer.Exit(launch(sys.argv[1:], nproc))
     from ptm.base.console import reporter_for
-    from ptm.config.expect import require_met
+    from ptm.config.expect import Expectation, require_met
     from ptm.experiment.train import run_training
 
     if controlled:
         if pins is not None:
-            from ptm.experiment.train import make_pins
+            from ptm.experiment.prepare import make_pins
             from ptm.run.lockfile import require_unchanged
 
-            require_unchanged(pins, make_pins(spec), config)
+            require_unchanged(pins, make_pins(spec, reporter_for(sys.stderr)), config)
         from ptm.experiment.control import run_with_control
 
         chosen = _seeds(seeds) if seeds else [spec.train.seed]
@@ -284,15 +286,19 @@ def _train(
         )
         if os.environ.get("RANK", "0") == "0":
             show_verdict(verdict, Path(spec.output), as_json=as_json)
-            runs = verdict["runs"].items()
-            require_met({str(Path(spec.output) / name): run["expect"] for name, run in runs})
+            require_met(
+                {
+                    str(Path(spec.output) / name): [Expectation(**bound) for bound in run["expect"]]
+                    for name, run in verdict["runs"].items()
+                }
+            )
         return
     results = run_training(
-        spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift, locked=pins
+        spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift, pins=pins
     )
     if os.environ.get("RANK", "0") == "0":
         show_results(results, as_json=as_json)
-        require_met({"": results["expect"]})
+        require_met({"": results.expect})
 
 
 def _seeds(text: str) -> list[int]:

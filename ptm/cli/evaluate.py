@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ptm.cli.options import Json, Locked, Set
 from ptm.cli.show import show_results
+
+if TYPE_CHECKING:
+    from ptm.run.lockfile import Pins
 
 
 def evaluate(
@@ -44,7 +47,7 @@ def evaluate(
         require_run(target, "a run directory or a config file")
     bounds = dict(parse_bound(text) for text in expect)
     from ptm.base.console import reporter_for
-    from ptm.experiment.train import run_evaluation
+    from ptm.experiment.evaluate import run_evaluation
 
     if data and not split and not any(change.partition("=")[0].strip() == "data.eval" for change in set_):
         data, split = _as_folder(data)
@@ -57,14 +60,14 @@ def evaluate(
         overrides=[*overrides, *set_],
         expect=bounds,
         predictions=predictions,
-        locked=_pins(target) if locked else None,
+        pins=_pins(target) if locked else None,
         reporter=reporter_for(sys.stderr),
     )
     show_results(results, as_json=json_)
-    require_met({"": results["expect"]})
+    require_met({"": results.expect})
 
 
-def _pins(target: Path) -> dict[str, Any]:
+def _pins(target: Path) -> Pins:
     from ptm.errors import ConfigError
     from ptm.run.lockfile import lock_path, read_lock
 

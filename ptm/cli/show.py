@@ -7,54 +7,60 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from ptm.run.results import Results, TrainSummary
 
-def show_results(results: dict[str, Any], *, as_json: bool) -> None:
+
+def show_results(results: Results, *, as_json: bool) -> None:
     """Results on standard output: JSON for programs, a table and what to do next for people."""
     if as_json:
-        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(results.as_dict(), indent=2, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.table import Table
 
+    assert results.model is not None and results.eval is not None
     # A table's title would be broken to the width of the table, within a path too.
-    typer.echo(f"{results['model']['name']} on {results['eval']['examples']} examples")
+    typer.echo(f"{results.model.name} on {results.eval.examples} examples")
     table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
-    for name, value in results["metrics"].items():
+    for name, value in results.metrics.items():
         table.add_row(name, f"{value:.4f}")
     Console(highlight=False).print(table)
-    train = results.get("train")
-    if train:
-        typer.echo(
-            f"{train['steps']} steps in {train['seconds']:.1f} s, {train['examples_per_second']:.0f} examples/s"
+    if results.train is not None and results.output is not None:
+        _show_training(results, results.train, results.output)
+
+
+def _show_training(results: Results, train: TrainSummary, output: str) -> None:
+    """How long it took, how it stands beside its teacher, and where everything is."""
+    typer.echo(
+        f"{train.steps} steps in {train.seconds:.1f} s, {train.examples_per_second or 0:.0f} examples/s"
+    )
+    teacher, student = results.teacher, results.model
+    if teacher is not None and student is not None:
+        name = _compared_by(results, teacher.metrics)
+        sides = (("teacher", teacher, teacher.metrics), ("student", student, results.metrics))
+        texts = (
+            f"{role}: {size.parameters:,} parameters, {name} {metrics[name]:.4f}"
+            for role, size, metrics in sides
         )
-        teacher = results.get("teacher")
-        if teacher:
-            name = _told(results, teacher["metrics"])
-            sides = (
-                ("teacher", teacher, teacher["metrics"]),
-                ("student", results["model"], results["metrics"]),
-            )
-            told = (
-                f"{who}: {m['parameters']:,} parameters, {name} {found[name]:.4f}" for who, m, found in sides
-            )
-            typer.echo("; ".join(told))
-        output = os.path.relpath(results["output"])
-        report = os.path.join(output, "report.html")  # noqa: PTH118
-        typer.echo(f"run: {shlex.quote(output)}   report: {shlex.quote(report)}")
-        typer.echo(f"next: ptm eval {shlex.quote(output)} --split …")
+        typer.echo("; ".join(texts))
+    place = os.path.relpath(output)
+    report = os.path.join(place, "report.html")  # noqa: PTH118
+    typer.echo(f"run: {shlex.quote(place)}   report: {shlex.quote(report)}")
+    typer.echo(f"next: ptm eval {shlex.quote(place)} --split …")
 
 
-def _told(results: Mapping[str, Any], teacher: Mapping[str, float]) -> str:
+def _compared_by(results: Results, teacher: Mapping[str, float]) -> str:
     """The metric by which teacher and student are compared: that of ``best:``, or the first but the loss."""
-    best = results.get("best") or {}
-    names = [best.get("metric"), *(name for name in results["metrics"] if name != "loss"), "loss"]
-    return next(name for name in names if name in teacher and name in results["metrics"])
+    chosen = results.best.metric if results.best else None
+    names = [chosen, *(name for name in results.metrics if name != "loss"), "loss"]
+    return next(name for name in names if name in teacher and name in results.metrics)
 
 
 def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> None:

@@ -75,17 +75,17 @@ def check_expectations(expect: Mapping[str, str], metrics: Mapping[str, float]) 
     return [_held(metric, bound, metrics[metric]) for metric, bound in expect.items()]
 
 
-def require_met(expectations: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
-    """Expectations as results hold them, by the run they belong to ("" where there is only one).
+def require_met(expectations: Mapping[str, Iterable[Expectation]]) -> None:
+    """The bounds that results hold, by the run they belong to ("" where there is only one).
 
     For a command that has shown its results. Raises ExpectationMissed with a problem a run that missed a bound.
     """
     problems = []
     for run, held in expectations.items():
-        missed = [expectation for expectation in held if not expectation["met"]]
+        missed = [expectation for expectation in held if not expectation.met]
         if missed:
-            values = "; ".join(f"{e['metric']} is {e['value']:.4f}" for e in missed)
-            bounds = " and ".join(f"{e['metric']} {e['bound']}" for e in missed)
+            values = "; ".join(f"{e.metric} is {e.value:.4f}" for e in missed)
+            bounds = " and ".join(f"{e.metric} {e.bound}" for e in missed)
             problems.append(Problem(values, where=run, expected=bounds))
     if problems:
         raise ExpectationMissed(problems)

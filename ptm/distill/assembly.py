@@ -19,9 +19,9 @@ from ptm.distill.store import root_directory
 from ptm.distill.teacher import Teacher
 from ptm.errors import ConfigError, ModelError
 from ptm.models.size import describe_size
+from ptm.models.weights import weights_digest
 from ptm.objective import all_counts, new_counts
 from ptm.pipeline import Pipeline, TaskModule
-from ptm.run import manifest as record
 from ptm.training.optim import StepCounts
 from ptm.training.runtime import Runtime
 
@@ -154,7 +154,7 @@ def open_frozen_backbone(
         counts=counts,
         logits=False,
     )
-    digest = record.weights_digest(pipeline.model, without=pipeline.head)
+    digest = weights_digest(pipeline.model, without=pipeline.head)
     with ExitStack() as stores:
         stores.callback(backbone.close)
         reason = _open_store(spec, settings, data, backbone, spec.model.name, digest, runtime)
@@ -184,7 +184,7 @@ def _examine(
 ) -> LoadedTeacher:
     """Evaluate and audit a teacher, then open its store."""
     pipeline = teacher.pipeline
-    digest = record.weights_digest(pipeline.model)
+    digest = weights_digest(pipeline.model)
     evaluation = evaluate_teacher(spec, settings, data, pipeline, name, digest, runtime)
     summary = {**describe_size(name, pipeline.model), "metrics": evaluation.metrics}
     size = parameters(summary["parameters"])

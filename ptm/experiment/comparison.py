@@ -6,10 +6,8 @@ are enough for it, so that a paired test can draw examples anew without running 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError
 from ptm.metrics.regression import pearson
 
-Row = Mapping[str, Any]  # a line of predictions.jsonl
+Row = Mapping[str, Any]  # a Prediction; each measure reads the keys of its own task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +41,6 @@ def measure_of(spec: RunSpec) -> Measure:
     if comparison is None:
         raise ConfigError(f"predictions of {spec.task} are not compared example by example", where="task")
     return MEASURES[comparison]
-
-
-def read_rows(run: Path) -> dict[int, Row]:
-    """The predictions of a finished run, by example id. Raises OSError or ValueError when they cannot be read."""
-    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    return {row["id"]: row for row in map(json.loads, lines)}
 
 
 def scores_of(measure: Measure, rows: Mapping[int, Row], ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,13 @@ from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.config.spec import RunSpec
 from ptm.errors import RunDirectoryError
-from ptm.experiment.comparison import Measure, measure_of, read_rows, scores_of
+from ptm.experiment.comparison import Measure, measure_of, scores_of
 from ptm.experiment.train import run_training
 from ptm.experiment.verdict import Pair, compare
 from ptm.report.page import write_report
-from ptm.run.directory import Mode, is_run
+from ptm.run.directory import Mode, RunDirectory, is_run, read_finished
+from ptm.run.predictions import read_predictions
+from ptm.run.results import write_results
 from ptm.training.runtime import environment_ranks
 
 ARMS = ("distilled", "control")
@@ -74,7 +75,7 @@ def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def _pair(output: Path, measure: Measure, seed: int) -> Pair:
-    student, control = (read_rows(output / f"{arm}-{seed}") for arm in ARMS)
+    student, control = (read_predictions(RunDirectory(output / f"{arm}-{seed}").predictions) for arm in ARMS)
     other = RunDirectoryError("the two arms were evaluated on different examples", where=output)
     if student.keys() != control.keys():
         raise other
@@ -86,17 +87,14 @@ def _pair(output: Path, measure: Measure, seed: int) -> Pair:
 
 
 def _outline(run: Path) -> dict[str, Any]:
-    results = json.loads((run / "results.json").read_bytes())
-    return {key: results[key] for key in ("metrics", "train", "model", "expect")}
+    content = read_finished(run).as_dict()
+    return {key: content[key] for key in ("metrics", "train", "model", "expect")}
 
 
 def _add_to_results(run: Path, verdict: dict[str, Any], seed: int) -> None:
-    results = json.loads((run / "results.json").read_bytes())
     name = f"control-{seed}"
     control = {key: value for key, value in verdict["runs"][name].items() if key != "expect"}
-    told = {key: value for key, value in verdict.items() if key != "runs"}
-    files.write_json(
-        run / "results.json",
-        {**results, "verdict": told, "control": {"run": f"../{name}", **control}},
-    )
+    own = {key: value for key, value in verdict.items() if key != "runs"}
+    results = replace(read_finished(run), verdict=own, control={"run": f"../{name}", **control})
+    write_results(RunDirectory(run).results, results)
     write_report(run)

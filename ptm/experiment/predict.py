@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,13 +24,14 @@ from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, Typed
 from ptm.data.labels import unnamed
-from ptm.errors import ConfigError, DataError, MissingDownload, NotFinite, OutOfMemory
-from ptm.experiment.train import evaluation_spec
-from ptm.pipeline import Pipeline, TaskModule, task_module
+from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory
+from ptm.experiment.evaluate import evaluation_spec
+from ptm.experiment.session import open_session, require_downloads
+from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
 from ptm.run.directory import require_run
-from ptm.training.runtime import Runtime, open_runtime
+from ptm.training.runtime import Runtime
 
-Row = dict[str, Any]  # one prediction, as it stands in a line of JSON
+Row = dict[str, Any]  # a line of the output: the input, and a Prediction
 SUFFIXES = (".jsonl", ".csv")
 _EVERY_SECONDS = 10.0  # between two lines that tell how far it is
 
@@ -59,23 +59,23 @@ def run_prediction(
     if target.is_dir():
         require_run(target, "a run directory or a config file")
     spec, model = evaluation_spec(target, list(overrides))
-    module = task_module(spec.task)
     if not target.is_dir():  # the model of a run is all there
-        _require_model(spec, module)
+        require_downloads(spec, teacher=False, data=False)
     given: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
     if not given:
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
-    labels = _labels(spec, module, model, target)
     size = batch_size or spec.train.eval_batch_size
-    with open_runtime(spec.runtime) as runtime, _memory_errors(spec, size):
-        pieces = module.read_inputs(spec, given)
+    labels = _labels(spec, task_module(spec.task), model, target)
+    with _memory_errors(size), open_session(spec, reporter) as session:
+        runtime, task = session.runtime, session.task
+        pieces = task.read_inputs(spec, given)
         if spec.descriptor.modality == "image":
             pieces = _readable_images(pieces, runtime.threads, reporter, skip_bad=skip_bad)
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        pipeline = module.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
+        pipeline = task.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
         if draw is not None:
             _prepare_drawing(pipeline, draw)
         pipeline.model.to(runtime.device)
@@ -95,7 +95,7 @@ def run_prediction(
 
 def _predicted(
     pipeline: Pipeline, first: Examples, others: Iterable[Examples], runtime: Runtime, batch_size: int
-) -> Iterator[tuple[Pipeline, Examples, Iterator[Row]]]:
+) -> Iterator[tuple[Pipeline, Examples, Iterator[Prediction]]]:
     """Each piece with what the model says of it. ``pipeline`` is that of the first piece."""
     for examples in chain([first], others):
         of_piece = pipeline if examples is first else pipeline.with_examples(examples)
@@ -104,7 +104,7 @@ def _predicted(
 
 
 def _write_all(
-    predicted: Iterator[tuple[Pipeline, Examples, Iterator[Row]]],
+    predicted: Iterator[tuple[Pipeline, Examples, Iterator[Prediction]]],
     output: Path | None,
     draw: Path | None,
     labels: tuple[str, ...],
@@ -127,7 +127,7 @@ def _write_all(
     return count
 
 
-def _row(examples: Examples, prediction: Row, before: int) -> Row:
+def _row(examples: Examples, prediction: Prediction, before: int) -> Row:
     """The line of one input; ``before``: how many inputs came in earlier pieces."""
     index = prediction["id"]
     values = {role: _shown(column[index]) for role, column in examples.columns.items()}
@@ -232,13 +232,6 @@ def _check_output(output: Path | None, sources: Sequence[Path | str]) -> None:
         raise ConfigError("--output would overwrite an input", where=output, cure="name another file")
 
 
-def _require_model(spec: RunSpec, module: TaskModule) -> None:
-    """MissingDownload for a model that is neither here nor can be fetched; data and teacher are not needed."""
-    needed = replace(spec, teacher=None, data=replace(spec.data, source="csv:."))
-    if missing := module.missing(needed):
-        raise MissingDownload(missing)
-
-
 def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -> tuple[str, ...]:
     """The names of the outputs: the model's own, or those of the config where the model has only numbers."""
     stored = module.stored_labels(model.name)
@@ -300,10 +293,10 @@ def _picture(before: int, examples: Examples, index: int) -> str:
 
 
 @contextmanager
-def _memory_errors(spec: RunSpec, batch_size: int) -> Iterator[None]:
+def _memory_errors(batch_size: int) -> Iterator[None]:
+    """What would fit, by the option that a prediction has."""
     try:
-        with engine.memory_errors(spec):
-            yield
+        yield
     except OutOfMemory:
         cure = f"--batch-size {max(1, batch_size // 2)}, or --set runtime.precision=bf16"
         raise OutOfMemory("out of memory", where=f"batches of {batch_size}", cure=cure) from None

@@ -12,10 +12,10 @@ from ptm.base.console import Reporter
 from ptm.base.files import file_digest
 from ptm.base.launch import launch
 from ptm.config.load import load_config
-from ptm.errors import ConfigError, RunDirectoryError
+from ptm.errors import ConfigError
 from ptm.experiment.train import run_training
-from ptm.run import manifest as record
-from ptm.run.directory import RunDirectory, is_run, listed
+from ptm.run.directory import RunDirectory, read_finished
+from ptm.run.manifest import Manifest, changes
 
 _TIMES = ("seconds", "examples_per_second")
 _MOST_PROCESSES = 64  # a record that asks for more is not believed
@@ -47,23 +47,16 @@ def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter
     finished.
     """
     old = RunDirectory(recorded)
-    results = old.read_results()
-    if not is_run(recorded) or results.get("status") != "done":
-        raise RunDirectoryError(
-            "not a finished run of ptm", where=recorded, expected="a run with results.json"
-        )
+    results, before = read_finished(recorded), old.read_manifest()
     spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
     new = RunDirectory(output)
-    processes = _processes(record.read(old.manifest))
+    processes = _processes(before)
     if processes > 1:
         _in_processes("distill" if spec.teacher else "finetune", old.config, output, processes)
     else:
         run_training(spec, mode="new", reporter=reporter)
-    again = new.read_results()
-    distances = {
-        name: abs(again["metrics"].get(name, float("inf")) - value)
-        for name, value in results["metrics"].items()
-    }
+    again = read_finished(output).metrics
+    distances = {name: abs(again.get(name, float("inf")) - value) for name, value in results.metrics.items()}
     first = first_difference(history(old.metrics), history(new.metrics))
     same_model = weight_digests(old.model) == weight_digests(new.model)
     same_predictions = _values(old.predictions) == _values(new.predictions)
@@ -71,27 +64,21 @@ def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter
         verdict = "bit-identical"
     else:
         verdict = "within tolerance" if all(far <= tolerance for far in distances.values()) else "different"
-    before = record.read(old.manifest)
-    changed = (*_detours(before), *record.changes(before, record.read(new.manifest)))
+    after = new.read_manifest()
+    changed = (*_detours(before), *changes(before, after)) if before and after else ()
     return Reproduction(verdict, distances, first, changed, str(output))
 
 
-def _detours(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+def _detours(manifest: Manifest) -> tuple[str, ...]:
     """What the recorded run did on its way that a run from the start does not do."""
-    extended = [f"extended from {a} to {b} epochs, not trained so long at once" for a, b in _pairs(manifest)]
-    return (*(f"resumed after a change: {change}" for change in listed(manifest.get("drift"))), *extended)
+    extended = [f"extended from {a} to {b} epochs, not trained so long at once" for a, b in manifest.extended]
+    return (*(f"resumed after a change: {change}" for change in manifest.drift), *extended)
 
 
-def _pairs(manifest: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    entries = listed(manifest.get("extended"))
-    return [(entry[0], entry[1]) for entry in entries if isinstance(entry, list) and len(entry) == 2]
-
-
-def _processes(manifest: Mapping[str, Any]) -> int:
+def _processes(manifest: Manifest | None) -> int:
     """In how many processes the recorded run was trained: other numbers of them round otherwise."""
-    runtime = manifest.get("runtime")
-    processes = runtime.get("processes") if isinstance(runtime, dict) else 1
-    return processes if isinstance(processes, int) and 1 <= processes <= _MOST_PROCESSES else 1
+    processes = manifest.runtime.processes if manifest else 1
+    return processes if 1 <= processes <= _MOST_PROCESSES else 1
 
 
 def _in_processes(command: str, config: Path, output: Path, processes: int) -> None:
@@ -107,7 +94,7 @@ def _in_processes(command: str, config: Path, output: Path, processes: int) -> N
 
 def history(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without the times."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     return [{key: value for key, value in line.items() if key not in _TIMES} for line in lines]
 
 
@@ -127,5 +114,5 @@ def weight_digests(model: Path) -> dict[str, str]:
 
 
 def _values(predictions: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").split("\n") if line]
     return [{key: value for key, value in line.items() if key not in ("where", "input")} for line in lines]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import numpy as np
 import torch
 
 from ptm import engine
-from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.config.load import load_config
 from ptm.config.spec import ModelSpec, RunSpec
-from ptm.experiment.comparison import Measure, Row, measure_of, read_rows, scores_of
+from ptm.experiment.comparison import Measure, Row, measure_of, scores_of
+from ptm.experiment.session import open_session
 from ptm.models.size import describe_size
-from ptm.pipeline import Metrics, Pipeline, task_module
-from ptm.run.directory import RunDirectory
-from ptm.training.runtime import Runtime, open_runtime
+from ptm.pipeline import Metrics, Pipeline
+from ptm.run.directory import RunDirectory, read_finished
+from ptm.run.predictions import read_predictions
+from ptm.run.results import Results, write_results
+from ptm.training.runtime import Runtime
 
 BATCHES = (1, 32)  # examples, for latencies
 REPEATS = 50
@@ -37,15 +40,15 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     assert spec.teacher is not None
     measure = measure_of(spec)
     directory = RunDirectory(run)
-    results = directory.read_results()
-    module = task_module(spec.task)
-    with open_runtime(spec.runtime) as runtime, engine.memory_errors(spec):
-        data = module.load_data(spec, labels=None, train=False)
+    results = read_finished(run)
+    with open_session(spec, reporter) as session:
+        runtime = session.runtime
+        data = session.task.load_data(spec, labels=None, train=False)
         student_model = ModelSpec(name=str(run.resolve() / "model"))
         columns, answers = {}, {}
         for name, model in (("teacher", spec.teacher), ("student distilled", student_model)):
             reporter.say(f"measuring the {name}")
-            pipeline = module.build(spec, data, model=model, complete=True)
+            pipeline = session.task.build(spec, data, model=model, complete=True)
             pipeline.model.to(runtime.device)
             columns[name], answers[name] = _measured(spec, pipeline, runtime, measure)
             columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
@@ -64,7 +67,7 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
         column["kept"] = column["value"] / reference if measure.higher_is_better and reference else None
     order = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
     card = {"where": where, "metric": measure.metric, "models": {name: columns[name] for name in order}}
-    files.write_json(directory.results, {**results, "scorecard": card})
+    write_results(directory.results, replace(results, scorecard=card))
     return card
 
 
@@ -135,10 +138,10 @@ def _disk_bytes(model: Path) -> int | None:
     return sum(path.stat().st_size for path in found) or None
 
 
-def _alone(run: Path, results: dict[str, Any]) -> dict[int, Row] | None:
+def _alone(run: Path, results: Results) -> dict[int, Row] | None:
     """Predictions of the control run, when there is one."""
-    place = results.get("control", {}).get("run")
+    place = (results.control or {}).get("run")
     try:
-        return read_rows(run / place) if place else None
+        return dict(read_predictions(RunDirectory(run / place).predictions)) if place else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ptm.errors import DataError
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 _ALL_SCORES = 20  # with more classes, a prediction lists only its five highest
 
@@ -113,14 +112,13 @@ class ClassificationMetrics:
             values["top5_accuracy"] = (top == targets[:, None]).any(-1).mean()
         return {name: float(value) for name, value in values.items()}
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         ids, targets, probabilities = self._accumulator.by_id()
         for index, row in enumerate(probabilities):
             shown = range(len(row)) if len(row) <= _ALL_SCORES else np.argsort(-row, kind="stable")[:5]
-            known = {} if targets is None else {"label": self._labels[targets[index]]}
-            yield {
-                "id": int(ids[index]),
-                **known,
-                "prediction": self._labels[int(row.argmax())],
-                "scores": {self._labels[i]: round(float(row[i]), 6) for i in shown},
-            }
+            prediction = Prediction(id=int(ids[index]))
+            if targets is not None:
+                prediction["label"] = self._labels[targets[index]]
+            prediction["prediction"] = self._labels[int(row.argmax())]
+            prediction["scores"] = {self._labels[i]: round(float(row[i]), 6) for i in shown}
+            yield prediction

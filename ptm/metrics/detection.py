@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptm.errors import DataError
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 SHOWN_SCORE = 0.05  # detections below are left out of ``predictions``; the metrics count all
 _DETECTIONS = 100  # an image, as in COCO's evaluation
@@ -72,14 +72,14 @@ class DetectionMetrics:
                 values[f"map/{name}"] = _mean(precision[..., number])
         return values
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         """By rising id: ``boxes`` ([x1, y1, x2, y2] in pixels of the upright image), ``labels`` and ``scores`` of at
         least 0.05, by falling score; ``target_boxes`` and ``target_labels`` where they are known."""
         for index in sorted(self._found):
             found = self._found[index]
             assert found.scores is not None
             shown = [k for k in np.argsort(-found.scores, kind="stable") if found.scores[k] >= SHOWN_SCORE]
-            row: dict[str, Any] = {
+            row: Prediction = {
                 "id": index,
                 "boxes": [_rounded(found.corners[k]) for k in shown],
                 "labels": [self._labels[found.classes[k]] for k in shown],

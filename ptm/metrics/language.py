@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ptm.errors import DataError
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 _LARGEST_EXPONENT = 709.0  # e to a larger power is no fp64 number
 
@@ -63,7 +62,7 @@ class LanguageMetrics:
             values["bits_per_byte"] = nats / math.log(2) / self._text_bytes
         return values
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         """One an example: ``id``, its mean ``loss``, the number of predicted ``tokens``, and how many are ``right``."""
         ids, scores = self._sorted()
         for index, nats, tokens, right in zip(ids, scores.nats, scores.tokens, scores.right, strict=True):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from ptm.metrics.classification import Accumulator
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 THRESHOLD = 0.5  # probability from which a class is predicted
 
@@ -54,19 +53,17 @@ class MultiLabelMetrics:
             values["auroc_macro"] = np.mean(areas)
         return {name: float(value) for name, value in values.items()}
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         """``label`` and ``prediction`` are lists of names, ``scores`` the probability of each class."""
         ids, targets, probabilities = self._accumulator.by_id()
         for row, index in enumerate(ids):
-            known = {} if targets is None else {"label": self._named(targets[row] > 0)}
-            yield {
-                "id": int(index),
-                **known,
-                "prediction": self._named(probabilities[row] >= THRESHOLD),
-                "scores": {
-                    name: round(float(p), 6) for name, p in zip(self._labels, probabilities[row], strict=True)
-                },
-            }
+            prediction = Prediction(id=int(index))
+            if targets is not None:
+                prediction["label"] = self._named(targets[row] > 0)
+            prediction["prediction"] = self._named(probabilities[row] >= THRESHOLD)
+            pairs = zip(self._labels, probabilities[row], strict=True)
+            prediction["scores"] = {name: round(float(p), 6) for name, p in pairs}
+            yield prediction
 
     def _named(self, applies: np.ndarray) -> list[str]:
         return [self._labels[k] for k in np.flatnonzero(applies)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptm.metrics.classification import Accumulator
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 
 class NumberMetrics:
@@ -40,12 +40,15 @@ class NumberMetrics:
             "mean_absolute_error": float(np.mean(np.abs(truth - said))),
         }
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         """``label`` and ``prediction`` are numbers; there are no scores."""
         ids, targets, predicted = self._accumulator.by_id()
         for row, index in enumerate(ids):
-            known = {} if targets is None else {"label": _shown(targets[row])}
-            yield {"id": int(index), **known, "prediction": _shown(predicted[row])}
+            prediction = Prediction(id=int(index))
+            if targets is not None:
+                prediction["label"] = _shown(targets[row])
+            prediction["prediction"] = _shown(predicted[row])
+            yield prediction
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:

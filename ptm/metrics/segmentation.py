@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ptm.errors import DataError
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class SegmentationMetrics:
             values |= {f"{name}/{label}": score for label, score in known if not np.isnan(score)}
         return values
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         """``shares``: of the pixels, by label; ``iou`` by label, and the ``pixels`` that count and those that are
         ``right``, where the mask is known; else ``mask_png``: base64 of a PNG whose values are those of the training
         masks."""
         for index in sorted(self._images):
-            yield {"id": index, **self._images[index]}
+            yield cast(Prediction, {"id": index, **self._images[index]})
 
     def _summary(self, image: Segmented) -> dict[str, Any]:
         shares = image.predicted / max(1, int(image.predicted.sum()))

@@ -6,12 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ptm.errors import DataError
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 OUTSIDE = "O"  # the tag of a word that belongs to no entity
 _ENTITY_TAG = re.compile(r"[BIES]-.+", re.DOTALL)
@@ -82,22 +81,17 @@ class TagMetrics:
         values = {"loss": self._loss_sum / self._count, "accuracy": right / words}
         return values | (entity_scores(pairs) if self._has_entities else {})
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         """``words``, ``tags`` (if known), ``predicted_tags`` and the probability of each, ``scores``; None for a word
         that was not seen and cannot be O."""
         for index, sentence in sorted(self._sentences.items()):
-            known = {} if sentence.tags is None else {"tags": self._names(sentence.tags)}
-            seen = sentence.predicted >= 0
-            yield {
-                "id": index,
-                "words": list(sentence.words),
-                **known,
-                "predicted_tags": self._names(sentence.predicted),
-                "scores": [
-                    round(float(p), 6) if s else None
-                    for p, s in zip(sentence.probabilities, seen, strict=True)
-                ],
-            }
+            prediction = Prediction(id=index, words=list(sentence.words))
+            if sentence.tags is not None:
+                prediction["tags"] = self._names(sentence.tags)
+            prediction["predicted_tags"] = self._names(sentence.predicted)
+            pairs = zip(sentence.probabilities, sentence.predicted >= 0, strict=True)
+            prediction["scores"] = [round(float(p), 6) if within else None for p, within in pairs]
+            yield prediction
 
     @property
     def _has_entities(self) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ptm.errors import DataError
-from ptm.pipeline import Batch, Metrics, Output
+from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 _LARGEST_LOSS = 700.0  # nats a token; the exponential of more is no finite number
 
@@ -51,9 +51,9 @@ class TranslationMetrics:
             "chrf": float(chrf.corpus_score(written, [targets]).score),
         }
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
+    def predictions(self) -> Iterator[Prediction]:
         for index in sorted(self._texts):
-            yield {"id": index, **self._texts[index]}
+            yield cast(Prediction, {"id": index, **self._texts[index]})
 
 
 def signatures() -> dict[str, str]:

@@ -6,6 +6,7 @@ whole or not at all; only the output layer may be new, and only when the model i
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -262,3 +263,13 @@ def _form(tensor: Tensor) -> str:
 def _some(names: tuple[str, ...] | list[str], separator: str = ", ") -> str:
     more = f"{separator}and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return separator.join(names[:_SHOWN]) + more
+
+
+def weights_digest(model: torch.nn.Module, without: tuple[str, ...] = ()) -> str:
+    """SHA-256 over all tensors of a model, names and bytes, in order, but those whose names begin so."""
+    digest = hashlib.sha256()
+    kept = {name: t for name, t in model.state_dict().items() if not (without and name.startswith(without))}
+    for name, tensor in kept.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from ptm.base import files
 from ptm.errors import ModelError, StorageError
 from ptm.models import adapters
+from ptm.training.progress import Progress
 
 FORMAT = 1
+_FORMER = ("best_metrics", "last_metrics")  # keys of state.json that nobody reads any more
 # What reading a file that is sealed, but was not written by ptm for this run, can raise.
 _MISFITS = (
     KeyError,
@@ -46,26 +48,6 @@ _DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
-
-@dataclass
-class Progress:
-    """All that training changes besides tensors. Randomness is not in it: it is a function of the step."""
-
-    step: int = 0  # optimizer steps done
-    examples: int = 0  # examples seen, repeats counted
-    evaluated_step: int = 0  # step of the last finished evaluation
-    finished: bool = False
-    best_value: float | None = None
-    best_step: int | None = None
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    last_metrics: dict[str, float] = field(default_factory=dict)
-    worse_evaluations: int = 0  # since the best one
-    window: dict[str, float] = field(default_factory=dict)  # sums since the last line of the log
-    log_bytes: int = 0  # length of metrics.jsonl
-    seconds: float = 0.0  # spent in training steps
-    scaler: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)  # the objective's: what its teachers were asked
 
 
 class CheckpointStore:
@@ -201,11 +183,11 @@ def _plausible(state: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("best_value", "seconds"):
         if not isinstance(state.get(name, 0.0), int | float | None):
             raise TypeError(f"{name} is no number")
-    for name in ("best_metrics", "last_metrics", "window", "counts", "scaler"):
+    for name in ("window", "counts", "scaler"):
         entries = state.get(name, {})
         if not isinstance(entries, dict) or not all(isinstance(v, int | float) for v in entries.values()):
             raise TypeError(f"{name} is not numbers by name")
-    return state
+    return {name: value for name, value in state.items() if name not in _FORMER}
 
 
 def pieces(tensors: Mapping[str, Tensor]) -> Iterator[files.Piece]:

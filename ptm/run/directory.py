@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import difflib
 import fcntl
-import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
 from ptm.base import files
 from ptm.config.load import dump_config, load_config
-from ptm.errors import ConfigError, RunDirectoryError
+from ptm.errors import ConfigError, Interrupted, NotFinite, RunDirectoryError
+from ptm.run.lockfile import Pins, write_lock
+from ptm.run.manifest import Manifest, changes, read_manifest, write_manifest
+from ptm.run.results import Results, read_results, write_results
 
 Mode = Literal["new", "resume", "overwrite"]
 
@@ -26,7 +28,7 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Names of the files of a run."""
+    """The files of a run, and who writes them when: :meth:`begin`, then :meth:`finish` or :meth:`fail`."""
 
     path: Path
     resuming: bool = False
@@ -62,17 +64,68 @@ class RunDirectory:
     def model(self) -> Path:
         return self.path / "model"
 
-    def read_results(self) -> dict[str, Any]:
-        """The content of results.json; {} when there is none yet, or something else in its place."""
-        try:
-            results = json.loads(self.results.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return results if isinstance(results, dict) else {}
+    def read_results(self) -> Results | None:
+        """The content of results.json; None when there is none yet, or something else in its place."""
+        return read_results(self.results)
+
+    def read_manifest(self) -> Manifest | None:
+        """The content of manifest.json, likewise."""
+        return read_manifest(self.manifest)
 
     def finished(self) -> bool:
         """Whether all that a run leaves is there: README.md is written last."""
-        return self.read_results().get("status") == "done" and (self.path / "README.md").is_file()
+        results = self.read_results()
+        return results is not None and results.status == "done" and (self.path / "README.md").is_file()
+
+    def begin(self, config: str, manifest: Manifest, pins: Pins | None, say: Callable[[str], None]) -> None:
+        """Write the record of a new run; hold that of a resumed one against what is there now.
+
+        Raises RunDirectoryError when data, weights, versions or the machine have changed, unless drift is allowed:
+        then the new record replaces the old one and keeps a list of what changed. ``pins``: what a lock file named,
+        kept for ``ptm eval RUN --locked``.
+        """
+        if self.resuming:
+            self._begin_again(config, manifest, say)
+        else:
+            begin_run(self, config)
+            write_manifest(self.manifest, manifest)
+        if pins is not None:
+            write_lock(self.config, pins)
+
+    def _begin_again(self, config: str, manifest: Manifest, say: Callable[[str], None]) -> None:
+        old = self.read_manifest()
+        drift = (*self.drift, *(changes(old, manifest) if old else ()))
+        if drift and not self.allow_drift:
+            raise drifted(self.manifest, drift)
+        extended = old.extended if old else ()
+        if self.extended and extended[-1:] != (self.extended,):
+            extended = (*extended, self.extended)
+        if drift or old is None or self.extended:
+            # In this order: a kill between any two leaves what --resume understands.
+            before = old.drift if old else ()
+            write_manifest(self.manifest, replace(manifest, drift=(*before, *drift), extended=extended))
+            if self.extended:
+                reason = "extended from {} to {} epochs".format(*self.extended)
+                write_results(self.results, Results(task=manifest.task, status="interrupted", reason=reason))
+                say(f"{reason}: the learning rate goes on as in a run of the new length")
+            files.write_file(self.config, config.encode())
+        if drift:
+            say(f"going on although {len(drift)} inputs have changed: {'; '.join(drift[:5])}")
+
+    def finish(self, results: Results, predictions: bytes, save_model: Callable[[Path], None]) -> None:
+        """Write the model, what it predicts, and last what it came to. Raises StorageError."""
+        with files.new_directory(self.model) as directory:
+            save_model(directory)
+            files.seal(directory)
+        files.write_file(self.predictions, predictions)
+        write_results(self.results, results)
+
+    def fail(self, task: str, error: Interrupted | NotFinite) -> None:
+        """Write down why the run ended early."""
+        status: Literal["interrupted", "failed"] = (
+            "interrupted" if isinstance(error, Interrupted) else "failed"
+        )
+        write_results(self.results, Results(task=task, status=status, reason=str(error)))
 
 
 def is_run(path: Path) -> bool:
@@ -96,6 +149,14 @@ def require_run(path: Path, expected: str = "a run directory") -> None:
 def _distilled(path: Path) -> list[Path]:
     """The distilled runs in what ``ptm distill --control`` wrote."""
     return sorted(run for run in path.glob("distilled-*") if is_run(run))
+
+
+def read_finished(path: Path) -> Results:
+    """The results of a finished run. Raises RunDirectoryError for any other directory."""
+    results = RunDirectory(path).read_results()
+    if not is_run(path) or results is None or results.status != "done":
+        raise RunDirectoryError("not a finished run of ptm", where=path, expected="a run with results.json")
+    return results
 
 
 def begin_run(run: RunDirectory, config: str) -> None:
@@ -197,11 +258,6 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
         )
 
 
-def listed(value: Any) -> list[Any]:
-    """A list out of a file, [] when something else stands there."""
-    return list(value) if isinstance(value, list) else []
-
-
 def _refuse_links(path: Path) -> None:
     """A link in a run directory would make a resumed run write into what it leads to."""
     run = RunDirectory(path)
@@ -233,7 +289,7 @@ def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
     )
 
 
-def _saved_config(path: Path) -> str:
+def saved_config(path: Path) -> str:
     """The config of a run as this version writes it, so that defaults which an earlier one did not write are no change;
     as it stands where it cannot be read."""
     try:
@@ -243,7 +299,7 @@ def _saved_config(path: Path) -> str:
 
 
 def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
-    old, new = _saved_config(saved).splitlines(), config.splitlines()
+    old, new = saved_config(saved).splitlines(), config.splitlines()
     lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return tuple(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
@@ -251,7 +307,7 @@ def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
 def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
     """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
     try:
-        old, new = (yaml.safe_load(text) for text in (_saved_config(run.config), config))
+        old, new = (yaml.safe_load(text) for text in (saved_config(run.config), config))
         before, now = old["train"]["epochs"], new["train"]["epochs"]
         old["train"]["epochs"] = now
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
@@ -259,15 +315,13 @@ def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
     if old != new or not (isinstance(before, int) and isinstance(now, int) and before < now):
         return None
     # A kill may have come after the extension was written down and before the new config was.
-    return (before, now) if run.finished() or _extensions(run)[-1:] == [[before, now]] else None
+    return (before, now) if run.finished() or _last_extension(run) == (before, now) else None
 
 
-def _extensions(run: RunDirectory) -> list[list[int]]:
-    """What manifest.json says of earlier extensions: [epochs before, epochs after] each."""
-    try:
-        return listed(json.loads(run.manifest.read_bytes()).get("extended"))
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
-        return []
+def _last_extension(run: RunDirectory) -> tuple[int, int] | None:
+    """(epochs before, epochs after) of the newest extension that manifest.json names."""
+    manifest = run.read_manifest()
+    return manifest.extended[-1] if manifest and manifest.extended else None
 
 
 @contextmanager

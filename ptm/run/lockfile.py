@@ -1,17 +1,58 @@
-"""``CONFIG.lock``: what an experiment was made of when it was pinned, and the refusal to start on anything else."""
+"""CONFIG.lock: what an experiment was made of when it was pinned, and the refusal to start on anything else."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
 from ptm.base import files
 from ptm.errors import ConfigError
+from ptm.run.manifest import Manifest, flat
 
 FORMAT = 1
-_PARTS = ("task", "labels", "data", "files", "weights", "revisions", "packages", "python")
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="ignore"))
+class Pins:
+    """The inputs of a run, without the machine.
+
+    ``weights`` are the SHA-256 of all tensors that were loaded, by role; new ones are a function of the seed.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    data: dict[str, str]
+    files: dict[str, str]
+    weights: dict[str, str]
+    revisions: dict[str, str | None]
+    packages: dict[str, str | None]
+    python: str
+    format: int = FORMAT
+
+    @staticmethod
+    def of(manifest: Manifest) -> Pins:
+        return Pins(
+            task=manifest.task,
+            labels=manifest.labels,
+            data=manifest.digests.data,
+            files=manifest.data_files,
+            weights=manifest.loaded,
+            revisions=manifest.revisions,
+            packages=manifest.packages,
+            python=manifest.python,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"format": self.format, **{k: v for k, v in asdict(self).items() if k != "format"}}
+
+
+_ADAPTER = TypeAdapter(Pins)
 
 
 def lock_path(config: Path) -> Path:
@@ -19,51 +60,35 @@ def lock_path(config: Path) -> Path:
     return config.with_suffix(".lock")
 
 
-def read_lock(config: Path) -> dict[str, Any]:
+def read_lock(config: Path) -> Pins:
     """The pins of a config. Raises ConfigError when there are none, or something else in their place."""
     path = lock_path(config)
     cure = f"make it with ptm lock {config}"
     try:
-        pins = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError("there is no lock file", where=path, cure=cure) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot be read as JSON: {error}", where=path, cure=cure) from None
-    if not isinstance(pins, dict) or pins.get("format") != FORMAT or not set(_PARTS) <= set(pins):
+    try:
+        pins = _ADAPTER.validate_python(content)
+    except ValidationError:
+        pins = None
+    if pins is None or pins.format != FORMAT or "format" not in content:
         raise ConfigError("is not a lock file of this version of ptm", where=path, cure=cure)
     return pins
 
 
-def write_lock(config: Path, pins: Mapping[str, Any]) -> Path:
+def write_lock(config: Path, pins: Pins) -> Path:
     """Write the pins beside the config. Raises StorageError."""
     path = lock_path(config)
-    files.write_json(path, pins)
+    files.write_json(path, pins.as_dict())
     return path
 
 
-def pins_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's record is pinned: its inputs, not the machine.
-
-    ``weights`` are the SHA-256 of all tensors that were loaded; new ones are a function of the seed.
-    """
-    return {
-        "format": FORMAT,
-        "task": manifest["task"],
-        "labels": list(manifest["labels"]),
-        "data": dict(manifest["digests"]["data"]),
-        "files": dict(manifest["data_files"]),
-        "weights": dict(manifest["loaded"]),
-        "revisions": dict(manifest["revisions"]),
-        "packages": dict(manifest["packages"]),
-        "python": manifest["python"],
-    }
-
-
-def require_unchanged(
-    pins: Mapping[str, Any], now: Mapping[str, Any], where: object, without: Sequence[str] = ()
-) -> None:
+def require_unchanged(pins: Pins, now: Pins, where: object, without: Sequence[str] = ()) -> None:
     """Raise ConfigError with everything that is not as it was pinned. ``without``: names left out."""
-    old, new = (flat({part: side.get(part) for part in _PARTS}) for side in (pins, now))
+    old, new = (flat(side.as_dict()) for side in (pins, now))
     changes = [
         f"{name}: {old.get(name)} → {new.get(name)}"
         for name in sorted({*old, *new})
@@ -76,13 +101,3 @@ def require_unchanged(
             expected="the same data, weights, labels and package versions",
             cure="restore them, or pin what is there now: ptm lock",
         )
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one, with dotted names: ``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found

@@ -1,181 +1,119 @@
-"""manifest.json: what a run was made of, so that next year's difference has a name."""
+"""manifest.json: what a run was made of, so that next year's difference has a name. Written and read here alone.
+
+docs/run_directory.md describes every key; :mod:`ptm.run.provenance` fills it in. No torch in here.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib import metadata
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
-import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-from ptm import __version__
-from ptm.base.files import file_digest
-from ptm.config.spec import DataSpec, RunSpec
-from ptm.data.examples import Dataset, split_files
-from ptm.data.tables import READERS
-from ptm.pipeline import Pipeline
-from ptm.run.lockfile import flat
-from ptm.training.runtime import Runtime
+from ptm.base import files
+from ptm.run.results import SCHEMA
 
+_READ = ConfigDict(extra="ignore")  # a newer ptm may have written more
 _INPUTS = ("packages", "python", "hardware", "runtime", "digests")  # what the bits of a run depend on
-# What libraries read on their own and let decide on threads and instruction sets.
-_ENVIRONMENT = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "MKL_CBWR",
-    "ATEN_CPU_CAPABILITY",
-    "CUBLAS_WORKSPACE_CONFIG",
-)
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "datasets",
-    "numpy",
-    "scikit-learn",
-    "pillow",
-)
-# What only some runs are made with: a model's kind.
-_OF_MODELS = {"timm:": "timm", "smp:": "segmentation-models-pytorch", "libreyolo:": "libreyolo"}
 
 
-def manifest(
-    spec: RunSpec, config: str, data: Dataset, runtime: Runtime, weights: dict[str, str]
-) -> dict[str, Any]:
-    """Versions, hardware, threads, seed, git state, and digests of config, data and starting weights."""
-    return {
-        "ptm": __version__,
-        "task": spec.task,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*_PACKAGES, *_others(spec))},
-        "hardware": {
-            "platform": platform.platform(),
-            "cpu": _cpu_name(),
-            "cores": os.cpu_count(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "gpu": torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None,
-            "cuda": torch.version.cuda if runtime.device.type == "cuda" else None,
-        },
-        "runtime": {
-            "device": str(runtime.device),
-            "precision": runtime.precision,
-            "threads": runtime.threads,
-            "processes": runtime.ranks,
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
-            "interop_threads": torch.get_num_interop_threads(),
-            "environment": {name: os.environ.get(name) for name in _ENVIRONMENT},
-        },
-        "torch_build": " ".join(torch.__config__.show().split()),
-        "seed": spec.train.seed,
-        "git": _git(),
-        "digests": {
-            "config": hashlib.sha256(config.encode()).hexdigest(),
-            "data": dict(data.digests),
-            "weights": weights,
-        },
-    }
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class Hardware:
+    """The machine. ``cpu_capability``: the instruction set that torch chose."""
+
+    platform: str
+    cpu: str
+    cores: int | None
+    cpu_capability: str
+    gpu: str | None
+    cuda: str | None
 
 
-def inputs(spec: RunSpec, data: Dataset, pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
-    """The part of a manifest that a lock pins besides digests and versions. ``pipelines`` by role: model, teacher.
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class RuntimeRecord:
+    """How the run was computed. ``environment``: variables that decide on threads and instruction sets."""
 
-    ``data_files``: SHA-256 of every local file of the splits (an image folder is covered by the digest of its
-    split); ``loaded``: of the tensors that were loaded; ``revisions``: commits of models from a hub.
-    """
-    return {
-        "labels": list(data.labels),
-        "data_files": _data_files(spec.data),
-        "loaded": {
-            role: weights_digest(pipeline.model, without=pipeline.load_report.new)
-            for role, pipeline in pipelines.items()
-        },
-        "revisions": {
-            role: getattr(getattr(pipeline.model, "config", None), "_commit_hash", None)
-            for role, pipeline in pipelines.items()
-        },
-    }
+    device: str
+    precision: str
+    threads: int
+    processes: int
+    deterministic: bool
+    interop_threads: int
+    environment: dict[str, str | None]
 
 
-def _data_files(data: DataSpec) -> dict[str, str]:
-    kind, _, place = data.source.partition(":")
-    if kind not in READERS:
-        return {}
-    root = Path(place)
-    splits = [split for split in (data.train, data.eval) if split is None or not split.endswith("%")]
-    paths = {path for split in splits for path in split_files(root, split, READERS[kind][1])}
-    named = {path.relative_to(root).as_posix() if path != root else root.name: path for path in paths}
-    return {name: file_digest(path) for name, path in sorted(named.items())}
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class Digests:
+    """SHA-256 of the config, of each split, and of the starting weights by role (model, teacher, teacher 2, …)."""
+
+    config: str
+    data: dict[str, str]
+    weights: dict[str, str]
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
-    """Recorded inputs that differ, as ``packages.torch: 2.13.0 → 2.14.1``. The output's own path is none of them."""
-    a, b = (flat({key: manifest.get(key, {}) for key in _INPUTS}) for manifest in (old, new))
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class Manifest:
+    """manifest.json."""
+
+    ptm: str
+    task: str
+    created: str
+    command: str
+    python: str
+    packages: dict[str, str | None]
+    hardware: Hardware
+    runtime: RuntimeRecord
+    torch_build: str
+    seed: int
+    git: dict[str, Any] | None
+    digests: Digests
+    data: dict[str, Any] = field(default_factory=dict)  # Pipeline.describe
+    weights: dict[str, Any] = field(default_factory=dict)  # what of the model was loaded, what is new
+    labels: tuple[str, ...] = ()
+    data_files: dict[str, str] = field(default_factory=dict)  # SHA-256 of local files
+    loaded: dict[str, str] = field(default_factory=dict)  # SHA-256 of the tensors that were loaded, by role
+    revisions: dict[str, str | None] = field(default_factory=dict)  # commits of models from a hub, by role
+    drift: tuple[str, ...] = ()  # inputs that changed between two parts of the run
+    extended: tuple[tuple[int, int], ...] = ()  # (epochs before, epochs after) of each extension
+    schema: int = SCHEMA
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return asdict(self)
+
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Raises StorageError."""
+    files.write_json(path, manifest.as_dict())
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """None when there is no such file, or something else in its place."""
+    try:
+        return _ADAPTER.validate_python(json.loads(path.read_bytes()))
+    except (OSError, ValueError, ValidationError, RecursionError):
+        return None
+
+
+def changes(old: Manifest, new: Manifest) -> tuple[str, ...]:
+    """Recorded inputs that differ, as ``packages.torch: 2.13.0 → 2.14.1``. The config has messages of its own."""
+    a, b = (flat({key: side.as_dict()[key] for key in _INPUTS}) for side in (old, new))
     names = [name for name in sorted({*a, *b}) if name != "digests.config" and a.get(name) != b.get(name)]
     return tuple(f"{name}: {a.get(name)} → {b.get(name)}" for name in names)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A manifest.json; {} when it is missing or damaged."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def weights_digest(model: torch.nn.Module, without: tuple[str, ...] = ()) -> str:
-    """SHA-256 over all tensors of a model, names and bytes, in order, but those whose names begin so."""
-    digest = hashlib.sha256()
-    kept = {name: t for name, t in model.state_dict().items() if not (without and name.startswith(without))}
-    for name, tensor in kept.items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _others(spec: RunSpec) -> tuple[str, ...]:
-    """Packages of this run besides those of all runs."""
-    kinds = tuple(package for kind, package in _OF_MODELS.items() if spec.model.name.startswith(kind))
-    adapters = ("peft",) if spec.model.adapter is not None else ()
-    return (*kinds, *spec.descriptor.packages, *adapters)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the working directory's repository; None outside of one."""
-
-    def run(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return {"commit": run("rev-parse", "HEAD"), "dirty": bool(run("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to one, with dotted names: ``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    leaves: dict[str, Any] = {}
+    for key, inner in value.items():
+        leaves |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return leaves

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ptm.data.examples import Examples
 from ptm.errors import DataError, Problem
-from ptm.pipeline import Batch, Metrics, Output, Pipeline, Split
+from ptm.pipeline import Batch, Metrics, Output, Pipeline, Prediction, Split
 from ptm.text.blocks import ends_of
 from ptm.text.language_models import LanguageModel, projecting
 from ptm.text.tokens import no_limits, require_text
@@ -44,8 +44,8 @@ class Completed:
             raise DataError("nothing was evaluated: there are no texts")
         return {}  # nobody knows what should have been written
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
-        return ({"id": index, **self._rows[index]} for index in sorted(self._rows))
+    def predictions(self) -> Iterator[Prediction]:
+        return (cast(Prediction, {"id": index, **self._rows[index]}) for index in sorted(self._rows))
 
 
 class _Completion(Pipeline):

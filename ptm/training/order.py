@@ -49,7 +49,7 @@ def micro_batches(
     return _cut(ids, micro_batch_size)
 
 
-def share(pieces: list[np.ndarray], rank: int, ranks: int) -> list[tuple[int, np.ndarray]]:
+def shard(pieces: list[np.ndarray], rank: int, ranks: int) -> list[tuple[int, np.ndarray]]:
     """The pieces of one process, each with its index among all: contiguous, as even as possible.
 
     Contiguous, because processes then pass batch-norm statistics on in the order in which one process would

@@ -12,7 +12,8 @@ import faults
 from helpers import history, image_spec, last_state, run, weights
 from ptm.base import files
 from ptm.errors import StorageError
-from ptm.run.checkpoint import CheckpointStore, Progress, restore
+from ptm.run.checkpoint import CheckpointStore, restore
+from ptm.training.progress import Progress
 
 SAMPLE = int(
     os.environ.get("PTM_FAULT_EVERY", "61")

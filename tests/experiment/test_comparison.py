@@ -12,9 +12,10 @@ from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.config.tasks import TASKS
 from ptm.errors import ConfigError, RunDirectoryError
-from ptm.experiment.comparison import MEASURES, measure_of, read_rows, scores_of
+from ptm.experiment.comparison import MEASURES, measure_of, scores_of
 from ptm.experiment.control import run_with_control
 from ptm.experiment.scorecard import measure_scorecard
+from ptm.run.predictions import read_predictions
 
 CONFIGS = (
     "image-classification-multilabel",
@@ -99,5 +100,6 @@ def test_arms_that_were_evaluated_on_other_examples_are_refused(tmp_path):
         (tmp_path / "r" / f"{arm}-1" / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(RunDirectoryError, match="evaluated on different examples"):
         read_verdict(spec, [1])
-    assert list(read_rows(tmp_path / "r" / "control-1")) == [0]
-    assert np.isfinite(scores_of(measure_of(spec), read_rows(tmp_path / "r" / "control-1"), [0])[0]).all()
+    rows = read_predictions(tmp_path / "r" / "control-1" / "predictions.jsonl")
+    assert list(rows) == [0]
+    assert np.isfinite(scores_of(measure_of(spec), rows, [0])[0]).all()

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 import tiny
-from helpers import Saying, image_spec, run, text_spec
+from helpers import Saying, evaluation, image_spec, run, text_spec
 from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError, NotFinite, StorageError
 from ptm.experiment.predict import run_prediction
-from ptm.experiment.train import run_evaluation
 from ptm.pipeline import Pipeline, task_module
 from tiny.samples import sentences, write_csv
 
@@ -75,7 +74,7 @@ def ready(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     config = tiny.prepare(request.param, folder)
     run(load_config(config, [f"output={json.dumps(str(folder / 'r'))}"]))
-    run_evaluation(folder / "r", predictions=folder / "eval.jsonl", reporter=Silent())
+    evaluation(folder / "r", predictions=folder / "eval.jsonl")
     return folder / "r", rows_of(folder / "eval.jsonl")
 
 

@@ -19,12 +19,12 @@ from ptm.base import files
 from ptm.data.tables import READERS
 from ptm.errors import PtmError
 from ptm.models.weights import read_weights
-from ptm.run.checkpoint import CheckpointStore, Progress, restore
+from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.directory import RunDirectory
-from ptm.run.lockfile import lock_path, pins_of, read_lock, require_unchanged
+from ptm.run.lockfile import Pins, lock_path, read_lock, require_unchanged
 from ptm.run.log import MetricsLog
-from ptm.run.manifest import changes as record_changes
-from ptm.run.manifest import read as read_record
+from ptm.run.manifest import Digests, Hardware, Manifest, RuntimeRecord, changes, read_manifest
+from ptm.training.progress import Progress
 from ptm.vision.images import decode
 from tiny.samples import sentences, write_csv, write_parquet
 
@@ -93,7 +93,7 @@ class Checkpoint:
         self.optimizer.step()
         self.store = CheckpointStore(folder / "checkpoints", 2)
         if not self.store.paths():
-            progress = Progress(step=1, best_step=1, best_value=0.5, best_metrics={"loss": 1.0}, log_bytes=4)
+            progress = Progress(step=1, best_step=1, best_value=0.5, log_bytes=4)
             self.store.save(progress, self.model, None, self.optimizer)
         self.place = self.store.path(1)
 
@@ -129,21 +129,43 @@ def part_of_checkpoint(name: str, cases: int, *, sealed: bool = True) -> Kind:
 
 # --- records and locks
 
-RECORD = {
-    "task": "text-classification",
-    "labels": ["a", "b"],
-    "data_files": {"train.csv": "0" * 64},
-    "loaded": {"model": "1" * 64},
-    "revisions": {"model": None},
-    "packages": {"torch": "2.11"},
-    "python": "3.11.7",
-    "digests": {"data": {"train": "2" * 64}},
-}
+RECORD = Manifest(
+    ptm="0.1.0",
+    task="text-classification",
+    created="2026-01-01T00:00:00+00:00",
+    command="ptm finetune run.yaml",
+    python="3.11.7",
+    packages={"torch": "2.11"},
+    hardware=Hardware(platform="Linux", cpu="a", cores=2, cpu_capability="AVX2", gpu=None, cuda=None),
+    runtime=RuntimeRecord(
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        processes=1,
+        deterministic=True,
+        interop_threads=1,
+        environment={"OMP_NUM_THREADS": None},
+    ),
+    torch_build="",
+    seed=42,
+    git=None,
+    digests=Digests(config="3" * 64, data={"train": "2" * 64}, weights={"model": "1" * 64}),
+    labels=("a", "b"),
+    data_files={"train.csv": "0" * 64},
+    loaded={"model": "1" * 64},
+    revisions={"model": None},
+)
 
 
 def lock_file(path: Path) -> None:
     lock_path(path.with_suffix(".yaml")).write_bytes(path.read_bytes())
-    require_unchanged(read_lock(path.with_suffix(".yaml")), pins_of(RECORD), path)
+    require_unchanged(read_lock(path.with_suffix(".yaml")), Pins.of(RECORD), path)
+
+
+def record(path: Path) -> None:
+    manifest = read_manifest(path)
+    if manifest is not None:
+        changes(manifest, RECORD)
 
 
 def results(path: Path) -> None:
@@ -181,11 +203,11 @@ KINDS = [
     part_of_checkpoint("optimizer.safetensors", 100),
     part_of_checkpoint("manifest.json", 100, sealed=False),
     part_of_checkpoint("model.safetensors", 50, sealed=False),
-    Kind("lock", lambda folder: files.json_bytes(pins_of(RECORD)), lock_file, 150),
+    Kind("lock", lambda folder: files.json_bytes(Pins.of(RECORD).as_dict()), lock_file, 150),
     Kind(
         "record",
-        lambda folder: files.json_bytes(RECORD),
-        lambda path: record_changes(read_record(path), RECORD),
+        lambda folder: files.json_bytes(RECORD.as_dict()),
+        record,
         100,
     ),
     Kind("results", lambda folder: files.json_bytes({"status": "done", "metrics": {}}), results, 100),

@@ -9,11 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers import Saying, StopAt, image_spec, run
+from helpers import Saying, StopAt, evaluation, image_spec, run
 from ptm.base import files
-from ptm.base.console import Silent
 from ptm.errors import Interrupted, ModelError, PtmError, RunDirectoryError
-from ptm.experiment.train import run_evaluation
 
 
 def spec(output, **changes):
@@ -197,7 +195,7 @@ def test_any_damaged_file_of_a_model_is_named_at_eval(tmp_path):
         for name in sorted(path.name for path in kept.iterdir()):
             _damage(model, name, damage)
             with pytest.raises(ModelError, match="the model is damaged") as caught:
-                run_evaluation(tmp_path / "r", reporter=Silent())
+                evaluation(tmp_path / "r")
             assert name in str(caught.value) or name == "manifest.json"
             shutil.rmtree(model)
             shutil.copytree(kept, model)

@@ -10,12 +10,11 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-from helpers import Saying, StopAt, image_spec, last_state, run, text_spec, weights
-from ptm.base.console import Silent
+from helpers import Saying, StopAt, evaluation, image_spec, last_state, run, text_spec, weights
 from ptm.config.load import parse_config
 from ptm.config.spec import AdapterSpec, DistillSpec, TeacherSpec
 from ptm.errors import ConfigError, Interrupted, MissingDownload, ModelError
-from ptm.experiment.train import run_evaluation, run_training
+from ptm.experiment.train import run_training
 from ptm.models import adapters
 from ptm.vision.resnet_cifar import ResNetCifar
 
@@ -198,7 +197,7 @@ def test_targets_that_match_nothing_are_refused_with_names_that_would(bert):
 
 def test_a_run_says_and_records_what_is_trained(text, tmp_path):
     said = Saying()
-    results = run_training(text(), mode="new", reporter=said)
+    results = run_training(text(), mode="new", reporter=said).as_dict()
     trained = 4 * 4 * (32 + 32) + 32 * 2 + 2
     assert results["model"]["trainable_parameters"] == trained
     assert any(line.startswith(f"trained: {trained:,} of ") for line in said.lines)
@@ -248,7 +247,7 @@ def test_saved_apart_it_is_evaluated_to_the_same_numbers(kind, request, tmp_path
     apart = run(make(adapter=AdapterSpec(rank=4, merge=False)))
     merged = run(make("merged", adapter=AdapterSpec(rank=4)))
     assert apart["metrics"] == pytest.approx(merged["metrics"], abs=1e-5)
-    again = run_evaluation(tmp_path / "r", reporter=Silent())
+    again = evaluation(tmp_path / "r")
     assert again["metrics"] == pytest.approx(apart["metrics"], abs=1e-5)
 
 
@@ -291,7 +290,7 @@ def test_saved_apart_it_teaches_and_is_trained_on(kind, request, tmp_path):
     taught = run(
         make("student", teacher=TeacherSpec(name=teacher), distill=DistillSpec(audit="off", store="off"))
     )
-    metrics = run_evaluation(tmp_path / "teacher", reporter=Silent())["metrics"]
+    metrics = evaluation(tmp_path / "teacher")["metrics"]
     assert taught["teacher"]["metrics"] == pytest.approx(metrics, abs=1e-6)
     on = run(make("on", adapter=None, name=teacher, weights="default", width=None))
     assert on["model"]["trainable_parameters"] == on["model"]["parameters"]
@@ -330,7 +329,7 @@ def test_without_peft_it_is_said_how_to_get_it(text, tmp_path, monkeypatch):
         run(text())
     assert not (tmp_path / "r").exists()
     with pytest.raises(MissingDownload, match=r"ptm\[lora\]"):
-        run_evaluation(tmp_path / "apart", reporter=Silent())
+        evaluation(tmp_path / "apart")
 
 
 CONFIG = """\

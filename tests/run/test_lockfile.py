@@ -1,31 +1,31 @@
 """Pins: written beside the config, and nothing starts when something is not as it was pinned."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from helpers import text_spec
+from helpers import evaluation, text_spec
 from ptm.base.console import Silent
 from ptm.config.load import dump_config, load_config
 from ptm.errors import ConfigError
-from ptm.experiment.train import run_evaluation, run_training
-from ptm.run.lockfile import lock_path, read_lock, require_unchanged
+from ptm.experiment.train import run_training
+from ptm.run.lockfile import Pins, lock_path, read_lock, require_unchanged
 
-PINS = {
-    "format": 1,
-    "task": "text-classification",
-    "labels": ["negative", "positive"],
-    "data": {"train": "a"},
-    "files": {},
-    "weights": {"model": "b"},
-    "revisions": {"model": None},
-    "packages": {"torch": "2.11"},
-    "python": "3.11.7",
-}
+PINS = Pins(
+    task="text-classification",
+    labels=("negative", "positive"),
+    data={"train": "a"},
+    files={},
+    weights={"model": "b"},
+    revisions={"model": None},
+    packages={"torch": "2.11"},
+    python="3.11.7",
+)
 
 
 def test_every_change_is_listed_at_once():
-    now = {**PINS, "labels": ["positive", "negative"], "weights": {"model": "c", "teacher": "d"}}
+    now = replace(PINS, labels=("positive", "negative"), weights={"model": "c", "teacher": "d"})
     with pytest.raises(ConfigError, match="3 inputs are not as they were pinned") as caught:
         require_unchanged(PINS, now, "x")
     for line in ("labels: ", "weights.model: b → c", "weights.teacher: None → d"):
@@ -58,16 +58,17 @@ def test_a_locked_run_starts_only_on_what_was_pinned(run_cli, tiny_bert, reviews
 
     done = run_cli("lock", config)
     assert done.returncode == 0, done.stderr
-    pins = json.loads((tmp_path / "tiny.lock").read_text())
-    assert pins["labels"] == ["negative", "positive"]
-    assert set(pins["files"]) == {"train.csv", "eval.csv"}
-    assert len(pins["weights"]["model"]) == 64
+    content = json.loads((tmp_path / "tiny.lock").read_text())
+    assert content["labels"] == ["negative", "positive"]
+    assert set(content["files"]) == {"train.csv", "eval.csv"}
+    assert len(content["weights"]["model"]) == 64
+    pins = read_lock(config)
 
     # Another seed gives another head, but the same loaded weights.
     spec = load_config(config, ["train.seed=7"])
-    results = run_training(spec, mode="new", reporter=Silent(), locked=pins)
-    again = run_evaluation(tmp_path / "r", locked=pins, reporter=Silent())
-    assert again["metrics"] == pytest.approx(results["metrics"])
+    results = run_training(spec, mode="new", reporter=Silent(), pins=pins)
+    again = evaluation(tmp_path / "r", pins=pins)
+    assert again["metrics"] == pytest.approx(results.metrics)
     done = run_cli("eval", tmp_path / "r", "--locked")  # by the pins that the run keeps
     assert done.returncode == 0, done.stderr
     (tmp_path / "r" / "config.lock").unlink()

@@ -8,8 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import run, text_spec
-from ptm.base.console import Silent
+from helpers import evaluation, run, text_spec
 from ptm.config.spec import (
     AdapterSpec,
     DataSpec,
@@ -23,7 +22,6 @@ from ptm.config.spec import (
 from ptm.data.inputs import Typed
 from ptm.engine import evaluate
 from ptm.errors import ConfigError, DataError, ModelError
-from ptm.experiment.train import run_evaluation
 from ptm.text import language_modeling, origins
 from ptm.text.masking import IGNORED
 from tiny.samples import WORDPIECES, sentences
@@ -381,7 +379,7 @@ def test_the_names_of_new_models(texts, monkeypatch):
 def test_a_classifier_starts_from_a_pretrained_encoder(texts, reviews, tmp_path):
     results = run(spec_of(texts, output=tmp_path / "mlm", train={"log_every_steps": 1}))
     assert list(results["metrics"]) == ["loss", "perplexity", "masked_accuracy"]
-    again = run_evaluation(tmp_path / "mlm", reporter=Silent())
+    again = evaluation(tmp_path / "mlm")
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
     spec = text_spec(tmp_path / "mlm", reviews, tmp_path / "classifier", epochs=1)
     from ptm.text import classification
@@ -415,9 +413,7 @@ def test_a_classifier_from_nothing(model, reviews, tmp_path):
     spec = replace(spec, model=model)
     results = run(spec)
     assert results["model"]["name"] == model.name
-    assert run_evaluation(tmp_path / "r", reporter=Silent())["metrics"] == pytest.approx(
-        results["metrics"], abs=1e-6
-    )
+    assert evaluation(tmp_path / "r")["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
     data = classification.load_data(spec)
     with pytest.raises(ModelError, match="a new: model knows nothing"):
         classification.build(spec, data, model=model, complete=True)
@@ -517,9 +513,9 @@ def test_an_adapter_for_other_texts(task, texts, trained, tmp_path):
     model = ModelSpec(name=str(trained / task), adapter=AdapterSpec(rank=2))
     results = run(spec_of(texts, task, model, output=tmp_path / "r", train={"steps": 4}))
     assert results["model"]["trainable_parameters"] < results["model"]["parameters"]
-    again = run_evaluation(tmp_path / "r", reporter=Silent())
+    again = evaluation(tmp_path / "r")
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-5)
-    plain = run_evaluation(trained / task, reporter=Silent())
+    plain = evaluation(trained / task)
     assert plain["metrics"]["loss"] != pytest.approx(results["metrics"]["loss"], abs=1e-5)
 
 

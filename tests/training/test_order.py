@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptm.base.seeds import mix, uniforms
-from ptm.training.order import epoch_plan, eval_plan, micro_batches, share
+from ptm.training.order import epoch_plan, eval_plan, micro_batches, shard
 
 SIZES = st.tuples(st.integers(1, 400), st.integers(1, 70), st.integers(0, 2**32 - 1), st.integers(0, 50))
 
@@ -99,11 +99,11 @@ def test_micro_batches_and_shares_lose_and_double_nothing(size, micro, ranks, gr
     pieces = micro_batches(step, micro, lengths)
     assert sorted(ids(pieces)) == sorted(step.tolist())
     assert all(1 <= len(piece) <= micro for piece in pieces)
-    shares = [share(pieces, rank, ranks) for rank in range(ranks)]
-    flat = [item for part in shares for item in part]
+    shards = [shard(pieces, rank, ranks) for rank in range(ranks)]
+    flat = [item for part in shards for item in part]
     assert [index for index, _ in flat] == list(range(len(pieces)))  # contiguous, in the order of ranks
     assert equal([piece for _, piece in flat], pieces)
-    counts = [len(part) for part in shares]
+    counts = [len(part) for part in shards]
     assert max(counts) - min(counts) <= 1
 
 

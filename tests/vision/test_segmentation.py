@@ -18,14 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision import models as zoo
 
-from helpers import run
-from ptm.base.console import Silent
+from helpers import evaluation, run
 from ptm.config.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.masks import IGNORED
 from ptm.distill.audit import constant_miou
 from ptm.errors import ConfigError, ModelError
-from ptm.experiment.train import run_evaluation
 from ptm.vision import segmentation, segmenters
 from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, cut_square, fit_mask, padded_side
 from ptm.vision.segmentation import SemanticSegmentation, build, load_data
@@ -373,7 +371,7 @@ def test_a_saved_model_is_described_and_evaluates_to_the_same(finished):
         saved["labels"] == list(LABELS) and saved["mask_values"] == list(VALUES) and saved["whole"] is False
     )
     results = json.loads((finished / "results.json").read_text())
-    again = run_evaluation(finished, reporter=Silent())
+    again = evaluation(finished)
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
     assert segmentation.stored_labels(str(finished)) == LABELS
 

@@ -11,11 +11,9 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers import image_spec, run
-from ptm.base.console import Silent
+from helpers import evaluation, image_spec, run
 from ptm.config.spec import ModelSpec, TeacherSpec
 from ptm.errors import ModelError
-from ptm.experiment.train import run_evaluation
 from ptm.pipeline import task_module
 from ptm.training import order
 from ptm.vision import models, timm_models
@@ -163,7 +161,7 @@ def test_a_run_is_saved_and_loaded_as_any_other(tmp_path):
     results = run(spec)
     saved = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
     assert saved["architecture"] == NAME
-    again = run_evaluation(tmp_path / "run", reporter=Silent())
+    again = evaluation(tmp_path / "run")
     assert again["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
     network = timm.create_model("test_resnet", num_classes=10).eval()
     network.load_state_dict(load_file(tmp_path / "run" / "model" / "model.safetensors"))

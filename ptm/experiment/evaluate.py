@@ -1,0 +1,84 @@
+"""``ptm eval``: the metrics of a trained model on an evaluation split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ptm.base import files
+from ptm.base.console import Reporter
+from ptm.config.expect import check_expectations
+from ptm.config.load import dump_config, load_config
+from ptm.config.spec import ModelSpec, RunSpec
+from ptm.errors import ConfigError, ModelError
+from ptm.experiment.session import evaluate, open_session, require_downloads
+from ptm.models.size import describe_size
+from ptm.run.directory import is_run
+from ptm.run.lockfile import Pins, require_unchanged
+from ptm.run.predictions import prediction_lines
+from ptm.run.provenance import manifest_of
+from ptm.run.results import ModelSize, Results, Throughput
+
+
+def run_evaluation(
+    target: Path,
+    *,
+    overrides: Iterable[str] = (),
+    expect: Mapping[str, str] | None = None,
+    predictions: Path | None = None,
+    pins: Pins | None = None,
+    reporter: Reporter,
+) -> Results:
+    """Measure a run's model, or the model that a config names, on an evaluation split.
+
+    Checks the config's own ``expect``, and ``expect`` on top. ``predictions``: a file for a line an example. Raises
+    ModelError when a file of the model has changed since the run wrote it.
+    """
+    spec, model = evaluation_spec(target, list(overrides))
+    require_downloads(spec, model=model, teacher=False)
+    with open_session(spec, reporter) as session:
+        data = session.task.load_data(spec, labels=session.task.stored_labels(model.name), train=False)
+        bounds = {**spec.expect, **(expect or {})}
+        spec.evaluation.require([("expect", name) for name in bounds], data.labels)
+        pipeline = session.task.build(spec, data, model=model, complete=True)
+        if pins is not None:
+            now = manifest_of(spec, dump_config(spec), data, session.runtime, {"model": pipeline}, {})
+            own = ("weights", "revisions") if target.is_dir() else ("weights.teacher", "revisions.teacher")
+            require_unchanged(pins, Pins.of(now), target, (*own, "data.train"))
+        pipeline.model.to(session.runtime.device)
+        begun = time.perf_counter()
+        metrics = evaluate(session, pipeline)
+        seconds = time.perf_counter() - begun
+        values = metrics.compute()
+    if predictions is not None:
+        files.write_file(predictions, prediction_lines(metrics.predictions(), pipeline))
+    return Results(
+        task=spec.task,
+        status="done",
+        metrics=values,
+        eval=Throughput(**Throughput.of(spec.data.eval, pipeline.size("eval"), seconds)),
+        model=ModelSize(**describe_size(model.name, pipeline.model)),
+        expect=tuple(check_expectations(bounds, values)),
+        labels=tuple(pipeline.labels),
+    )
+
+
+def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelSpec]:
+    """The spec to evaluate under, and the model: that of the run, or the one the config names."""
+    if not target.is_dir():
+        spec = load_config(target, overrides)
+        return spec, spec.model
+    if not is_run(target):
+        raise ConfigError("not a run of ptm", where=target, expected="a run directory or a config file")
+    model = target.resolve() / "model"
+    if not model.is_dir():
+        raise ModelError(
+            "the run is not finished: there is no model/ yet", where=target, cure="continue it with --resume"
+        )
+    problem = files.broken_seal(model)
+    if problem is not None:
+        raise ModelError(
+            f"the model is damaged: {problem}", where=model, cure="train it again, or restore the file"
+        )
+    return load_config(target / "config.yaml", overrides), ModelSpec(name=str(model))

@@ -1,0 +1,143 @@
+"""From a spec to all that training needs: data, model, teachers, what is minimised, and the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from ptm.base.console import Reporter, parameters
+from ptm.config.load import dump_config
+from ptm.config.spec import RunSpec, TeacherSpec
+from ptm.data.examples import Dataset, singleton_labels
+from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
+from ptm.experiment.session import Session, open_session, require_downloads, require_named_metrics
+from ptm.models import adapters
+from ptm.models.layers import layers_of
+from ptm.models.weights import weights_digest
+from ptm.objective import Objective, Supervised
+from ptm.pipeline import Pipeline
+from ptm.run.lockfile import Pins, require_unchanged
+from ptm.run.manifest import Manifest
+from ptm.run.provenance import manifest_of
+from ptm.training import optim
+
+_LABELS_TOLD = 10
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step. ``manifest`` is None in all processes but the first."""
+
+    data: Dataset
+    pipeline: Pipeline
+    objective: Objective
+    distillation: Distillation | None
+    manifest: Manifest | None
+
+
+def prepare(session: Session, pins: Pins | None = None) -> Prepared:
+    """Load everything and hold it against ``pins``. Nothing is written. Raises a PtmError for what cannot be used."""
+    data = load_data(session)
+    pipeline = load_model(session, data)
+    digests = {"model": weights_digest(pipeline.model)} if session.runtime.main else {}
+    pipeline.model.to(session.runtime.device)
+    objective, distillation = choose_objective(session, data, pipeline)
+    manifest = None
+    if session.runtime.main:
+        teachers = distillation.pipelines if distillation else {}
+        weights = digests | (distillation.digests if distillation else {})
+        manifest = manifest_of(
+            session.spec,
+            dump_config(session.spec),
+            data,
+            session.runtime,
+            {"model": pipeline, **teachers},
+            weights,
+        )
+        if pins is not None:
+            require_unchanged(pins, Pins.of(manifest), session.spec.model.name)
+    choose_trained(session, pipeline)
+    return Prepared(data, pipeline, objective, distillation, manifest)
+
+
+def load_data(session: Session) -> Dataset:
+    """Both splits, checked against what the config names."""
+    data: Dataset = session.task.load_data(session.spec)
+    require_named_metrics(session.spec, data)
+    labels = f", labels {_listed(data.labels)}" if data.labels else ""
+    assert data.train is not None
+    session.reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{labels}")
+    for label, where in singleton_labels(data):
+        session.reporter.say(f"warning: the label {label!r} has one training example, {where}: a typo?")
+    return data
+
+
+def load_model(session: Session, data: Dataset) -> Pipeline:
+    """The model that is trained, over these data."""
+    spec = session.spec
+    pipeline: Pipeline = session.task.build(spec, data, model=spec.model, complete=False)
+    size = parameters(sum(p.numel() for p in pipeline.model.parameters()))
+    session.reporter.say(f"model: {spec.model.name}, {size}; {pipeline.load_report}")
+    return pipeline
+
+
+def choose_objective(
+    session: Session, data: Dataset, pipeline: Pipeline
+) -> tuple[Objective, Distillation | None]:
+    """What is minimised: the labels alone, a head over stored features, or the labels and teachers."""
+    spec, runtime, reporter = session.spec, session.runtime, session.reporter
+    if spec.teacher is not None:
+        distillation = session.resources.enter_context(
+            open_distillation(spec, session.task, data, pipeline, runtime, reporter)
+        )
+        return distillation.objective, distillation
+    backbone = open_frozen_backbone(spec, data, pipeline, runtime, reporter)
+    return session.resources.enter_context(backbone) or Supervised(pipeline, spec.data.views), None
+
+
+def choose_trained(session: Session, pipeline: Pipeline) -> None:
+    """Add the adapter, or freeze what is not trained, and say how much is. The engine freezes as well.
+
+    Raises ConfigError for what the model cannot do.
+    """
+    spec, model = session.spec, pipeline.model
+    for key in ("layer_decay", "unfreeze_every"):
+        if getattr(spec.train, key) is not None:
+            layers_of(model, pipeline.head, pipeline.embeddings, where=f"train.{key}")
+    if spec.model.adapter is not None:
+        adapted = adapters.add_adapter(model, spec.model.adapter, pipeline.head, seed=spec.train.seed)
+        session.reporter.say(f"adapter: rank {spec.model.adapter.rank}, beside {len(adapted)} layers")
+    optim.freeze(model, spec.model, pipeline.head, pipeline.embeddings)
+    total, trained = sum(p.numel() for p in model.parameters()), trainable_parameters(model)
+    if trained < total:
+        session.reporter.say(f"trained: {trained:,} of {total:,} parameters")
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def make_pins(spec: RunSpec, reporter: Reporter) -> Pins:
+    """``ptm lock``: what the experiment is made of now. Loads data, model and teachers."""
+    require_downloads(spec)
+    with open_session(spec, reporter) as session:
+        data = session.task.load_data(spec)
+        pipelines = {"model": session.task.build(spec, data, model=spec.model, complete=False)}
+        for role, teacher in teacher_roles(spec.teacher):
+            pipelines[role] = session.task.build(spec, data, model=teacher, complete=True)
+        return Pins.of(manifest_of(spec, dump_config(spec), data, session.runtime, pipelines, {}))
+
+
+def teacher_roles(teacher: TeacherSpec | None) -> list[tuple[str, TeacherSpec]]:
+    """teacher, teacher 2, …: what each is called in records, and what to load."""
+    if teacher is None:
+        return []
+    others = [TeacherSpec(name=name, labels=teacher.labels) for name in teacher.others]
+    return [("teacher", teacher), *((f"teacher {i}", other) for i, other in enumerate(others, start=2))]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f", … ({len(labels)})" if len(labels) > _LABELS_TOLD else ""
+    return ", ".join(labels[:_LABELS_TOLD]) + more

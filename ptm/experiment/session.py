@@ -1,0 +1,98 @@
+"""What every command that computes begins with: the task, missing downloads, the machine, memory errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from ptm import engine
+from ptm.base.console import Reporter
+from ptm.config.spec import ModelSpec, RunSpec
+from ptm.data.examples import Dataset
+from ptm.errors import MissingDownload, OutOfMemory, Problem
+from ptm.models import adapters
+from ptm.pipeline import Metrics, Pipeline, TaskModule, task_module
+from ptm.training.runtime import Runtime, open_runtime
+
+
+@dataclass(frozen=True)
+class Session:
+    """A command at work. ``resources`` are closed when it ends."""
+
+    spec: RunSpec
+    task: TaskModule
+    runtime: Runtime
+    reporter: Reporter
+    resources: ExitStack
+
+
+@contextmanager
+def open_session(spec: RunSpec, reporter: Reporter) -> Iterator[Session]:
+    """Set the machine up as ``spec.runtime`` says, and put it back afterwards.
+
+    Raises ConfigError for a device that is not there, OutOfMemory for whatever ran out inside.
+    """
+    with ExitStack() as resources:
+        runtime = resources.enter_context(open_runtime(spec.runtime))
+        resources.enter_context(memory_errors(spec))
+        yield Session(spec, task_module(spec.task), runtime, reporter, resources)
+
+
+def missing_downloads(
+    spec: RunSpec, *, model: ModelSpec | None = None, teacher: bool = True, data: bool = True
+) -> list[Problem]:
+    """What of model, teacher and data is neither here nor can be fetched; ``model`` instead of the spec's own."""
+    needed = replace(spec, model=model or spec.model)
+    if not teacher:
+        needed = replace(needed, teacher=None)
+    if not data:
+        needed = replace(needed, data=replace(spec.data, source="csv:."))
+    return [*task_module(spec.task).missing(needed), *adapters.missing(needed.model)]
+
+
+def require_downloads(
+    spec: RunSpec, *, model: ModelSpec | None = None, teacher: bool = True, data: bool = True
+) -> None:
+    """MissingDownload, with everything at once, where :func:`missing_downloads` has something to say."""
+    missing = missing_downloads(spec, model=model, teacher=teacher, data=data)
+    if missing:
+        raise MissingDownload(missing)
+
+
+def require_named_metrics(spec: RunSpec, data: Dataset) -> None:
+    """ConfigError for metrics that the config names and these labels do not have: before the first step."""
+    named = [("expect", name) for name in spec.expect]
+    named += [("best.metric", spec.best.metric)] if spec.best is not None else []
+    spec.evaluation.require(named, data.labels)
+
+
+def evaluate(session: Session, pipeline: Pipeline) -> Metrics:
+    """The evaluation split once through the model, on the session's machine."""
+    pipeline.model.to(session.runtime.device)
+    size = session.spec.train.eval_batch_size
+    return engine.evaluate(pipeline, session.runtime, batch_size=size, reporter=session.reporter)
+
+
+@contextmanager
+def memory_errors(spec: RunSpec) -> Iterator[None]:
+    """Out of memory, on a GPU or the CPU, as one message with what would fit."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and not re.search(
+            r"can't allocate memory|not enough memory", str(error)
+        ):
+            raise
+        batch = spec.train.batch_size
+        micro = spec.train.micro_batch_size or batch
+        raise OutOfMemory(
+            "out of memory",
+            where=f"batch_size {batch}, micro_batch_size {micro}",
+            expected="model, gradients, optimizer state and one micro-batch to fit the device",
+            cure=f"set train.micro_batch_size: {max(1, micro // 2)} (the batch stays the same), a smaller max_length "
+            "or image_size, or runtime.precision: bf16",
+        ) from error

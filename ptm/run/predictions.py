@@ -1,0 +1,30 @@
+"""predictions.jsonl: a line an evaluated example, by rising id. Written and read here alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import cast
+
+from ptm.pipeline import Pipeline, Prediction
+
+
+def prediction_lines(predictions: Iterable[Prediction], pipeline: Pipeline) -> bytes:
+    """The content of the file. ``pipeline`` says where each example stands in the data, and its text."""
+    lines = [json.dumps(_described(prediction, pipeline), ensure_ascii=False) for prediction in predictions]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _described(prediction: Prediction, pipeline: Pipeline) -> Prediction:
+    example = pipeline.example("eval", prediction["id"])
+    prediction["where"] = example["where"]
+    if "text" in example:
+        prediction["input"] = example["text"]
+    return prediction
+
+
+def read_predictions(path: Path) -> Mapping[int, Prediction]:
+    """By example id. Raises OSError or ValueError when they cannot be read."""
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip())
+    return {row["id"]: cast(Prediction, row) for row in rows}

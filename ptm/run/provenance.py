@@ -1,0 +1,163 @@
+"""What a run is made of: versions, hardware, threads, seed, git state, digests of config, data and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptm import __version__
+from ptm.base.files import file_digest
+from ptm.config.spec import DataSpec, RunSpec
+from ptm.data.examples import Dataset, split_files
+from ptm.data.tables import READERS
+from ptm.models.weights import weights_digest
+from ptm.pipeline import Pipeline
+from ptm.run.manifest import Digests, Hardware, Manifest, RuntimeRecord
+from ptm.training.runtime import Runtime
+
+# What libraries read on their own and let decide on threads and instruction sets.
+_ENVIRONMENT = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MKL_CBWR",
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "datasets",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+)
+# What only some runs are made with: a model's kind.
+_OF_MODELS = {"timm:": "timm", "smp:": "segmentation-models-pytorch", "libreyolo:": "libreyolo"}
+
+
+def manifest_of(
+    spec: RunSpec,
+    config: str,
+    data: Dataset,
+    runtime: Runtime,
+    pipelines: Mapping[str, Pipeline],
+    weights: Mapping[str, str],
+) -> Manifest:
+    """The record of a run. ``pipelines`` by role: model, teacher, teacher 2, …; ``weights``: SHA-256 of all their
+    tensors at the start, by role. An image folder is covered by the digest of its split, other local files have one
+    each."""
+    model = pipelines["model"]
+    return Manifest(
+        ptm=__version__,
+        task=spec.task,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=" ".join(sys.argv),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in (*_PACKAGES, *_others(spec))},
+        hardware=_hardware(runtime),
+        runtime=_runtime(runtime),
+        torch_build=" ".join(torch.__config__.show().split()),
+        seed=spec.train.seed,
+        git=_git(),
+        digests=Digests(
+            config=hashlib.sha256(config.encode()).hexdigest(),
+            data=dict(data.digests),
+            weights=dict(weights),
+        ),
+        data=model.describe(),
+        weights=model.load_report.as_dict(),
+        labels=tuple(data.labels),
+        data_files=_data_files(spec.data),
+        loaded={
+            role: weights_digest(pipeline.model, without=pipeline.load_report.new)
+            for role, pipeline in pipelines.items()
+        },
+        revisions={
+            role: getattr(getattr(pipeline.model, "config", None), "_commit_hash", None)
+            for role, pipeline in pipelines.items()
+        },
+    )
+
+
+def _hardware(runtime: Runtime) -> Hardware:
+    cuda = runtime.device.type == "cuda"
+    return Hardware(
+        platform=platform.platform(),
+        cpu=_cpu_name(),
+        cores=os.cpu_count(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        gpu=torch.cuda.get_device_name(runtime.device) if cuda else None,
+        cuda=torch.version.cuda if cuda else None,
+    )
+
+
+def _runtime(runtime: Runtime) -> RuntimeRecord:
+    return RuntimeRecord(
+        device=str(runtime.device),
+        precision=runtime.precision,
+        threads=runtime.threads,
+        processes=runtime.ranks,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        interop_threads=torch.get_num_interop_threads(),
+        environment={name: os.environ.get(name) for name in _ENVIRONMENT},
+    )
+
+
+def _data_files(data: DataSpec) -> dict[str, str]:
+    kind, _, place = data.source.partition(":")
+    if kind not in READERS:
+        return {}
+    root = Path(place)
+    splits = [split for split in (data.train, data.eval) if split is None or not split.endswith("%")]
+    paths = {path for split in splits for path in split_files(root, split, READERS[kind][1])}
+    named = {path.relative_to(root).as_posix() if path != root else root.name: path for path in paths}
+    return {name: file_digest(path) for name, path in sorted(named.items())}
+
+
+def _others(spec: RunSpec) -> tuple[str, ...]:
+    """Packages of this run besides those of all runs."""
+    kinds = tuple(package for kind, package in _OF_MODELS.items() if spec.model.name.startswith(kind))
+    adapters = ("peft",) if spec.model.adapter is not None else ()
+    return (*kinds, *spec.descriptor.packages, *adapters)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and dirty flag of the working directory's repository; None outside of one."""
+
+    def run(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {"commit": run("rev-parse", "HEAD"), "dirty": bool(run("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,193 @@
+"""results.json: what a run, or an evaluation, came to. Written and read here alone; its format is public.
+
+docs/run_directory.md describes every key. ``schema`` counts changes of the format; a file without it was written
+before there was a number, and reads the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ptm.base import files
+from ptm.config.expect import Expectation
+
+SCHEMA = 1  # of results.json, manifest.json, metrics.jsonl and predictions.jsonl alike
+
+Status = Literal["done", "interrupted", "failed"]
+_READ = ConfigDict(extra="ignore")  # a newer ptm may have written more
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class Throughput:
+    """How many examples of which split were computed, in what time."""
+
+    split: str | None
+    examples: int
+    seconds: float
+    examples_per_second: float | None
+
+    @staticmethod
+    def of(split: str | None, examples: int, seconds: float) -> dict[str, Any]:
+        """The fields, rounded as they are written."""
+        rate = round(examples / seconds, 2) if seconds else None
+        return {
+            "split": split,
+            "examples": examples,
+            "seconds": round(seconds, 3),
+            "examples_per_second": rate,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class TrainSummary(Throughput):
+    """What training took. ``padding_share``: padding among the computed tokens of the first epoch."""
+
+    steps: int
+    epochs: float
+    padding_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class Best:
+    """The evaluation whose weights became ``model/``."""
+
+    metric: str
+    mode: str
+    value: float | None
+    step: int | None
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class ModelSize:
+    """Name, parameters and bytes of a model; tensors that share their memory count once."""
+
+    name: str
+    parameters: int
+    trainable_parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class TeacherSummary(ModelSize):
+    """A teacher, and what it reaches on the evaluation split."""
+
+    metrics: dict[str, float]
+    others: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class StoreSummary:
+    """What the store of teacher outputs saved: ``hits`` outputs were found, ``misses`` computed."""
+
+    used: bool
+    hits: int
+    misses: int
+    hit_rate: float | None
+    bytes: int
+    precision: str
+    top_k: int | None
+    names: tuple[str, ...]
+    reason: str = ""  # why there is none
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class DistillSummary:
+    """Where the time of a distillation went, in seconds, and what was stored."""
+
+    teacher_seconds: float
+    student_seconds: float
+    store: StoreSummary
+    views: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class BackboneSummary:
+    """How often a frozen backbone was run, and how often its features were found in the store."""
+
+    examples_used: int
+    examples_computed: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class Results:
+    """results.json. What a kind of result does not have is None, and is left out of the file."""
+
+    task: str
+    status: Status
+    metrics: dict[str, float] = field(default_factory=dict)
+    reason: str | None = None  # why it is not done
+    best: Best | None = None
+    train: TrainSummary | None = None
+    eval: Throughput | None = None
+    model: ModelSize | None = None
+    teacher: TeacherSummary | None = None
+    distill: DistillSummary | None = None
+    backbone: BackboneSummary | None = None
+    expect: tuple[Expectation, ...] = ()
+    labels: tuple[str, ...] = ()
+    output: str | None = None
+    drift: tuple[str, ...] = ()
+    extended: tuple[tuple[int, int], ...] = ()
+    verdict: dict[str, Any] | None = None  # ptm.experiment.verdict
+    control: dict[str, Any] | None = None
+    scorecard: dict[str, Any] | None = None  # ptm.experiment.scorecard
+    schema: int = SCHEMA
+
+    @property
+    def missed(self) -> tuple[Expectation, ...]:
+        """The bounds that were not met."""
+        return tuple(bound for bound in self.expect if not bound.met)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the file in JSON's own types: the keys of this kind of result, null where it has nothing."""
+        content = _plain(asdict(self))
+        if self.status != "done":
+            keys: tuple[str, ...] = ("schema", "task", "status", "reason", "metrics")
+        elif self.train is None:
+            keys = _EVALUATED
+        else:
+            added = [name for name in _ADDED if content[name] is not None]
+            keys = (*_EVALUATED, *_TRAINED, *added)
+        return {name: content[name] for name in keys}
+
+
+_EVALUATED = ("schema", "task", "status", "metrics", "eval", "model", "expect", "labels")
+_TRAINED = ("best", "train", "teacher", "distill", "backbone", "output", "drift", "extended")
+_ADDED = ("verdict", "control", "scorecard")  # to a finished run, by a later step or command
+_ADAPTER = TypeAdapter(Results)
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Raises StorageError."""
+    files.write_json(path, results.as_dict())
+
+
+def read_results(path: Path) -> Results | None:
+    """None when there is no such file, or something else in its place."""
+    try:
+        return parse_results(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def parse_results(content: Any) -> Results:
+    """Raises ValueError for what no ptm has written."""
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, mappings as dictionaries; a store's reason only where there is one."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items() if (name, inner) != ("reason", "")}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

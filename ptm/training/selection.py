@@ -1,0 +1,47 @@
+"""Which evaluation is the best one so far, and when to stop waiting for a better one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ptm.config.spec import BestSpec
+from ptm.errors import ConfigError
+from ptm.training.progress import Progress
+
+
+@dataclass(frozen=True)
+class Selection:
+    """``best`` None: no evaluation is better than another. ``patience``: worse evaluations in a row that end a run."""
+
+    best: BestSpec | None
+    patience: int | None
+
+    def consider(self, values: Mapping[str, float], progress: Progress) -> bool:
+        """Whether the evaluation of ``progress.step`` is the best so far; ``progress`` remembers it.
+
+        Raises ConfigError for a metric that was not measured.
+        """
+        if self.best is None:
+            return False
+        name = self.best.metric
+        if name not in values:
+            raise ConfigError(
+                f"there is no metric {name!r}", where="best.metric", expected=f"one of {', '.join(values)}"
+            )
+        value, sign = values[name], 1 if self.best.mode == "max" else -1
+        better = progress.best_value is None or sign * value > sign * progress.best_value
+        if better:
+            progress.best_value, progress.best_step = value, progress.step
+        progress.worse_evaluations = 0 if better else progress.worse_evaluations + 1
+        return better
+
+    def exhausted(self, progress: Progress) -> bool:
+        """Whether there have been too many evaluations without a better one."""
+        return self.patience is not None and progress.worse_evaluations >= self.patience
+
+    def headline(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The loss, and the metric that chooses, or the first one."""
+        first = next((name for name in values if name != "loss"), "loss")
+        names = {"loss", self.best.metric if self.best else first}
+        return {name: value for name, value in values.items() if name in names}
