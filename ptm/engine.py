@@ -36,6 +36,8 @@ from ptm.training.selection import Selection
 
 _PLACES = 5  # examples named in a message
 
+_STOP_EVERY_BATCHES = 8  # of an evaluation in several processes, which have to agree
+
 
 @dataclass(frozen=True)
 class RunContext:
@@ -73,18 +75,23 @@ def evaluate(
     stop: StopFlag | None = None,
     reporter: Reporter | None = None,
 ) -> Metrics:
-    """Every example of a split once through the model, in evaluation mode; the same metrics in every process."""
+    """Every example of a split once through the model, in evaluation mode; the same metrics in every process.
+
+    Raises StopRequested, in all processes, when ``stop`` is set in any.
+    """
     model = pipeline.model
     plan = order.eval_plan(pipeline.size(split), batch_size, pipeline.lengths(split))
     mine = plan[runtime.rank :: runtime.ranks]
+    every = 1 if runtime.ranks == 1 else _STOP_EVERY_BATCHES
     metrics = pipeline.new_metrics()
     model.eval()
     if reporter is not None:
         reporter.begin("evaluate", len(mine))
     with torch.inference_mode(), runtime.autocast():
         for done, batch in enumerate(pipeline.batches(split, mine, 0), start=1):
-            # Several processes must stop at the same place: they do so after the evaluation.
-            if stop is not None and stop.requested and runtime.ranks == 1:
+            # Several processes must stop at the same place, and may not have the same number of batches.
+            asked = done <= len(plan) // runtime.ranks and (done % every == 0)
+            if stop is not None and asked and runtime.any(stop.requested):
                 raise StopRequested
             metrics.update(batch, pipeline.evaluate_batch(model, batch.to(runtime.device)))
             if reporter is not None:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source
@@ -232,9 +233,7 @@ class TaskModule(Protocol):
         """The label names that a local model was saved with; None where there are none."""
         ...
 
-    def build(
-        self, spec: RunSpec, data: Dataset, /, *, model: ModelSpec | TeacherSpec, complete: bool
-    ) -> Pipeline:
+    def build(self, spec: RunSpec, data: Dataset, /, *, model: ModelRef, complete: bool) -> Pipeline:
         """The pipeline of ``model``. ``complete``: no part of it may be random (a teacher, an evaluation)."""
         ...
 

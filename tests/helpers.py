@@ -80,6 +80,19 @@ def evaluation(target: Path, **options: Any) -> dict[str, Any]:
     return run_evaluation(target, reporter=Silent(), **options).as_dict()
 
 
+def small_spec(output: Path, **changes: Any) -> RunSpec:
+    """Six steps, a checkpoint every two and at the end."""
+    return image_spec(output, epochs=1, save_every_steps=2, keep_checkpoints=3, **changes)
+
+
+def copy_of(made: Path, target: Path) -> Path:
+    """A copy of a run whose config names the copy."""
+    shutil.copytree(made, target)
+    config = (target / "config.yaml").read_text()
+    (target / "config.yaml").write_text(config.replace(str(made), str(target)))
+    return target
+
+
 class StopAt(Silent):
     """Sends this process a signal when the given step is reported."""
 

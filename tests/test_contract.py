@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import tiny
 from helpers import StopAt, evaluation, history, last_state, run, weights
 from ptm.config.load import load_config
-from ptm.config.spec import ModelSpec
+from ptm.config.model_ref import ModelRef
 from ptm.config.tasks import TASKS
 from ptm.errors import Interrupted
 from ptm.pipeline import Pipeline, task_module
@@ -56,7 +56,10 @@ def make(worlds, name, tmp_path):
 def build(spec, **how) -> Pipeline:
     module = task_module(spec.task)
     return module.build(
-        spec, module.load_data(spec), model=how.pop("model", spec.model), complete=how.pop("complete", False)
+        spec,
+        module.load_data(spec),
+        model=how.pop("model", spec.model.ref()),
+        complete=how.pop("complete", False),
     )
 
 
@@ -135,7 +138,7 @@ def test_one_step_changes_the_weights(make):
     pipeline = build(spec)
     results = run(spec)
     assert results["train"]["steps"] == 1
-    after = build(spec, model=ModelSpec(name=spec.output), complete=True).model.state_dict()
+    after = build(spec, model=ModelRef(name=spec.output), complete=True).model.state_dict()
     changed = [n for n in before if n in after and not torch.equal(before[n], after[n])]
     assert changed
     assert all(bool(torch.isfinite(t).all()) for t in after.values() if t.is_floating_point())
@@ -193,7 +196,7 @@ def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make,
     assert not [metric for metric in results["metrics"] if spec.evaluation.objection(metric, again["labels"])]
     assert spec.evaluation.headline in results["metrics"]
     assert {metric for metric in known if "/" not in metric} <= set(results["metrics"])
-    pipeline = build(make(), model=ModelSpec(name=str(tmp_path / "r")), complete=True)
+    pipeline = build(make(), model=ModelRef(name=str(tmp_path / "r")), complete=True)
     assert pipeline.labels == tuple(results["labels"])
     ours = pipeline.model.state_dict()
     theirs = tiny.module_of(name).strangers_state(tmp_path / "r" / "model")

@@ -6,29 +6,56 @@ import errno
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from safetensors import SafetensorError
 
+from ptm.base.regular import NotRegular, kind_of, open_regular, read_bytes, strays
 from ptm.errors import StorageError
 
-ASIDE = ".writing-"  # what starts so is debris of a write that did not finish
-_OLD = ".replaced-"  # what starts so was whole, and was being replaced
+_ASIDE = ".writing-"  # and a random number: a write that is under way, or did not finish
+_OLD = ".replaced-"  # and a random number and a name: it was whole under that name, and was being replaced
+_DEBRIS = re.compile(
+    rf"{re.escape(_ASIDE)}[0-9a-f]{{16}}|{re.escape(_OLD)}[0-9a-f]{{16}}-(?P<name>.+)", re.DOTALL
+)
 
 Piece = bytes | memoryview  # a part of a file's content
 
 
+def beside(path: Path) -> Path:
+    """A name beside ``path`` that nobody can know before, for a write that is under way."""
+    return path.with_name(_ASIDE + secrets.token_hex(8))
+
+
+def is_debris(name: str) -> bool:
+    """Whether ptm gives such names to writes under way: what a kill may leave, and what it may remove."""
+    return _DEBRIS.fullmatch(name) is not None
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise StorageError when something other than a regular file stands at ``path``: it is never written through.
+
+    A link is refused rather than replaced: whoever made it meant what it leads to.
+    """
+    kind = kind_of(path)
+    if kind is not None:
+        raise NotRegular(kind)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """``content`` at ``path``, durably. Raises StorageError; the earlier content then still stands."""
-    aside = path.with_name(ASIDE + path.name)
+    aside = beside(path)
     with storage_errors(path):
+        require_replaceable(path)
         try:
-            write_synced(aside, content)
+            write_pieces(aside, [content], mode="xb")
             os.replace(aside, path)
         except BaseException:
             aside.unlink(missing_ok=True)
@@ -42,10 +69,11 @@ def new_file(path: Path) -> Iterator[TextIO]:
 
     Raises StorageError; whatever ends the filling early leaves the earlier content as it was.
     """
-    aside = path.with_name(ASIDE + path.name)
+    aside = beside(path)
     with storage_errors(path):
+        require_replaceable(path)
         try:
-            with aside.open("w", encoding="utf-8", newline="") as file:
+            with cast(TextIO, open_regular(aside, "x", encoding="utf-8", newline="")) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -69,14 +97,14 @@ def write_synced(path: Path, content: bytes) -> None:
     write_pieces(path, [content])
 
 
-def write_pieces(path: Path, pieces: Iterable[Piece]) -> dict[str, Any]:
+def write_pieces(path: Path, pieces: Iterable[Piece], *, mode: str = "wb") -> dict[str, Any]:
     """The pieces one after the other, on the disk when this returns; their ``bytes`` and ``sha256`` for :func:`seal`.
 
     What is written is hashed while it is at hand and while the disk is busy with it: that spares reading it again,
     and a disk that stored something else is found out. Raises OSError.
     """
     whole = list(pieces)
-    with ThreadPoolExecutor(1) as beside, path.open("wb", buffering=0) as file:
+    with ThreadPoolExecutor(1) as beside, open_regular(path, mode, buffering=0) as file:
         digest = beside.submit(_digest, whole)
         for piece in whole:
             written = 0
@@ -111,20 +139,21 @@ def new_directory(target: Path) -> Iterator[Path]:
     All files in it are synced before it is renamed. A kill between the two renames is mended by
     :func:`clear_debris`.
     """
-    aside, old = target.with_name(ASIDE + target.name), target.with_name(_OLD + target.name)
+    aside, old = beside(target), target.with_name(f"{_OLD}{secrets.token_hex(8)}-{target.name}")
     with storage_errors(target):
+        kind = kind_of(target)
+        if kind not in (None, "a directory"):
+            raise NotRegular(kind, expected="a directory")
         try:
-            shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             yield aside
             for path in (aside, *aside.rglob("*")):
                 if path.is_file():
-                    with path.open("rb") as file:
+                    with open_regular(path) as file:
                         os.fsync(file.fileno())
                 else:
                     sync_directory(path)
             if target.exists():
-                shutil.rmtree(old, ignore_errors=True)
                 os.rename(target, old)
             os.rename(aside, target)
         except BaseException:
@@ -141,16 +170,16 @@ def clear_debris(directory: Path) -> None:
     if not directory.is_dir():
         return
     for entry in directory.iterdir():
-        if entry.name.startswith(_OLD):
-            target = entry.with_name(entry.name.removeprefix(_OLD))
-            if not target.exists():
-                os.rename(entry, target)
-                continue
-        if entry.name.startswith((ASIDE, _OLD)):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+        debris = _DEBRIS.fullmatch(entry.name)
+        if debris is None:
+            continue
+        name = debris["name"]
+        if name is not None and not entry.with_name(name).exists():
+            os.rename(entry, entry.with_name(name))
+        elif entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def seal(directory: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -170,17 +199,21 @@ def seal(directory: Path, known: Mapping[str, Mapping[str, Any]] | None = None) 
 def broken_seal(directory: Path) -> str | None:
     """What is wrong with a sealed directory, naming the file; None when every byte is as it was written."""
     try:
-        recorded: Mapping[str, Any] = json.loads((directory / "manifest.json").read_bytes())["files"]
+        for path, kind in strays(directory):
+            return f"{path.relative_to(directory).as_posix()} is {kind}"
+        recorded: Mapping[str, Any] = json.loads(read_bytes(directory / "manifest.json"))["files"]
         expected = {
             str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in recorded.items()
         }
-    except OSError:
+    except FileNotFoundError:
         return "manifest.json is missing"
+    except OSError as error:
+        return f"manifest.json cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "manifest.json is damaged"
     for name, (size, digest) in expected.items():
         path = directory / name
-        if ".." in Path(name).parts or Path(name).is_absolute() or path.is_symlink():
+        if ".." in Path(name).parts or Path(name).is_absolute():
             return f"{name} leads out of the directory"
         if not path.is_file():
             return f"{name} is missing"
@@ -214,6 +247,13 @@ def storage_errors(path: Path) -> Iterator[None]:
     """An error while writing becomes one message with the path and what to do about this kind of error."""
     try:
         yield
+    except NotRegular as error:
+        raise StorageError(
+            f"cannot be written: {error.strerror}",
+            where=path,
+            expected=error.expected,
+            cure="remove it, or name another place: ptm writes through no link and into no pipe or device",
+        ) from error
     except (OSError, SafetensorError) as error:
         number = getattr(error, "errno", None)
         expected, cure = "a place where files can be made", _CURES.get(number or 0, "")

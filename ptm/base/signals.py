@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C ask the run to stop between two steps; a second one stops it at once."""
+"""SIGTERM, Ctrl-C and a hang-up ask the run to stop between two steps; a second one stops it at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -21,9 +21,15 @@ class StopFlag:
         return bool(self.name)
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask to stop. A hang-up is none of them where it is ignored, as under ``nohup``."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *(() if ignored else (signal.SIGHUP,)))
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[StopFlag]:
-    """Catch SIGTERM and SIGINT while inside; outside the main thread nothing is caught."""
+    """Catch the signals that ask to stop while inside; outside the main thread nothing is caught."""
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
@@ -33,9 +39,11 @@ def stop_on_signals() -> Iterator[StopFlag]:
         if flag.requested:
             os._exit(128 + number)
         flag.name = signal.Signals(number).name
-        os.write(2, f"{flag.name}: finishing this step, then saving (again to stop at once)\n".encode())
+        # After a hang-up there may be nobody to tell.
+        with suppress(OSError):
+            os.write(2, f"{flag.name}: finishing this step, then saving (again to stop at once)\n".encode())
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in stop_signals()}
     try:
         yield flag
     finally:

@@ -18,7 +18,7 @@ from ptm.cli.models import models
 from ptm.cli.options import Json, Locked, Set
 from ptm.cli.predict import predict
 from ptm.cli.show import show_results, show_scorecard, show_verdict
-from ptm.cli.streams import ReaderGone, open_streams, require_utf8
+from ptm.cli.streams import ReaderGone, open_streams, reader_may_go, require_utf8
 
 if TYPE_CHECKING:
     from ptm.run.directory import Mode
@@ -285,7 +285,8 @@ def _train(
             spec, chosen, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift
         )
         if os.environ.get("RANK", "0") == "0":
-            show_verdict(verdict, Path(spec.output), as_json=as_json)
+            with reader_may_go():
+                show_verdict(verdict, Path(spec.output), as_json=as_json)
             require_met(
                 {
                     str(Path(spec.output) / name): [Expectation(**bound) for bound in run["expect"]]
@@ -297,7 +298,8 @@ def _train(
         spec, mode=mode, reporter=reporter_for(sys.stderr), allow_drift=allow_drift, pins=pins
     )
     if os.environ.get("RANK", "0") == "0":
-        show_results(results, as_json=as_json)
+        with reader_may_go():
+            show_results(results, as_json=as_json)
         require_met({"": results.expect})
 
 

@@ -1,10 +1,14 @@
-"""What ``ptm`` prints: UTF-8 in every locale, and a write that fails is one message or, for a closed pipe, an end."""
+"""What ``ptm`` prints: UTF-8 in every locale. A write to standard output that fails is one message or, for a closed
+pipe, an end; one to standard error is dropped."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ptm.errors import StorageError
@@ -18,22 +22,27 @@ class ReaderGone(Exception):
 
 
 class _Printed(io.FileIO):
-    def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__(descriptor, "w", closefd=False)
-        self._told = name
+    """``quiet``: what cannot be written is dropped, for what is told while a training goes on."""
 
-    def write(self, piece: ReadableBuffer) -> int:
+    def __init__(self, descriptor: int, name: str, *, quiet: bool) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._name = name
+        self._quiet = quiet
+        self._terminal = self.isatty()
+
+    def write(self, piece: ReadableBuffer) -> int | None:  # type: ignore[override]
         try:
-            return super().write(piece)
-        except BrokenPipeError:
-            self._give_up()
-            raise ReaderGone from None
-        except BlockingIOError:
-            raise
+            written: int | None = super().write(piece)
         except OSError as error:
             self._give_up()
+            if self._quiet:
+                return len(memoryview(piece))
+            if error.errno == errno.EPIPE or (error.errno == errno.EIO and self._terminal):
+                raise ReaderGone from None
             cure = "free some space, or print elsewhere"
-            raise StorageError(f"cannot be written: {error.strerror}", where=self._told, cure=cure) from None
+            raise StorageError(f"cannot be written: {error.strerror}", where=self._name, cure=cure) from None
+        # None: a reader that does not read at the moment, of a pipe that does not wait for it.
+        return len(memoryview(piece)) if written is None and self._quiet else written
 
     def _give_up(self) -> None:
         """What is still in buffers goes nowhere, so that the interpreter has nothing to say when it ends."""
@@ -43,15 +52,31 @@ class _Printed(io.FileIO):
 
 
 def open_streams() -> None:
-    """Put such streams in the place of ``sys.stdout`` and ``sys.stderr``; one that was closed stays so."""
-    if sys.stdout is not None:
-        sys.stdout = _stream(1, "standard output")
-    if sys.stderr is not None:
-        sys.stderr = _stream(2, "standard error")
+    """Put such streams in the place of ``sys.stdout`` and ``sys.stderr``; one that was closed leads nowhere.
+
+    Were its descriptor left free, the next file that is opened would get it, and whatever a library says on
+    standard error would be written into a checkpoint.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest one that is free, which is this one
+            os.set_inheritable(descriptor, True)
+    sys.stdout = _stream(1, "standard output", quiet=False)
+    sys.stderr = _stream(2, "standard error", quiet=True)
 
 
-def _stream(descriptor: int, name: str) -> io.TextIOWrapper:
-    raw = _Printed(descriptor, name)
+@contextmanager
+def reader_may_go() -> Iterator[None]:
+    """What is printed inside need not arrive: the work is done, and its result is in files."""
+    with suppress(ReaderGone):
+        yield
+        sys.stdout.flush()
+
+
+def _stream(descriptor: int, name: str, *, quiet: bool) -> io.TextIOWrapper:
+    raw = _Printed(descriptor, name, quiet=quiet)
     # What is no UTF-8 in the name of a file is written as \udcc3, which is also how JSON writes it.
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

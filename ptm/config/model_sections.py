@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ptm.config.keys import STRICT, TEXT_ONLY, Floats, Positive, Strings, only
+from ptm.config.model_ref import ModelRef
 from ptm.config.tasks import IMAGE_CLASSIFICATION, OBJECT_DETECTION, SEMANTIC_SEGMENTATION, TRANSLATION
 
 
@@ -125,6 +126,21 @@ class ModelSpec:
         "(the first, the third, …). With the teacher's name above, the student starts from its teacher.",
     )
 
+    def ref(self) -> ModelRef:
+        """What a loader needs of it."""
+        return ModelRef(
+            name=self.name,
+            weights=self.weights,
+            revision=self.revision,
+            width=self.width,
+            backbone=self.backbone,
+            decoder=self.decoder,
+            layers=self.layers,
+            shape=self.shape,
+            tokenizer=self.tokenizer,
+            vocabulary=self.vocabulary,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TeacherSpec:
@@ -151,6 +167,19 @@ class TeacherSpec:
         default=None,
         description="What each teacher counts in that mean, `name` first (default: all the same).",
     )
+
+    def refs(self) -> tuple[ModelRef, ...]:
+        """What a loader needs of each teacher, `name` first."""
+        first = ModelRef(
+            role="teacher",
+            name=self.name,
+            weights=self.weights,
+            revision=self.revision,
+            labels=self.labels,
+            width=self.width,
+        )
+        others = (ModelRef(role="teacher", name=name, labels=self.labels) for name in self.others)
+        return (first, *others)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptm.base.console import Reporter, parameters
-from ptm.config.spec import DistillSpec, RunSpec, TeacherSpec
+from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.distill.audit import audit_teacher
 from ptm.distill.evaluation import evaluate_teacher
@@ -104,20 +104,19 @@ def open_distillation(
     loaded: list[LoadedTeacher] = []
     features: Features | None = None
     with ExitStack() as stores:
-        for index, name in enumerate((spec.teacher.name, *spec.teacher.others)):
-            section = spec.teacher if index == 0 else TeacherSpec(name=name, labels=spec.teacher.labels)
-            pipeline = task.build(spec, data, model=section, complete=True)
+        for index, ref in enumerate(spec.teacher.refs()):
+            pipeline = task.build(spec, data, model=ref, complete=True)
             if index == 0:
                 features = build_features(
                     settings, student, pipeline, seed=spec.train.seed, device=runtime.device
                 )
-            _require_comparable_rows(pipeline, student, name)
+            _require_comparable_rows(pipeline, student, ref.name)
             requested = features.teacher_features if features else ()
             teacher = Teacher(
                 pipeline, student, runtime, settings, requested=requested, seed=spec.train.seed, counts=counts
             )
             stores.callback(teacher.close)
-            loaded.append(_examine(spec, settings, data, teacher, name, runtime, reporter))
+            loaded.append(_examine(spec, settings, data, teacher, ref.name, runtime, reporter))
         objective = Distilled(
             student,
             [each.teacher for each in loaded],

@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from ptm.base.console import Reporter
+from ptm.base.regular import read_bytes
 from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.distill.evaluation import TeacherEvaluation
 from ptm.errors import ModelError, Problem, PtmError
 from ptm.pipeline import Pipeline
+from ptm.run.directory import require_run
 
 LEAST_EVIDENCE = 8  # examples that an exchange of labels must put right
 LEAST_SKILL = 0.1  # of what there is between guessing and knowing all
@@ -149,8 +151,9 @@ def _recorded_accuracy(name: str, spec: RunSpec) -> float | None:
     """The accuracy that the teacher's own run measured, if it did so on the split that this run evaluates on."""
     run = Path(name)
     try:
+        require_run(run)
         section = load_config(run / "config.yaml").data
-        results = json.loads((run / "results.json").read_bytes())
+        results = json.loads(read_bytes(run / "results.json"))
         accuracy = float(results["metrics"]["accuracy"])
     except (PtmError, OSError, ValueError, KeyError, TypeError):
         return None

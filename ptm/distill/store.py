@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from ptm.base import files
+from ptm.base.regular import NotRegular, kind_of, open_descriptor, open_regular, read_bytes
 
 FORMAT = 1
 DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB is set
@@ -111,7 +112,7 @@ class Store:
     def read_evaluation(self) -> dict[str, Any] | None:
         """What was written by :meth:`write_evaluation`, None when there is nothing, or nothing readable."""
         try:
-            content = json.loads((self.path / "facts.json").read_bytes())
+            content = json.loads(read_bytes(self.path / "facts.json"))
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
@@ -142,19 +143,16 @@ class Shard:
         with files.storage_errors(path):
             _grow(self._data, size)
             _grow(self._crc, 4 * len(blocks))
-            self._map: np.ndarray = (
-                np.memmap(
-                    self._data, dtype=field.dtype, mode="r+", shape=(int(self._starts[-1]), field.width)
-                )
-                if size
-                else np.empty((0, field.width), dtype=field.dtype)
-            )
+            self._map: np.ndarray = np.empty((0, field.width), dtype=field.dtype)
+            if size:
+                with open_regular(self._data, "r+b") as file:
+                    self._map = np.memmap(file, field.dtype, "r+", shape=(int(self._starts[-1]), field.width))
         ends = self._starts[self._block_ends] * field.width * field.dtype.itemsize
         _write_once(path.with_name(path.name + ".json"), {"ends": ends.tolist()})
 
     def missing(self) -> list[int]:
         """Numbers of the blocks that were not written, or whose numbers are not what was written."""
-        sums = np.fromfile(self._crc, dtype="<u4")
+        sums = _checksums(self._crc)
         return [i for i in range(len(self._blocks)) if sums[i] == 0 or sums[i] != self._checksum(i)]
 
     def write(self, block: int, rows: Sequence[np.ndarray]) -> None:
@@ -168,12 +166,12 @@ class Shard:
         with files.storage_errors(self._data):
             self._map[first:last] = content.astype(self.field.dtype)
             checksum = np.array([self._checksum(block)], dtype="<u4").tobytes()
-            with self._crc.open("r+b") as file:
+            with open_regular(self._crc, "r+b") as file:
                 os.pwrite(file.fileno(), checksum, 4 * block)
 
     def clear(self) -> None:
         """Forget everything."""
-        with files.storage_errors(self._crc), self._crc.open("r+b") as file:
+        with files.storage_errors(self._crc), open_regular(self._crc, "r+b") as file:
             file.write(bytes(4 * len(self._blocks)))
 
     def sync(self) -> None:
@@ -181,7 +179,7 @@ class Shard:
         if isinstance(self._map, np.memmap):
             with files.storage_errors(self._data):
                 self._map.flush()
-                with self._crc.open("rb") as file:
+                with open_regular(self._crc) as file:
                     os.fsync(file.fileno())
 
     def read(self, ids: np.ndarray) -> np.ndarray:
@@ -204,6 +202,11 @@ class Shard:
         return _crc(self._map[first:last])
 
 
+def _checksums(path: Path) -> np.ndarray:
+    """The content of a ``.crc``: uint32 [blocks]."""
+    return np.frombuffer(read_bytes(path), dtype="<u4")
+
+
 def _crc(numbers: np.ndarray) -> int:
     """CRC-32 of the bytes, never 0, which means: not written."""
     return zlib.crc32(np.ascontiguousarray(numbers).tobytes()) or 1
@@ -213,7 +216,10 @@ def _lock_shared(directory: Path) -> int:
     """Make a store's directory if need be and lock it against removal: the descriptor of the lock."""
     while True:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        kind = kind_of(directory)
+        if kind not in (None, "a directory"):
+            raise NotRegular(kind, "a directory")
+        descriptor = open_descriptor(directory / "lock", os.O_RDWR | os.O_CREAT)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         try:  # while this waited for the lock, the store may have been removed
             current = (directory / "lock").stat().st_ino == os.fstat(descriptor).st_ino
@@ -229,18 +235,18 @@ def _write_once(path: Path, content: dict[str, Any]) -> None:
     """JSON that is the same whoever writes it, so that two runs may do so at once."""
     if path.exists():
         return
-    aside = path.with_name(f"{files.ASIDE}{os.getpid()}-{path.name}")
-    with files.storage_errors(path):
-        aside.write_bytes(files.json_bytes(content))  # not synced: half a file is no worse than none
+    aside = files.beside(path)
+    with files.storage_errors(path), open_regular(aside, "xb") as file:
+        file.write(files.json_bytes(content))  # not synced: half a file is no worse than none
+        file.flush()
         os.replace(aside, path)
 
 
 def _grow(path: Path, size: int) -> None:
     """A file of ``size`` bytes: what is there stays, what is new is zero and takes no room until written."""
-    with path.open("ab"):
-        pass
-    if path.stat().st_size != size:
-        os.truncate(path, size)
+    with open_regular(path, "ab") as file:
+        if os.fstat(file.fileno()).st_size != size:
+            os.truncate(file.fileno(), size)
 
 
 def shrink_logits(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -290,11 +296,11 @@ def entries(root: Path) -> list[Entry]:
 
 def _entry(path: Path) -> Entry:
     try:
-        about = json.loads((path / "about.json").read_bytes())
+        about = json.loads(read_bytes(path / "about.json"))
         about = about if isinstance(about, dict) else {}
     except (OSError, ValueError, RecursionError):
         about = {}
-    sums = [np.fromfile(file, dtype="<u4") for file in sorted(path.glob("*.crc"))]
+    sums = [_checksums(file) for file in sorted(path.glob("*.crc"))]
     return Entry(
         name=path.name,
         path=path,
@@ -311,19 +317,19 @@ def verify(path: Path) -> list[str]:
     """What is damaged in a store: a line a problem, [] when every block is as it was written."""
     problems = []
     try:
-        if digest(json.loads((path / "identity.json").read_bytes()))[:32] != path.name:
+        if digest(json.loads(read_bytes(path / "identity.json")))[:32] != path.name:
             problems.append("identity.json is not the one it was made with")
     except (OSError, ValueError, TypeError, RecursionError):
         problems.append("identity.json is missing or damaged")
     for crc_file in sorted(path.glob("*.crc")):
         name = crc_file.stem
         try:
-            ends = [int(end) for end in json.loads(crc_file.with_suffix(".json").read_bytes())["ends"]]
+            ends = [int(end) for end in json.loads(read_bytes(crc_file.with_suffix(".json")))["ends"]]
             content = np.memmap(crc_file.with_suffix(".bin"), dtype=np.uint8, mode="r")
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             problems.append(f"{name}: its .bin or .json is missing or damaged")
             continue
-        sums = np.fromfile(crc_file, dtype="<u4")
+        sums = _checksums(crc_file)
         if len(ends) != len(sums) or ends[-1] != len(content):
             problems.append(f"{name}: another size than it was made with")
             continue

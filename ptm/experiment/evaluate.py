@@ -11,10 +11,10 @@ from ptm.base.console import Reporter
 from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config, load_config
 from ptm.config.spec import ModelSpec, RunSpec
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ModelError
 from ptm.experiment.session import evaluate, open_session, require_downloads
 from ptm.models.size import describe_size
-from ptm.run.directory import is_run
+from ptm.run.directory import require_run
 from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.predictions import prediction_lines
 from ptm.run.provenance import manifest_of
@@ -41,7 +41,7 @@ def run_evaluation(
         data = session.task.load_data(spec, labels=session.task.stored_labels(model.name), train=False)
         bounds = {**spec.expect, **(expect or {})}
         spec.evaluation.require([("expect", name) for name in bounds], data.labels)
-        pipeline = session.task.build(spec, data, model=model, complete=True)
+        pipeline = session.task.build(spec, data, model=model.ref(), complete=True)
         if pins is not None:
             now = manifest_of(spec, dump_config(spec), data, session.runtime, {"model": pipeline}, {})
             own = ("weights", "revisions") if target.is_dir() else ("weights.teacher", "revisions.teacher")
@@ -69,8 +69,7 @@ def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelS
     if not target.is_dir():
         spec = load_config(target, overrides)
         return spec, spec.model
-    if not is_run(target):
-        raise ConfigError("not a run of ptm", where=target, expected="a run directory or a config file")
+    require_run(target, "a run directory or a config file")
     model = target.resolve() / "model"
     if not model.is_dir():
         raise ModelError(

@@ -85,7 +85,7 @@ def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
     with open_runtime(spec.runtime) as runtime:
         before = _peak(runtime.device)
         data = Dataset(None, _examples(spec, max(batches), folder), _LABELS, {})
-        pipeline = module.build(spec, data, model=spec.model, complete=False)
+        pipeline = module.build(spec, data, model=spec.model.ref(), complete=False)
         pipeline.model.to(runtime.device).eval()
         latencies: dict[str, dict[str, float]] = {}
         peaks: dict[str, int] = {}

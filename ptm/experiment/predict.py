@@ -75,7 +75,7 @@ def run_prediction(
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        pipeline = task.build(spec, Dataset(None, first, labels, {}), model=model, complete=True)
+        pipeline = task.build(spec, Dataset(None, first, labels, {}), model=model.ref(), complete=True)
         if draw is not None:
             _prepare_drawing(pipeline, draw)
         pipeline.model.to(runtime.device)

@@ -9,7 +9,7 @@ from torch import nn
 
 from ptm.base.console import Reporter, parameters
 from ptm.config.load import dump_config
-from ptm.config.spec import RunSpec, TeacherSpec
+from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.experiment.session import Session, open_session, require_downloads, require_named_metrics
@@ -64,7 +64,7 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
 
 def load_data(session: Session) -> Dataset:
     """Both splits, checked against what the config names."""
-    data: Dataset = session.task.load_data(session.spec)
+    data = session.task.load_data(session.spec)
     require_named_metrics(session.spec, data)
     labels = f", labels {_listed(data.labels)}" if data.labels else ""
     assert data.train is not None
@@ -77,7 +77,7 @@ def load_data(session: Session) -> Dataset:
 def load_model(session: Session, data: Dataset) -> Pipeline:
     """The model that is trained, over these data."""
     spec = session.spec
-    pipeline: Pipeline = session.task.build(spec, data, model=spec.model, complete=False)
+    pipeline = session.task.build(spec, data, model=spec.model.ref(), complete=False)
     size = parameters(sum(p.numel() for p in pipeline.model.parameters()))
     session.reporter.say(f"model: {spec.model.name}, {size}; {pipeline.load_report}")
     return pipeline
@@ -124,18 +124,11 @@ def make_pins(spec: RunSpec, reporter: Reporter) -> Pins:
     require_downloads(spec)
     with open_session(spec, reporter) as session:
         data = session.task.load_data(spec)
-        pipelines = {"model": session.task.build(spec, data, model=spec.model, complete=False)}
-        for role, teacher in teacher_roles(spec.teacher):
+        pipelines = {"model": session.task.build(spec, data, model=spec.model.ref(), complete=False)}
+        for number, teacher in enumerate(spec.teacher.refs() if spec.teacher else (), start=1):
+            role = f"teacher {number}" if number > 1 else "teacher"
             pipelines[role] = session.task.build(spec, data, model=teacher, complete=True)
         return Pins.of(manifest_of(spec, dump_config(spec), data, session.runtime, pipelines, {}))
-
-
-def teacher_roles(teacher: TeacherSpec | None) -> list[tuple[str, TeacherSpec]]:
-    """teacher, teacher 2, …: what each is called in records, and what to load."""
-    if teacher is None:
-        return []
-    others = [TeacherSpec(name=name, labels=teacher.labels) for name in teacher.others]
-    return [("teacher", teacher), *((f"teacher {i}", other) for i, other in enumerate(others, start=2))]
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from ptm.base.console import Reporter
 from ptm.base.files import file_digest
 from ptm.base.launch import launch
+from ptm.base.regular import read_text
 from ptm.config.load import load_config
 from ptm.errors import ConfigError
 from ptm.experiment.train import run_training
@@ -94,7 +95,7 @@ def _in_processes(command: str, config: Path, output: Path, processes: int) -> N
 
 def history(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without the times."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    lines = [json.loads(line) for line in read_text(path).split("\n") if line]
     return [{key: value for key, value in line.items() if key not in _TIMES} for line in lines]
 
 
@@ -114,5 +115,5 @@ def weight_digests(model: Path) -> dict[str, str]:
 
 
 def _values(predictions: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in predictions.read_text(encoding="utf-8").split("\n") if line]
+    lines = [json.loads(line) for line in read_text(predictions).split("\n") if line]
     return [{key: value for key, value in line.items() if key not in ("where", "input")} for line in lines]

@@ -14,7 +14,8 @@ import torch
 from ptm import engine
 from ptm.base.console import Reporter
 from ptm.config.load import load_config
-from ptm.config.spec import ModelSpec, RunSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.experiment.comparison import Measure, Row, measure_of, scores_of
 from ptm.experiment.session import open_session
 from ptm.models.size import describe_size
@@ -44,9 +45,9 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     with open_session(spec, reporter) as session:
         runtime = session.runtime
         data = session.task.load_data(spec, labels=None, train=False)
-        student_model = ModelSpec(name=str(run.resolve() / "model"))
+        student = ModelRef(name=str(run.resolve() / "model"))
         columns, answers = {}, {}
-        for name, model in (("teacher", spec.teacher), ("student distilled", student_model)):
+        for name, model in (("teacher", spec.teacher.refs()[0]), ("student distilled", student)):
             reporter.say(f"measuring the {name}")
             pipeline = session.task.build(spec, data, model=model, complete=True)
             pipeline.model.to(runtime.device)

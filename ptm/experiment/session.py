@@ -11,6 +11,7 @@ import torch
 
 from ptm import engine
 from ptm.base.console import Reporter
+from ptm.base.signals import StopFlag
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.errors import MissingDownload, OutOfMemory, Problem
@@ -70,11 +71,11 @@ def require_named_metrics(spec: RunSpec, data: Dataset) -> None:
     spec.evaluation.require(named, data.labels)
 
 
-def evaluate(session: Session, pipeline: Pipeline) -> Metrics:
-    """The evaluation split once through the model, on the session's machine."""
+def evaluate(session: Session, pipeline: Pipeline, stop: StopFlag | None = None) -> Metrics:
+    """The evaluation split once through the model, on the session's machine. Raises StopRequested."""
     pipeline.model.to(session.runtime.device)
     size = session.spec.train.eval_batch_size
-    return engine.evaluate(pipeline, session.runtime, batch_size=size, reporter=session.reporter)
+    return engine.evaluate(pipeline, session.runtime, batch_size=size, stop=stop, reporter=session.reporter)
 
 
 @contextmanager

@@ -150,7 +150,13 @@ def _measure_best(
     if adapter is not None and adapter.merge:
         adapters.take_out(pipeline.model, merge=True)
     begun = time.perf_counter()
-    metrics = evaluate(session, pipeline)
+    try:
+        metrics = evaluate(session, pipeline, context.stop)
+    except engine.StopRequested:
+        raise Interrupted(
+            f"stopped by {context.stop.name} during the final evaluation; everything is saved",
+            cure="the same command with --resume evaluates again and finishes",
+        ) from None
     return Measured(metrics, time.perf_counter() - begun, trainable)
 
 

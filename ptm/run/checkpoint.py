@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ptm.base import files
+from ptm.base.regular import read_bytes
 from ptm.errors import ModelError, StorageError
 from ptm.models import adapters
 from ptm.training.progress import Progress
@@ -124,7 +125,7 @@ class CheckpointStore:
     def _best_before(self, path: Path) -> Path | None:
         """The checkpoint of the best evaluation that an intact one speaks of, if that is another."""
         try:
-            step = json.loads((path / "state.json").read_bytes())["best_step"]
+            step = json.loads(read_bytes(path / "state.json"))["best_step"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None  # sealed, but not by us: restore() says so
         other = self.path(step) if isinstance(step, int) else path
@@ -146,7 +147,7 @@ class CheckpointStore:
         kept = {self.path(progress.best_step)} if progress.best_step is not None else set()
         for path in [p for p in self.paths() if p not in kept][: -self._keep]:
             # Renamed first: a kill while deleting must not leave half a checkpoint under its name.
-            aside = path.with_name(files.ASIDE + path.name)
+            aside = files.beside(path)
             with files.storage_errors(path):
                 os.rename(path, aside)
             shutil.rmtree(aside, ignore_errors=True)
@@ -157,7 +158,7 @@ def restore(
 ) -> Progress:
     """Load a checkpoint into what exists. Raises ModelError when it belongs to something else."""
     try:
-        state = json.loads((path / "state.json").read_bytes())
+        state = json.loads(read_bytes(path / "state.json"))
         if state.pop("format") != FORMAT:
             raise ValueError("written by another version of ptm")
         progress = Progress(**_plausible(state))

@@ -15,7 +15,8 @@ from typing import Literal
 import yaml
 
 from ptm.base import files
-from ptm.config.load import dump_config, load_config
+from ptm.base.regular import kind_of, open_descriptor, read_bytes, strays
+from ptm.config.load import dump_config, parse_config
 from ptm.errors import ConfigError, Interrupted, NotFinite, RunDirectoryError
 from ptm.run.lockfile import Pins, write_lock
 from ptm.run.manifest import Manifest, changes, read_manifest, write_manifest
@@ -130,12 +131,16 @@ class RunDirectory:
 
 def is_run(path: Path) -> bool:
     """Whether a directory was made by ptm."""
-    return (path / "config.yaml").is_file() and ((path / "checkpoints").is_dir() or (path / _LOCK).is_file())
+    return os.path.lexists(path / "config.yaml") and (
+        (path / "checkpoints").is_dir() or (path / _LOCK).is_file()
+    )
 
 
 def require_run(path: Path, expected: str = "a run directory") -> None:
-    """RunDirectoryError for a directory that is none; of a distillation with its control it names the distilled run."""
+    """RunDirectoryError for a directory that is none, or that leads out of itself; of a distillation with its control
+    it names the distilled run."""
     if is_run(path):
+        _refuse_strays(path)
         return
     if runs := _distilled(path):
         raise RunDirectoryError(
@@ -153,8 +158,9 @@ def _distilled(path: Path) -> list[Path]:
 
 def read_finished(path: Path) -> Results:
     """The results of a finished run. Raises RunDirectoryError for any other directory."""
+    require_run(path, "a finished run")
     results = RunDirectory(path).read_results()
-    if not is_run(path) or results is None or results.status != "done":
+    if results is None or results.status != "done":
         raise RunDirectoryError("not a finished run of ptm", where=path, expected="a run with results.json")
     return results
 
@@ -233,7 +239,7 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             "is a file", where=path, expected="a directory", cure="choose another --output"
         )
     # A kill while config.yaml was written leaves a part of it, which is ours.
-    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not e.name.startswith(files.ASIDE)]
+    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not files.is_debris(e.name)]
     if is_run(path):
         if mode == "new":
             raise RunDirectoryError(
@@ -242,7 +248,7 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
                 cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
             )
         if mode == "resume":
-            _refuse_links(path)
+            _refuse_strays(path)
     elif runs := _distilled(path):
         raise RunDirectoryError(
             "holds a distillation with its control",
@@ -258,24 +264,30 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
         )
 
 
-def _refuse_links(path: Path) -> None:
-    """A link in a run directory would make a resumed run write into what it leads to."""
+def _refuse_strays(path: Path) -> None:
+    """Raise RunDirectoryError for a link, a pipe or a device where a run has a file or a directory.
+
+    A link could make ptm read or write what it leads to, a pipe would keep it waiting; ptm makes neither.
+    """
     run = RunDirectory(path)
-    for part in (
-        run.config,
-        run.manifest,
-        run.metrics,
-        run.results,
-        run.predictions,
-        run.checkpoints,
-        run.model,
-    ):
-        if part.is_symlink():
-            raise RunDirectoryError(
-                "is a symbolic link; ptm makes none, and does not write through one",
-                where=part,
-                cure="put what it leads to in its place, or choose another --output",
-            )
+    files_of_run = (path / _LOCK, run.config, run.manifest, run.metrics, run.results, run.predictions)
+    try:
+        wrong = [(part, kind) for part in files_of_run if (kind := kind_of(part)) is not None]
+        for folder in (run.checkpoints, run.model):
+            if os.path.lexists(folder) and kind_of(folder) is None:
+                wrong.append((folder, "a file, not a directory"))
+            wrong += strays(folder)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be read: {error.strerror}", where=error.filename or path, cure="change its permissions"
+        ) from error
+    if wrong:
+        part, kind = wrong[0]
+        raise RunDirectoryError(
+            f"is {kind}; ptm makes none in a run, and follows none",
+            where=part,
+            cure="put a copy of what belongs there in its place, or name another run",
+        )
 
 
 def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
@@ -292,10 +304,11 @@ def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
 def saved_config(path: Path) -> str:
     """The config of a run as this version writes it, so that defaults which an earlier one did not write are no change;
     as it stands where it cannot be read."""
+    text = read_bytes(path).decode(errors="replace")
     try:
-        return dump_config(load_config(path))
+        return dump_config(parse_config(text, str(path), base=path.parent, cwd=Path.cwd()))
     except ConfigError:
-        return path.read_bytes().decode(errors="replace")
+        return text
 
 
 def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
@@ -328,7 +341,7 @@ def _last_extension(run: RunDirectory) -> tuple[int, int] | None:
 def _locked(path: Path, *, keep_owner: bool = False) -> Iterator[None]:
     """Hold ``.lock``; the system releases it when the process dies, however it dies."""
     with files.storage_errors(path):
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor = open_descriptor(path / _LOCK, os.O_RDWR | os.O_CREAT)
     try:
         try:
             # A record lock, not flock: it is not inherited by the processes that decode images, which live on

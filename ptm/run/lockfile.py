@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ptm.base import files
+from ptm.base.regular import read_bytes
 from ptm.errors import ConfigError
 from ptm.run.manifest import Manifest, flat
 
@@ -65,7 +66,7 @@ def read_lock(config: Path) -> Pins:
     path = lock_path(config)
     cure = f"make it with ptm lock {config}"
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
     except FileNotFoundError:
         raise ConfigError("there is no lock file", where=path, cure=cure) from None
     except (OSError, ValueError, RecursionError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base.files import storage_errors
+from ptm.base.regular import open_regular
 
 
 class MetricsLog:
@@ -21,22 +22,22 @@ class MetricsLog:
     def write(self, record: Mapping[str, Any]) -> None:
         if self._path is not None:
             line = json.dumps(_jsonable(record), ensure_ascii=False, allow_nan=False) + "\n"
-            with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+            with storage_errors(self._path), open_regular(self._path, "a", encoding="utf-8") as file:
                 file.write(line)
 
     def sync(self) -> int:
         """Everything written is on the disk; the length in bytes."""
         if self._path is None or not self._path.exists():
             return 0
-        with storage_errors(self._path), self._path.open("rb") as file:
+        with storage_errors(self._path), open_regular(self._path) as file:
             os.fsync(file.fileno())
-        return self._path.stat().st_size
+            return os.fstat(file.fileno()).st_size
 
     def cut(self, length: int) -> None:
         """Forget what was written after a checkpoint."""
         if self._path is not None and self._path.exists():
-            with storage_errors(self._path):
-                os.truncate(self._path, min(length, self._path.stat().st_size))
+            with storage_errors(self._path), open_regular(self._path, "r+b") as file:
+                os.truncate(file.fileno(), min(length, os.fstat(file.fileno()).st_size))
 
 
 def _jsonable(value: Any) -> Any:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ptm.base import files
+from ptm.base.regular import read_bytes
 from ptm.run.results import SCHEMA
 
 _READ = ConfigDict(extra="ignore")  # a newer ptm may have written more
@@ -97,7 +98,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def read_manifest(path: Path) -> Manifest | None:
     """None when there is no such file, or something else in its place."""
     try:
-        return _ADAPTER.validate_python(json.loads(path.read_bytes()))
+        return _ADAPTER.validate_python(json.loads(read_bytes(path)))
     except (OSError, ValueError, ValidationError, RecursionError):
         return None
 

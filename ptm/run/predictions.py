@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
+from ptm.base.regular import read_text
 from ptm.pipeline import Pipeline, Prediction
 
 
@@ -26,5 +27,5 @@ def _described(prediction: Prediction, pipeline: Pipeline) -> Prediction:
 
 def read_predictions(path: Path) -> Mapping[int, Prediction]:
     """By example id. Raises OSError or ValueError when they cannot be read."""
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip())
+    rows = (json.loads(line) for line in read_text(path).split("\n") if line.strip())
     return {row["id"]: cast(Prediction, row) for row in rows}

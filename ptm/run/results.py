@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ptm.base import files
+from ptm.base.regular import read_bytes
 from ptm.config.expect import Expectation
 
 SCHEMA = 1  # of results.json, manifest.json, metrics.jsonl and predictions.jsonl alike
@@ -173,7 +174,7 @@ def write_results(path: Path, results: Results) -> None:
 def read_results(path: Path) -> Results | None:
     """None when there is no such file, or something else in its place."""
     try:
-        return parse_results(json.loads(path.read_bytes()))
+        return parse_results(json.loads(read_bytes(path)))
     except (OSError, ValueError, RecursionError):
         return None
 

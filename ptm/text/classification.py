@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
 from ptm.metrics.label_types import new_metrics, supervised_loss
@@ -35,17 +36,13 @@ def _columns(spec: RunSpec) -> dict[str, str]:
     return {"text": spec.data.text or "text", **pair}
 
 
-def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
-) -> TextClassification:
+def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> TextClassification:
     """Load the model, tokenise both splits. ``complete`` models must come with their output layer."""
-    role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = models.build_model(
         model,
         data.labels,
         seed=spec.train.seed,
         complete=complete,
-        where=f"{role} {model.name!r}",
         purpose=models.PURPOSES[spec.data.label_type],
         texts=None if data.train is None else partial(_all_texts, data.train),
     )

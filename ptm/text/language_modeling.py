@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import Inputs, Source, text_inputs
 from ptm.errors import DataError
@@ -51,19 +52,15 @@ def _columns(spec: RunSpec) -> dict[str, str]:
     return {"text": spec.data.text or "text"}
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool) -> Pipeline:
+def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> Pipeline:
     """Load the model, cut both splits to blocks. Over :class:`Inputs`, it completes texts instead."""
-    if isinstance(model, TeacherSpec):
-        model = ModelSpec(name=model.name, weights=model.weights, revision=model.revision)
     train = data.train
-    where = f"model {model.name!r}"
     loaded = build_language_model(
         model,
         "masked-lm" if spec.task == "masked-lm" else "causal-lm",
         None if train is None else lambda: train.columns["text"],
         seed=spec.train.seed,
         complete=complete,
-        where=where,
     )
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=_ADDED)
     if isinstance(data.eval, Inputs):
@@ -83,7 +80,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, compl
         return CausalModeling(spec, data, loaded, splits, max_length)
     share = DEFAULT_MASK_SHARE if spec.data.mask_share is None else spec.data.mask_share
     return MaskedModeling(
-        spec, data, loaded, splits, max_length, masking=masking_of(loaded.tokenizer, share, where)
+        spec, data, loaded, splits, max_length, masking=masking_of(loaded.tokenizer, share, model.where)
     )
 
 

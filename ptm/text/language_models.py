@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.base.seeds import INIT, mix
-from ptm.config.spec import ModelSpec
+from ptm.config.model_ref import ModelRef
 from ptm.errors import ConfigError, ModelError
 from ptm.models import adapters
 from ptm.models.weights import LoadReport, fit_weights, read_weights
@@ -39,43 +39,42 @@ class LanguageModel:
 
 
 def build_language_model(
-    spec: ModelSpec,
+    ref: ModelRef,
     kind: Kind,
     texts: Callable[[], Sequence[str]] | None,
     *,
     seed: int,
     complete: bool,
-    where: str,
 ) -> LanguageModel:
-    """The model that ``spec`` names. New weights are a function of ``seed`` alone.
+    """The model that ``ref`` names. New weights are a function of ``seed`` alone.
 
     ``texts`` gives the training texts, for ``tokenizer: train``. The base model is loaded whole or not at all; the head
     may be new unless ``complete``. Raises ConfigError for a model of another kind, ModelError for weights that do not
     fit.
     """
-    origin = origins.find_origin(spec, texts)
+    origin = origins.find_origin(ref, texts)
     config, tokenizer = origin.config, origin.tokenizer
-    auto = _auto_class(config, kind, spec.name)
+    auto = _auto_class(config, kind, ref.name)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    with torch.random.fork_rng(devices=[]), origins.loading(spec.name):
+    with torch.random.fork_rng(devices=[]), origins.loading(ref.where):
         torch.manual_seed(mix(seed, INIT))
-        if spec.weights == "default" and not is_new(spec.name):
+        if ref.weights == "default" and not is_new(ref.name):
             model, report = _pretrained(auto, origin, complete=complete)
         else:
-            if complete and spec.weights in ("none", "default"):
-                raise ModelError("its weights would be random", where=where, cure="name trained weights")
+            if complete and ref.weights in ("none", "default"):
+                raise ModelError("its weights would be random", where=ref.where, cure="name trained weights")
             model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
-            if spec.weights in ("none", "default"):
+            if ref.weights in ("none", "default"):
                 report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
             else:
-                state = _with_tied(models.with_prefix(read_weights(Path(spec.weights)), model), model)
-                report = fit_weights(model, state, models.head_of(model), spec.weights, complete=complete)
-    if spec.layers is not None:
-        models.keep_layers(model, spec.layers)
-    models.check_vocabulary(model, tokenizer, where)
+                state = _with_tied(models.with_prefix(read_weights(Path(ref.weights)), model), model)
+                report = fit_weights(model, state, models.head_of(model), ref.weights, complete=complete)
+    if ref.layers is not None:
+        models.keep_layers(model, ref.layers)
+    models.check_vocabulary(model, tokenizer, ref.where)
     if kind == "causal-lm":
-        _require_causal(model, spec.name)
+        _require_causal(model, ref.name)
     limit = models.max_positions(model, tokenizer)
     tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
     return LanguageModel(model, tokenizer, report, limit, models.head_of(model), models.embeddings_of(model))

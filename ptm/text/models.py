@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ptm.base.seeds import INIT, mix
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ConfigError, ModelError
 from ptm.models import adapters
@@ -62,64 +62,63 @@ class TextModel:
 
 
 def build_model(
-    spec: ModelSpec | TeacherSpec,
+    ref: ModelRef,
     labels: tuple[str, ...],
     *,
     seed: int,
     complete: bool,
-    where: str,
     purpose: Purpose = PURPOSES["class"],
     texts: Callable[[], Sequence[str]] | None = None,
 ) -> TextModel:
     """The model with an output a label, or one for a number. New weights are a function of ``seed`` alone.
 
     ``complete``: the output layer must come with the weights (a teacher, an evaluation); its own label names,
-    or ``teacher.labels``, are matched with the data's. ``texts`` gives the training texts, for ``tokenizer: train``.
+    or those of ``ref``, are matched with the data's. ``texts`` gives the training texts, for ``tokenizer: train``.
     Raises ModelError when the weights do not fit.
     """
-    origin = find_origin(spec, texts, of_words=purpose.of_words)
+    where = ref.where
+    origin = find_origin(ref, texts, of_words=purpose.of_words)
     place, options, config, tokenizer = origin.place, origin.options, origin.config, origin.tokenizer
-    new = scratch.is_new(spec.name)
+    new = scratch.is_new(ref.name)
     if config.model_type == "marian" and new:
         what = "new:marian writes texts, it does not classify them"
         raise ConfigError(what, where="model.name", expected="new:bert or new:gpt2")
-    given = spec.labels if isinstance(spec, TeacherSpec) else None
-    own = given or label_names(getattr(config, "id2label", None))
+    own = ref.labels or label_names(getattr(config, "id2label", None))
     permutation = None
     if complete:
         _refuse_other_purpose(config, purpose, where)
     if purpose.problem_type == "regression":
         own = None
-        if complete and spec.weights == "default" and config.num_labels != 1:
+        if complete and ref.weights == "default" and config.num_labels != 1:
             raise ModelError(
                 f"the model has {config.num_labels} outputs, a number is predicted by one", where=where
             )
     elif complete:  # how many outputs a file of weights has is seen when it is read
-        outputs = config.num_labels if spec.weights == "default" else len(own or labels)
+        outputs = config.num_labels if ref.weights == "default" else len(own or labels)
         permutation = match_labels(own, labels, outputs, where=where)
     else:
         _refuse_shuffled(own, labels, where)
     _set_labels(config, labels if own is None or permutation is None else own, purpose)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    with torch.random.fork_rng(devices=[]), loading(spec.name):
+    with torch.random.fork_rng(devices=[]), loading(ref.where):
         torch.manual_seed(mix(seed, INIT))
-        if spec.weights == "default" and not new:
+        if ref.weights == "default" and not new:
             model, report = _pretrained(place, config, options, purpose, complete=complete)
             if not complete and own is not None and not unnamed(own) and own != labels:
                 report = _renew_head(model, report, purpose)  # it was trained to tell other classes apart
         else:
             model, report = _random_model(config, purpose), LoadReport("random start", 0)
-            if spec.weights not in ("none", "default"):
-                state = with_prefix(read_weights(Path(spec.weights)), model)
-                report = fit_weights(model, state, head_of(model), spec.weights, complete=complete)
+            if ref.weights not in ("none", "default"):
+                state = with_prefix(read_weights(Path(ref.weights)), model)
+                report = fit_weights(model, state, head_of(model), ref.weights, complete=complete)
             elif complete:
                 what = "a new: model knows nothing" if new else "weights: none, so it knows nothing"
                 raise ModelError(what, where=where, cure="name trained weights")
             else:
                 report = replace(report, new=tuple(name for name, _ in model.named_parameters()))
-    if isinstance(spec, ModelSpec) and spec.layers is not None:
-        keep_layers(model, spec.layers)
+    if ref.layers is not None:
+        keep_layers(model, ref.layers)
     check_vocabulary(model, tokenizer, where)
     head = head_of(model)
     if "score." in head:  # such decoders judge the last token that is not padding, and know it by this number

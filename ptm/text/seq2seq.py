@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from ptm.base.seeds import INIT, mix
-from ptm.config.spec import GenerateSpec, ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import GenerateSpec
 from ptm.errors import ConfigError, MissingDownload, ModelError
 from ptm.models.weights import LoadReport, read_weights
 from ptm.text import models, origins
@@ -51,30 +52,29 @@ class Seq2Seq:
 
 
 def build_model(
-    spec: ModelSpec | TeacherSpec,
+    ref: ModelRef,
     texts: Callable[[], Sequence[str]] | None,
     *,
     seed: int,
     complete: bool,
-    where: str,
 ) -> Seq2Seq:
-    """The model that ``spec`` names. New weights are a function of ``seed`` alone.
+    """The model that ``ref`` names. New weights are a function of ``seed`` alone.
 
     ``texts`` gives the training texts of both sides, for ``tokenizer: train``. ``complete``: all weights must be there
     (a teacher, an evaluation). Raises ConfigError and ModelError for what does not fit together, MissingDownload
     for a vocabulary that needs a package.
     """
-    if isinstance(spec, ModelSpec) and spec.layers is not None:
+    if ref.layers is not None:
         what = "layers can be chosen of one stack, this model has an encoder and a decoder"
         raise ConfigError(what, where="model.layers", cure="remove it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed, INIT))
-        if isinstance(spec, ModelSpec) and spec.decoder is not None:
-            loaded = _from_two_encoders(spec, spec.decoder)
+        if ref.decoder is not None:
+            loaded = _from_two_encoders(ref, ref.decoder)
         else:
-            loaded = _from_one_place(spec, texts, complete, where)
+            loaded = _from_one_place(ref, texts, complete)
     model, tokenizer, target_tokenizer, report = loaded
-    _check_vocabularies(model, tokenizer, target_tokenizer, where)
+    _check_vocabularies(model, tokenizer, target_tokenizer, ref.where)
     ends = (
         models.max_positions(model.get_encoder(), tokenizer),
         models.max_positions(model.get_decoder(), target_tokenizer),
@@ -151,29 +151,27 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int, *, target: boo
 _Loaded = tuple[Any, Any, Any, LoadReport]  # model, tokenizer, tokenizer of the target, report
 
 
-def _from_one_place(
-    spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None, complete: bool, where: str
-) -> _Loaded:
+def _from_one_place(ref: ModelRef, texts: Callable[[], Sequence[str]] | None, complete: bool) -> _Loaded:
     from transformers import AutoModelForSeq2SeqLM
 
-    origin = _origin(spec, texts)
+    origin = _origin(ref, texts)
     config, tokenizer = origin.config, origin.tokenizer
     if not getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"a {config.model_type} model has no decoder that reads what an encoder says",
-            where=where,
+            where=ref.where,
             expected="Marian, T5, BART, or a run of this task",
             cure="name another, or add model.decoder: a second encoder, which becomes the decoder",
         )
-    if spec.name == "new:marian":
+    if ref.name == "new:marian":
         config.eos_token_id = config.forced_eos_token_id = end_token(tokenizer)
-    weights = "none" if is_new(spec.name) and spec.weights == "default" else spec.weights
+    weights = "none" if is_new(ref.name) and ref.weights == "default" else ref.weights
     if complete and weights == "none":
-        raise ModelError("its weights would be random", where=where, cure="name trained weights")
+        raise ModelError("its weights would be random", where=ref.where, cure="name trained weights")
     how = {"config": config, "dtype": torch.float32}
     loading = {"ignore_mismatched_sizes": True, "output_loading_info": True}
     state = None if weights in ("default", "none") else read_weights(Path(weights))
-    with origins.loading(spec.name):
+    with origins.loading(ref.where):
         if weights == "default":
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
                 origin.place, **how, **loading, **origin.options
@@ -182,43 +180,42 @@ def _from_one_place(
         else:
             model = AutoModelForSeq2SeqLM.from_config(trust_remote_code=False, **how)
             report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
-        if (
-            state is not None
-        ):  # transformers knows which names are tied to others, and which tables are computed
+        if state is not None:
+            # transformers knows which names are tied to others, and which tables are computed
             model, info = type(model).from_pretrained(None, state_dict=state, **how, **loading)
             report = _report(model, [("", info)], (), weights)
     folder = Path(origin.place, TARGET_TOKENIZER)
     if not origin.place or not folder.is_dir():
         return model, tokenizer, tokenizer, report
-    with origins.loading(spec.name):
+    with origins.loading(ref.where):
         target_tokenizer = origins.load_tokenizer(str(folder), origin.options)
     return model, tokenizer, target_tokenizer, report
 
 
-def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
+def _from_two_encoders(ref: ModelRef, decoder_name: str) -> _Loaded:
     """arXiv:1907.12461. The second encoder looks at earlier tokens only, and gets an attention to the first."""
     from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderModel
 
-    if spec.weights != "default":
+    if ref.weights != "default":
         raise ConfigError(
             "with model.decoder the weights are those of the two names",
             where="model.weights",
             cure="remove it",
         )
-    if spec.tokenizer is not None:
+    if ref.tokenizer is not None:
         raise ConfigError(
             "with model.decoder each side has its own tokenizer", where="model.tokenizer", cure="remove it"
         )
-    first = _origin(spec, None)
-    second = _origin(ModelSpec(name=decoder_name), None)
+    decoder_ref = ModelRef(name=decoder_name)
+    first, second = _origin(ref, None), _origin(decoder_ref, None)
     if getattr(first.config, "is_encoder_decoder", False):
         what = f"a {first.config.model_type} model has a decoder of its own"
         raise ConfigError(what, where="model.decoder", cure="remove it, or name an encoder as model.name")
     second.config.is_decoder = second.config.add_cross_attention = True
     how = {"dtype": torch.float32, "output_loading_info": True}
-    with origins.loading(spec.name):
+    with origins.loading(ref.where):
         encoder, read = AutoModel.from_pretrained(first.place, config=first.config, **how, **first.options)
-    with origins.loading(decoder_name):
+    with origins.loading(decoder_ref.where):
         decoder, written = AutoModelForCausalLM.from_pretrained(
             second.place, config=second.config, **how, **second.options
         )
@@ -227,7 +224,7 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
         )
     if not _cross_attention(model):
         what = f"a {second.config.model_type} model cannot attend to another text"
-        raise ModelError(what, where=f"model {decoder_name!r}", expected="BERT, RoBERTa or GPT-2 as decoder")
+        raise ModelError(what, where=decoder_ref.where, expected="BERT, RoBERTa or GPT-2 as decoder")
     tokenizer, target_tokenizer = first.tokenizer, second.tokenizer
     if tokenizer_digest(tokenizer) == tokenizer_digest(target_tokenizer):
         target_tokenizer = tokenizer
@@ -243,16 +240,16 @@ def _from_two_encoders(spec: ModelSpec, decoder_name: str) -> _Loaded:
     return model, tokenizer, target_tokenizer, report
 
 
-def _origin(spec: ModelSpec | TeacherSpec, texts: Callable[[], Sequence[str]] | None) -> origins.Origin:
+def _origin(ref: ModelRef, texts: Callable[[], Sequence[str]] | None) -> origins.Origin:
     """As ``origins.find_origin``; MissingDownload where it is only the package that reads Marian's vocabularies."""
     try:
-        return origins.find_origin(spec, texts)
+        return origins.find_origin(ref, texts)
     except ModelError as error:
         if "sentencepiece" not in str(error).lower() or importlib.util.find_spec("sentencepiece"):
             raise
         raise MissingDownload(
             "its vocabulary is read by the package sentencepiece, which is not installed",
-            where=f"model {spec.name!r}",
+            where=ref.where,
             cure="pip install 'ptm[marian]'",
         ) from None
 

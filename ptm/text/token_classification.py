@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptm.config.spec import DataSpec, ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
 from ptm.errors import DataError, Problem
@@ -81,17 +82,13 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
         yield replace(piece, columns={**piece.columns, "words": words})
 
 
-def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
-) -> TokenClassification:
+def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> TokenClassification:
     """Load the model, tokenise both splits. ``complete`` models must come with their output layer."""
-    role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = models.build_model(
         model,
         data.labels,
         seed=spec.train.seed,
         complete=complete,
-        where=f"{role} {model.name!r}",
         purpose=models.PURPOSES["tags"],
     )
     added = loaded.tokenizer.num_special_tokens_to_add(pair=False)

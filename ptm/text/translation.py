@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptm.config.spec import GenerateSpec, ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import GenerateSpec, RunSpec
 from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import text_inputs
 from ptm.errors import ConfigError, DataError
@@ -46,15 +47,13 @@ def read_inputs(spec: RunSpec, paths: Sequence[Any]) -> Iterator[Examples]:
     return text_inputs(paths, {"text": spec.data.text or "text"})
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool) -> Translation:
+def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> Translation:
     """Load the model, tokenise both sides of both splits. ``complete`` models must be complete."""
-    role = "teacher" if isinstance(model, TeacherSpec) else "model"
     loaded = seq2seq.build_model(
         model,
         None if data.train is None else partial(_all_texts, data.train),
         seed=spec.train.seed,
         complete=complete,
-        where=f"{role} {model.name!r}",
     )
     tokenizers = (loaded.tokenizer, loaded.target_tokenizer)
     added = max(tokenizer.num_special_tokens_to_add(pair=False) for tokenizer in tokenizers)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, image_inputs
@@ -31,11 +32,11 @@ from ptm.vision.views import ViewLoader, ViewMaker, evaluation_view, fits_memory
 
 def missing(spec: RunSpec) -> list[Problem]:
     """All that would have to be downloaded and cannot be."""
-    found = models.missing_downloads(spec.model)
-    found += models.missing_downloads(spec.teacher) if spec.teacher else []
+    refs = [spec.model.ref(), *(spec.teacher.refs() if spec.teacher else ())]
+    problems = [problem for ref in refs for problem in models.missing_downloads(ref)]
     if spec.data.source.startswith("hub:"):
-        found += data_hub.missing_dataset(spec.data.source.removeprefix("hub:"))
-    return found
+        problems += data_hub.missing_dataset(spec.data.source.removeprefix("hub:"))
+    return problems
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -51,25 +52,22 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return models.stored_labels(name)
 
 
-def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
-) -> ImageClassification:
+def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ImageClassification:
     """Load the model, and find unreadable images. ``complete`` models must come with their output layer.
 
     A teacher looks at its student's batches wherever it takes images of the same size ("consistent teaching",
     Beyer et al. 2022, arXiv:2106.05237). Its images are read only if it is asked for batches of its own.
     """
-    teacher = isinstance(model, TeacherSpec)
-    where = f"{'teacher' if teacher else 'model'} {model.name!r}"
+    teacher = model.role == "teacher"
     plan = models.plan_model(model)
     made_for = plan.preprocessing.image_size if plan.own_normalisation else None  # else nobody says
     plan = replace(plan, preprocessing=_preprocessing(spec, plan, teacher=teacher))
-    labels = _output_labels(plan, model, where) if complete else None
+    labels = _output_labels(plan, model) if complete else None
     permutation = None
     if complete:
         outputs = len(labels) if labels else len(data.labels)
-        permutation = match_labels(labels, data.labels, outputs, where=where)
-    keep_head = complete or _same_outputs(plan.labels, data.labels, where)
+        permutation = match_labels(labels, data.labels, outputs, where=model.where)
+    keep_head = complete or _same_outputs(plan.labels, data.labels, model.where)
     net, report = models.build_model(
         plan,
         len(data.labels),
@@ -238,22 +236,21 @@ def _preprocessing(spec: RunSpec, plan: ModelPlan, *, teacher: bool) -> Preproce
     if not (teacher and plan.own_normalisation):
         chosen = replace(chosen, mean=data.mean or chosen.mean, std=data.std or chosen.std)
     if teacher:
-        student = _preprocessing(spec, models.plan_model(spec.model), teacher=False)
+        student = _preprocessing(spec, models.plan_model(spec.model.ref()), teacher=False)
         if student.image_size == chosen.image_size:
             chosen = replace(student, mean=chosen.mean, std=chosen.std)
     return chosen
 
 
-def _output_labels(plan: ModelPlan, model: ModelSpec | TeacherSpec, where: str) -> tuple[str, ...] | None:
-    """The names of a trained model's outputs, if anyone tells."""
-    given = model.labels if isinstance(model, TeacherSpec) else None
-    if plan.labels is not None and given is not None and plan.labels != given:
+def _output_labels(plan: ModelPlan, ref: ModelRef) -> tuple[str, ...] | None:
+    """The names of a trained model's outputs, where it or the config carries them."""
+    if plan.labels is not None and ref.labels is not None and plan.labels != ref.labels:
         raise ModelError(
-            f"teacher.labels are {', '.join(given[:20])}, the model says {', '.join(plan.labels[:20])}",
-            where=where,
+            f"teacher.labels are {', '.join(ref.labels[:20])}, the model says {', '.join(plan.labels[:20])}",
+            where=ref.where,
             cure="remove teacher.labels: this model carries its own",
         )
-    return plan.labels or given
+    return plan.labels or ref.labels
 
 
 def _same_outputs(model_labels: tuple[str, ...] | None, data_labels: tuple[str, ...], where: str) -> bool:

@@ -22,7 +22,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from ptm.base.seeds import VIEW, mix
-from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.data.boxes import load_boxes
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
@@ -43,7 +44,7 @@ _ORIENTATION = 0x0112  # the EXIF tag
 
 def missing(spec: RunSpec) -> list[Problem]:
     """All that would have to be downloaded and cannot be."""
-    return detectors.missing_downloads(spec.model)
+    return detectors.missing_downloads(spec.model.ref())
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -60,7 +61,7 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     return image_inputs(paths)
 
 
-def build(spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool) -> ObjectDetection:
+def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ObjectDetection:
     """Load the model, and find unreadable images. ``complete`` models must come with their output layer."""
     if spec.data.augment == "trivial":
         raise ConfigError(

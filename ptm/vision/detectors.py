@@ -26,7 +26,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from ptm.base.seeds import INIT, mix
-from ptm.config.spec import DataSpec, ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import DataSpec
 from ptm.errors import ConfigError, ModelError, Problem
 from ptm.models.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 from ptm.vision.downloads import fetch, missing_file
@@ -122,19 +123,19 @@ class DetectorPlan:
     preprocessing: BoxPreprocessing
 
 
-def plan_model(spec: ModelSpec | TeacherSpec) -> DetectorPlan:
+def plan_model(ref: ModelRef) -> DetectorPlan:
     """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
-    if isinstance(spec, TeacherSpec):
+    if ref.role == "teacher":
         raise ConfigError(
             "detectors cannot be distilled", where="teacher", cure="remove teacher: and distill:"
         )
-    if is_path(spec.name):
-        return _plan_saved(spec)
-    if spec.name not in NAMES:
-        raise unknown_name(spec.name, NAMES, "model.name", "a detector")
-    architecture = PYRAMIDS.get(spec.name, spec.name)
-    backbone = _backbone(architecture, spec.backbone)
-    weights, backbone_only = _named_weights(architecture, backbone, spec.weights)
+    if is_path(ref.name):
+        return _plan_saved(ref)
+    if ref.name not in NAMES:
+        raise unknown_name(ref.name, NAMES, "model.name", "a detector")
+    architecture = PYRAMIDS.get(ref.name, ref.name)
+    backbone = _backbone(architecture, ref.backbone)
+    weights, backbone_only = _named_weights(architecture, backbone, ref.weights)
     published = isinstance(weights, WeightsEnum)
     outputs = (
         tuple(weights.meta["categories"]) if isinstance(weights, WeightsEnum) and not backbone_only else None
@@ -157,12 +158,10 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return read_saved(saved_directory(Path(name).expanduser())).labels if is_path(name) else None
 
 
-def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
+def missing_downloads(ref: ModelRef) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
-    weights = plan_model(spec).weights
-    if not isinstance(weights, WeightsEnum):
-        return []
-    return missing_file(weights.url, f"model {spec.name} (weights {weights.name})", "model.weights")
+    weights = plan_model(ref).weights
+    return missing_file(weights, ref) if isinstance(weights, WeightsEnum) else []
 
 
 def preprocessing_of(plan: DetectorPlan, data: DataSpec) -> BoxPreprocessing:
@@ -340,20 +339,20 @@ def read_saved(directory: Path) -> SavedDetector:
     )
 
 
-def _plan_saved(spec: ModelSpec) -> DetectorPlan:
-    directory = saved_directory(Path(spec.name).expanduser())
+def _plan_saved(ref: ModelRef) -> DetectorPlan:
+    directory = saved_directory(Path(ref.name).expanduser())
     saved = read_saved(directory)
-    if spec.backbone not in (None, saved.backbone):
+    if ref.backbone not in (None, saved.backbone):
         raise ModelError(
-            f"model.backbone is {spec.backbone}, the saved model's is {saved.backbone}",
+            f"model.backbone is {ref.backbone}, the saved model's is {saved.backbone}",
             where=directory,
             cure="remove it",
         )
-    own = spec.weights == "default"
+    own = ref.weights == "default"
     weights, backbone_only = (
         (directory / WEIGHTS, False)
         if own
-        else _named_weights(saved.architecture, saved.backbone, spec.weights)
+        else _named_weights(saved.architecture, saved.backbone, ref.weights)
     )
     return DetectorPlan(
         architecture=saved.architecture,

@@ -11,8 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
+from torchvision.models import WeightsEnum
 
 from ptm.base import network
+from ptm.config.model_ref import ModelRef
 from ptm.errors import MissingDownload, ModelError, Problem, StorageError
 
 
@@ -21,19 +23,23 @@ def cached_file(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
-def missing_file(url: str, what: str, key: str) -> list[Problem]:
-    """A problem if the file of ``url`` is neither cached nor can be fetched; ``key`` asks for it."""
-    if cached_file(url).is_file() or network.reachable(url):
+def missing_file(weights: WeightsEnum, ref: ModelRef) -> list[Problem]:
+    """A problem if these published weights, which ``ref`` asks for, are neither cached nor can be fetched."""
+    if cached_file(weights.url).is_file() or network.reachable(weights.url):
         return []
     return [
-        Problem(
-            "is not in the cache, and cannot be downloaded: "
-            + ("the network is switched off" if network.offline() else "no connection"),
-            what,
-            f"{cached_file(url)}",
-            f"put {url} there; or start from a file, --set {key}=FILE.pth, or at random, --set {key}=none",
-        )
+        _not_cached(weights.url, f"{ref.role} {ref.name} (weights {weights.name})", key=ref.key("weights"))
     ]
+
+
+def _not_cached(url: str, what: str, *, key: str) -> Problem:
+    return Problem(
+        "is not in the cache, and cannot be downloaded: "
+        + ("the network is switched off" if network.offline() else "no connection"),
+        what,
+        f"{cached_file(url)}",
+        f"put {url} there; or start from a file, --set {key}=FILE.pth, or at random, --set {key}=none",
+    )
 
 
 def fetch(url: str) -> Path:
@@ -41,7 +47,7 @@ def fetch(url: str) -> Path:
     path = cached_file(url)
     if not path.is_file():
         if network.offline():
-            raise MissingDownload(missing_file(url, path.name, "model.weights"))
+            raise MissingDownload(_not_cached(url, path.name, key="model.weights"))
         _download(url, path)
     _check_digest(path, url)
     return path

@@ -20,7 +20,7 @@ from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
 from ptm.base.seeds import INIT, mix
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef, Role
 from ptm.errors import ModelError, Problem
 from ptm.models import adapters
 from ptm.models.weights import SUFFIXES, LoadReport, fit_weights, read_weights
@@ -67,31 +67,31 @@ def architectures() -> tuple[str, ...]:
     return (*resnet_cifar.NAMES, *zoo.list_models(module=zoo))
 
 
-def plan_model(spec: ModelSpec | TeacherSpec) -> ModelPlan:
+def plan_model(ref: ModelRef) -> ModelPlan:
     """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
-    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
-    if is_path(spec.name):
-        return _plan_saved(spec, key)
-    if is_timm(spec.name):
-        timm_models.require_known(spec.name, f"{key}.name")
-    elif spec.name not in architectures():
-        raise unknown_name(spec.name, architectures(), f"{key}.name", "a model")
-    width = spec.width
-    if spec.name in resnet_cifar.NAMES:
-        width = spec.width or resnet_cifar.WIDTH
-    elif spec.width is not None:
+    if is_path(ref.name):
+        return _plan_saved(ref)
+    if is_timm(ref.name):
+        timm_models.require_known(ref.name, ref.key("name"))
+    elif ref.name not in architectures():
+        raise unknown_name(ref.name, architectures(), ref.key("name"), "a model")
+    width = ref.width
+    if ref.name in resnet_cifar.NAMES:
+        width = ref.width or resnet_cifar.WIDTH
+    elif ref.width is not None:
         raise ModelError(
-            f"{spec.name} has no width to choose", where=f"{key}.width", cure=f"remove it, or use one of "
-            f"{', '.join(resnet_cifar.NAMES)}",
-        )  # fmt: skip
-    weights = named_weights(spec.name, spec.weights, key)
+            f"{ref.name} has no width to choose",
+            where=ref.key("width"),
+            cure=f"remove it, or use one of {', '.join(resnet_cifar.NAMES)}",
+        )
+    weights = named_weights(ref.name, ref.weights, ref.role)
     own = isinstance(weights, (WeightsEnum, TimmWeights))
     return ModelPlan(
-        architecture=spec.name,
+        architecture=ref.name,
         width=width,
         weights=weights,
         labels=None,
-        preprocessing=_preprocessing(spec.name, weights if isinstance(weights, WeightsEnum) else None),
+        preprocessing=_preprocessing(ref.name, weights if isinstance(weights, WeightsEnum) else None),
         own_normalisation=own,
     )
 
@@ -101,15 +101,14 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return read_saved(saved_directory(Path(name).expanduser())).labels if is_path(name) else None
 
 
-def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
+def missing_downloads(ref: ModelRef) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
-    weights = plan_model(spec).weights
-    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
+    weights = plan_model(ref).weights
     if isinstance(weights, TimmWeights):
-        return timm_models.missing_weights(weights, spec.name, key)
+        return timm_models.missing_weights(weights, ref)
     if not isinstance(weights, WeightsEnum):
         return []
-    return missing_file(weights.url, f"{key} {spec.name} (weights {weights.name})", f"{key}.weights")
+    return missing_file(weights, ref)
 
 
 def build_model(
@@ -199,49 +198,49 @@ def is_path(name: str) -> bool:
     )
 
 
-def _plan_saved(spec: ModelSpec | TeacherSpec, key: str) -> ModelPlan:
-    directory = saved_directory(Path(spec.name).expanduser())
+def _plan_saved(ref: ModelRef) -> ModelPlan:
+    directory = saved_directory(Path(ref.name).expanduser())
     saved = read_saved(directory)
     if is_timm(saved.architecture):
         timm_models.require_known(saved.architecture, str(directory))
     elif saved.architecture not in architectures():
         raise unknown_name(saved.architecture, architectures(), str(directory), "a model")
-    if spec.width not in (None, saved.width):
+    if ref.width not in (None, saved.width):
         raise ModelError(
-            f"{key}.width is {spec.width}, the saved model's is {saved.width}",
+            f"{ref.key('width')} is {ref.width}, the saved model's is {saved.width}",
             where=directory,
             cure="remove it",
         )
-    own = spec.weights == "default"
+    own = ref.weights == "default"
     return ModelPlan(
         architecture=saved.architecture,
         width=saved.width,
-        weights=directory / WEIGHTS if own else named_weights(saved.architecture, spec.weights, key),
+        weights=directory / WEIGHTS if own else named_weights(saved.architecture, ref.weights, ref.role),
         labels=saved.labels if own else None,
         preprocessing=saved.preprocessing,
         own_normalisation=True,
     )
 
 
-def named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEnum | TimmWeights | None:
-    """What ``weights`` means for a network; ModelError, naming ``key.weights``, for what does not exist."""
+def named_weights(architecture: str, weights: str, role: Role) -> Path | WeightsEnum | TimmWeights | None:
+    """What ``weights`` means for a network; ModelError, naming ``weights`` of the ``role``, for what does not exist."""
     if weights == "none":
         return None
     path = Path(weights).expanduser()
     if "/" in weights or path.suffix.lower() in SUFFIXES:
         if not path.exists():
-            raise ModelError("there is no such file", where=path, cure=f"correct {key}.weights")
+            raise ModelError("there is no such file", where=path, cure=f"correct {role}.weights")
         return path
     if is_timm(architecture) and weights == "default":
-        return timm_models.published_weights(architecture, key)
+        return timm_models.published_weights(architecture, role)
     if is_timm(architecture) or architecture in resnet_cifar.NAMES:
         raise ModelError(
             f"no pre-trained weights belong to {architecture}"
             if weights == "default"
             else f"no weights {weights!r}",
-            where=f"{key}.weights",
+            where=f"{role}.weights",
             expected="none (a random start) or a file",
-            cure=f"--set {key}.weights=none, or --set {key}.weights=FILE.safetensors",
+            cure=f"--set {role}.weights=none, or --set {role}.weights=FILE.safetensors",
         )
     members = zoo.get_model_weights(architecture).__members__
     # Files without a classifier (VGG-16's IMAGENET1K_FEATURES) name no categories.
@@ -250,7 +249,7 @@ def named_weights(architecture: str, weights: str, key: str) -> Path | WeightsEn
         return usable["DEFAULT"]
     if weights not in usable:
         raise unknown_name(
-            weights, ("default", "none", *usable), f"{key}.weights of {architecture}", "weights"
+            weights, ("default", "none", *usable), f"{role}.weights of {architecture}", "weights"
         )
     return usable[weights]
 

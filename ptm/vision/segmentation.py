@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptm.config.spec import ModelSpec, RunSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels
@@ -38,8 +39,8 @@ _OPACITY = 0.5  # of a mask painted over its image
 
 def missing(spec: RunSpec) -> list[Problem]:
     """All that would have to be downloaded and cannot be."""
-    found = segmenters.missing_downloads(spec.model)
-    return found + (segmenters.missing_downloads(spec.teacher) if spec.teacher else [])
+    refs = [spec.model.ref(), *(spec.teacher.refs() if spec.teacher else ())]
+    return [problem for ref in refs for problem in segmenters.missing_downloads(ref)]
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -64,22 +65,18 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     return image_inputs(paths)
 
 
-def build(
-    spec: RunSpec, data: Dataset, *, model: ModelSpec | TeacherSpec, complete: bool
-) -> SemanticSegmentation:
+def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> SemanticSegmentation:
     """Load the network, and find unreadable images. ``complete`` networks must come with their last layers.
 
     A network to be trained keeps them only where its labels are those of the data, in their order.
     """
-    teacher = isinstance(model, TeacherSpec)
-    where = f"{'teacher' if teacher else 'model'} {model.name!r}"
+    teacher = model.role == "teacher"
     plan = segmenters.plan_segmenter(model)
-    given = model.labels if isinstance(model, TeacherSpec) else None
-    labels = plan.labels or given
+    labels = plan.labels or model.labels
     permutation = None
     if complete:
         outputs = len(labels) if labels else len(data.labels)
-        permutation = match_labels(labels, data.labels, outputs, where=where)
+        permutation = match_labels(labels, data.labels, outputs, where=model.where)
     net, report = segmenters.build_segmenter(
         plan,
         len(data.labels),
@@ -386,7 +383,7 @@ def _preprocessing(
     )
     if teacher:
         student = _preprocessing(
-            spec, segmenters.plan_segmenter(spec.model), data, complete=False, teacher=False
+            spec, segmenters.plan_segmenter(spec.model.ref()), data, complete=False, teacher=False
         )
         return replace(student, mean=plan.mean, std=plan.std)
     return replace(own, whole=plan.saved.preprocessing.whole) if complete and plan.saved is not None else own

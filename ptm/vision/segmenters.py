@@ -18,7 +18,7 @@ from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
 from ptm.base.seeds import INIT, mix
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError, Problem
 from ptm.models.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 from ptm.vision.downloads import fetch, missing_file
@@ -97,23 +97,20 @@ class SegmenterPlan:
     saved: SavedSegmenter | None = None  # what an earlier run wrote down
 
 
-def plan_segmenter(spec: ModelSpec | TeacherSpec) -> SegmenterPlan:
+def plan_segmenter(ref: ModelRef) -> SegmenterPlan:
     """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
-    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
-    backbone = spec.backbone if isinstance(spec, ModelSpec) else None
-    if is_path(spec.name):
-        return _plan_saved(spec, key, backbone)
-    if spec.name in SMP:
-        return _plan_smp(spec, key, backbone or _SMP_BACKBONE)
-    if spec.name not in TORCHVISION:
-        raise unknown_name(spec.name, (*TORCHVISION, *SMP), f"{key}.name", "a segmentation network")
-    _refuse_backbone(spec.name, backbone, key)
-    weights = named_weights(spec.name, spec.weights, key)
-    preset = (
-        weights if isinstance(weights, WeightsEnum) else zoo.get_model_weights(spec.name).DEFAULT
-    ).transforms()
+    if is_path(ref.name):
+        return _plan_saved(ref)
+    if ref.name in SMP:
+        return _plan_smp(ref, ref.backbone or _SMP_BACKBONE)
+    if ref.name not in TORCHVISION:
+        raise unknown_name(ref.name, (*TORCHVISION, *SMP), ref.key("name"), "a segmentation network")
+    _refuse_backbone(ref)
+    weights = named_weights(ref.name, ref.weights, ref.role)
+    published = weights if isinstance(weights, WeightsEnum) else zoo.get_model_weights(ref.name).DEFAULT
+    preset = published.transforms()
     return SegmenterPlan(
-        architecture=spec.name,
+        architecture=ref.name,
         backbone=None,
         weights=weights,
         weights_of_backbone=False,
@@ -129,13 +126,10 @@ def stored(name: str) -> SavedSegmenter | None:
     return read_saved(saved_directory(Path(name).expanduser())) if is_path(name) else None
 
 
-def missing_downloads(spec: ModelSpec | TeacherSpec) -> list[Problem]:
+def missing_downloads(ref: ModelRef) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
-    weights = plan_segmenter(spec).weights
-    if not isinstance(weights, WeightsEnum):
-        return []
-    key = "teacher" if isinstance(spec, TeacherSpec) else "model"
-    return missing_file(weights.url, f"{key} {spec.name} (weights {weights.name})", f"{key}.weights")
+    weights = plan_segmenter(ref).weights
+    return missing_file(weights, ref) if isinstance(weights, WeightsEnum) else []
 
 
 def build_segmenter(
@@ -222,25 +216,21 @@ def read_saved(directory: Path) -> SavedSegmenter:
     )
 
 
-def _plan_saved(spec: ModelSpec | TeacherSpec, key: str, backbone: str | None) -> SegmenterPlan:
-    directory = saved_directory(Path(spec.name).expanduser())
+def _plan_saved(ref: ModelRef) -> SegmenterPlan:
+    directory = saved_directory(Path(ref.name).expanduser())
     saved = read_saved(directory)
     if saved.architecture not in (*TORCHVISION, *SMP):
         raise unknown_name(saved.architecture, (*TORCHVISION, *SMP), str(directory), "a segmentation network")
     if saved.architecture in SMP:
         _require_encoder(saved.backbone or "", str(directory))
-    if backbone not in (None, saved.backbone):
+    if ref.backbone not in (None, saved.backbone):
         raise ModelError(
-            f"{key}.backbone is {backbone}, the saved model's is {saved.backbone}",
+            f"{ref.key('backbone')} is {ref.backbone}, the saved model's is {saved.backbone}",
             where=directory,
             cure="remove it",
         )
-    own = spec.weights == "default"
-    weights: Path | WeightsEnum | None
-    if own:
-        weights = directory / WEIGHTS
-    else:
-        weights = _file_or_none(spec.weights, saved.architecture, key)
+    own = ref.weights == "default"
+    weights = directory / WEIGHTS if own else _file_or_none(ref, saved.architecture)
     return SegmenterPlan(
         architecture=saved.architecture,
         backbone=saved.backbone,
@@ -254,11 +244,11 @@ def _plan_saved(spec: ModelSpec | TeacherSpec, key: str, backbone: str | None) -
     )
 
 
-def _plan_smp(spec: ModelSpec | TeacherSpec, key: str, backbone: str) -> SegmenterPlan:
-    _require_encoder(backbone, f"{key}.backbone")
-    weights = _file_or_none(spec.weights, spec.name, key, backbone)
+def _plan_smp(ref: ModelRef, backbone: str) -> SegmenterPlan:
+    _require_encoder(backbone, ref.key("backbone"))
+    weights = _file_or_none(ref, ref.name, backbone)
     return SegmenterPlan(
-        architecture=spec.name,
+        architecture=ref.name,
         backbone=backbone,
         weights=weights,
         weights_of_backbone=isinstance(weights, WeightsEnum),
@@ -269,19 +259,18 @@ def _plan_smp(spec: ModelSpec | TeacherSpec, key: str, backbone: str) -> Segment
     )
 
 
-def _file_or_none(
-    weights: str, name: str, key: str, backbone: str | None = None
-) -> Path | WeightsEnum | None:
+def _file_or_none(ref: ModelRef, name: str, backbone: str | None = None) -> Path | WeightsEnum | None:
     """Weights of a whole network from a file, none, or, for a residual backbone, torchvision's of that backbone."""
+    weights = ref.weights
     residual = backbone in zoo.list_models(module=zoo) and (backbone or "").startswith("resne")
     file = "/" in weights or Path(weights).suffix.lower() in SUFFIXES
     if residual or weights == "none" or file:
-        return named_weights(backbone if residual and backbone else "resnet18", weights, key)
+        return named_weights(backbone if residual and backbone else "resnet18", weights, ref.role)
     raise ModelError(
         f"no weights {weights!r} of {name}" + (f" with the backbone {backbone}" if backbone else ""),
-        where=f"{key}.weights",
+        where=ref.key("weights"),
         expected="none (a random start), a file, or a backbone that torchvision has weights for: resnet18, resnet50",
-        cure=f"--set {key}.weights=none, or --set {key}.backbone=resnet18",
+        cure=f"--set {ref.role}.weights=none, or --set {ref.role}.backbone=resnet18",
     )
 
 
@@ -291,13 +280,13 @@ def _require_encoder(backbone: str, where: str) -> None:
         raise unknown_name(backbone, known, where, "a backbone")
 
 
-def _refuse_backbone(name: str, backbone: str | None, key: str) -> None:
-    if backbone is not None:
+def _refuse_backbone(ref: ModelRef) -> None:
+    if ref.backbone is not None:
         raise ModelError(
-            f"{name} has no backbone to choose",
-            where=f"{key}.backbone",
+            f"{ref.name} has no backbone to choose",
+            where=ref.key("backbone"),
             expected=f"a network whose backbone is its own choice: {', '.join(SMP)}",
-            cure=f"remove it, or --set {key}.name=smp:deeplabv3plus",
+            cure=f"remove it, or --set {ref.role}.name=smp:deeplabv3plus",
         )
 
 

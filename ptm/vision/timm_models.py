@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.base import network
+from ptm.config.model_ref import ModelRef, Role
 from ptm.errors import MissingDownload, ModelError, Problem
 from ptm.vision.saved import INTERPOLATIONS, Preprocessing
 
@@ -62,20 +63,20 @@ def require_known(architecture: str, where: str) -> None:
     )
 
 
-def published_weights(architecture: str, key: str) -> TimmWeights:
+def published_weights(architecture: str, role: Role) -> TimmWeights:
     """What ``weights: default`` means. Raises ModelError where nothing is published, or not as tensors."""
     config = _config(architecture)
     if not config.hf_hub_id or config.custom_load:
         raise ModelError(
             f"no weights that can be read as tensors are published for {architecture}",
-            where=f"{key}.weights",
+            where=f"{role}.weights",
             expected="none (a random start) or a file",
-            cure=f"--set {key}.weights=none, or --set {key}.weights=FILE.safetensors",
+            cure=f"--set {role}.weights=none, or --set {role}.weights=FILE.safetensors",
         )
     return TimmWeights(config.hf_hub_id, (config.hf_hub_filename,) if config.hf_hub_filename else _FILES)
 
 
-def missing_weights(weights: TimmWeights, name: str, key: str) -> list[Problem]:
+def missing_weights(weights: TimmWeights, ref: ModelRef) -> list[Problem]:
     """A problem if the weights are neither in the hub's cache nor can be fetched."""
     if _cached(weights) is not None or network.reachable():
         return []
@@ -83,9 +84,9 @@ def missing_weights(weights: TimmWeights, name: str, key: str) -> list[Problem]:
         Problem(
             "are not in the cache, and cannot be downloaded: "
             + ("the network is switched off" if network.offline() else "the hub cannot be reached"),
-            f"{key} {name} (weights {weights.repository})",
+            f"{ref.role} {ref.name} (weights {weights.repository})",
             cure=f"with a network, once: hf download {weights.repository}; or start from a file, --set "
-            f"{key}.weights=FILE.safetensors, or at random, --set {key}.weights=none",
+            f"{ref.key('weights')}=FILE.safetensors, or at random, --set {ref.key('weights')}=none",
         )
     ]
 
@@ -99,7 +100,7 @@ def fetch_weights(weights: TimmWeights) -> Path:
     if found is not None:
         return found
     if network.offline():
-        raise MissingDownload(missing_weights(weights, weights.repository, "model"))
+        raise MissingDownload(missing_weights(weights, ModelRef(name=weights.repository)))
     reason = ""
     for file in weights.files:
         try:

@@ -230,7 +230,9 @@ def _start_worker(view_maker: Cuts, parent: int) -> None:
     _worker_cutter = view_maker
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.alarm(WORKER_GRACE))
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -26,10 +26,10 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path):
 
 def test_debris_of_a_kill_is_mended(tmp_path):
     """Cut off between the two renames: the old one comes back; cut off while writing: the part goes."""
-    (tmp_path / ".replaced-model").mkdir()
-    (tmp_path / ".replaced-model" / "a").write_text("old")
-    (tmp_path / ".writing-model").mkdir()
-    (tmp_path / ".writing-results.json").write_text("{")
+    (tmp_path / ".replaced-0123456789abcdef-model").mkdir()
+    (tmp_path / ".replaced-0123456789abcdef-model" / "a").write_text("old")
+    files.beside(tmp_path / "model").mkdir()
+    files.beside(tmp_path / "results.json").write_text("{")
     files.clear_debris(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "a").read_text() == "old"
@@ -48,7 +48,7 @@ def test_debris_of_a_kill_is_mended(tmp_path):
             lambda d: (d / "manifest.json").write_text('{"files": {"../../x": {"bytes": 1, "sha256": ""}}}'),
             "leads out",
         ),
-        (lambda d: ((d / "w").unlink(), (d / "w").symlink_to("/etc/hostname")), "leads out"),
+        (lambda d: ((d / "w").unlink(), (d / "w").symlink_to("/etc/hostname")), "w is a symbolic link"),
     ],
 )
 def test_every_damage_is_named(tmp_path, damage, said):

@@ -8,7 +8,9 @@ import textwrap
 import pytest
 import torch
 
-from helpers import run, text_spec, weights
+from helpers import StopAt, history, run, text_spec, weights
+from ptm.base.console import Silent
+from ptm.errors import Interrupted
 
 _TWICE = """
 import os, signal, sys
@@ -50,7 +52,7 @@ def test_a_second_signal_stops_at_once_and_what_was_saved_is_gone_on_with(
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_one_signal_is_only_noted(number, capfd):
     from ptm.base.signals import stop_on_signals
 
@@ -62,3 +64,68 @@ def test_one_signal_is_only_noted(number, capfd):
         assert flag.name == signal.Signals(number).name
     assert signal.getsignal(number) is before
     assert "finishing this step" in capfd.readouterr().err
+
+
+def test_15_12_a_hang_up_saves_like_sigterm(tiny_bert, reviews, tmp_path):
+    run(text_spec(tiny_bert, reviews, tmp_path / "whole", epochs=1))
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)
+    with pytest.raises(Interrupted, match="SIGHUP after step 3 ") as caught:
+        run(spec, "new", StopAt(3, signal.SIGHUP))
+    assert caught.value.exit_code == 75
+    run(spec, "resume")
+    assert weights(tmp_path / "r") == weights(tmp_path / "whole")
+
+
+def test_15_12_a_hang_up_that_nohup_ignores_stays_ignored():
+    from ptm.base.signals import stop_on_signals
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as flag:
+            signal.raise_signal(signal.SIGHUP)
+            assert not flag.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class StopIn(Silent):
+    """Sends this process SIGTERM when something begins for the given time."""
+
+    def __init__(self, what: str, time: int = 1) -> None:
+        self._what, self._times = what, time
+
+    def begin(self, what, total, done=0):
+        self._times -= what == self._what
+        if what == self._what and self._times == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_15_12_sigterm_during_the_final_evaluation_stops(tiny_bert, reviews, tmp_path):
+    run(text_spec(tiny_bert, reviews, tmp_path / "whole", epochs=1))
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)
+    with pytest.raises(Interrupted, match="SIGTERM") as caught:
+        run(spec, "new", StopIn("evaluate"))
+    assert caught.value.exit_code == 75
+    assert not (tmp_path / "r" / "model").exists()
+    run(spec, "resume")
+    assert weights(tmp_path / "r") == weights(tmp_path / "whole")
+    assert history(tmp_path / "r") == history(tmp_path / "whole")
+
+
+_NO_STANDARD_ERROR = """
+import os, signal
+from ptm.base.signals import stop_on_signals
+reading, writing = os.pipe()
+os.close(reading)
+os.dup2(writing, 2)
+with stop_on_signals() as flag:
+    signal.raise_signal(signal.SIGTERM)
+    os.close(2)
+    print(flag.name)
+"""
+
+
+def test_15_12_a_signal_is_noted_where_nobody_reads_the_standard_error():
+    done = subprocess.run([sys.executable, "-c", _NO_STANDARD_ERROR], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "SIGTERM\n")

@@ -1,10 +1,14 @@
 """Standard output that is closed early, full, or in another encoding."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+
+from helpers import text_spec
+from ptm.config.load import dump_config
 
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 PRINTS = [["models"], ["schema"]]
@@ -54,3 +58,41 @@ def test_what_is_printed_and_named_is_utf8_in_every_locale(run_cli, tmp_path):
         [sys.executable, "-c", printed], capture_output=True, env={**os.environ, **C_LOCALE}, check=True
     )
     assert done.stdout.decode() == "grün \\udcc3\n"
+
+
+@pytest.fixture
+def config(tiny_bert, reviews, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_config(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)))
+    return path
+
+
+# How a shell would write it, and whether the standard output still arrives.
+LOST = {
+    "a reader of both that goes": ("2>&1 | head -c 1 >/dev/null", False),
+    "a reader of standard error that goes": ("2> >(head -c 1 >/dev/null)", True),
+    "a closed standard error": ("2>&-", True),
+    "all streams closed": ("<&- >&- 2>&-", False),
+    "a full disk behind standard error": ("2>/dev/full", True),
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_15_12_a_training_goes_on_without_its_standard_error(how, config, tmp_path):
+    redirected, arrives = LOST[how]
+    script = f"set -o pipefail; {sys.executable} -m ptm finetune {config} --json {redirected}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert results["status"] == "done"
+    assert (json.loads(done.stdout) == results) if arrives else done.stdout == ""
+    weights = (tmp_path / "r" / "model" / "model.safetensors").read_bytes()
+    assert b"ptm" not in weights[-2000:]
+
+
+def test_15_12_a_training_of_two_processes_goes_on_without_its_standard_error(config, tmp_path):
+    script = (
+        f"set -o pipefail; {sys.executable} -m ptm finetune {config} --nproc 2 2>&1 | head -c 1 >/dev/null"
+    )
+    assert subprocess.run(["bash", "-c", script], timeout=120, check=False).returncode == 0
+    assert json.loads((tmp_path / "r" / "results.json").read_text())["status"] == "done"

@@ -1,5 +1,6 @@
 """Runs that learn from stored outputs: the same bits warm, cold and after a stop; no teacher where none is needed."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +199,7 @@ def test_a_control_sees_the_views_of_its_student(image_teacher, tmp_path):
     assert arm_spec(spec, "distilled", 1).data.views is None
     assert load_config_text(dump_config(control)) == control
     pipeline = task_module(control.task).build(
-        control, task_module(control.task).load_data(control), model=control.model, complete=False
+        control, task_module(control.task).load_data(control), model=control.model.ref(), complete=False
     )
     plan = [np.arange(4)]
     first, third = (
@@ -235,11 +236,13 @@ def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
     assert stores_left(tmp_path / "cache") == []
 
 
-def test_an_interrupted_or_refused_run_leaves_no_store_locked(make, text_teacher, image_teacher, tmp_path):
+def test_an_interrupted_or_refused_run_leaves_no_store_locked(make, text_teacher, tmp_path):
     with pytest.raises(Interrupted):
         run(make("text", "stopped"), reporter=StopAt(5))
     assert stores_left(tmp_path / "cache") == []
-    of_images_too = TeacherSpec(name=str(text_teacher), others=(str(image_teacher),))
-    with pytest.raises(PtmError, match=str(image_teacher)):
-        run(make("text", "refused", changes={"teacher": of_images_too}))
+    damaged = shutil.copytree(text_teacher / "model", tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"")
+    pair = TeacherSpec(name=str(text_teacher), others=(str(damaged),))
+    with pytest.raises(PtmError, match=str(damaged)):
+        run(make("text", "refused", changes={"teacher": pair}))
     assert stores_left(tmp_path / "cache") == []

@@ -199,7 +199,9 @@ def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
     module = task_module(spec.task)
     data = module.load_data(spec)
     with open_runtime(spec.runtime) as runtime:
-        student, teacher = (module.build(spec, data, model=spec.model, complete=False) for _ in range(2))
+        student, teacher = (
+            module.build(spec, data, model=spec.model.ref(), complete=False) for _ in range(2)
+        )
         settings, counts = DistillSpec(kd_weight=1.0, ce_weight=0.0, method="dkd"), new_counts()
         with torch.no_grad():
             teacher.model.classifier.weight.mul_(30)

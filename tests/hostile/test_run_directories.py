@@ -87,13 +87,12 @@ def test_links_are_removed_not_followed_when_a_run_is_overwritten(tampered, tmp_
     assert _contents(outside) == {"kept": b"x"}
 
 
-def test_a_checkpoint_that_is_a_link_is_none(tampered, tmp_path):
-    """It would be the newest; what counts is the one that the run wrote."""
+def test_a_checkpoint_that_is_a_link_is_refused(tampered, tmp_path):
+    """It would be the newest."""
     shutil.copytree(tampered / "checkpoints" / "step-000004", tmp_path / "elsewhere")
     (tampered / "checkpoints" / "step-000006").symlink_to(tmp_path / "elsewhere")
-    told = Saying()
-    run(spec(tampered), "resume", told)
-    assert any("resumed at step 5 from" in line for line in told.lines)
+    with pytest.raises(RunDirectoryError, match="step-000006: is a symbolic link"):
+        run(spec(tampered), "resume")
 
 
 def _resealed(tampered, name, change):

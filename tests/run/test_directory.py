@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ptm.base import files
 from ptm.errors import RunDirectoryError
 from ptm.run.directory import begin_run, open_run, refuse_early, require_run
 
@@ -137,6 +138,7 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path):
 
 def test_a_kill_while_the_config_was_written_blocks_nothing(tmp_path):
     (tmp_path / "r").mkdir()
-    (tmp_path / "r" / ".writing-config.yaml").write_text("ver")
+    part = files.beside(tmp_path / "r" / "config.yaml")
+    part.write_text("ver")
     make_run(tmp_path / "r")
-    assert not (tmp_path / "r" / ".writing-config.yaml").exists()
+    assert not part.exists()

@@ -8,7 +8,7 @@ import torch
 
 from helpers import run
 from ptm.config.load import load_config
-from ptm.config.spec import ModelSpec
+from ptm.config.model_ref import ModelRef
 from ptm.data.examples import Examples
 from ptm.errors import ModelError
 from ptm.text import classification
@@ -25,7 +25,7 @@ def world(request, tmp_path):
 
 def build(spec, model=None, complete=False):
     data = classification.load_data(spec)
-    return classification.build(spec, data, model=model or spec.model, complete=complete)
+    return classification.build(spec, data, model=model or spec.model.ref(), complete=complete)
 
 
 def logits(pipeline, ids):
@@ -89,8 +89,8 @@ def test_outputs_that_were_trained_for_something_else_are_refused(world, tmp_pat
     content = json.loads(path.read_text()) | {"problem_type": foreign}
     path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match=f"its outputs are those of {foreign}"):
-        build(spec, ModelSpec(name=str(folder)), complete=True)
-    build(spec, ModelSpec(name=str(folder)))  # to train on from it is another matter
+        build(spec, ModelRef(name=str(folder)), complete=True)
+    build(spec, ModelRef(name=str(folder)))  # to train on from it is another matter
 
 
 def test_a_classifier_can_be_trained_on_to_say_something_else(world, tmp_path):
@@ -100,7 +100,7 @@ def test_a_classifier_can_be_trained_on_to_say_something_else(world, tmp_path):
     folder = tmp_path / "m"
     folder.mkdir()
     first.save_model(folder)
-    second = build(world(), ModelSpec(name=str(folder)))
+    second = build(world(), ModelRef(name=str(folder)))
     assert set(second.load_report.new) == {"classifier.weight", "classifier.bias"}
     ours, theirs = second.model.state_dict(), first.model.state_dict()
     assert all(torch.equal(ours[n], theirs[n]) for n in ours if not n.startswith("classifier."))
@@ -119,7 +119,7 @@ def test_a_number_has_one_output(tmp_path):
     other.model.config.problem_type = None
     other.save_model(folder)
     with pytest.raises(ModelError, match="the model has 3 outputs, a number is predicted by one"):
-        build(spec, ModelSpec(name=str(folder)), complete=True)
+        build(spec, ModelRef(name=str(folder)), complete=True)
 
 
 def test_the_report_of_such_a_run_shows_metrics_and_no_classes(world, tmp_path):

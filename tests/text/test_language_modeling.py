@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import evaluation, run, text_spec
+from ptm.config.model_ref import ModelRef
 from ptm.config.spec import (
     AdapterSpec,
     DataSpec,
@@ -57,7 +58,7 @@ def spec_of(folder, task="masked-lm", model=NEW_BERT, output="r", teacher=None, 
 
 def build(spec, model=None, complete=False):
     data = language_modeling.load_data(spec)
-    return language_modeling.build(spec, data, model=model or spec.model, complete=complete)
+    return language_modeling.build(spec, data, model=model or spec.model.ref(), complete=complete)
 
 
 def sharpened(pipeline):
@@ -365,8 +366,8 @@ def test_a_tokenizer_with_other_tokens_is_refused(tiny_bert, tiny_distilbert, ti
 
 
 def test_the_names_of_new_models(texts, monkeypatch):
-    assert origins.missing(NEW_BERT) == []
-    gone = origins.missing(ModelSpec(name="new:bert", tokenizer="package:no_such_package/m"))
+    assert origins.missing(NEW_BERT.ref()) == []
+    gone = origins.missing(ModelRef(name="new:bert", tokenizer="package:no_such_package/m"))
     assert [problem.where for problem in gone] == ["model 'package:no_such_package/m'"]
     assert origins.stored_labels("new:bert") is None
     with pytest.raises(ConfigError, match="a new: model has no files"):
@@ -385,7 +386,7 @@ def test_a_classifier_starts_from_a_pretrained_encoder(texts, reviews, tmp_path)
     from ptm.text import classification
 
     data = classification.load_data(spec)
-    pipeline = classification.build(spec, data, model=spec.model, complete=False)
+    pipeline = classification.build(spec, data, model=spec.model.ref(), complete=False)
     stored = load_file(tmp_path / "mlm" / "model" / "model.safetensors")
     own = pipeline.model.state_dict()
     encoder = [name for name in stored if name.startswith("bert.")]
@@ -396,7 +397,7 @@ def test_a_classifier_starts_from_a_pretrained_encoder(texts, reviews, tmp_path)
     assert pipeline.model.config.id2label == {0: "negative", 1: "positive"}
     assert run(spec)["metrics"]["accuracy"] >= 0
 
-    control = ModelSpec(name="new:bert", tokenizer=str(tmp_path / "mlm"), shape=SMALL)
+    control = ModelRef(name="new:bert", tokenizer=str(tmp_path / "mlm"), shape=SMALL)
     bare = classification.build(spec, data, model=control, complete=False)
     assert bare.input_fingerprint == pipeline.input_fingerprint  # the same tokens
     assert {n: t.shape for n, t in bare.model.state_dict().items()} == {n: t.shape for n, t in own.items()}
@@ -416,8 +417,8 @@ def test_a_classifier_from_nothing(model, reviews, tmp_path):
     assert evaluation(tmp_path / "r")["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
     data = classification.load_data(spec)
     with pytest.raises(ModelError, match="a new: model knows nothing"):
-        classification.build(spec, data, model=model, complete=True)
-    marian = ModelSpec(name="new:marian", tokenizer="train", vocabulary=300)
+        classification.build(spec, data, model=model.ref(), complete=True)
+    marian = ModelRef(name="new:marian", tokenizer="train", vocabulary=300)
     with pytest.raises(ConfigError, match="new:marian writes texts"):
         classification.build(spec, data, model=marian, complete=False)
 
@@ -440,7 +441,7 @@ def completed(task, texts, trained, given, batch_size=2):
     spec = spec_of(texts, task)
     (examples,) = language_modeling.read_inputs(spec, [Typed(tuple(given))])
     data = Dataset(None, examples, (), {})
-    model = ModelSpec(name=str(trained / task))
+    model = ModelRef(name=str(trained / task))
     pipeline = language_modeling.build(spec, data, model=model, complete=True)
     return list(evaluated(pipeline, batch_size).predictions())
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
 from ptm.errors import MissingDownload, ModelError
 from ptm.text import origins
 
@@ -19,7 +19,7 @@ def test_places_of_models(tiny_bert, tmp_path, monkeypatch):
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert origins.locate("package:carrier/model") == (str(package / "model"), True)
-    assert origins.missing(ModelSpec(name="package:carrier/model")) == []
+    assert origins.missing(ModelRef(name="package:carrier/model")) == []
 
 
 def test_places_without_a_model(tmp_path):
@@ -33,17 +33,17 @@ def test_places_without_a_model(tmp_path):
     for name in ("package:no_such_package/model", "package:../x", "package:"):
         with pytest.raises(MissingDownload, match="is not installed"):
             origins.locate(name)
-    (problem,) = origins.missing(ModelSpec(name="package:no_such_package/model"))
+    (problem,) = origins.missing(ModelRef(name="package:no_such_package/model"))
     assert problem.cure == "pip install no-such-package"
 
 
 def test_a_teacher_that_is_not_there_is_called_one(monkeypatch):
     with pytest.raises(ModelError, match=r"^teacher 'runs/my/bert': there is no such folder") as caught:
-        origins.missing(TeacherSpec(name="runs/my/bert"))
+        origins.missing(ModelRef(role="teacher", name="runs/my/bert"))
     assert caught.value.problems[0].cure.endswith("and to the working directory in --set")
     monkeypatch.setattr(origins.hub, "reachable", lambda: False)
-    (problem,) = origins.missing(TeacherSpec(name="some/bert"))
+    (problem,) = origins.missing(ModelRef(role="teacher", name="some/bert"))
     assert problem.where == "teacher 'some/bert'"
     assert "--set teacher.name=" in problem.cure
     with pytest.raises(ModelError, match=r"^model 'runs/my/bert'"):
-        origins.missing(ModelSpec(name="runs/my/bert"))
+        origins.missing(ModelRef(name="runs/my/bert"))

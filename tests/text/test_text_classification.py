@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from helpers import text_spec
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import TeacherSpec
 from ptm.errors import ConfigError, DataError
 from ptm.text import classification, origins
 from tiny.samples import POSITIONS, sentences, write_csv
@@ -39,7 +40,7 @@ def pairs(tmp_path):
 def build(place, data, tmp_path, model=None, complete=False, **changes):
     spec = text_spec(place, data, tmp_path / "r", **changes)
     dataset = classification.load_data(spec)
-    return classification.build(spec, dataset, model=model or spec.model, complete=complete)
+    return classification.build(spec, dataset, model=model or spec.model.ref(), complete=complete)
 
 
 def sharpened(pipeline):
@@ -229,7 +230,7 @@ def test_a_stranger_gets_the_same_prediction_and_our_names(tiny, reviews, tmp_pa
     assert theirs("really " * 300, truncation=True)[0]["label"] in ours.labels
     assert json.loads((folder / "tokenizer.json").read_text())["truncation"] is None
     assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".json", ".safetensors"]
-    again = build(tiny, reviews, tmp_path, model=ModelSpec(name=str(folder)), complete=True)
+    again = build(tiny, reviews, tmp_path, model=ModelRef(name=str(folder)), complete=True)
     torch.testing.assert_close(logits(again, range(4)).logits, logits(ours, range(4)).logits)
     assert again.input_fingerprint == ours.input_fingerprint
 
@@ -242,7 +243,7 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(tiny, tmp_pa
     folder = tmp_path / "teacher"
     folder.mkdir()
     original.save_model(folder)
-    model = TeacherSpec(name=str(folder))
+    model = ModelRef(role="teacher", name=str(folder))
     teacher = build(tiny, tmp_path, tmp_path, model=model, complete=True, labels=("a", "b", "c"))
     assert teacher.labels == ("a", "b", "c")
     theirs, ours = logits(original, range(6)), logits(teacher, range(6))
@@ -273,3 +274,10 @@ def test_everything_that_is_missing_is_listed_at_once(monkeypatch, tmp_path, tin
         "data hub:someone/data",
     ]
     assert classification.missing(text_spec(tiny_bert, reviews, tmp_path / "r")) == []
+
+
+def test_every_teacher_that_is_missing_is_listed(monkeypatch, tmp_path, tiny_bert, reviews):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    teacher = TeacherSpec(name=str(tiny_bert), others=("package:no_such_package/m",))
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", teacher=teacher)
+    assert [p.where for p in classification.missing(spec)] == ["teacher 'package:no_such_package/m'"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError
 from ptm.text import models, origins
 from tiny.samples import POSITIONS, WORDPIECES
@@ -27,11 +27,8 @@ def tiny(request):
 
 
 def build(place, labels=LABELS, *, seed=1, complete=False, teacher_labels=None, **spec):
-    if teacher_labels is None:
-        model = ModelSpec(name=str(place), **spec)
-    else:
-        model = TeacherSpec(name=str(place), labels=teacher_labels, **spec)
-    return models.build_model(model, labels, seed=seed, complete=complete, where="model 'm'")
+    ref = ModelRef(name=str(place), labels=teacher_labels, **spec)
+    return models.build_model(ref, labels, seed=seed, complete=complete)
 
 
 def state(loaded):

@@ -8,7 +8,7 @@ import torch
 
 from helpers import run
 from ptm.config.load import load_config
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
 from ptm.errors import DataError, ModelError
 from ptm.metrics.tagging import entities
 from ptm.text import token_classification
@@ -38,8 +38,8 @@ def world(tmp_path):
 
 def build(spec, **how):
     data = token_classification.load_data(spec)
-    complete = how.pop("trained", False)
-    return token_classification.build(spec, data, model=how.pop("model", spec.model), complete=complete)
+    complete = how.pop("complete", False)
+    return token_classification.build(spec, data, model=how.pop("model", spec.model.ref()), complete=complete)
 
 
 def evaluated(pipeline, ids):
@@ -207,11 +207,11 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(world, tmp_p
     folder.mkdir()
     original.save_model(folder)
     spec = world()
-    teacher = build(spec, model=TeacherSpec(name=str(folder)), complete=True)
+    teacher = build(spec, model=ModelRef(role="teacher", name=str(folder)), complete=True)
     assert teacher.labels == turned[::-1]
     theirs, ours = (evaluated(p, [0, 1, 2])[1] for p in (original, teacher))
     torch.testing.assert_close(ours.logits, theirs.logits.flip(-1))
     torch.testing.assert_close(ours.loss_sum, theirs.loss_sum)
     assert token_classification.stored_labels(str(folder)) == turned
     with pytest.raises(ModelError, match="output"):
-        build(world(tagged_sentences(8, 1)), model=ModelSpec(name=str(folder)), complete=True)
+        build(world(tagged_sentences(8, 1)), model=ModelRef(name=str(folder)), complete=True)

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from helpers import run
+from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TrainSpec
 from ptm.data.examples import Examples
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError
@@ -58,7 +59,7 @@ def make(phrases, tmp_path):
 
 def build(spec, *, complete=False, model=None):
     data = translation.load_data(spec)
-    return translation.build(spec, data, model=model or spec.model, complete=complete)
+    return translation.build(spec, data, model=model or spec.model.ref(), complete=complete)
 
 
 def batch_of(pipeline, ids, split="train"):
@@ -421,7 +422,7 @@ def test_two_encoders_become_one_model(make, two_berts):
         row = json.loads(line)
         written = model.generate(**source_tokenizer(row["source"], return_tensors="pt"))
         assert target_tokenizer.decode(written[0], skip_special_tokens=True).strip() == row["prediction"]
-    again = build(spec, complete=True, model=ModelSpec(name=spec.output))
+    again = build(spec, complete=True, model=ModelRef(name=spec.output))
     assert again.load_report.new == ()
     assert again._loaded.target_tokenizer.get_vocab() == target.get_vocab()
 
@@ -430,7 +431,7 @@ def test_only_what_is_new_learns_when_two_encoders_are_frozen(make, two_berts):
     spec = make({**two_berts, "freeze": "backbone"})
     before = {name: p.clone() for name, p in build(spec).model.named_parameters()}
     run(spec)
-    pipeline = build(spec, complete=True, model=ModelSpec(name=spec.output))
+    pipeline = build(spec, complete=True, model=ModelRef(name=spec.output))
     after = dict(pipeline.model.named_parameters())
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
@@ -441,7 +442,7 @@ def test_positions_of_marian_stay_what_they_are(make):
     spec = make({**NEW, "freeze": ("model.encoder.layers.0.*",)})
     before = build(spec).model.model.encoder.embed_positions.weight.clone()
     run(spec)
-    after = build(spec, complete=True, model=ModelSpec(name=spec.output)).model
+    after = build(spec, complete=True, model=ModelRef(name=spec.output)).model
     assert torch.equal(after.model.encoder.embed_positions.weight, before)
 
 
@@ -573,5 +574,5 @@ def test_marian_of_a_directory_reads_each_side_with_its_own_pieces(make, tiny_ma
     assert batch.targets.tolist() == expected["labels"]
     assert tokenizer.unk_token_id not in batch.targets
     run(spec)
-    again = build(spec, complete=True, model=ModelSpec(name=spec.output))
+    again = build(spec, complete=True, model=ModelRef(name=spec.output))
     assert again._loaded.tokenizer.get_vocab() == tokenizer.get_vocab()

@@ -59,7 +59,7 @@ def dataset(labels: tuple[str, ...] = LABELS, train: Examples | None = None) -> 
 def built(
     run: RunSpec, data: Dataset | None = None, *, complete: bool = False, **options: Any
 ) -> ImageClassification:
-    return build(run, data or dataset(), model=options.get("model", run.model), complete=complete)
+    return build(run, data or dataset(), model=options.get("model", run.model.ref()), complete=complete)
 
 
 def first_batch(pipeline: ImageClassification, size: int = 4) -> Batch:
@@ -199,7 +199,7 @@ def test_a_teacher_sees_its_students_batches_and_keeps_its_own_normalisation(tmp
     teacher = TeacherSpec(name=saved(source, tmp_path / "run"))
     run = spec(NET, teacher, data={"augment": "standard", "mean": (0.5, 0.5, 0.5)})
     data = dataset()
-    student, taught = built(run, data), built(run, data, model=teacher, complete=True)
+    student, taught = built(run, data), built(run, data, model=teacher.refs()[0], complete=True)
     assert student.input_fingerprint == taught.input_fingerprint
     batch = first_batch(student)
     source.model.eval()
@@ -215,17 +215,17 @@ def test_a_teacher_whose_file_says_nothing_is_normalised_as_the_data(tmp_path: P
         name="resnet8", width=4, weights=str(tmp_path / "w.pth"), labels=("star", "circle", "square")
     )
     run = spec(NET, teacher, data={"mean": (0.3, 0.3, 0.3)})
-    taught = built(run, model=teacher, complete=True)
+    taught = built(run, model=teacher.refs()[0], complete=True)
     assert taught._mean.flatten().tolist() == pytest.approx([0.3] * 3)
     assert taught._permutation is not None and taught._permutation.tolist() == [1, 2, 0]
-    plain = built(spec(NET, teacher), model=teacher, complete=True)
+    plain = built(spec(NET, teacher), model=teacher.refs()[0], complete=True)
     assert plain._mean.flatten().tolist() == pytest.approx(IMAGENET_MEAN)
 
 
 def test_a_teacher_of_another_size_has_a_view_of_its_own(tmp_path: Path) -> None:
     teacher = TeacherSpec(name=saved(built(spec()), tmp_path / "run"))
     run = spec(NET, teacher, data={"image_size": None})
-    student, taught = built(run), built(run, model=teacher, complete=True)
+    student, taught = built(run), built(run, model=teacher.refs()[0], complete=True)
     assert student.input_fingerprint != taught.input_fingerprint
     assert first_batch(taught).inputs["pixels"].shape[-1] == 16
     assert first_batch(student).inputs["pixels"].shape[-1] == 32
@@ -234,7 +234,7 @@ def test_a_teacher_of_another_size_has_a_view_of_its_own(tmp_path: Path) -> None
 def test_teacher_labels_that_contradict_the_model_are_refused(tmp_path: Path) -> None:
     teacher = TeacherSpec(name=saved(built(spec()), tmp_path / "run"), labels=("star", "circle", "square"))
     with pytest.raises(ModelError, match="the model says"):
-        built(spec(NET, teacher), model=teacher, complete=True)
+        built(spec(NET, teacher), model=teacher.refs()[0], complete=True)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import detection as torchvision_detection
 
 from helpers import StopAt, history, run, weights
-from ptm.config.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import DataSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
 from ptm.data.examples import Examples
 from ptm.errors import ConfigError, DataError, Interrupted, MissingDownload, ModelError
 from ptm.metrics.detection import Boxes, DetectionMetrics
@@ -70,7 +71,7 @@ def spec_of(folder, family="retinanet", **changes) -> RunSpec:
 
 
 def make(spec, **how) -> detection.ObjectDetection:
-    model = how.get("model", spec.model)
+    model = how.get("model", spec.model.ref())
     data = detection.load_data(spec, labels=how.get("labels"))
     return detection.build(spec, data, model=model, complete=how.get("complete", False))
 
@@ -356,7 +357,7 @@ def test_labels_that_a_model_knows_keep_their_outputs_in_any_order(built, voc, t
     assert detection.stored_labels(str(folder)) == ("bar", "disc")
     swapped = make(
         spec_of(voc, family, data={"labels": ("disc", "bar")}),
-        model=ModelSpec(name=str(folder)),
+        model=ModelRef(name=str(folder)),
         complete=True,
     )
     batch = batch_of(pipeline, [0, 1], "eval")
@@ -391,13 +392,13 @@ def test_new_labels_get_a_new_scoring_layer_and_keep_all_else(built, voc, tmp_pa
     for path in (tmp_path / "voc/Annotations").glob("*.xml"):
         path.write_text(path.read_text().replace("bar", "rod"))
     spec = spec_of(tmp_path / "voc", "fasterrcnn")
-    other = make(spec, model=ModelSpec(name=str(folder)))
+    other = make(spec, model=ModelRef(name=str(folder)))
     new = {"roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"}
     assert {name.rsplit(".", 1)[0] for name in other.load_report.new} == new
     ours, theirs = pipeline.model.state_dict(), other.model.state_dict()
     assert all(torch.equal(ours[n], theirs[n]) for n in ours if n.rsplit(".", 1)[0] not in new)
     with pytest.raises(ModelError, match="does not know the label rod"):
-        make(spec, model=ModelSpec(name=str(folder)), complete=True)
+        make(spec, model=ModelRef(name=str(folder)), complete=True)
 
 
 def test_one_label_is_enough(tmp_path):
@@ -444,7 +445,7 @@ def test_weights_of_a_backbone_start_a_detector(voc, tmp_path, monkeypatch):
     torch.save(source, tmp_path / "resnet18.pth")
     monkeypatch.setattr(detectors, "fetch", lambda url: tmp_path / "resnet18.pth")
     monkeypatch.setattr(models, "fetch", lambda url: pytest.fail("asked twice"))
-    plan = detectors.plan_model(ModelSpec(name="fcos", backbone="resnet18"))
+    plan = detectors.plan_model(ModelRef(name="fcos", backbone="resnet18"))
     assert (plan.weights, plan.backbone_only) == (ResNet18_Weights.IMAGENET1K_V1, True)
     pipeline = make(spec_of(voc, "fcos", model={"weights": "default"}))
     state = pipeline.model.state_dict()
@@ -457,7 +458,7 @@ def test_weights_of_a_backbone_start_a_detector(voc, tmp_path, monkeypatch):
     norm = pipeline.model.backbone.body.bn1
     assert type(norm).__name__ == "FrozenBatchNorm2d"
     assert norm.eps == 1e-5
-    again = make(pipeline._spec, model=ModelSpec(name=str(saved(pipeline, tmp_path / "m"))), complete=True)
+    again = make(pipeline._spec, model=ModelRef(name=str(saved(pipeline, tmp_path / "m"))), complete=True)
     assert type(again.model.backbone.body.bn1).__name__ == "FrozenBatchNorm2d"
     assert all(torch.equal(again.model.state_dict()[n], t) for n, t in state.items())
 
@@ -548,7 +549,7 @@ def test_nothing_trained_and_nothing_to_distil(voc):
     with pytest.raises(ModelError, match="has not learned to find anything"):
         make(spec_of(voc), complete=True)
     with pytest.raises(ConfigError, match="cannot be distilled"):
-        detectors.plan_model(TeacherSpec(name="fcos"))
+        detectors.plan_model(ModelRef(role="teacher", name="fcos"))
 
 
 def test_a_strange_description_and_another_tasks_model_are_refused(built, tmp_path):
@@ -556,7 +557,7 @@ def test_a_strange_description_and_another_tasks_model_are_refused(built, tmp_pa
     content = json.loads((folder / "model.json").read_text())
     assert content["anchors"]["sizes"] == [[8], [16], [32], [64], [128]]
     with pytest.raises(ModelError, match="task is 'object-detection'"):
-        models.plan_model(ModelSpec(name=str(folder)))
+        models.plan_model(ModelRef(name=str(folder)))
     for key, value in (
         ("architecture", "fcos_resnet51"),
         ("backbone", "../x"),
@@ -569,16 +570,16 @@ def test_a_strange_description_and_another_tasks_model_are_refused(built, tmp_pa
     ):
         (folder / "model.json").write_text(json.dumps({**content, key: value}))
         with pytest.raises(ModelError):
-            detectors.plan_model(ModelSpec(name=str(folder)))
+            detectors.plan_model(ModelRef(name=str(folder)))
 
 
 def test_the_improved_versions_and_all_names_can_be_planned():
     for name in set(detectors.NAMES) - set(detectors.YOLOX):
-        plan = detectors.plan_model(ModelSpec(name=name))
+        plan = detectors.plan_model(ModelRef(name=name))
         assert plan.weights is not None
         assert not plan.backbone_only
         assert plan.outputs[1] == "person"
-    plan = detectors.plan_model(ModelSpec(name="fasterrcnn_resnet50_fpn_v2", weights="none"))
+    plan = detectors.plan_model(ModelRef(name="fasterrcnn_resnet50_fpn_v2", weights="none"))
     model = detectors.construct(replace(plan, preprocessing=replace(plan.preprocessing, image_size=64)), 3)
     assert model.roi_heads.box_predictor.cls_score.out_features == 4
 

@@ -13,9 +13,9 @@ from torch import nn
 from torchvision import models as zoo
 from torchvision.models import regnet
 
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.base import network
+from ptm.config.model_ref import ModelRef
 from ptm.errors import MissingDownload, ModelError
-from ptm.models import hub
 from ptm.vision import downloads, models
 from ptm.vision.models import build_model, plan_model
 from ptm.vision.saved import Preprocessing, SavedModel, read_saved, write_saved
@@ -43,7 +43,7 @@ ONE_A_FAMILY = (
 
 
 def plan(name: str, weights: str = "none", width: int | None = None) -> models.ModelPlan:
-    return plan_model(ModelSpec(name=name, weights=weights, width=width))
+    return plan_model(ModelRef(name=name, weights=weights, width=width))
 
 
 def small(name: str = "resnet8", classes: int = 3, *, seed: int = 0, **options: Any) -> nn.Module:
@@ -230,12 +230,12 @@ def test_missing_weights_are_told_with_everything_that_helps(
 ) -> None:
     monkeypatch.setenv("PTM_OFFLINE", "1")
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("tried the network"))
-    (problem,) = models.missing_downloads(ModelSpec(name="resnet18"))
+    (problem,) = models.missing_downloads(ModelRef(name="resnet18"))
     text = str(problem)
     url = zoo.ResNet18_Weights.DEFAULT.url
     for told in ("resnet18", "IMAGENET1K_V1", url, str(cache / Path(url).name), "model.weights=none"):
         assert told in text
-    (problem,) = models.missing_downloads(TeacherSpec(name="resnet50"))
+    (problem,) = models.missing_downloads(ModelRef(role="teacher", name="resnet50"))
     assert "teacher.weights=none" in str(problem)
     with pytest.raises(MissingDownload) as caught:
         build_model(plan("resnet18", "default"), 3, image_size=32, seed=0, complete=False)
@@ -245,14 +245,14 @@ def test_missing_weights_are_told_with_everything_that_helps(
 def test_nothing_is_missing_when_cached_or_reachable_or_not_wanted(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda url: False)
-    assert models.missing_downloads(ModelSpec(name="resnet18", weights="none")) == []
-    assert models.missing_downloads(ModelSpec(name="resnet20", weights="none")) == []
-    assert len(models.missing_downloads(ModelSpec(name="resnet18"))) == 1
+    monkeypatch.setattr(network, "reachable", lambda url: False)
+    assert models.missing_downloads(ModelRef(name="resnet18", weights="none")) == []
+    assert models.missing_downloads(ModelRef(name="resnet20", weights="none")) == []
+    assert len(models.missing_downloads(ModelRef(name="resnet18"))) == 1
     downloads.cached_file(zoo.ResNet18_Weights.DEFAULT.url).write_bytes(b"")
-    assert models.missing_downloads(ModelSpec(name="resnet18")) == []
-    monkeypatch.setattr(hub, "reachable", lambda url: True)
-    assert models.missing_downloads(ModelSpec(name="resnet34")) == []
+    assert models.missing_downloads(ModelRef(name="resnet18")) == []
+    monkeypatch.setattr(network, "reachable", lambda url: True)
+    assert models.missing_downloads(ModelRef(name="resnet34")) == []
 
 
 def test_cached_weights_are_checked_and_loaded_with_a_new_head(

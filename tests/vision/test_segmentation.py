@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torchvision import models as zoo
 
 from helpers import evaluation, run
+from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, RuntimeSpec, TeacherSpec, TrainSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.masks import IGNORED
@@ -73,7 +74,7 @@ def spec(
 
 def built(chosen: RunSpec, *, complete: bool = False, **how: Any) -> SemanticSegmentation:
     data = how.pop("data", None) or load_data(chosen)
-    return build(chosen, data, model=how.pop("model", chosen.model), complete=complete)
+    return build(chosen, data, model=how.pop("model", chosen.model.ref()), complete=complete)
 
 
 def batch_of(pipeline, ids, split="train", epoch=0):
@@ -259,7 +260,7 @@ def test_a_training_batch_of_one_image_is_explained(pairs):
 
 @pytest.mark.parametrize("name", segmenters.SMP)
 def test_networks_of_smp_give_a_score_a_pixel(name):
-    plan = segmenters.plan_segmenter(ModelSpec(name=name, weights="none"))
+    plan = segmenters.plan_segmenter(ModelRef(name=name, weights="none"))
     net, report = segmenters.build_segmenter(plan, 3, seed=0, complete=False, keep_head=False)
     with torch.inference_mode():
         assert net.eval()(torch.zeros(1, 3, 128, 160)).shape == (1, 3, 128, 160)
@@ -279,7 +280,7 @@ def test_published_weights_keep_their_head_for_their_own_labels(pairs, monkeypat
     name = "lraspp_mobilenet_v3_large"
     source = zoo.get_model(name, weights=None, weights_backbone=None, num_classes=21)
     published(monkeypatch, tmp_path, name, source.state_dict())
-    plan = segmenters.plan_segmenter(ModelSpec(name=name))
+    plan = segmenters.plan_segmenter(ModelRef(name=name))
     assert plan.labels[:2] == ("__background__", "aeroplane") and plan.image_size == 520
     net, report = segmenters.build_segmenter(plan, 21, seed=0, complete=True, keep_head=True)
     assert report.new == () and torch.equal(
@@ -295,7 +296,7 @@ def test_published_weights_keep_their_head_for_their_own_labels(pairs, monkeypat
 def test_a_residual_backbone_takes_the_weights_of_a_classifier(monkeypatch, tmp_path):
     source = zoo.resnet18(weights=None)
     published(monkeypatch, tmp_path, "resnet18", source.state_dict())
-    plan = segmenters.plan_segmenter(ModelSpec(name="smp:unet"))
+    plan = segmenters.plan_segmenter(ModelRef(name="smp:unet"))
     assert plan.backbone == "resnet18" and plan.weights_of_backbone
     net, report = segmenters.build_segmenter(plan, 2, seed=0, complete=False, keep_head=False)
     assert torch.equal(net.encoder.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
@@ -327,14 +328,14 @@ def test_missing_weights_are_told_with_a_cure(monkeypatch, tmp_path, pairs):
 )
 def test_what_there_is_not_is_refused_with_a_cure(model, message, cure):
     with pytest.raises(ModelError, match=message) as caught:
-        segmenters.plan_segmenter(ModelSpec(**model))
+        segmenters.plan_segmenter(ModelRef(**model))
     assert cure in caught.value.problems[0].cure
 
 
 def test_without_smp_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(ModelError, match="not installed") as caught:
-        segmenters.plan_segmenter(ModelSpec(name="smp:unet"))
+        segmenters.plan_segmenter(ModelRef(name="smp:unet"))
     assert "pip install 'ptm[unet]'" in caught.value.problems[0].cure
 
 
@@ -378,7 +379,7 @@ def test_a_saved_model_is_described_and_evaluates_to_the_same(finished):
 
 def test_a_stranger_gets_the_same_scores(finished, pairs):
     pipeline = built(
-        spec(pairs, data={"augment": "standard"}), model=ModelSpec(name=str(finished)), complete=True
+        spec(pairs, data={"augment": "standard"}), model=ModelRef(name=str(finished)), complete=True
     )
     pipeline.model.eval()
     net = zoo.get_model(LRASPP.name, weights=None, weights_backbone=None, num_classes=3).eval()
@@ -394,7 +395,7 @@ def test_a_stranger_gets_the_same_scores(finished, pairs):
 
 def test_outputs_are_brought_into_the_order_of_the_data(finished, pairs, tmp_path):
     turned = {"labels": ("box", "background", "disc"), "mask_values": (200, 0, 100), "augment": "standard"}
-    chosen, model = spec(pairs, data=turned), ModelSpec(name=str(finished))
+    chosen, model = spec(pairs, data=turned), ModelRef(name=str(finished))
     plain = built(spec(pairs, data={"augment": "standard"}), model=model, complete=True)
     other = built(chosen, model=model, complete=True)
     confusions = []
@@ -427,7 +428,7 @@ def test_damaged_descriptions_are_refused(finished, tmp_path):
         (tmp_path / "model.json").write_text(json.dumps(content | change))
         (tmp_path / "model.safetensors").write_bytes(b"")
         with pytest.raises(ModelError, match=next(iter(change))):
-            segmenters.plan_segmenter(ModelSpec(name=str(tmp_path)))
+            segmenters.plan_segmenter(ModelRef(name=str(tmp_path)))
 
 
 def test_images_without_masks_are_predicted_and_drawn(finished, pairs):
@@ -435,7 +436,7 @@ def test_images_without_masks_are_predicted_and_drawn(finished, pairs):
     examples = Examples({"image": images}, None, lambda row: str(images[row]))
     chosen = spec(pairs, data={"augment": "standard", "labels": None, "mask_values": None})
     data = Dataset(None, examples, LABELS, {})
-    pipeline = built(chosen, data=data, model=ModelSpec(name=str(finished)), complete=True)
+    pipeline = built(chosen, data=data, model=ModelRef(name=str(finished)), complete=True)
     pipeline.model.eval()
     metrics = pipeline.new_metrics()
     with torch.inference_mode():
@@ -444,7 +445,7 @@ def test_images_without_masks_are_predicted_and_drawn(finished, pairs):
             metrics.update(batch, pipeline.evaluate_batch(pipeline.model, batch))
     rows = list(metrics.predictions())
     labelled = built(
-        spec(pairs, data={"augment": "standard"}), model=ModelSpec(name=str(finished)), complete=True
+        spec(pairs, data={"augment": "standard"}), model=ModelRef(name=str(finished)), complete=True
     )
     for row in rows:
         mask = Image.open(io.BytesIO(base64.b64decode(row["mask_png"])))
@@ -467,7 +468,10 @@ def test_images_without_masks_are_predicted_and_drawn(finished, pairs):
 
 def test_a_teacher_sees_what_its_student_sees(pairs, finished):
     chosen = spec(pairs, data={"image_size": 24, "mean": (0.4, 0.4, 0.4)})
-    student, taught = built(chosen), built(chosen, model=TeacherSpec(name=str(finished)), complete=True)
+    student, taught = (
+        built(chosen),
+        built(chosen, model=ModelRef(role="teacher", name=str(finished)), complete=True),
+    )
     assert not student.per_example
     one, other = (batch_of(pipeline, [0, 3]) for pipeline in (student, taught))
     assert all(torch.equal(a, b) for a, b in zip(one.inputs["pixels"], other.inputs["pixels"], strict=True))
@@ -500,8 +504,8 @@ def test_a_student_learns_from_the_pixels_of_a_teacher(pairs, finished, tmp_path
     assert results["teacher"]["metrics"] == pytest.approx(told, abs=1e-6)
     assert results["distill"]["store"]["used"] is False
     data = load_data(chosen)
-    student = build(chosen, data, model=chosen.model, complete=False)
-    taught = build(chosen, data, model=chosen.teacher, complete=True)
+    student = build(chosen, data, model=chosen.model.ref(), complete=False)
+    taught = build(chosen, data, model=chosen.teacher.refs()[0], complete=True)
     assert student.input_fingerprint == taught.input_fingerprint
     batch = batch_of(student, [0, 2])
     for pipeline in (student, taught):

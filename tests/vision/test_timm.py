@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import evaluation, image_spec, run
-from ptm.config.spec import ModelSpec, TeacherSpec
+from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError
 from ptm.pipeline import task_module
 from ptm.training import order
@@ -27,7 +27,7 @@ def built(plan: ModelPlan, classes: int = 3, *, seed: int = 1, complete: bool = 
 
 
 def plan(name: str = NAME, weights: str = "none") -> ModelPlan:
-    return plan_model(ModelSpec(name=name, weights=weights))
+    return plan_model(ModelRef(name=name, weights=weights))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_preprocessing_is_that_of_the_weights():
 
 def test_default_weights_are_found_in_the_cache_and_the_head_is_new(published):
     chosen = plan(weights="default")
-    assert models.missing_downloads(ModelSpec(name=NAME)) == []
+    assert models.missing_downloads(ModelRef(name=NAME)) == []
     assert chosen.own_normalisation
     net, report = built(chosen)
     assert report.source == "timm/test_resnet.r160_in1k"
@@ -76,12 +76,12 @@ def test_default_weights_are_found_in_the_cache_and_the_head_is_new(published):
 
 def test_missing_weights_are_told_with_a_cure(monkeypatch):
     monkeypatch.setenv("PTM_OFFLINE", "1")
-    for spec, key in ((ModelSpec(name=NAME), "model"), (TeacherSpec(name=NAME), "teacher")):
-        (problem,) = models.missing_downloads(spec)
-        assert problem.where == f"{key} {NAME} (weights timm/test_resnet.r160_in1k)"
+    for role in ("model", "teacher"):
+        (problem,) = models.missing_downloads(ModelRef(role=role, name=NAME))
+        assert problem.where == f"{role} {NAME} (weights timm/test_resnet.r160_in1k)"
         assert "the network is switched off" in problem.what
-        assert f"--set {key}.weights=none" in problem.cure
-    assert models.missing_downloads(ModelSpec(name=NAME, weights="none")) == []
+        assert f"--set {role}.weights=none" in problem.cure
+    assert models.missing_downloads(ModelRef(name=NAME, weights="none")) == []
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -167,7 +167,7 @@ def test_a_run_is_saved_and_loaded_as_any_other(tmp_path):
     network.load_state_dict(load_file(tmp_path / "run" / "model" / "model.safetensors"))
     module = task_module(spec.task)
     pipeline = module.build(
-        spec, module.load_data(spec), model=ModelSpec(name=str(tmp_path / "run")), complete=True
+        spec, module.load_data(spec), model=ModelRef(name=str(tmp_path / "run")), complete=True
     )
     assert pipeline.feature_names == () and pipeline.head_input == "" and pipeline.head == ("fc",)
     pipeline.model.eval()

@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision import models as zoo
 
 from ptm.base import seeds
-from ptm.config.spec import ModelSpec
+from ptm.config.model_ref import ModelRef
 from ptm.errors import DataError
 from ptm.training import order
 from ptm.vision import views
@@ -58,7 +58,7 @@ def view_maker(
 @pytest.mark.parametrize("size", [(500, 375), (240, 700), (64, 64)])
 def test_the_evaluation_view_is_that_of_torchvision_to_the_bit(name: str, size: tuple[int, int]) -> None:
     image, preset = picture(*size), zoo.get_model_weights(name).DEFAULT.transforms()
-    p = plan_model(ModelSpec(name=name)).preprocessing
+    p = plan_model(ModelRef(name=name)).preprocessing
     pixels = torch.from_numpy(evaluation_view(image, p).copy()).permute(2, 0, 1)[None].float()
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (p.mean, p.std))
     assert torch.equal(((pixels / 255 - mean) / std)[0], preset(image))
