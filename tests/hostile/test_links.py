@@ -13,8 +13,8 @@ from ptm.base.console import Silent
 from ptm.cli.app import app
 from ptm.distill.store import Field, Store
 from ptm.errors import PtmError, StorageError
+from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.predict import run_prediction
-from ptm.experiment.train import run_evaluation
 from ptm.report.page import write_report
 from ptm.run.log import MetricsLog
 
