@@ -1,15 +1,17 @@
-# make demo   set up, then fine-tune a real pre-trained BERT on the embedded reviews
-# make test   set up, then run the tests        make check   lint, format, types
-# make setup  the set-up alone (quick when done) make crash N=50   kill runs at random points
-# make tiny   data for configs/tiny/            make fuzz N=20    spoilt files, N times as many as in make test
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A process a core, with one thread each: two processes of two threads on two cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo test check format crash fuzz tiny clean
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast coverage check format crash fuzz tiny clean
 
-setup: $(STAMP)
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP)  ## .venv with ptm and the versions of constraints.txt; quick when it is there
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about two minutes the first time"
@@ -17,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[quickstart,dev]'
 	@touch $@
 
-demo: setup
+demo: setup  ## fine-tune a real pre-trained BERT on the embedded reviews
 	$(BIN)/ptm finetune configs/quickstart.yaml --overwrite
 	@echo
 	@echo 'Try next, with .venv/bin in your PATH:'
@@ -27,29 +29,34 @@ demo: setup
 	@echo '  ptm distill configs/digits_distill.yaml           which then teaches a much smaller one'
 	@echo '  open runs/quickstart/report.html                  curves, confusions, worst mistakes'
 
-# A process a core, with one thread each: two processes of two threads on two cores wait for each other.
-test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
-
-crash: N ?= 50
-crash: setup
-	$(BIN)/python benchmarks/crash/crash.py --kills $(N)
-
-fuzz: N ?= 20
-fuzz: setup
-	PTM_FUZZ=$(N) $(BIN)/python -m pytest tests/hostile/test_mutations.py --timeout 3600
-
-tiny: setup
-	$(BIN)/python tests/tiny
-
-check: setup
+check: setup  ## lint, format and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup
+format: setup  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+test: setup  ## every test
+	$(PYTEST) -n auto
+
+test-fast: setup  ## what answers within a minute: no test marked slow or processes
+	$(PYTEST) -n auto -m "not slow and not processes"
+
+coverage: setup  ## lines and branches that the tests of this process reach (those marked processes are not counted)
+	$(PYTEST) -n auto -m "not processes" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+crash: N ?= 50
+crash: setup  ## kill runs at N random points (N=50) and resume them
+	$(BIN)/python benchmarks/crash/crash.py --kills $(N)
+
+fuzz: N ?= 20
+fuzz: setup  ## spoilt files, N times as many as in make test (N=20)
+	PTM_FUZZ=$(N) $(BIN)/python -m pytest tests/hostile/test_mutations.py --timeout 3600
+
+tiny: setup  ## data for configs/tiny/
+	$(BIN)/python tests/tiny
+
+clean:  ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage build

@@ -28,6 +28,14 @@ from tiny.samples import (  # noqa: E402
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for ``run_cli`` starts processes; before pytest selects by marker."""
+    for item in items:
+        if "run_cli" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.processes)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
     """What teachers say is kept for one session of tests, not in the home directory."""
