@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -22,19 +21,18 @@ from ptm.base import seeds
 from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
 from ptm.config.spec import RunSpec
-from ptm.errors import Interrupted, NotFinite
+from ptm.errors import Interrupted
 from ptm.models.layers import layers_of
 from ptm.objective import Objective, TrainBatch, all_counts
-from ptm.pipeline import Metrics, Pipeline, Prediction, Split
+from ptm.pipeline import Metrics, Pipeline, Split
 from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
+from ptm.training.finite import evaluation_not_finite, largest_weight, step_not_finite, weights_not_finite
 from ptm.training.meter import Meter, StepNumbers
 from ptm.training.progress import Progress
 from ptm.training.runtime import Runtime, batch_norms
 from ptm.training.selection import Selection
-
-_PLACES = 5  # examples named in a message
 
 _STOP_EVERY_BATCHES = 8  # of an evaluation in several processes, which have to agree
 
@@ -313,7 +311,9 @@ class _Training:
         # fp16: a gradient that overflows is the scaler's business: it skips the step and scales less.
         bad_norm = not math.isfinite(norm) and not self.scaler.is_enabled()
         if not math.isfinite(numbers.loss) or bad_norm:
-            raise self._not_finite(numbers)
+            line = {"kind": "error", "step": self.progress.step, "loss": numbers.loss, "grad_norm": norm}
+            self.context.log.write({**line, "ids": ids.tolist()})
+            raise step_not_finite(numbers, self.progress.step, self.context.pipeline)
         self.meter.add(numbers)
         step, every = self.progress.step, self.context.spec.train.log_every_steps
         self.context.reporter.advance(step, self.meter.status(numbers.loss))
@@ -321,20 +321,6 @@ class _Training:
             epoch = round(step / self.counts.steps_per_epoch, 4)
             line = self.meter.take_line(epoch=epoch, learning_rate=self.rate, gradient_norm=norm)
             self.context.log.write(line)
-
-    def _not_finite(self, numbers: StepNumbers) -> NotFinite:
-        step, ids = self.progress.step, numbers.ids
-        loss, norm = numbers.loss, numbers.gradient_norm
-        self.context.log.write(
-            {"kind": "error", "step": step, "loss": loss, "grad_norm": norm, "ids": ids.tolist()}
-        )
-        places = [str(self.context.pipeline.example("train", int(i))["where"]) for i in ids[:_PLACES]]
-        return NotFinite(
-            f"the loss is {loss} and the gradient's norm {norm} at step {step}",
-            where=f"step {step}, examples {', '.join(places)}{', …' if len(ids) > _PLACES else ''}",
-            expected="finite numbers; this step was not saved",
-            cure="lower train.learning_rate, add warmup, look at these examples, or use precision: fp32",
-        )
 
     # -- between steps -------------------------------------------------------------------------------------
 
@@ -359,12 +345,7 @@ class _Training:
         line = {"kind": "eval", "step": progress.step, "epoch": epoch, "metrics": values, "seconds": seconds}
         context.log.write(line)
         if not math.isfinite(values.get("loss", 0.0)):  # detectors have none when they are evaluated
-            raise NotFinite(
-                f"the evaluation loss is {values['loss']} at step {progress.step}",
-                where=f"step {progress.step}, examples {self._without_score(metrics)}",
-                expected="finite numbers; this step was not saved",
-                cure="lower train.learning_rate, look at these examples, or use precision: fp32",
-            )
+            raise evaluation_not_finite(values["loss"], progress.step, metrics, context.pipeline)
         progress.evaluated_step = progress.step
         mark = "  (best)" if self.selection.consider(values, progress) else ""
         headline = "  ".join(f"{name} {v:.4f}" for name, v in self.selection.headline(values).items())
@@ -373,15 +354,6 @@ class _Training:
             progress.finished = True
             name, worse = self.selection.best and self.selection.best.metric, progress.worse_evaluations
             context.reporter.say(f"stopping early: {worse} evaluations without a better {name}")
-
-    def _without_score(self, metrics: Metrics) -> str:
-        """Where the first few examples stand whose scores are not finite."""
-        places = (
-            str(self.context.pipeline.example("eval", prediction["id"])["where"])
-            for prediction in metrics.predictions()
-            if not _finite_scores(prediction)
-        )
-        return ", ".join(islice(places, _PLACES)) or "of every kind: only their sum is not finite"
 
     def _save_due(self) -> bool:
         progress, every = self.progress, self.context.spec.train.save_every_steps
@@ -402,17 +374,10 @@ class _Training:
         context.runtime.barrier()
 
     def _require_finite_weights(self) -> None:
-        """A step can end in weights that are not finite though its loss and gradient were: an update too large."""
-        largest = torch.nn.utils.get_total_norm([p.detach() for p in self.parameters], norm_type=math.inf)
-        if not math.isfinite(largest.item()):
-            step = self.progress.step
-            self.context.log.write({"kind": "error", "step": step, "largest_weight": largest.item()})
-            raise NotFinite(
-                f"the weights are not finite after step {step}",
-                where=f"step {step}",
-                expected="finite numbers; this step was not saved",
-                cure="lower train.learning_rate, or add warmup",
-            )
+        largest, step = largest_weight(self.parameters), self.progress.step
+        if not math.isfinite(largest):
+            self.context.log.write({"kind": "error", "step": step, "largest_weight": largest})
+            raise weights_not_finite(step)
 
     def _restore(self) -> None:
         context = self.context
@@ -440,9 +405,3 @@ class _Training:
             f"stopped by {self.context.stop.name} after step {step} of {self.counts.steps}; everything is saved",
             cure="the same command with --resume continues to the same bits",
         )
-
-
-def _finite_scores(prediction: Prediction) -> bool:
-    scores = prediction.get("scores", {})
-    values = scores.values() if isinstance(scores, dict) else scores
-    return all(math.isfinite(score) for score in values if score is not None)

@@ -61,15 +61,15 @@ def run_prediction(
     spec, model = evaluation_spec(target, list(overrides))
     if not target.is_dir():  # the model of a run is all there
         require_downloads(spec, teacher=False, data=False)
-    given: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
-    if not given:
+    inputs: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
+    if not inputs:
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
     size = batch_size or spec.train.eval_batch_size
     labels = _labels(spec, task_module(spec.task), model, target)
     with _memory_errors(size), open_session(spec, reporter) as session:
         runtime, task = session.runtime, session.task
-        pieces = task.read_inputs(spec, given)
+        pieces = task.read_inputs(spec, inputs)
         if spec.descriptor.modality == "image":
             pieces = _readable_images(pieces, runtime.threads, reporter, skip_bad=skip_bad)
         first = next(pieces, None)
@@ -111,8 +111,8 @@ def _write_all(
     reporter: Reporter,
 ) -> int:
     """Write what comes as it comes; returns the number of inputs."""
-    count, told = 0, time.monotonic()
-    begun = told
+    count, last_report = 0, time.monotonic()
+    begun = last_report
     with _writer(output, labels) as write:
         for pipeline, examples, predictions in predicted:
             for prediction in predictions:
@@ -121,8 +121,8 @@ def _write_all(
                 write(_row(examples, prediction, count))
             count += len(examples)
             now = time.monotonic()
-            if now - told > _EVERY_SECONDS:
-                told = now
+            if now - last_report > _EVERY_SECONDS:
+                last_report = now
                 reporter.say(f"{count:,} predicted, {count / (now - begun):,.0f} a second")
     return count
 
@@ -131,9 +131,9 @@ def _row(examples: Examples, prediction: Prediction, before: int) -> Row:
     """The line of one input; ``before``: how many inputs came in earlier pieces."""
     index = prediction["id"]
     values = {role: _shown(column[index]) for role, column in examples.columns.items()}
-    shown = next(iter(values.values())) if len(values) == 1 else values
+    content = next(iter(values.values())) if len(values) == 1 else values
     where = examples.where(index)
-    row = {"id": before + index, **({} if where == shown else {"where": where}), "input": shown}
+    row = {"id": before + index, **({} if where == content else {"where": where}), "input": content}
     row |= {name: value for name, value in prediction.items() if name != "id"}
     carried = examples.carried if isinstance(examples, Inputs) else {}
     return row | ({"columns": {n: v[index] for n, v in carried.items()}} if carried else {})
@@ -182,13 +182,13 @@ def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
 
 def _cells(row: Row, labels: tuple[str, ...]) -> dict[str, str]:
     """Column → content."""
-    given = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
+    inputs = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
     scores = row.get("scores")
     by_label = _score_cells(scores, labels) if isinstance(scores, Mapping) else {}
     apart = ("id", "where", "input", "columns", *(("scores",) if by_label else ()))
-    said = {name: value for name, value in row.items() if name not in apart}
+    values = {name: value for name, value in row.items() if name not in apart}
     place = {key: row[key] for key in ("id", "where") if key in row}
-    own: Row = place | given | said | by_label
+    own: Row = place | inputs | values | by_label
     # A column of the input that has the name of one of these keeps its values under another.
     carried = {f"input.{n}" if n in own else n: v for n, v in row.get("columns", {}).items()}
     return {name: _cell(value, row) for name, value in (own | carried).items()}

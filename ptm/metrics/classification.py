@@ -56,9 +56,9 @@ class Accumulator:
         ids = np.concatenate([piece.ids for piece in self._pieces])
         order = np.argsort(ids, kind="stable")
         targets = [piece.targets for piece in self._pieces if piece.targets is not None]
-        known = len(targets) == len(self._pieces)
+        labelled = len(targets) == len(self._pieces)
         outputs = np.concatenate([piece.outputs for piece in self._pieces])
-        return ids[order], np.concatenate(targets)[order] if known else None, outputs[order]
+        return ids[order], np.concatenate(targets)[order] if labelled else None, outputs[order]
 
     def labelled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same where targets are known; else DataError."""
@@ -115,10 +115,10 @@ class ClassificationMetrics:
     def predictions(self) -> Iterator[Prediction]:
         ids, targets, probabilities = self._accumulator.by_id()
         for index, row in enumerate(probabilities):
-            shown = range(len(row)) if len(row) <= _ALL_SCORES else np.argsort(-row, kind="stable")[:5]
+            indices = range(len(row)) if len(row) <= _ALL_SCORES else np.argsort(-row, kind="stable")[:5]
             prediction = Prediction(id=int(ids[index]))
             if targets is not None:
                 prediction["label"] = self._labels[targets[index]]
             prediction["prediction"] = self._labels[int(row.argmax())]
-            prediction["scores"] = {self._labels[i]: round(float(row[i]), 6) for i in shown}
+            prediction["scores"] = {self._labels[i]: round(float(row[i]), 6) for i in indices}
             yield prediction

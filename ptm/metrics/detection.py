@@ -35,30 +35,30 @@ class DetectionMetrics:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
-        self._found: dict[int, Boxes] = {}
-        self._there: dict[int, Boxes] = {}
+        self._detections: dict[int, Boxes] = {}
+        self._truth: dict[int, Boxes] = {}
 
     def update(self, batch: Batch, output: Output) -> None:
         """``output.predictions``: Boxes an image. ``batch.targets``: the boxes that are there, or None."""
-        for index, found in zip(batch.ids.tolist(), output.predictions, strict=True):
-            self._found[index] = found
-        for index, there in zip(batch.ids.tolist(), batch.targets or [], strict=False):
-            self._there[index] = Boxes(
-                corners=there["boxes"].cpu().numpy(),
-                classes=there["labels"].cpu().numpy(),
-                crowd=there["crowd"].cpu().numpy(),
+        for index, detections in zip(batch.ids.tolist(), output.predictions, strict=True):
+            self._detections[index] = detections
+        for index, target in zip(batch.ids.tolist(), batch.targets or [], strict=False):
+            self._truth[index] = Boxes(
+                corners=target["boxes"].cpu().numpy(),
+                classes=target["labels"].cpu().numpy(),
+                crowd=target["crowd"].cpu().numpy(),
             )
 
     def merge(self, others: Sequence[Metrics]) -> DetectionMetrics:
         merged = DetectionMetrics(self._labels)
         for part in (self, *others):
             assert isinstance(part, DetectionMetrics)
-            merged._found |= part._found
-            merged._there |= part._there
+            merged._detections |= part._detections
+            merged._truth |= part._truth
         return merged
 
     def compute(self) -> dict[str, float]:
-        if not self._found:
+        if not self._detections:
             raise DataError("nothing was evaluated: the evaluation split is empty")
         precision, recall = self._curves()
         values = {
@@ -75,41 +75,45 @@ class DetectionMetrics:
     def predictions(self) -> Iterator[Prediction]:
         """By rising id: ``boxes`` ([x1, y1, x2, y2] in pixels of the upright image), ``labels`` and ``scores`` of at
         least 0.05, by falling score; ``target_boxes`` and ``target_labels`` where they are known."""
-        for index in sorted(self._found):
-            found = self._found[index]
-            assert found.scores is not None
-            shown = [k for k in np.argsort(-found.scores, kind="stable") if found.scores[k] >= SHOWN_SCORE]
+        for index in sorted(self._detections):
+            detections = self._detections[index]
+            assert detections.scores is not None
+            indices = [
+                k
+                for k in np.argsort(-detections.scores, kind="stable")
+                if detections.scores[k] >= SHOWN_SCORE
+            ]
             row: Prediction = {
                 "id": index,
-                "boxes": [_rounded(found.corners[k]) for k in shown],
-                "labels": [self._labels[found.classes[k]] for k in shown],
-                "scores": [round(float(found.scores[k]), 4) for k in shown],
+                "boxes": [_rounded(detections.corners[k]) for k in indices],
+                "labels": [self._labels[detections.classes[k]] for k in indices],
+                "scores": [round(float(detections.scores[k]), 4) for k in indices],
             }
-            if index in self._there:
-                there = self._there[index]
-                row["target_boxes"] = [_rounded(corners) for corners in there.corners]
-                row["target_labels"] = [self._labels[number] for number in there.classes]
+            if index in self._truth:
+                truth = self._truth[index]
+                row["target_boxes"] = [_rounded(corners) for corners in truth.corners]
+                row["target_labels"] = [self._labels[number] for number in truth.classes]
             yield row
 
     def _curves(self) -> tuple[np.ndarray, np.ndarray]:
         """Precision [thresholds, recalls, classes], recall [thresholds, classes]; -1 where nothing is to be found."""
         from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
 
-        ids = sorted(self._found)
+        ids = sorted(self._detections)
         truth = COCO(
             {
                 "images": [{"id": index} for index in ids],
                 "categories": [{"id": number, "name": name} for number, name in enumerate(self._labels)],
-                "annotations": _numbered([row for i in ids for row in _rows(i, self._there.get(i))]),
+                "annotations": _numbered([row for i in ids for row in _rows(i, self._truth.get(i))]),
             }
         )
-        found = COCO(
+        detections = COCO(
             {
                 **truth.dataset,
-                "annotations": _numbered([row for i in ids for row in _rows(i, self._found[i])]),
+                "annotations": _numbered([row for i in ids for row in _rows(i, self._detections[i])]),
             }
         )
-        evaluation = COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
+        evaluation = COCOeval_faster(truth, detections, iouType="bbox", print_function=lambda *_: None)
         evaluation.params.maxDets = [1, 10, _DETECTIONS]
         evaluation.evaluate()
         evaluation.accumulate()

@@ -31,13 +31,13 @@ class NumberMetrics:
     def compute(self) -> dict[str, float]:
         """``pearson`` and ``spearman`` are 0 where one side is constant, so that nothing is correlated."""
         _, targets, predicted = self._accumulator.labelled()
-        truth, said = targets.astype(np.float64), predicted.astype(np.float64)
+        truth, predictions = targets.astype(np.float64), predicted.astype(np.float64)
         return {
             "loss": self._accumulator.mean_loss(),
-            "pearson": pearson(truth, said),
-            "spearman": pearson(_ranks(truth), _ranks(said)),
-            "mean_squared_error": float(np.mean((truth - said) ** 2)),
-            "mean_absolute_error": float(np.mean(np.abs(truth - said))),
+            "pearson": pearson(truth, predictions),
+            "spearman": pearson(_ranks(truth), _ranks(predictions)),
+            "mean_squared_error": float(np.mean((truth - predictions) ** 2)),
+            "mean_absolute_error": float(np.mean(np.abs(truth - predictions))),
         }
 
     def predictions(self) -> Iterator[Prediction]:

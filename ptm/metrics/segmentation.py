@@ -76,8 +76,8 @@ class SegmentationMetrics:
             "pixel_accuracy": int(np.trace(self._confusion)) / total,
         }
         for name, scores in (("iou", iou), ("dice", dice)):
-            known = ((label, float(s)) for label, s in zip(self._labels, scores, strict=True))
-            values |= {f"{name}/{label}": score for label, score in known if not np.isnan(score)}
+            finite = ((label, float(s)) for label, s in zip(self._labels, scores, strict=True))
+            values |= {f"{name}/{label}": score for label, score in finite if not np.isnan(score)}
         return values
 
     def predictions(self) -> Iterator[Prediction]:

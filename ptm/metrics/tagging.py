@@ -33,18 +33,18 @@ def entities(tags: Sequence[str | None]) -> list[Entity]:
     default: B and S begin one, so do I and E after O, after the end of another, or after another kind; a tag without a
     prefix ends what was before.
     """
-    found: list[Entity] = []
+    spans: list[Entity] = []
     open_kind, begin, before = "", 0, OUTSIDE
     for place, tag in enumerate([*tags, OUTSIDE]):
         prefix, _, kind = (tag or OUTSIDE).partition("-")
         inside = prefix in ("B", "I", "E", "S") and bool(kind)
         starts = inside and (prefix in ("B", "S") or before in (OUTSIDE, "E", "S") or kind != open_kind)
         if before != OUTSIDE and (starts or not inside):
-            found.append((open_kind, begin, place - 1))
+            spans.append((open_kind, begin, place - 1))
         if starts:
             open_kind, begin = kind, place
         before = prefix if inside else OUTSIDE
-    return found
+    return spans
 
 
 class TagMetrics:
@@ -77,7 +77,7 @@ class TagMetrics:
     def compute(self) -> dict[str, float]:
         pairs = [(self._names(s.tags), self._names(s.predicted)) for s in self._known()]
         words = sum(len(tags) for tags, _ in pairs)
-        right = sum(a == b for tags, said in pairs for a, b in zip(tags, said, strict=True))
+        right = sum(a == b for tags, predicted in pairs for a, b in zip(tags, predicted, strict=True))
         values = {"loss": self._loss_sum / self._count, "accuracy": right / words}
         return values | (entity_scores(pairs) if self._has_entities else {})
 
@@ -114,17 +114,17 @@ class TagMetrics:
 def entity_scores(pairs: Sequence[tuple[Sequence[str | None], Sequence[str | None]]]) -> dict[str, float]:
     """``precision``, ``recall``, ``f1`` over all entities of (true, predicted) tags, and ``f1/KIND``; 0 for 0 / 0."""
     true: Counter[str] = Counter()
-    said: Counter[str] = Counter()
+    claimed: Counter[str] = Counter()
     both: Counter[str] = Counter()
     for tags, predicted in pairs:
-        found = [set(entities(names)) for names in (tags, predicted)]
-        for counter, those in ((true, found[0]), (said, found[1]), (both, found[0] & found[1])):
-            counter.update(kind for kind, _, _ in those)
-    precision, recall = _share(both.total(), said.total()), _share(both.total(), true.total())
-    f1 = _share(2 * both.total(), true.total() + said.total())
-    kinds = {f"f1/{kind}": _share(2 * both[kind], true[kind] + said[kind]) for kind in sorted(true)}
+        truth, guess = set(entities(tags)), set(entities(predicted))
+        for counter, spans in ((true, truth), (claimed, guess), (both, truth & guess)):
+            counter.update(kind for kind, _, _ in spans)
+    precision, recall = _ratio(both.total(), claimed.total()), _ratio(both.total(), true.total())
+    f1 = _ratio(2 * both.total(), true.total() + claimed.total())
+    kinds = {f"f1/{kind}": _ratio(2 * both[kind], true[kind] + claimed[kind]) for kind in sorted(true)}
     return {"precision": precision, "recall": recall, "f1": f1, **kinds}
 
 
-def _share(part: int, whole: int) -> float:
+def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0

@@ -136,16 +136,16 @@ class CheckpointStore:
 
     def paths(self) -> list[Path]:
         """Checkpoints by rising step."""
-        found = [
+        directories = [
             p
             for p in self._directory.glob("step-*")
             if p.is_dir() and not p.is_symlink() and p.name[5:].isdecimal() and len(p.name) < 20
         ]
-        return sorted(found, key=lambda path: int(path.name[5:]))
+        return sorted(directories, key=lambda path: int(path.name[5:]))
 
     def _prune(self, progress: Progress) -> None:
-        kept = {self.path(progress.best_step)} if progress.best_step is not None else set()
-        for path in [p for p in self.paths() if p not in kept][: -self._keep]:
+        protected = {self.path(progress.best_step)} if progress.best_step is not None else set()
+        for path in [p for p in self.paths() if p not in protected][: -self._keep]:
             # Renamed first: a kill while deleting must not leave half a checkpoint under its name.
             aside = files.beside(path)
             with files.storage_errors(path):
@@ -228,8 +228,8 @@ def checkpoint_bytes(model: nn.Module, extra: nn.Module | None, copies: int) -> 
 
 def changing(model: nn.Module) -> dict[str, Tensor]:
     """The state of a model; of one with an adapter, without the weights that stay as they were loaded."""
-    left = adapters.left_as_loaded(model)
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in left}
+    unchanged = adapters.left_as_loaded(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in unchanged}
 
 
 def tensors_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

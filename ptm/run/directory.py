@@ -256,9 +256,9 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             cure=f"choose another --output, or go on with --control; its distilled run is {runs[0]}",
         )
     elif inside:
-        shown = ", ".join(sorted(inside)[:3]) + (", …" if len(inside) > 3 else "")
+        names = ", ".join(sorted(inside)[:3]) + (", …" if len(inside) > 3 else "")
         raise RunDirectoryError(
-            f"holds files that are not a run of ptm ({shown})",
+            f"holds files that are not a run of ptm ({names})",
             where=path,
             cure="choose another --output; ptm deletes only its own runs",
         )

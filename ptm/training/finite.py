@@ -1,0 +1,67 @@
+"""What is said of a loss, a gradient, a metric or a weight that is not a finite number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+import torch
+from torch import nn
+
+from ptm.errors import NotFinite
+from ptm.pipeline import Metrics, Pipeline, Prediction
+from ptm.training.meter import StepNumbers
+
+_PLACES = 5  # examples named in a message
+_NOT_SAVED = "finite numbers; this step was not saved"
+
+
+def step_not_finite(numbers: StepNumbers, step: int, pipeline: Pipeline) -> NotFinite:
+    """For a step whose loss or gradient is none."""
+    places = [str(pipeline.example("train", int(i))["where"]) for i in numbers.ids[:_PLACES]]
+    more = ", …" if len(numbers.ids) > _PLACES else ""
+    return NotFinite(
+        f"the loss is {numbers.loss} and the gradient's norm {numbers.gradient_norm} at step {step}",
+        where=f"step {step}, examples {', '.join(places)}{more}",
+        expected=_NOT_SAVED,
+        cure="lower train.learning_rate, add warmup, look at these examples, or use precision: fp32",
+    )
+
+
+def evaluation_not_finite(loss: float, step: int, metrics: Metrics, pipeline: Pipeline) -> NotFinite:
+    """For an evaluation whose loss is none: names the first examples whose scores are not finite."""
+    places = (
+        str(pipeline.example("eval", prediction["id"])["where"])
+        for prediction in metrics.predictions()
+        if not _has_finite_scores(prediction)
+    )
+    named = ", ".join(islice(places, _PLACES)) or "of every kind: only their sum is not finite"
+    return NotFinite(
+        f"the evaluation loss is {loss} at step {step}",
+        where=f"step {step}, examples {named}",
+        expected=_NOT_SAVED,
+        cure="lower train.learning_rate, look at these examples, or use precision: fp32",
+    )
+
+
+def largest_weight(parameters: Sequence[nn.Parameter]) -> float:
+    """The largest absolute value in all of them; not finite if one is not."""
+    norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=math.inf)
+    return float(norm.item())
+
+
+def weights_not_finite(step: int) -> NotFinite:
+    """A step can end in weights that are not finite though its loss and gradient were: an update too large."""
+    return NotFinite(
+        f"the weights are not finite after step {step}",
+        where=f"step {step}",
+        expected=_NOT_SAVED,
+        cure="lower train.learning_rate, or add warmup",
+    )
+
+
+def _has_finite_scores(prediction: Prediction) -> bool:
+    scores = prediction.get("scores", {})
+    values: Iterable[float | None] = scores.values() if isinstance(scores, dict) else scores
+    return all(math.isfinite(score) for score in values if score is not None)
