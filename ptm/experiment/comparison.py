@@ -23,8 +23,8 @@ Row = Mapping[str, Any]  # a Prediction; each measure reads the keys of its own 
 class Measure:
     """``metric`` of results.json is the sum of the first over the sum of the second of ``score``, over all examples.
 
-    ``things`` are what ``score`` counts. Of two models' rows for the same examples, ``agreement`` is the share on which
-    both say the same, ``correlation`` that of numbers; None where predictions.jsonl does not hold what was said.
+    ``things`` are what ``score`` counts. Of two models' rows for the same examples, ``agreement`` is the fraction on
+    which both predict the same, ``correlation`` that of numbers; None where predictions.jsonl holds no predictions.
     """
 
     metric: str

@@ -17,7 +17,7 @@ from ptm.config.spec import RunSpec
 from ptm.errors import RunDirectoryError
 from ptm.experiment.comparison import Measure, measure_of, scores_of
 from ptm.experiment.train import run_training
-from ptm.experiment.verdict import Pair, compare
+from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
 from ptm.run.directory import Mode, RunDirectory, is_run, read_finished
 from ptm.run.predictions import read_predictions
@@ -64,26 +64,30 @@ def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
 
 
 def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
-    """What the predictions of finished runs say."""
+    """The comparison of finished runs, from their predictions."""
     output, measure = Path(spec.output), measure_of(spec)
     pairs = [_pair(output, measure, seed) for seed in seeds]
     runs = {f"{arm}-{seed}": _outline(output / f"{arm}-{seed}") for seed in seeds for arm in ARMS}
-    found = compare(
+    verdict = compare(
         pairs, metric=measure.metric, things=measure.things, higher_is_better=measure.higher_is_better
     )
-    return {**found, "runs": runs}
+    return {**verdict, "runs": runs}
 
 
-def _pair(output: Path, measure: Measure, seed: int) -> Pair:
-    student, control = (read_predictions(RunDirectory(output / f"{arm}-{seed}").predictions) for arm in ARMS)
-    other = RunDirectoryError("the two arms were evaluated on different examples", where=output)
-    if student.keys() != control.keys():
-        raise other
-    ids = sorted(student)
-    (distilled, counts), (alone, judged) = (scores_of(measure, rows, ids) for rows in (student, control))
-    if (counts != judged).any():
-        raise other
-    return Pair(seed=seed, distilled=distilled, control=alone, counts=counts)
+def _pair(output: Path, measure: Measure, seed: int) -> PairedScores:
+    distilled, control = (
+        read_predictions(RunDirectory(output / f"{arm}-{seed}").predictions) for arm in ARMS
+    )
+    mismatch = RunDirectoryError("the two arms were evaluated on different examples", where=output)
+    if distilled.keys() != control.keys():
+        raise mismatch
+    ids = sorted(distilled)
+    (candidate, counts), (baseline, counts_control) = (
+        scores_of(measure, rows, ids) for rows in (distilled, control)
+    )
+    if (counts != counts_control).any():
+        raise mismatch
+    return PairedScores(seed=seed, candidate=candidate, baseline=baseline, counts=counts)
 
 
 def _outline(run: Path) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def _outline(run: Path) -> dict[str, Any]:
 def _add_to_results(run: Path, verdict: dict[str, Any], seed: int) -> None:
     name = f"control-{seed}"
     control = {key: value for key, value in verdict["runs"][name].items() if key != "expect"}
-    own = {key: value for key, value in verdict.items() if key != "runs"}
-    results = replace(read_finished(run), verdict=own, control={"run": f"../{name}", **control})
+    comparison = {key: value for key, value in verdict.items() if key != "runs"}
+    results = replace(read_finished(run), verdict=comparison, control={"run": f"../{name}", **control})
     write_results(RunDirectory(run).results, results)
     write_report(run)

@@ -1,4 +1,4 @@
-"""What a distillation came to: teacher, student alone and student distilled, side by side, measured here and now."""
+"""Teacher, student alone and student distilled side by side, evaluated and timed on this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECONDS = 4.0  # a latency is measured for at most so long
 def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     """Evaluate and time a distilled run's teacher and student, and add the scorecard to its results.json.
 
-    The student alone is the same network, so it is given the student's times; its answers are those of its own run.
+    The student alone is the same network, so it has the same times; its predictions are those of its own run.
 
     Raises a PtmError when teacher or data cannot be had any more.
     """
@@ -46,25 +46,25 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
         runtime = session.runtime
         data = session.task.load_data(spec, labels=None, train=False)
         student = ModelRef(name=str(run.resolve() / "model"))
-        columns, answers = {}, {}
+        columns, predictions = {}, {}
         for name, model in (("teacher", spec.teacher.refs()[0]), ("student distilled", student)):
             reporter.say(f"measuring the {name}")
             pipeline = session.task.build(spec, data, model=model, complete=True)
             pipeline.model.to(runtime.device)
-            columns[name], answers[name] = _measured(spec, pipeline, runtime, measure)
+            columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure)
             columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
         where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
-    alone = _alone(run, results)
+    alone = _control_rows(run, results)
     if alone is not None:
-        # The same network with other weights: only what it says differs, its times are those of the other.
-        answers["student alone"] = alone
+        # The same network with other weights: its predictions differ, its times do not.
+        predictions["student alone"] = alone
         columns["student alone"] = {**columns["student distilled"], "value": _value(measure, alone)}
-    reference, ids = columns["teacher"]["value"], sorted(answers["teacher"])
+    reference, ids = columns["teacher"]["value"], sorted(predictions["teacher"])
     for name, column in columns.items():
-        said = [[answers[who][i] for i in ids] for who in ("teacher", name)]
-        for key, compared in (("agreement", measure.agreement), ("correlation", measure.correlation)):
-            if compared is not None:
-                column[key] = compared(*said)
+        rows = [[predictions[model][index] for index in ids] for model in ("teacher", name)]
+        for key, statistic in (("agreement", measure.agreement), ("correlation", measure.correlation)):
+            if statistic is not None:
+                column[key] = statistic(*rows)
         column["kept"] = column["value"] / reference if measure.higher_is_better and reference else None
     order = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
     card = {"where": where, "metric": measure.metric, "models": {name: columns[name] for name in order}}
@@ -72,17 +72,17 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     return card
 
 
-def _measured(
+def _measure_model(
     spec: RunSpec, pipeline: Pipeline, runtime: Runtime, measure: Measure
 ) -> tuple[dict[str, Any], dict[int, Row]]:
     """Numbers of a model, and its prediction for each example."""
-    # Latencies first: the first passes of a process warm caches up, which the first model would pay for.
+    # Latencies first: they warm caches up, which the evaluation of the first model would pay for.
     sizes = [n for n in BATCHES if n <= pipeline.size("eval")]
     latencies = {str(n): _latency(pipeline, runtime, n) for n in sizes}
     batch_size = spec.train.eval_batch_size
-    metrics, seconds = _evaluated(pipeline, runtime, batch_size)
+    metrics, seconds = _timed_evaluation(pipeline, runtime, batch_size)
     if seconds < SECONDS:
-        metrics, seconds = _evaluated(pipeline, runtime, batch_size)
+        metrics, seconds = _timed_evaluation(pipeline, runtime, batch_size)
     size = describe_size("", pipeline.model)
     rows: dict[int, Row] = {row["id"]: row for row in metrics.predictions()}
     column = {
@@ -95,7 +95,7 @@ def _measured(
     return column, rows
 
 
-def _evaluated(pipeline: Pipeline, runtime: Runtime, batch_size: int) -> tuple[Metrics, float]:
+def _timed_evaluation(pipeline: Pipeline, runtime: Runtime, batch_size: int) -> tuple[Metrics, float]:
     """Metrics over the evaluation split, and seconds."""
     begun = time.perf_counter()
     metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size)
@@ -128,21 +128,21 @@ def latency_ms(call: Callable[[], Any], runtime: Runtime) -> dict[str, float]:
         if runtime.device.type == "cuda":
             torch.cuda.synchronize(runtime.device)
         times.append(1000 * (time.perf_counter() - start))
-    kept = times[3:]  # the first passes warm caches and choose kernels
-    return {"median": round(float(np.median(kept)), 3), "p95": round(float(np.quantile(kept, 0.95)), 3)}
+    steady = times[3:]  # the first passes warm caches and choose kernels
+    return {"median": round(float(np.median(steady)), 3), "p95": round(float(np.quantile(steady, 0.95)), 3)}
 
 
 def _disk_bytes(model: Path) -> int | None:
     """Bytes of the saved model's weights; None for a model that is not a directory here."""
     folder = model / "model" if (model / "model").is_dir() else model
-    found = list(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return sum(path.stat().st_size for path in found) or None
+    weights = list(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return sum(path.stat().st_size for path in weights) or None
 
 
-def _alone(run: Path, results: Results) -> dict[int, Row] | None:
+def _control_rows(run: Path, results: Results) -> dict[int, Row] | None:
     """Predictions of the control run, when there is one."""
-    place = (results.control or {}).get("run")
+    control = (results.control or {}).get("run")
     try:
-        return dict(read_predictions(RunDirectory(run / place).predictions)) if place else None
+        return dict(read_predictions(RunDirectory(run / control).predictions)) if control else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,7 @@
-"""Did it help? Two models on the same examples, once or with several seeds: pure functions of who was right."""
+"""Is a candidate better than its baseline? Both on the same examples, once or with several seeds: pure functions.
+
+In ``ptm distill`` the candidate is the distilled student and the baseline its control; verdicts name them so.
+"""
 
 from __future__ import annotations
 
@@ -11,38 +14,38 @@ import numpy as np
 
 DRAWS = 10_000
 LEVEL = 0.05
-_CELLS = 4_000_000  # numbers drawn at once: 32 MB
+_CELLS = 4_000_000  # random numbers at once: 32 MB
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """One seed: what the distilled student and its control scored on each example, float64 [n] each (1 and 0 where
-    an example is right or wrong), and how many things of it were judged, float64 [n]; None: one each."""
+class PairedScores:
+    """One seed: the scores of both on each example, float64 [n] each (1 and 0 where an example is right or wrong), and
+    how many things of it were judged, float64 [n]; None: one each."""
 
     seed: int
-    distilled: np.ndarray
-    control: np.ndarray
+    candidate: np.ndarray
+    baseline: np.ndarray
     counts: np.ndarray | None = None
 
     @property
     def values(self) -> tuple[float, float]:
-        """The metric of the two."""
-        judged = len(self.distilled) if self.counts is None else self.counts.sum()
-        return float(self.distilled.sum() / judged), float(self.control.sum() / judged)
+        """The metric of the candidate, and of the baseline."""
+        judged = len(self.candidate) if self.counts is None else self.counts.sum()
+        return float(self.candidate.sum() / judged), float(self.baseline.sum() / judged)
 
     @property
     def difference(self) -> float:
-        distilled, control = self.values
-        return distilled - control
+        candidate, baseline = self.values
+        return candidate - baseline
 
     @property
     def only_right(self) -> tuple[int, int] | None:
-        """Examples that only the distilled student and only its control got right; None where examples are not just
-        right or wrong."""
-        both = np.concatenate([self.distilled, self.control])
+        """Examples that only the candidate got right, and those that only the baseline did; None where examples are
+        not just right or wrong."""
+        both = np.concatenate([self.candidate, self.baseline])
         if (self.counts is not None and (self.counts != 1).any()) or not np.isin(both, (0, 1)).all():
             return None
-        return int((self.distilled > self.control).sum()), int((self.control > self.distilled).sum())
+        return int((self.candidate > self.baseline).sum()), int((self.baseline > self.candidate).sum())
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -62,14 +65,14 @@ def bootstrap(differences: np.ndarray, counts: np.ndarray | None = None, seed: i
     """
     n = len(differences)
     judged = np.ones(n) if counts is None else counts
-    kinds, times = np.unique(np.stack([differences, judged], axis=1), axis=0, return_counts=True)
-    random, drawn = np.random.default_rng(seed), []
-    at_once = max(1, _CELLS // len(kinds))
+    values, times = np.unique(np.stack([differences, judged], axis=1), axis=0, return_counts=True)
+    random, draws = np.random.default_rng(seed), []
+    at_once = max(1, _CELLS // len(values))
     for begin in range(0, DRAWS, at_once):
         size = min(at_once, DRAWS - begin)
-        sums = random.multinomial(n, times / n, size=size) @ kinds
-        drawn.append(sums[:, 0] / np.maximum(sums[:, 1], 1))
-    return np.concatenate(drawn)
+        sums = random.multinomial(n, times / n, size=size) @ values
+        draws.append(sums[:, 0] / np.maximum(sums[:, 1], 1))
+    return np.concatenate(draws)
 
 
 def over_seeds(gains: np.ndarray, error: float, examples: int) -> tuple[float, float, float]:
@@ -92,14 +95,14 @@ def over_seeds(gains: np.ndarray, error: float, examples: int) -> tuple[float, f
 
 
 def compare(
-    pairs: Sequence[Pair],
+    pairs: Sequence[PairedScores],
     *,
     metric: str = "accuracy",
     things: str = "examples",
     higher_is_better: bool = True,
 ) -> dict[str, Any]:
-    """Gain, its spread and its p-value, with a sentence that says it all. ``gain`` is above 0 where the distilled
-    student is better, of errors too.
+    """Gain, its spread and its p-value, with a sentence that says it all. ``gain`` is above 0 where the candidate is
+    better, of errors too.
 
     One pair whose examples are right or wrong: McNemar; one of another kind: the bootstrap over examples. Both speak of
     these two runs alone. Several pairs: :func:`over_seeds`. ``metric`` is what the scores' sum over the counts' is,
@@ -108,16 +111,16 @@ def compare(
     sign = 1 if higher_is_better else -1
     gains = sign * np.array([pair.difference for pair in pairs])
     counts = pairs[0].counts
-    seeds = [_of_seed(pair, sign) for pair in pairs]
-    differences = sign * np.mean([pair.distilled.astype(float) - pair.control for pair in pairs], axis=0)
-    drawn = bootstrap(differences, counts)
+    seeds = [_seed_row(pair, sign) for pair in pairs]
+    differences = sign * np.mean([pair.candidate.astype(float) - pair.baseline for pair in pairs], axis=0)
+    draws = bootstrap(differences, counts)
     if len(pairs) > 1:
         test = "examples and seeds, Welch"
-        lower, upper, p = over_seeds(gains, float(drawn.std()), len(differences))
+        lower, upper, p = over_seeds(gains, float(draws.std()), len(differences))
     else:
-        lower, upper = map(float, np.quantile(drawn, [0.025, 0.975]))
+        lower, upper = map(float, np.quantile(draws, [0.025, 0.975]))
         exact = "p_mcnemar" in seeds[0]
-        tail = min((drawn <= 0).mean(), (drawn >= 0).mean())
+        tail = min((draws <= 0).mean(), (draws >= 0).mean())
         p = seeds[0]["p_mcnemar"] if exact else float(min(1.0, max(2 * tail, 1 / DRAWS)))
         test = "McNemar, exact" if exact else "bootstrap over examples"
     verdict: dict[str, Any] = {
@@ -137,17 +140,18 @@ def compare(
     return {**verdict, "sentence": sentence(verdict)}
 
 
-def _of_seed(pair: Pair, sign: int) -> dict[str, Any]:
-    distilled, control = pair.values
-    row = {"seed": pair.seed, "distilled": distilled, "control": control, "gain": sign * pair.difference}
-    only = pair.only_right
-    if only is None:
+def _seed_row(pair: PairedScores, sign: int) -> dict[str, Any]:
+    """One of ``seeds`` of a verdict."""
+    candidate, baseline = pair.values
+    row = {"seed": pair.seed, "distilled": candidate, "control": baseline, "gain": sign * pair.difference}
+    only_right = pair.only_right
+    if only_right is None:
         return row
     return {
         **row,
-        "only_distilled_right": only[0],
-        "only_control_right": only[1],
-        "p_mcnemar": mcnemar(*only),
+        "only_distilled_right": only_right[0],
+        "only_control_right": only_right[1],
+        "p_mcnemar": mcnemar(*only_right),
     }
 
 
@@ -156,20 +160,20 @@ def sentence(verdict: Mapping[str, Any]) -> str:
     ``mean squared error 0.310 instead of 0.432, 0.122 better, p = …``."""
     gain, spread, seeds = verdict["gain"], verdict["spread"], verdict["seeds"]
     over = "" if spread is None else f" over {len(seeds)} seeds"
-    shown = {
+    conclusion = {
         "better": "the teacher helped" if len(seeds) > 1 else "the teacher helped with this seed",
         "worse": "the teacher did harm" if len(seeds) > 1 else "the teacher did harm with this seed",
         "no difference": "no difference shown",
     }[verdict["shown"]]
-    end = f"p = {verdict['p']:.2g} ({verdict['test']}): {shown}"
+    end = f"p = {verdict['p']:.2g} ({verdict['test']}): {conclusion}"
     if not verdict["higher_is_better"]:
-        distilled, control = (np.mean([row[arm] for row in seeds]) for arm in ("distilled", "control"))
+        candidate, baseline = (np.mean([row[arm] for row in seeds]) for arm in ("distilled", "control"))
         by = f"{abs(gain):.3g}" + ("" if spread is None else f" ± {spread:.2g}")
         name = verdict["metric"].replace("_", " ")
         word = "better" if gain > 0 else "worse"
-        return f"{name} {distilled:.4g} instead of {control:.4g}, {by} {word}{over}, {end}"
+        return f"{name} {candidate:.4g} instead of {baseline:.4g}, {by} {word}{over}, {end}"
     points = f"{100 * gain:+.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}") + " points"
-    moved = abs(gain) * verdict["judged"]
-    whole = math.isclose(moved, round(moved), abs_tol=1e-6) or moved >= 1000
-    many = f"{moved:.0f}" if whole else f"{moved:.1f}"
-    return f"{points}{over} is {many} of {verdict['judged']} {verdict['things']}, {end}"
+    difference = abs(gain) * verdict["judged"]
+    whole = math.isclose(difference, round(difference), abs_tol=1e-6) or difference >= 1000
+    count = f"{difference:.0f}" if whole else f"{difference:.1f}"
+    return f"{points}{over} is {count} of {verdict['judged']} {verdict['things']}, {end}"

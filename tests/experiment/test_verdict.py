@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from ptm.experiment.verdict import Pair, bootstrap, compare, mcnemar, over_seeds
+from ptm.experiment.verdict import PairedScores, bootstrap, compare, mcnemar, over_seeds
 
 
-def pair(only_distilled, only_control, both=10, neither=5, seed=1):
-    distilled = [True] * only_distilled + [False] * only_control + [True] * both + [False] * neither
-    control = [False] * only_distilled + [True] * only_control + [True] * both + [False] * neither
-    return Pair(seed=seed, distilled=np.array(distilled), control=np.array(control))
+def pair(only_candidate, only_baseline, both=10, neither=5, seed=1):
+    candidate = [True] * only_candidate + [False] * only_baseline + [True] * both + [False] * neither
+    baseline = [False] * only_candidate + [True] * only_baseline + [True] * both + [False] * neither
+    return PairedScores(seed=seed, candidate=np.array(candidate), baseline=np.array(baseline))
 
 
 def test_mcnemar_by_hand():
@@ -45,12 +45,12 @@ def test_several_seeds_have_a_spread():
 
 def test_the_bootstrap_agrees_with_the_normal_approximation():
     differences = np.array([1.0] * 60 + [-1.0] * 40 + [0.0] * 900)
-    drawn = bootstrap(differences)
+    draws = bootstrap(differences)
     error = differences.std() / math.sqrt(len(differences))
-    lower, upper = np.quantile(drawn, [0.025, 0.975])
+    lower, upper = np.quantile(draws, [0.025, 0.975])
     assert lower == pytest.approx(differences.mean() - 1.96 * error, abs=0.1 * error)
     assert upper == pytest.approx(differences.mean() + 1.96 * error, abs=0.1 * error)
-    assert drawn.std() == pytest.approx(error, rel=0.05)
+    assert draws.std() == pytest.approx(error, rel=0.05)
 
 
 def test_seeds_weigh_as_in_a_t_test_and_examples_as_in_a_z_test():
@@ -74,8 +74,8 @@ def test_one_lucky_seed_of_three_proves_nothing():
     """As a test user found: two seeds alike, one that did not train, and 32 examples that all say so."""
     noise = np.random.default_rng(0).normal(0, 0.01, 32)
     errors = [
-        Pair(seed=seed, distilled=0.3 + far + noise, control=np.full(32, 0.3))
-        for seed, far in enumerate((0.0002, 0.377, 0.016))
+        PairedScores(seed=seed, candidate=0.3 + offset + noise, baseline=np.full(32, 0.3))
+        for seed, offset in enumerate((0.0002, 0.377, 0.016))
     ]
     verdict = compare(errors, metric="mean_squared_error", higher_is_better=False)
     assert verdict["shown"] == "no difference"
@@ -85,20 +85,20 @@ def test_one_lucky_seed_of_three_proves_nothing():
 
 def test_counts_weigh_and_errors_are_better_when_lower():
     """Two words right of four instead of one; a squared error of 1 instead of 4."""
-    words = Pair(
-        seed=1, distilled=np.array([2.0, 0.0]), control=np.array([1.0, 0.0]), counts=np.array([3.0, 1.0])
+    words = PairedScores(
+        seed=1, candidate=np.array([2.0, 0.0]), baseline=np.array([1.0, 0.0]), counts=np.array([3.0, 1.0])
     )
     verdict = compare([words], things="words")
     assert (verdict["gain"], verdict["judged"], verdict["examples"]) == (1 / 4, 4, 2)
     assert "p_mcnemar" not in verdict["seeds"][0]
     assert "+25.00 points is 1 of 4 words" in verdict["sentence"]
-    errors = Pair(seed=1, distilled=np.linspace(0.9, 1.1, 50), control=np.linspace(3.9, 4.1, 50))
+    errors = PairedScores(seed=1, candidate=np.linspace(0.9, 1.1, 50), baseline=np.linspace(3.9, 4.1, 50))
     verdict = compare([errors], metric="mean_squared_error", higher_is_better=False)
     assert verdict["shown"] == "better"
     assert verdict["gain"] == pytest.approx(3)  # above 0 is better, of errors too
     assert verdict["sentence"].startswith("mean squared error 1 instead of 4, 3 better, p = 0.0001")
     assert verdict["sentence"].endswith("the teacher helped with this seed")
-    worse = Pair(seed=1, distilled=errors.control, control=errors.distilled)
+    worse = PairedScores(seed=1, candidate=errors.baseline, baseline=errors.candidate)
     assert compare([worse], metric="loss", higher_is_better=False)["shown"] == "worse"
 
 
