@@ -6,8 +6,12 @@ one of these is a bug of ours, and ends with exit code 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+MOST_PROBLEMS = 5  # of one kind in a message; the rest are counted
+MOST_NAMES = 20  # in a list within a message
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,21 @@ class Problem:
         if self.cure:
             lines.append(f"  to fix: {self.cure}")
         return "\n".join(lines)
+
+
+def shorten(problems: Iterable[Problem], noun: str = "rows") -> list[Problem]:
+    """The first few problems, and how many more ``noun`` have one: a mistake is often in every row of a table."""
+    remaining = iter(problems)
+    first = list(islice(remaining, MOST_PROBLEMS))
+    more = sum(1 for _ in remaining)
+    return [*first, Problem(f"and {more} more {noun} like these")] if more else first
+
+
+def listing(names: Iterable[object], most: int = MOST_NAMES, separator: str = ", ") -> str:
+    """``a, b, c``, and ``…`` in the place of what is more than ``most``."""
+    remaining = iter(names)
+    first = [str(name) for name in islice(remaining, most)]
+    return separator.join([*first, "…"] if next(remaining, None) is not None else first)
 
 
 class PtmError(Exception):
@@ -64,6 +83,12 @@ class DataError(PtmError):
     """The data cannot be used: a missing column, a bad row, an unreadable image."""
 
     exit_code = 3
+
+
+def refuse(problems: Iterable[Problem], noun: str = "rows") -> None:
+    """DataError with the first few of these problems of data, if there are any."""
+    if first := shorten(problems, noun):
+        raise DataError(first)
 
 
 class ModelError(PtmError):

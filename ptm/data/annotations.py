@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError
 
 ROUNDING = 0.5  # pixels that a corner may lie outside its image; such a box is cut to it
 LEAST_SIDE = 0.1  # pixels; what is smaller has no area
-_SHOWN = 5  # problems in a message; the rest are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +81,6 @@ def digest_of(folder: Path, files: Sequence[Path]) -> str:
             raise DataError(f"cannot be read: {error.strerror}", where=path) from None
         digest.update(f"{_shown(path, folder)}\0".encode() + content)
     return digest.hexdigest()
-
-
-def refuse_all(problems: Sequence[Problem]) -> None:
-    """DataError with the first few problems, if there are any."""
-    more = len(problems) - _SHOWN
-    if problems:
-        raise DataError([*problems[:_SHOWN], *([Problem(f"and {more} more like these")] if more > 0 else [])])
 
 
 def _shown(path: Path, folder: Path) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ptm.config.spec import DataSpec
-from ptm.data.annotations import BoxTable, refuse_all
+from ptm.data.annotations import BoxTable
 from ptm.data.coco import read_coco
 from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
-from ptm.data.labels import check_classes
+from ptm.data.labels import check_classes, one_of
 from ptm.data.tables import no_source
 from ptm.data.voc import read_voc
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, refuse
 
 
 def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -71,19 +71,18 @@ def _examples(table: BoxTable, labels: tuple[str, ...]) -> Examples:
     """Columns of a split. Raises DataError for a class that is not one of ``labels``."""
     index = {name: number for number, name in enumerate(labels)}
     rows = table.annotations
-    refuse_all(
-        [
-            Problem(
-                f"label {box.label!r} is not one of the {len(labels)} labels",
-                box.where,
-                f"one of {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}",
-                "correct the object, or add the name to data.labels",
-            )
-            for row in rows
-            for box in row.boxes
-            if box.label not in index
-        ]
+    unknown = (
+        Problem(
+            f"label {box.label!r} is not one of the {len(labels)} labels",
+            box.where,
+            one_of(labels),
+            "correct the object, or add the name to data.labels",
+        )
+        for row in rows
+        for box in row.boxes
+        if box.label not in index
     )
+    refuse(unknown, noun="boxes")
     columns: Mapping[str, Sequence[Any]] = {
         "image": [row.image for row in rows],
         "size": [row.size for row in rows],

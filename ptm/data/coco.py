@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, refuse_all
+from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of
 from ptm.data.examples import split_files
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, listing, refuse
 
 _SKIP = ("instances_", "annotations_")  # before the name of the split in COCO's file names
 
@@ -49,7 +49,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
             continue
         boxes[image_id] += [box] if box else []
         empty[image_id] += box is None
-    refuse_all(problems)
+    refuse(problems, noun="problems")
     found = []
     for index, image in enumerate(images):
         where = f"{path}, images[{index}]"
@@ -64,7 +64,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         found.append(
             Annotation(image=place, size=size, boxes=tuple(boxes[image["id"]]), empty=empty[image["id"]])
         )
-    refuse_all(problems)
+    refuse(problems, noun="problems")
     return BoxTable(annotations=tuple(found), digest=digest_of(folder, [path, *(row.image for row in found)]))
 
 
@@ -77,7 +77,7 @@ def _coco_file(folder: Path, split: str | None) -> Path:
         raise DataError(
             f"{len(paths)} JSON files, and no word which one",
             where=folder if split is None else folder / split,
-            expected=f"one of: {', '.join(path.name for path in paths[:20])}",
+            expected=f"one of: {listing(path.name for path in paths)}",
             cure="name it: data.train",
         )
     return paths[0]
@@ -117,7 +117,7 @@ def _checked(rows: list[Any], key: str, path: Path, **fields: type) -> list[dict
                 what = f"{name} is {str(value)[:60]!r}" if value is not None else f"there is no {name}"
                 problems.append(Problem(what, f"{path}, {key}[{index}]", kinds[kind]))
                 break
-    refuse_all(problems)
+    refuse(problems, noun="problems")
     return rows
 
 

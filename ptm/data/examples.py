@@ -18,11 +18,10 @@ from ptm.data.image_files import read_imagefolder, require_classes, with_image_f
 from ptm.data.labels import unnamed
 from ptm.data.tables import READERS, Table, join_tables, naming_keys, no_source
 from ptm.data.targets import KINDS, TargetKind
-from ptm.errors import ConfigError, DataError, Problem
+from ptm.errors import ConfigError, DataError, Problem, listing, refuse
 
 # Stream of the draw behind shares and limits. It is not the run's seed: the rows are always the same.
 _SELECT = 0x5E1EC7
-_SHOWN = 5  # problems in a message
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def singleton_labels(data: Dataset) -> list[tuple[str, str]]:
 
 def _require_two(examples: Examples, labels: Sequence[str]) -> None:
     """An example of each class to learn from and one to evaluate on, where a share is held out."""
-    problems = [
+    alone = (
         Problem(
             f"this is the only example with the label {label!r}, so none can be held out",
             where,
@@ -133,9 +132,8 @@ def _require_two(examples: Examples, labels: Sequence[str]) -> None:
             "correct the row if the label is a typo; else add examples or remove it",
         )
         for label, where in singleton_rows(examples, labels)
-    ]
-    if problems:
-        raise DataError(problems[:_SHOWN])
+    )
+    refuse(alone, noun="labels")
 
 
 def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = True) -> Dataset:
@@ -269,11 +267,7 @@ def _splits_there(source: str) -> str:
     if kind == "hub" or not path.is_dir():
         return "the name of a split"
     names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-    return (
-        f"one of: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
-        if names
-        else "something in the folder"
-    )
+    return f"one of: {listing(names)}" if names else "something in the folder"
 
 
 def _examples(

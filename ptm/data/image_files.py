@@ -10,10 +10,9 @@ from typing import Any
 
 from ptm.data.labels import class_numbers, one_of
 from ptm.data.tables import Table, no_source
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, refuse
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-_SHOWN = 5  # problems in a message; the rest are counted
 
 
 def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Table:
@@ -55,13 +54,12 @@ def require_classes(root: Path, folders: Sequence[str], labels: tuple[str, ...])
     """DataError, once a folder, for those in ``root`` that are no class: not again for each image in them."""
     numbers = class_numbers(folders, labels, tuple(folders))
     cure = "rename or remove the folder, or add the name to data.labels"
-    problems = [
+    unknown = (
         Problem(f"the folder is not one of the {len(labels)} labels", str(root / name), one_of(labels), cure)
         for name in folders
         if numbers[name] is None
-    ]
-    if problems:
-        raise DataError(_first(problems))
+    )
+    refuse(unknown, noun="folders")
 
 
 def is_image(path: Path, folder: Path) -> bool:
@@ -91,15 +89,9 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
             )
         elif not problems:
             digest.update(_bytes_digest(path))
-    if problems:
-        raise DataError(_first(problems))
+    refuse(problems)
     columns = {**table.columns, column: images}
     return replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
-
-
-def _first(problems: Sequence[Problem]) -> list[Problem]:
-    more = len(problems) - _SHOWN
-    return [*problems[:_SHOWN], *([Problem(f"and {more} more like these")] if more > 0 else [])]
 
 
 def _named(value: Any) -> str | None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ptm.errors import DataError, ModelError, Problem
+from ptm.errors import DataError, ModelError, Problem, listing, refuse
 
-_SHOWN = 5  # rows named in a message; the rest are counted
 _NUMBER = re.compile(r"\s*-?\d{1,18}\s*")
 
 
@@ -45,17 +44,14 @@ def encode_labels(
     wrong = [row for row, number in enumerate(classes) if number is None]
     if wrong:
         numbers = "" if _numbers(labels) else _told_numbers(_by_number(labels, stored_names))
-        raise DataError(
-            [
-                Problem(
-                    f"label {values[row]!r} is not one of the {len(labels)} labels",
-                    where(row),
-                    one_of(labels) + numbers if labels else "a name or a whole number",
-                    "correct the row, or add the name to data.labels",
-                )
-                for row in wrong[:_SHOWN]
-            ]
-            + ([Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else [])
+        refuse(
+            Problem(
+                f"label {values[row]!r} is not one of the {len(labels)} labels",
+                where(row),
+                one_of(labels) + numbers if labels else "a name or a whole number",
+                "correct the row, or add the name to data.labels",
+            )
+            for row in wrong
         )
     return np.array(classes, dtype=np.int64)
 
@@ -75,7 +71,7 @@ def class_numbers(
 
 
 def one_of(labels: Sequence[str]) -> str:
-    return f"one of {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+    return f"one of {listing(labels)}"
 
 
 def _told_numbers(by_number: Mapping[int, int]) -> str:
@@ -84,8 +80,7 @@ def _told_numbers(by_number: Mapping[int, int]) -> str:
         return ""
     if len(by_number) == max(by_number) + 1:
         return f", or its number from 0 to {max(by_number)}"
-    numbers = [str(number) for number in sorted(by_number)[:20]]
-    return f", or its number in the data: {', '.join(numbers)}{', …' if len(by_number) > 20 else ''}"
+    return f", or its number in the data: {listing(sorted(by_number))}"
 
 
 def _by_number(labels: tuple[str, ...], stored_names: tuple[str, ...] | None) -> dict[int, int]:
@@ -129,7 +124,7 @@ def match_labels(
         raise ModelError(
             f"the model has {outputs} outputs, the data have {len(data_labels)} labels",
             where=where,
-            expected=f"outputs for {', '.join(data_labels[:20])}",
+            expected=f"outputs for {listing(data_labels)}",
             cure="use a model trained on these labels",
         )
     if not model_labels or model_labels == data_labels:
@@ -138,8 +133,7 @@ def match_labels(
         if unnamed(model_labels):
             return None
         raise ModelError(
-            f"the model's labels are {', '.join(model_labels[:20])}, "
-            f"the data's are {', '.join(data_labels[:20])}",
+            f"the model's labels are {listing(model_labels)}, the data's are {listing(data_labels)}",
             where=where,
             expected="the same names, in any order",
             cure="set data.labels (or teacher.labels) to the names that belong together, index by index",

@@ -20,7 +20,7 @@ from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
 from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.data.tables import no_source
-from ptm.errors import ConfigError, DataError, Problem
+from ptm.errors import ConfigError, DataError, Problem, listing, refuse
 
 IGNORED = 255  # the class of pixels that do not count
 FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images", "masks"))
@@ -29,7 +29,6 @@ _FORMATS = ("PNG", "BMP", "TIFF", "PPM")  # without loss
 _MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
 _MOST_FOUND = 64  # with more different values, a mask is a picture
 _MOST_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns
-_SHOWN = 5  # files in a message; the rest are counted
 _ORIENTATION = 0x0112  # EXIF
 
 
@@ -119,7 +118,7 @@ def label_values(
         values = tuple(numbers) if own else tuple(range(len(names)))
     if len(values) != len(names):
         raise ConfigError(
-            f"{len(values)} mask values for {len(names)} labels ({', '.join(names[:20])})",
+            f"{len(values)} mask values for {len(names)} labels ({listing(names)})",
             where="data.mask_values",
             expected="the value of each label, in the order of the labels",
         )
@@ -196,7 +195,7 @@ def _read_split(source: Path, split: str | None) -> _Split:
     problems += [
         Problem("has no image", str(p), f"an image of that name in {images}", "add it") for p in orphans
     ]
-    _refuse(problems)
+    refuse(problems, noun="files")
     if not by_stem[0]:
         raise DataError(
             "no image in it", where=images, expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}"
@@ -213,7 +212,7 @@ def _read_split(source: Path, split: str | None) -> _Split:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
         except DataError as error:
             problems += error.problems
-    _refuse(problems)
+    refuse(problems, noun="files")
     return _Split(tuple(pairs), digest.hexdigest())
 
 
@@ -230,7 +229,7 @@ def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
         f"no split {split!r}" if split else "no folders of images and masks",
         where=source,
         expected=f"{' or '.join(f'{a}/ and {b}/' for a, b in FOLDERS)} in {root}",
-        cure=f"there is: {', '.join(there[:20]) or 'nothing'}; name the folder in data.source, a split in data.train "
+        cure=f"there is: {listing(there) or 'nothing'}; name the folder in data.source, a split in data.train "
         "and data.eval, or hold out a fraction: eval: 20%",
     )
 
@@ -243,11 +242,12 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     )
     stems = Counter(path.stem for path in paths)
     doubled = [path for path in paths if stems[path.stem] > 1]
-    _refuse(
-        [
-            Problem("shares its stem with another file", str(p), "one file a stem", "rename it")
-            for p in doubled
-        ]
+    refuse(
+        (
+            Problem("shares its stem with another file", str(path), "one file a stem", "rename it")
+            for path in doubled
+        ),
+        noun="files",
     )
     return {path.stem: path for path in paths}
 
@@ -288,19 +288,18 @@ def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | No
     for pair in pairs:
         foreign = {value: count for value, count in pair.counts.items() if value not in known}
         if foreign:
-            told = ", ".join(f"{value} ({count} pixels)" for value, count in list(foreign.items())[:_SHOWN])
-            more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+            counts = listing((f"{value} ({count} pixels)" for value, count in foreign.items()), most=5)
             problems.append(
                 Problem(
-                    f"holds values without a class: {told}{more}",
+                    f"holds values without a class: {counts}",
                     str(pair.mask),
-                    f"the values {', '.join(map(str, values[:20]))}{', …' if len(values) > 20 else ''}",
+                    f"the values {listing(values)}",
                     "list the value of each label in data.mask_values, or leave one out with data.ignore_value",
                 )
             )
         elif not pair.counts.keys() - {ignored}:
             problems.append(Problem("every pixel of it is ignored", str(pair.mask), cure="remove the pair"))
-    _refuse(problems)
+    refuse(problems, noun="files")
     masks = [
         Mask(p.mask, values, ignored, p.size, tuple(p.counts.get(value, 0) for value in values))
         for p in pairs
@@ -329,11 +328,3 @@ def _unreadable(path: Path, error: Exception, expected: str) -> Problem:
     else:
         what = f"cannot be decoded: {error or type(error).__name__}"
     return Problem(what, str(path), expected, "replace the file, or remove the pair")
-
-
-def _refuse(problems: Sequence[Problem]) -> None:
-    more = len(problems) - _SHOWN
-    if problems:
-        raise DataError(
-            [*problems[:_SHOWN], *([Problem(f"and {more} more files like these")] if more > 0 else [])]
-        )

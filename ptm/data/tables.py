@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base.files import file_digest
-from ptm.errors import DataError
+from ptm.errors import DataError, listing
 
 MAX_FIELD_CHARS = 10_000_000
 CSV: Mapping[str, Any] = {"delimiter": ",", "strict": True}
@@ -138,9 +138,8 @@ class ColumnMissing(DataError):
     """A column that a config names, or a default does; ``close``: one that is there and may be meant."""
 
     def __init__(self, column: str, close: str, present: Sequence[str], where: str) -> None:
-        shown = f"{', '.join(map(repr, present[:30]))}{', …' if len(present) > 30 else ''}"
         cure = f"did you mean {close!r}?" if close else "name the right column in data:"
-        expected = f"one of the columns there: {shown}"
+        expected = f"one of the columns there: {listing(map(repr, present), most=30)}"
         super().__init__(f"no column {column!r}", where=where, expected=expected, cure=cure)
         self.column, self.close = column, close
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from ptm.data.labels import check_classes, discover_labels, encode_labels
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, refuse
 
 Where = Callable[[int], str]
 
 SEPARATOR = "|"  # between the labels of a field in a table
-_SHOWN = 5  # rows named in a message; the rest are counted
 _BINS = 10  # a held-out share of numbers takes its share of each tenth of them
 
 
@@ -187,8 +186,4 @@ def _finite(value: Any) -> float | None:
 
 def _refuse(wrong: Sequence[int], what: Callable[[int], str], where: Where, expected: str, cure: str) -> None:
     """DataError with the first of these rows, if there are any."""
-    if not wrong:
-        return
-    problems = [Problem(what(row), where(row), expected, cure) for row in wrong[:_SHOWN]]
-    more = [Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else []
-    raise DataError(problems + more)
+    refuse(Problem(what(row), where(row), expected, cure) for row in wrong)

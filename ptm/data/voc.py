@@ -7,9 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, refuse_all
+from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of
 from ptm.data.image_files import IMAGE_SUFFIXES
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, listing, refuse
 
 _MAX_XML_BYTES = 16_000_000
 
@@ -23,13 +23,15 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
     for needed in (annotations, images):
         if not needed.is_dir():
             raise DataError("there is no such folder", where=needed, expected="the layout of Pascal VOC")
-    listing = None if split is None else folder / "ImageSets" / "Main" / f"{split.removesuffix('.txt')}.txt"
-    if listing is None:
+    split_file = (
+        None if split is None else folder / "ImageSets" / "Main" / f"{split.removesuffix('.txt')}.txt"
+    )
+    if split_file is None:
         places = {path.stem: str(path) for path in sorted(annotations.glob("*.xml"))}
     else:
-        places = _names_in(listing)
+        places = _names_in(split_file)
     if not places:
-        raise DataError("names no image", where=listing or annotations)
+        raise DataError("names no image", where=split_file or annotations)
     by_stem = {path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     found: list[Annotation] = []
     problems: list[Problem] = []
@@ -46,38 +48,38 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
                 found.append(_voc_annotation(path, by_stem[name]))
             except DataError as error:
                 problems += error.problems
-    refuse_all(problems)
+    refuse(problems, noun="problems")
     files = [path for row in found for path in (annotations / f"{row.image.stem}.xml", row.image)]
     return BoxTable(annotations=tuple(found), digest=digest_of(folder, files))
 
 
-def _names_in(listing: Path) -> dict[str, str]:
+def _names_in(split_file: Path) -> dict[str, str]:
     """Name of an image → where it is listed."""
-    if not listing.is_file():
-        there = sorted(path.stem for path in listing.parent.glob("*.txt"))
+    if not split_file.is_file():
+        there = sorted(path.stem for path in split_file.parent.glob("*.txt"))
         raise DataError(
-            f"there is no split {listing.stem!r}",
-            where=listing,
-            expected=f"one of: {', '.join(there[:20])}" if there else "a file with a name a line",
+            f"there is no split {split_file.stem!r}",
+            where=split_file,
+            expected=f"one of: {listing(there)}" if there else "a file with a name a line",
             cure="correct data.train or data.eval",
         )
     try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+        lines = split_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {error}", where=listing) from None
+        raise DataError(f"cannot be read: {error}", where=split_file) from None
     places: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         name = line.strip()
         if name in places:
             raise DataError(
-                f"{name!r} is listed twice", where=f"{listing}:{number}", cure="remove one of them"
+                f"{name!r} is listed twice", where=f"{split_file}:{number}", cure="remove one of them"
             )
         if name and Path(name).name != name:
             raise DataError(
-                f"{name!r} is not a name", where=f"{listing}:{number}", expected="no folder in it"
+                f"{name!r} is not a name", where=f"{split_file}:{number}", expected="no folder in it"
             )
         if name:
-            places[name] = f"{listing}:{number}"
+            places[name] = f"{split_file}:{number}"
     return places
 
 

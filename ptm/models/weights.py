@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptm.errors import ModelError, Problem
+from ptm.errors import MOST_PROBLEMS, ModelError, Problem
 
 PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
@@ -38,7 +38,6 @@ _REFUSALS = (
     r"but got (<class .+>)",
     r"with (TorchScript archives)",
 )
-_SHOWN = 5  # names in a message; the rest are counted
 
 
 @dataclass(frozen=True)
@@ -261,8 +260,8 @@ def _form(tensor: Tensor) -> str:
 
 
 def _some(names: tuple[str, ...] | list[str], separator: str = ", ") -> str:
-    more = f"{separator}and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return separator.join(names[:_SHOWN]) + more
+    more = [f"and {len(names) - MOST_PROBLEMS} more"] if len(names) > MOST_PROBLEMS else []
+    return separator.join([*names[:MOST_PROBLEMS], *more])
 
 
 def weights_digest(model: torch.nn.Module, without: tuple[str, ...] = ()) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.data.examples import Examples
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, refuse
 from ptm.pipeline import Batch, Metrics, Output, Pipeline, Prediction, Split
 from ptm.text.blocks import ends_of
 from ptm.text.language_models import LanguageModel, projecting
@@ -20,7 +20,6 @@ from ptm.text.tokens import no_limits, require_text
 
 LIKELIEST = 5  # tokens named for a blank
 NEW_TOKENS = 40  # that a text is continued by, at most
-_SHOWN = 5  # bad rows named in a message
 
 
 class Completed:
@@ -115,19 +114,15 @@ class FillMask(_Completion):
         no_limits(getattr(self._tokenizer, "backend_tokenizer", None))
         rows: list[list[int]] = encoded["input_ids"]
         mask = self._tokenizer.mask_token
-        bad = [row for row, ids in enumerate(rows) if ids.count(self._tokenizer.mask_token_id) == 0]
-        if bad:
-            raise DataError(
-                [
-                    Problem(
-                        f"no {mask} among its first {self._max_length} tokens",
-                        self._texts.where(row),
-                        f"a text with {mask} where a word is to be found",
-                    )
-                    for row in bad[:_SHOWN]
-                ]
-                + ([Problem(f"and {len(bad) - _SHOWN} more rows like these")] if len(bad) > _SHOWN else [])
+        refuse(
+            Problem(
+                f"no {mask} among its first {self._max_length} tokens",
+                self._texts.where(row),
+                f"a text with {mask} where a word is to be found",
             )
+            for row, ids in enumerate(rows)
+            if ids.count(self._tokenizer.mask_token_id) == 0
+        )
         return rows
 
     def _padded(self, rows: list[list[int]]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ptm.base.seeds import INIT, mix
 from ptm.config.model_ref import ModelRef
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ConfigError, ModelError, listing
 from ptm.models import adapters
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.text import models, origins
@@ -124,7 +124,7 @@ def _pretrained(auto: Any, origin: origins.Origin, *, complete: bool) -> tuple[A
     wrong = [name for name in new if complete or not head or not name.startswith(head)]
     if wrong:
         raise ModelError(
-            f"{len(wrong)} tensors are missing: {', '.join(wrong[:4])}{', …' if len(wrong) > 4 else ''}",
+            f"{len(wrong)} tensors are missing: {listing(wrong, most=4)}",
             where=origin.place,
             expected="a trained language model: its head would be random"
             if complete

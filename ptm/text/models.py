@@ -16,7 +16,7 @@ from torch import nn
 from ptm.base.seeds import INIT, mix
 from ptm.config.model_ref import ModelRef
 from ptm.data.labels import match_labels, unnamed
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ConfigError, ModelError, listing
 from ptm.models import adapters
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.text import scratch
@@ -278,10 +278,9 @@ def _check_loaded(
     foreign = [name for name in new if not name.startswith(head) and ".pooler." not in name]
     wrong = foreign or (new if complete else [])
     if wrong:
-        what = f"{len(wrong)} tensors are missing or of another shape: {', '.join(wrong[:4])}"
         headless = complete and not foreign
         raise ModelError(
-            what + (", …" if len(wrong) > 4 else ""),
+            f"{len(wrong)} tensors are missing or of another shape: {listing(wrong, most=4)}",
             where=place,
             expected="a fine-tuned classifier: its output layer would be random"
             if headless

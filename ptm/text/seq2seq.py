@@ -16,7 +16,7 @@ from torch import nn
 from ptm.base.seeds import INIT, mix
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import GenerateSpec
-from ptm.errors import ConfigError, MissingDownload, ModelError
+from ptm.errors import ConfigError, MissingDownload, ModelError, listing
 from ptm.models.weights import LoadReport, read_weights
 from ptm.text import models, origins
 from ptm.text.scratch import is_new
@@ -284,8 +284,7 @@ def _report(
     foreign = [name for name in new if not name.startswith(heads or ("\0",)) and ".pooler." not in name]
     if foreign:
         raise ModelError(
-            f"{len(foreign)} tensors are missing or of another shape: {', '.join(foreign[:4])}"
-            + (", …" if len(foreign) > 4 else ""),
+            f"{len(foreign)} tensors are missing or of another shape: {listing(foreign, most=4)}",
             where=place,
             expected="weights of this architecture",
             cure="check config.json against the weights",

@@ -20,7 +20,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, refuse
 from ptm.metrics.tagging import TaggedWords, TagMetrics
 from ptm.pipeline import Batch, Output, Pipeline, Split
 from ptm.text import features, models, origins
@@ -28,7 +28,6 @@ from ptm.text.tokens import longest_text, tokenizer_digest
 from ptm.text.words import WordTokens, require_words, tokenize_words
 
 IGNORED = -100  # the target of a token that is not the first of its word
-_SHOWN = 5  # rows named in a message; the rest are counted
 
 missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
@@ -58,20 +57,17 @@ def _load(data: DataSpec, labels: tuple[str, ...] | None, train: bool) -> Datase
 
 def _require_as_many(examples: Examples) -> None:
     """A tag for each word, or DataError naming the rows."""
-    sizes = [(len(w), len(t)) for w, t in zip(examples.columns["words"], examples.targets, strict=True)]
-    wrong = [row for row, (words, tags) in enumerate(sizes) if words != tags]
-    if wrong:
-        problems = [
-            Problem(
-                "{} words, {} tags".format(*sizes[row]),
-                examples.where(row),
-                "a tag for each word",
-                "correct or remove the row",
-            )
-            for row in wrong[:_SHOWN]
-        ]
-        more = [Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else []
-        raise DataError(problems + more)
+    pairs = zip(examples.columns["words"], examples.targets, strict=True)
+    refuse(
+        Problem(
+            f"{len(words)} words, {len(tags)} tags",
+            examples.where(row),
+            "a tag for each word",
+            "correct or remove the row",
+        )
+        for row, (words, tags) in enumerate(pairs)
+        if len(words) != len(tags)
+    )
 
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptm.data.examples import Examples
-from ptm.errors import ConfigError, DataError, Problem
+from ptm.errors import ConfigError, DataError, Problem, refuse
 
 DEFAULT_MAX_LENGTH = 128
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
@@ -135,19 +135,13 @@ def no_limits(backend: Any) -> None:
 
 def require_text(column: Sequence[Any], role: str, examples: Examples) -> None:
     """DataError with the rows whose value is not a text or holds no word."""
-    wrong = [row for row, value in enumerate(column) if not isinstance(value, str) or not value.strip()]
-    if wrong:
-        raise DataError(
-            [
-                Problem(
-                    f"no {role} here"
-                    if column[row] is None or column[row] == ""
-                    else f"the {role} is {column[row]!r}",
-                    examples.where(row),
-                    "a text",
-                    "remove the row or fill it in",
-                )
-                for row in wrong[:5]
-            ]
-            + ([Problem(f"and {len(wrong) - 5} more rows like these")] if len(wrong) > 5 else [])
+    refuse(
+        Problem(
+            f"no {role} here" if value is None or value == "" else f"the {role} is {value!r}",
+            examples.where(row),
+            "a text",
+            "remove the row or fill it in",
         )
+        for row, value in enumerate(column)
+        if not isinstance(value, str) or not value.strip()
+    )

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from ptm.data.examples import Examples
-from ptm.errors import DataError, ModelError, Problem
+from ptm.errors import DataError, ModelError, Problem, refuse
 from ptm.text.tokens import Tokens, no_limits
 
 _CHUNK = 20_000  # sentences tokenised at a time: bounds the memory of Python lists
-_SHOWN = 5  # rows named in a message; the rest are counted
 
 
 @dataclass(frozen=True)
@@ -91,18 +90,14 @@ def _beginnings(word_ids: Sequence[int | None]) -> np.ndarray:
 
 def require_words(sentences: Sequence[Any], examples: Examples) -> None:
     """Every row is a list of words, or DataError naming those that are none."""
-    told = ((row, _wrong(sentence)) for row, sentence in enumerate(sentences))
-    wrong = [(row, what) for row, what in told if what]
-    if wrong:
-        problems = [
-            Problem(what, examples.where(row), "a list of words", "correct or remove the row")
-            for row, what in wrong[:_SHOWN]
-        ]
-        more = [Problem(f"and {len(wrong) - _SHOWN} more rows like these")] if len(wrong) > _SHOWN else []
-        raise DataError(problems + more)
+    refuse(
+        Problem(defect, examples.where(row), "a list of words", "correct or remove the row")
+        for row, sentence in enumerate(sentences)
+        if (defect := _defect(sentence))
+    )
 
 
-def _wrong(sentence: Any) -> str:
+def _defect(sentence: Any) -> str:
     """What a row is instead of words; "" when all is well."""
     if not isinstance(sentence, list | tuple | np.ndarray):
         return f"the words are {sentence!r}"

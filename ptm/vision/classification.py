@@ -17,7 +17,7 @@ from ptm.data import hub as data_hub
 from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, unnamed
-from ptm.errors import ModelError, Problem
+from ptm.errors import ModelError, Problem, listing
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Metrics, Output, Split
@@ -246,7 +246,7 @@ def _output_labels(plan: ModelPlan, ref: ModelRef) -> tuple[str, ...] | None:
     """The names of a trained model's outputs, where it or the config carries them."""
     if plan.labels is not None and ref.labels is not None and plan.labels != ref.labels:
         raise ModelError(
-            f"teacher.labels are {', '.join(ref.labels[:20])}, the model says {', '.join(plan.labels[:20])}",
+            f"teacher.labels are {listing(ref.labels)}, the model says {listing(plan.labels)}",
             where=ref.where,
             cure="remove teacher.labels: this model carries its own",
         )
@@ -262,7 +262,7 @@ def _same_outputs(model_labels: tuple[str, ...] | None, data_labels: tuple[str, 
         raise ModelError(
             "the model has the data's labels in another order",
             where=where,
-            expected=f"{', '.join(model_labels[:20])}",
+            expected=listing(model_labels),
             cure=f"write them in the model's order: data.labels: [{', '.join(model_labels)}]",
         )
     return False

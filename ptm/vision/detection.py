@@ -27,13 +27,13 @@ from ptm.config.spec import RunSpec
 from ptm.data.boxes import load_boxes
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
-from ptm.errors import ConfigError, DataError, Problem
+from ptm.errors import ConfigError, DataError, Problem, refuse
 from ptm.metrics.detection import Boxes, DetectionMetrics
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
 from ptm.vision import detectors
 from ptm.vision.detectors import DetectorPlan, SavedDetector
-from ptm.vision.images import FORMATS, check_headers, decode, refuse
+from ptm.vision.images import FORMATS, check_headers, decode
 from ptm.vision.models import apply_model
 from ptm.vision.pipeline import ImagePipeline, colour, png
 from ptm.vision.views import MEMORY_LIMIT, ViewLoader
@@ -342,7 +342,7 @@ def _upright_targets(examples: Examples, headers: Sequence[tuple[int, int, int]]
                 )
             )
         targets.append((boxes, columns["classes"][index], columns["crowd"][index]))
-    refuse(problems)
+    refuse(problems, noun="images")
     return targets
 
 
@@ -369,7 +369,8 @@ def _decode_all(images: Sequence[Any], where: Callable[[int], str], threads: int
 
     with ThreadPoolExecutor(threads) as pool:  # closed again before any worker process is forked
         results = list(pool.map(pixels, range(len(images))))
-    refuse([problem for result in results if isinstance(result, tuple) for problem in result])
+    problems = (problem for result in results if isinstance(result, tuple) for problem in result)
+    refuse(problems, noun="images")
     return [result for result in results if isinstance(result, np.ndarray)]
 
 

@@ -28,7 +28,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from ptm.base.seeds import INIT, mix
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec
-from ptm.errors import ConfigError, ModelError, Problem
+from ptm.errors import ConfigError, ModelError, Problem, listing
 from ptm.models.weights import SUFFIXES, LoadReport, fit_weights, read_weights
 from ptm.vision.downloads import fetch, missing_file
 from ptm.vision.models import IMAGENET_MEAN, IMAGENET_STD, is_path, unknown_name
@@ -471,9 +471,9 @@ def _for_labels(
     unknown = [name for name in labels if name not in named]
     if unknown and complete:
         raise ModelError(
-            f"the model does not know the label {', '.join(unknown[:20])}",
+            f"the model does not know the label {listing(unknown)}",
             where=where,
-            expected=f"labels out of {', '.join(named[:20])}{', …' if len(named) > 20 else ''}",
+            expected=f"labels out of {listing(named)}",
             cure="use a model trained on these labels, or correct data.labels",
         )
     if unknown:

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ptm.errors import DataError, Problem
+from ptm.errors import DataError, Problem, refuse
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns: 256 MB a decoded image
 
-_SHOWN = 5  # unreadable images in a message; the rest are counted
 _CHUNK = 256  # images a task of the thread pool
 
 Image.init()  # formats asked for by name are not loaded on demand
@@ -76,7 +75,7 @@ def check_headers(images: Sequence[Any], where: Callable[[int], str], threads: i
                 problems.append(_unreadable(item, where(row), error))
         return problems
 
-    refuse(_in_threads(check, len(images), threads))
+    refuse(_in_threads(check, len(images), threads), noun="images")
 
 
 def decode_all(
@@ -101,17 +100,8 @@ def decode_all(
                 problems += error.problems
         return problems
 
-    refuse(_in_threads(fill, len(images), threads))
+    refuse(_in_threads(fill, len(images), threads), noun="images")
     return pixels
-
-
-def refuse(problems: Sequence[Problem]) -> None:
-    """DataError with the first few problems, if there are any."""
-    more = len(problems) - _SHOWN
-    if problems:
-        raise DataError(
-            [*problems[:_SHOWN], *([Problem(f"and {more} more images like these")] if more > 0 else [])]
-        )
 
 
 def _in_threads(work: Callable[[range], list[Problem]], count: int, threads: int) -> list[Problem]:

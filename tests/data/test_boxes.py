@@ -245,7 +245,7 @@ def test_many_problems_are_counted(voc):
     for name in ("e", "f", "g", "h", "i", "j"):
         with (voc / "ImageSets/Main/train.txt").open("a") as file:
             file.write(f"{name}\n")
-    with pytest.raises(DataError, match="and 2 more like these"):
+    with pytest.raises(DataError, match="and 2 more problems like these"):
         load(voc)
 
 

@@ -67,7 +67,7 @@ def test_missing_files_are_named_with_their_rows(listed):
     assert len(caught.value.problems) == 6
     assert (first.what, first.where) == ("there is no image 'pictures/0.png'", f"{listed}/data/train.csv:2")
     assert first.expected == f"a file relative to {listed}/data, or an absolute path"
-    assert last.what == "and 2 more like these"
+    assert last.what == "and 2 more rows like these"
 
 
 def test_a_cell_without_a_name_is_refused_and_absolute_paths_are_taken(listed):

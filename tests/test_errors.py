@@ -1,0 +1,32 @@
+import pytest
+
+from ptm.errors import DataError, Problem, listing, refuse, shorten
+
+
+def problems(count):
+    return [Problem(f"problem {n}", f"row {n}") for n in range(count)]
+
+
+def test_a_few_problems_are_shown_as_they_are():
+    assert shorten([]) == []
+    assert shorten(problems(5)) == problems(5)
+
+
+def test_of_many_problems_the_first_are_shown_and_the_rest_counted():
+    assert shorten(iter(problems(7)), noun="images") == [
+        *problems(5),
+        Problem("and 2 more images like these"),
+    ]
+
+
+def test_data_with_problems_are_refused():
+    refuse([])
+    with pytest.raises(DataError) as caught:
+        refuse(problems(6))
+    assert [p.what for p in caught.value.problems][-2:] == ["problem 4", "and 1 more rows like these"]
+
+
+def test_a_list_of_names_ends_where_it_would_be_too_long():
+    assert listing([]) == "" and listing(["a", "b"]) == "a, b"
+    assert listing(range(5), most=3) == "0, 1, 2, …"
+    assert listing(["a", "b"], most=1, separator="; ") == "a; …"
