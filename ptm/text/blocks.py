@@ -24,9 +24,23 @@ class Blocks:
     words: np.ndarray  # int32 [total]: the number of the word that a token is a part of, or SPECIAL
     rows: np.ndarray  # int64 [blocks]: the row of the text in which a block begins
     text_bytes: int  # UTF-8 bytes of the texts in them, those that were cut off left out
+    texts: int  # how many texts they hold
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.tokens.ids
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.tokens.lengths
+
+    def describe(self) -> dict[str, Any]:
+        """Counts for the record."""
+        counts = self.tokens.describe()
+        return {"texts": self.texts, "tokens": counts.pop("tokens"), "text_bytes": self.text_bytes, **counts}
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,8 @@ def _packed(texts: _Texts, ends: Ends, max_length: int, *, overlap: bool, text_b
         front[1:] = stream[cuts[1:] - 1]
     ids = np.insert(stream, cuts, front)
     starts = np.append(cuts + np.arange(len(cuts)), len(ids))
-    return Blocks(Tokens(ids, None, starts, cut=0), np.insert(words, cuts, SPECIAL), row_of[cuts], text_bytes)
+    tokens = Tokens(ids, None, starts, cut=0)
+    return Blocks(tokens, np.insert(words, cuts, SPECIAL), row_of[cuts], text_bytes, len(lengths))
 
 
 def _one_each(texts: _Texts, ends: Ends, max_length: int, *, keep_end: bool) -> Blocks:
@@ -151,9 +166,8 @@ def _one_each(texts: _Texts, ends: Ends, max_length: int, *, keep_end: bool) -> 
     starts = np.concatenate([[0], np.cumsum(sizes + 1)])
     last = texts.byte_ends[texts.starts[:-1] + kept - 1]
     text_bytes = int(np.where(cut, last, texts.sizes).sum())
-    return Blocks(
-        Tokens(ids, None, starts.astype(np.int64), int(cut.sum())), words, np.arange(len(sizes)), text_bytes
-    )
+    tokens = Tokens(ids, None, starts.astype(np.int64), int(cut.sum()))
+    return Blocks(tokens, words, np.arange(len(sizes)), text_bytes, len(sizes))
 
 
 def _counting(lengths: np.ndarray) -> np.ndarray:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.data.examples import Examples
+from ptm.config.spec import RunSpec
+from ptm.data.examples import Dataset, Examples
 from ptm.errors import DataError, Problem, refuse
-from ptm.pipeline import Batch, Metrics, Output, Pipeline, Prediction, Split
+from ptm.pipeline import Batch, Metrics, Output, Prediction, Split
 from ptm.text.blocks import ends_of
-from ptm.text.language_models import LanguageModel, projecting
+from ptm.text.language_models import projecting
+from ptm.text.models import TextModel
+from ptm.text.pipeline import TextPipeline
 from ptm.text.tokens import no_limits, require_text
 
 LIKELIEST = 5  # tokens named for a blank
@@ -47,41 +50,38 @@ class Completed:
         return (cast(Prediction, {"id": index, **self._rows[index]}) for index in sorted(self._rows))
 
 
-class _Completion(Pipeline):
+@dataclass(frozen=True)
+class Prompts:
+    """Texts that are to be completed, as tokens."""
+
+    rows: list[list[int]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ids(self) -> np.ndarray:
+        return np.concatenate([np.array(row, dtype=np.int32) for row in self.rows])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(row) for row in self.rows])
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+class Completion(TextPipeline[TextModel, Prompts]):
     """A trained language model over texts that are to be completed."""
 
-    labels = ()
     distillable = False
     per_example = False
+    pad_left = False
 
-    def __init__(self, loaded: LanguageModel, examples: Examples, max_length: int) -> None:
-        self.model: nn.Module = loaded.model
-        self.load_report = loaded.report
-        self.head = loaded.head
-        self.embeddings = loaded.embeddings
-        self._loaded = loaded
-        self._tokenizer = loaded.tokenizer
-        self._texts = examples
-        self._max_length = max_length
-        require_text(examples.columns["text"], "text", examples)
-        self._rows = self._encode(list(examples.columns["text"]))
-
-    @abstractmethod
-    def _encode(self, texts: list[str]) -> list[list[int]]: ...
-
-    def size(self, split: Split) -> int:
-        return len(self._rows)
-
-    def lengths(self, split: Split) -> np.ndarray:
-        return np.array([len(row) for row in self._rows])
-
-    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
-        for ids in plan:
-            rows = [self._rows[index] for index in ids]
-            yield Batch(ids=ids, inputs=self._padded(rows), targets=None)
-
-    def _padded(self, rows: list[list[int]]) -> dict[str, Tensor]:
-        raise NotImplementedError
+    def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
+        rows = [self._encodings[split].rows[index] for index in ids]
+        inputs = _pad(rows, self._tokenizer.pad_token_id, left=self.pad_left)
+        return Batch(ids=ids, inputs=inputs, targets=None)
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         raise NotImplementedError("texts to complete teach nothing")
@@ -89,44 +89,21 @@ class _Completion(Pipeline):
     def new_metrics(self) -> Completed:
         return Completed()
 
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        return {"text": self._texts.columns["text"][index], "where": self._texts.where(index)}
 
-    def save_model(self, directory: Path) -> None:
-        self._loaded.model.save_pretrained(directory)
-        self._tokenizer.save_pretrained(directory)
-
-    def describe(self) -> dict[str, Any]:
-        return {"eval": {"examples": len(self._rows)}}
-
-    def with_examples(self, examples: Examples) -> Pipeline:
-        return type(self)(self._loaded, examples, self._max_length)
+def completion_pipeline(spec: RunSpec, data: Dataset, loaded: TextModel, max_length: int) -> Completion:
+    """Over the evaluation examples of ``data``: blanks are filled in by a masked language model, texts continued by a
+    causal one."""
+    if spec.task == "masked-lm":
+        return FillMask(spec, data, loaded, partial(_encode_blanks, loaded.tokenizer, max_length), max_length)
+    room = loaded.max_positions or 10**9
+    new_tokens = min(NEW_TOKENS, max(1, room // 2))
+    encode = partial(_encode_beginnings, loaded.tokenizer, room - new_tokens)
+    return Continuation(spec, data, loaded, encode, new_tokens)
 
 
-class FillMask(_Completion):
+class FillMask(Completion):
     """Names the likeliest tokens for each mask token of a text: ``masks`` (a mapping token → probability each), and
     the text with the likeliest ones filled in: ``prediction``."""
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        encoded = self._tokenizer(
-            texts, truncation=True, max_length=self._max_length, return_attention_mask=False
-        )
-        no_limits(getattr(self._tokenizer, "backend_tokenizer", None))
-        rows: list[list[int]] = encoded["input_ids"]
-        mask = self._tokenizer.mask_token
-        refuse(
-            Problem(
-                f"no {mask} among its first {self._max_length} tokens",
-                self._texts.where(row),
-                f"a text with {mask} where a word is to be found",
-            )
-            for row, ids in enumerate(rows)
-            if ids.count(self._tokenizer.mask_token_id) == 0
-        )
-        return rows
-
-    def _padded(self, rows: list[list[int]]) -> dict[str, Tensor]:
-        return _pad(rows, self._tokenizer.pad_token_id, left=False)
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         ids = batch.inputs["input_ids"]
@@ -135,12 +112,12 @@ class FillMask(_Completion):
             logits = model(**batch.inputs).logits.float()  # [masks, vocabulary]
         top = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1]))
         chosen = ids.masked_scatter(places, top.indices[:, 0])
-        found = iter(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        likeliest = iter(zip(top.indices.tolist(), top.values.tolist(), strict=True))
         real = batch.inputs.get("attention_mask", torch.ones_like(ids)).bool()
         predictions = [
             {
                 "prediction": self._tokenizer.decode(chosen[row][real[row]], skip_special_tokens=True),
-                "masks": [self._named(*next(found)) for _ in range(int(places[row].sum()))],
+                "masks": [self._named(*next(likeliest)) for _ in range(int(places[row].sum()))],
             }
             for row in range(len(batch))
         ]
@@ -151,19 +128,21 @@ class FillMask(_Completion):
         return {name: round(p, 6) for name, p in zip(names, probabilities, strict=True)}
 
 
-class Continuation(_Completion):
+class Continuation(Completion):
     """Continues each text by the likeliest token again and again, up to NEW_TOKENS or the end of the text."""
 
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        limit = self._loaded.max_positions or 10**9
-        self._new_tokens = min(NEW_TOKENS, max(1, limit // 2))
-        encoded = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        begin = ends_of(self._tokenizer).begin
-        room = limit - self._new_tokens  # the end of a long text decides how it goes on
-        return [[begin, *ids][-room:] for ids in encoded["input_ids"]]
+    pad_left = True
 
-    def _padded(self, rows: list[list[int]]) -> dict[str, Tensor]:
-        return _pad(rows, self._tokenizer.pad_token_id, left=True)
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        loaded: TextModel,
+        encode: Callable[[Examples], Prompts],
+        new_tokens: int,
+    ) -> None:
+        super().__init__(spec, data, loaded, encode, new_tokens)
+        self._new_tokens = new_tokens
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         ids = batch.inputs["input_ids"]
@@ -179,6 +158,34 @@ class Continuation(_Completion):
         texts = self._tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
         predictions = [{"prediction": text} for text in texts]
         return Output(loss_sum=torch.zeros(()), count=len(batch), predictions=predictions)
+
+
+def _encode_blanks(tokenizer: Any, max_length: int, examples: Examples) -> Prompts:
+    """DataError for texts without a mask token among those that the model reads."""
+    require_text(examples.columns["text"], "text", examples)
+    texts = list(examples.columns["text"])
+    encoded = tokenizer(texts, truncation=True, max_length=max_length, return_attention_mask=False)
+    no_limits(getattr(tokenizer, "backend_tokenizer", None))
+    rows: list[list[int]] = encoded["input_ids"]
+    refuse(
+        Problem(
+            f"no {tokenizer.mask_token} among its first {max_length} tokens",
+            examples.where(row),
+            f"a text with {tokenizer.mask_token} where a word is to be found",
+        )
+        for row, ids in enumerate(rows)
+        if ids.count(tokenizer.mask_token_id) == 0
+    )
+    return Prompts(rows)
+
+
+def _encode_beginnings(tokenizer: Any, room: int, examples: Examples) -> Prompts:
+    """Texts to continue, at most ``room`` tokens of each: the end of a long text decides how it goes on."""
+    require_text(examples.columns["text"], "text", examples)
+    texts = list(examples.columns["text"])
+    encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+    begin = ends_of(tokenizer).begin
+    return Prompts([[begin, *ids][-room:] for ids in encoded["input_ids"]])
 
 
 def _pad(rows: list[list[int]], pad: int, *, left: bool) -> dict[str, Tensor]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,16 @@ from ptm.data.inputs import Inputs, Source, text_inputs
 from ptm.errors import DataError
 from ptm.metrics.language import LanguageMetrics, Scores
 from ptm.pipeline import Batch, Output, Pipeline, Split
-from ptm.text import models, origins
+from ptm.text import origins
 from ptm.text.blocks import SPECIAL, Blocks, make_blocks
-from ptm.text.completion import Continuation, FillMask
-from ptm.text.language_models import LanguageModel, build_language_model, projecting
+from ptm.text.completion import completion_pipeline
+from ptm.text.language_models import build_language_model, projecting
 from ptm.text.masking import IGNORED, Masking, evaluation_draws, mask_words, masking_of, training_draws
-from ptm.text.tokens import longest_text, tokenizer_digest
+from ptm.text.models import TextModel
+from ptm.text.pipeline import TextPipeline
+from ptm.text.tokens import longest_text
 
-DEFAULT_MASK_SHARE = 0.15
+DEFAULT_MASK_FRACTION = 0.15
 _ADDED = 2  # tokens of a block that begin and end it
 
 missing = origins.missing_downloads
@@ -64,34 +64,23 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> P
     )
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=_ADDED)
     if isinstance(data.eval, Inputs):
-        completion = FillMask if spec.task == "masked-lm" else Continuation
-        return completion(loaded, data.eval, max_length)
-    cut = partial(
-        make_blocks,
-        loaded.tokenizer,
-        max_length=max_length,
-        pack=spec.data.pack is not False,
-        overlap=spec.task == "causal-lm",
-    )
-    splits: dict[Split, Blocks] = {"eval": cut(data.eval)}
-    if train is not None:
-        splits["train"] = cut(train)
-    if spec.task == "causal-lm":
-        return CausalModeling(spec, data, loaded, splits, max_length)
-    share = DEFAULT_MASK_SHARE if spec.data.mask_share is None else spec.data.mask_share
-    return MaskedModeling(
-        spec, data, loaded, splits, max_length, masking=masking_of(loaded.tokenizer, share, model.where)
-    )
+        return completion_pipeline(spec, data, loaded, max_length)
+    pack, causal = spec.data.pack is not False, spec.task == "causal-lm"
+    encode = partial(make_blocks, loaded.tokenizer, max_length=max_length, pack=pack, overlap=causal)
+    if causal:
+        return CausalModeling(spec, data, loaded, encode, max_length)
+    fraction = DEFAULT_MASK_FRACTION if spec.data.mask_share is None else spec.data.mask_share
+    masking = masking_of(loaded.tokenizer, fraction, model.where)
+    return MaskedModeling(spec, data, loaded, encode, max_length, masking=masking)
 
 
-class LanguageModeling(Pipeline):
+class LanguageModeling(TextPipeline[TextModel, Blocks]):
     """What both tasks share: an example is a block of tokens, the loss a sum over the tokens that are predicted.
 
     ``Batch.targets`` are int64 [n, tokens], IGNORED where nothing is predicted. ``forward`` gives logits [predicted
     tokens, vocabulary], and their targets, only when ``requested`` has "logits": they are large.
     """
 
-    labels = ()
     per_example = False
     masked = False
 
@@ -99,44 +88,21 @@ class LanguageModeling(Pipeline):
         self,
         spec: RunSpec,
         data: Dataset,
-        loaded: LanguageModel,
-        blocks: dict[Split, Blocks],
+        loaded: TextModel,
+        encode: Callable[[Examples], Blocks],
         max_length: int,
+        *settings: object,
     ) -> None:
-        self.model: nn.Module = loaded.model
-        self.head = loaded.head
-        self.embeddings = loaded.embeddings
-        self.load_report = loaded.report
-        self.input_fingerprint = (
-            f"{tokenizer_digest(loaded.tokenizer)}/{spec.task}/{max_length}/{spec.data.pack is not False}"
-        )
-        self.output_fingerprint = models.config_digest(loaded.model)
-        self._data = data
-        self._loaded = loaded
-        self._tokenizer = loaded.tokenizer
-        self._blocks = blocks
-        self._max_length = max_length
         self._packed = spec.data.pack is not False
-        self._label_smoothing = spec.train.label_smoothing
-
-    def size(self, split: Split) -> int:
-        return len(self._blocks[split])
+        self._max_length = max_length
+        super().__init__(spec, data, loaded, encode, spec.task, max_length, self._packed, *settings)
 
     def lengths(self, split: Split) -> np.ndarray | None:
-        return None if self._packed else self._blocks[split].tokens.lengths
-
-    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
-        for ids in plan:
-            inputs = self._blocks[split].tokens.pad(ids, self._tokenizer.pad_token_id)
-            yield self._batch(split, ids, inputs, epoch)
-
-    @abstractmethod
-    def _batch(self, split: Split, ids: np.ndarray, inputs: dict[str, Tensor], epoch: int) -> Batch: ...
+        return None if self._packed else super().lengths(split)
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         logits, targets = self._predicted(model, batch)
-        smoothing = self._label_smoothing if self.model.training else 0.0
-        loss_sum = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        loss_sum = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self._label_smoothing())
         if "logits" in requested:
             return Output(loss_sum=loss_sum, count=len(targets), logits=logits, targets=targets)
         return Output(loss_sum=loss_sum, count=len(targets))
@@ -164,17 +130,13 @@ class LanguageModeling(Pipeline):
             logits = model(**batch.inputs).logits[places]
         return logits.float(), batch.targets[places]
 
-    def domain_warnings(self) -> list[str]:
-        """Texts that the tokenizer has no words for."""
-        return models.unknown_words(self._tokenizer, self._blocks["eval"].tokens.ids)
-
     def new_metrics(self) -> LanguageMetrics:
-        text_bytes = None if self.masked else self._blocks["eval"].text_bytes
+        text_bytes = None if self.masked else self._encodings["eval"].text_bytes
         return LanguageMetrics(masked=self.masked, text_bytes=text_bytes)
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
         """A text, or what a block holds, and where the text stands in which it begins."""
-        blocks, examples = self._blocks[split], self._examples(split)
+        blocks, examples = self._encodings[split], self._examples(split)
         row = int(blocks.rows[index])
         text = self._decoded(blocks, index) if self._packed else examples.columns["text"][row]
         return {"text": text, "where": examples.where(row)}
@@ -184,33 +146,17 @@ class LanguageModeling(Pipeline):
         text: str = self._tokenizer.decode(blocks.tokens.ids[begin:end].tolist())
         return text
 
-    def save_model(self, directory: Path) -> None:
-        """The layout of save_pretrained: for further training, for ``transformers``, as the start of another task."""
-        self._loaded.model.save_pretrained(directory)
-        self._tokenizer.save_pretrained(directory)
-
     def with_examples(self, examples: Examples) -> Pipeline:
-        completion = FillMask if self.masked else Continuation
-        return completion(self._loaded, examples, self._max_length)
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            split: {
-                "examples": len(blocks),
-                "texts": len(self._examples(split)),
-                "tokens": int(blocks.tokens.starts[-1]),
-                "text_bytes": blocks.text_bytes,
-                "longest_tokens": int(blocks.tokens.lengths.max()),
-                "cut_to_max_length": blocks.tokens.cut,
-            }
-            for split, blocks in self._blocks.items()
-        }
+        """Over texts to complete: those of ``ptm predict``."""
+        data = Dataset(None, examples, (), {})
+        return completion_pipeline(self._spec, data, self._loaded, self._max_length)
 
 
 class CausalModeling(LanguageModeling):
     """Each token is predicted from those before it in its block."""
 
-    def _batch(self, split: Split, ids: np.ndarray, inputs: dict[str, Tensor], epoch: int) -> Batch:
+    def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
+        inputs = self._encodings[split].tokens.pad(ids, self._tokenizer.pad_token_id)
         return Batch(ids=ids, inputs=inputs, targets=next_tokens(**inputs))
 
 
@@ -242,27 +188,27 @@ class MaskedModeling(LanguageModeling):
         self,
         spec: RunSpec,
         data: Dataset,
-        loaded: LanguageModel,
-        blocks: dict[Split, Blocks],
+        loaded: TextModel,
+        encode: Callable[[Examples], Blocks],
         max_length: int,
         *,
         masking: Masking,
     ) -> None:
-        super().__init__(spec, data, loaded, blocks, max_length)
-        whole = spec.data.whole_words is not False
-        self.input_fingerprint += f"/{masking.share}/{whole}/{spec.train.seed}"
-        self._seed = spec.train.seed
+        whole_words = spec.data.whole_words is not False
+        seed = spec.train.seed
+        super().__init__(spec, data, loaded, encode, max_length, masking.fraction, whole_words, seed)
         self._masking = masking
-        for split, each in blocks.items():
-            _require_words(each, self._examples(split))
-        self._words = {split: mask_words(each, whole) for split, each in blocks.items()}
+        for split, blocks in self._encodings.items():
+            _require_words(blocks, self._examples(split))
+        self._words = {split: mask_words(blocks, whole_words) for split, blocks in self._encodings.items()}
 
-    def _batch(self, split: Split, ids: np.ndarray, inputs: dict[str, Tensor], epoch: int) -> Batch:
-        tokens, words = self._blocks[split].tokens, self._words[split]
+    def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
+        tokens, words = self._encodings[split].tokens, self._words[split]
         if split == "train":
-            draws = training_draws(self._seed, epoch, ids, self._max_length)
+            draws = training_draws(self._spec.train.seed, epoch, ids, self._max_length)
         else:
             draws = evaluation_draws(ids, self._max_length)
+        inputs = tokens.pad(ids, self._tokenizer.pad_token_id)
         seen = inputs["input_ids"].numpy()
         targets = np.full_like(seen, IGNORED)
         for row, index in enumerate(ids):

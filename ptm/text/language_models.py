@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,25 +16,12 @@ from ptm.errors import ConfigError, ModelError, listing
 from ptm.models import adapters
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.text import models, origins
+from ptm.text.models import TextModel
 from ptm.text.scratch import is_new
 
 Kind = Literal["masked-lm", "causal-lm"]
 
 _EXPECTED = {"masked-lm": "an encoder such as BERT", "causal-lm": "a decoder such as GPT-2"}
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A language model and its tokenizer."""
-
-    model: Any
-    tokenizer: Any
-    report: LoadReport
-    max_positions: int | None
-    head: tuple[
-        str, ...
-    ]  # prefixes of what is not the base model; () where the embeddings serve as output layer
-    embeddings: tuple[str, ...]
 
 
 def build_language_model(
@@ -45,12 +31,12 @@ def build_language_model(
     *,
     seed: int,
     complete: bool,
-) -> LanguageModel:
-    """The model that ``ref`` names. New weights are a function of ``seed`` alone.
+) -> TextModel:
+    """The model that ``ref`` names; its ``head`` is () where the embeddings serve as output layer.
 
-    ``texts`` gives the training texts, for ``tokenizer: train``. The base model is loaded whole or not at all; the head
-    may be new unless ``complete``. Raises ConfigError for a model of another kind, ModelError for weights that do not
-    fit.
+    New weights are a function of ``seed`` alone. ``texts`` gives the training texts, for ``tokenizer: train``. The base
+    model is loaded whole or not at all; the head may be new unless ``complete``. Raises ConfigError for a model of
+    another kind, ModelError for weights that do not fit.
     """
     origin = origins.find_origin(ref, texts)
     config, tokenizer = origin.config, origin.tokenizer
@@ -77,7 +63,14 @@ def build_language_model(
         _require_causal(model, ref.name)
     limit = models.max_positions(model, tokenizer)
     tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
-    return LanguageModel(model, tokenizer, report, limit, models.head_of(model), models.embeddings_of(model))
+    return TextModel(
+        model=model,
+        tokenizer=tokenizer,
+        report=report,
+        max_positions=limit,
+        head=models.head_of(model),
+        embeddings=models.embeddings_of(model),
+    )
 
 
 @contextmanager

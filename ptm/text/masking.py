@@ -22,11 +22,11 @@ _LONGEST_WORD = 20  # mean tokens a word above which a tokenizer cannot be said 
 class Masking:
     """Dynamic masking as in BERT (arXiv:1810.04805) and RoBERTa (arXiv:1907.11692).
 
-    Of the tokens of a block that belong to words, ``share`` are chosen, at least one word; of the chosen tokens 80 %
+    Of the tokens of a block that belong to words, ``fraction`` are chosen, at least one word; of the chosen tokens 80 %
     become ``mask``, 10 % one of ``others`` (int32: all tokens but special ones), 10 % stay.
     """
 
-    share: float
+    fraction: float
     mask: int
     others: np.ndarray
 
@@ -35,7 +35,7 @@ class Masking:
 
         ``ids``, ``words``: int [n] of one block; ``draws``: float64 [n, 3] in [0, 1).
         """
-        chosen = choose_words(words, draws[:, 0], self.share)
+        chosen = choose_words(words, draws[:, 0], self.fraction)
         seen = ids.copy()
         seen[chosen & (draws[:, 1] < _MASKED)] = self.mask
         replaced = chosen & (draws[:, 1] >= _MASKED) & (draws[:, 1] < _MASKED + _REPLACED)
@@ -43,7 +43,7 @@ class Masking:
         return seen, np.where(chosen, ids, IGNORED).astype(np.int64)
 
 
-def masking_of(tokenizer: Any, share: float, where: str) -> Masking:
+def masking_of(tokenizer: Any, fraction: float, where: str) -> Masking:
     """Raises ModelError for a tokenizer without a mask token."""
     if tokenizer.mask_token_id is None:
         raise ModelError(
@@ -54,7 +54,7 @@ def masking_of(tokenizer: Any, share: float, where: str) -> Masking:
         )
     special = set(tokenizer.all_special_ids)
     others = sorted(number for number in tokenizer.get_vocab().values() if number not in special)
-    return Masking(share, tokenizer.mask_token_id, np.array(others, dtype=np.int32))
+    return Masking(fraction, tokenizer.mask_token_id, np.array(others, dtype=np.int32))
 
 
 def mask_words(blocks: Blocks, whole_words: bool) -> np.ndarray:
@@ -74,11 +74,11 @@ def mask_words(blocks: Blocks, whole_words: bool) -> np.ndarray:
     return blocks.words
 
 
-def choose_words(words: np.ndarray, draws: np.ndarray, share: float) -> np.ndarray:
-    """bool [n]: the tokens of words drawn until about ``share`` of all tokens is reached; at least one word.
+def choose_words(words: np.ndarray, draws: np.ndarray, fraction: float) -> np.ndarray:
+    """bool [n]: the tokens of words drawn until about ``fraction`` of all tokens is reached; at least one word.
 
     A word counts where it begins: ``draws[i]`` is that of the word whose first token is i. Words are taken by rising
-    draw while more than half of each fits, so that the share is met on average.
+    draw while more than half of each fits, so that the fraction is met on average.
     """
     own = words != SPECIAL
     if not own.any():
@@ -88,7 +88,7 @@ def choose_words(words: np.ndarray, draws: np.ndarray, share: float) -> np.ndarr
     )
     by_draw = np.argsort(draws[own][firsts], kind="stable")
     reached = np.cumsum(lengths[by_draw]) - lengths[by_draw] / 2
-    taken = reached <= max(1, round(share * int(own.sum())))
+    taken = reached <= max(1, round(fraction * int(own.sum())))
     taken[0] = True
     picked = np.zeros(len(lengths), dtype=bool)
     picked[by_draw] = taken

@@ -19,6 +19,7 @@ from ptm.config.spec import GenerateSpec
 from ptm.errors import ConfigError, MissingDownload, ModelError, listing
 from ptm.models.weights import LoadReport, read_weights
 from ptm.text import models, origins
+from ptm.text.models import TextModel
 from ptm.text.scratch import is_new
 from ptm.text.tokens import Tokens, no_limits, tokenizer_digest
 
@@ -29,17 +30,18 @@ _CROSS_ATTENTION = ("crossattention", "ln_cross_attn")  # as BERT's kin and GPT-
 _OUTPUTS = ("decoder.cls.", "decoder.lm_head.", _BETWEEN)
 
 
-@dataclass(frozen=True)
-class Seq2Seq:
-    """An encoder with a decoder, and how texts become their tokens."""
+@dataclass(frozen=True, kw_only=True)
+class Seq2Seq(TextModel):
+    """An encoder with a decoder. ``tokenizer`` is that of what is read; ``max_positions`` holds for either side.
 
-    model: Any
-    tokenizer: Any  # of what is read
+    ``head`` is what two encoders lacked, attention to the source and the way to words; else ().
+    """
+
     target_tokenizer: Any  # of what is written; the same object where one vocabulary serves both
-    report: LoadReport
-    max_positions: int | None  # longest text in tokens, on either side; None without a limit
-    head: tuple[str, ...]  # what two encoders lacked: attention to the source, the way to words; else ()
-    embeddings: tuple[str, ...]
+
+    @property
+    def tokenizers(self) -> tuple[Any, ...]:
+        return self.tokenizer, self.target_tokenizer
 
     @property
     def start(self) -> int:
@@ -50,8 +52,14 @@ class Seq2Seq:
     def pad(self) -> int:
         return int(self.target_tokenizer.pad_token_id)
 
+    def save(self, directory: Path) -> None:
+        """The layout of save_pretrained, and a tokenizer of the target in a folder of its own where there are two."""
+        super().save(directory)
+        if self.target_tokenizer is not self.tokenizer:
+            self.target_tokenizer.save_pretrained(directory / TARGET_TOKENIZER)
 
-def build_model(
+
+def build_seq2seq(
     ref: ModelRef,
     texts: Callable[[], Sequence[str]] | None,
     *,
@@ -82,7 +90,15 @@ def build_model(
     limit = min((end for end in ends if end is not None), default=None)
     for each in (tokenizer, target_tokenizer):
         each.model_max_length = limit or each.model_max_length  # saved: pipelines can cut to it
-    return Seq2Seq(model, tokenizer, target_tokenizer, report, limit, _head(model), _embeddings(model))
+    return Seq2Seq(
+        model=model,
+        tokenizer=tokenizer,
+        report=report,
+        max_positions=limit,
+        head=_head(model),
+        embeddings=_embeddings(model),
+        target_tokenizer=target_tokenizer,
+    )
 
 
 def set_generation(loaded: Seq2Seq, spec: GenerateSpec) -> None:
@@ -119,27 +135,27 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int, *, target: boo
     """
     side = "text_target" if target else "text"
 
-    def rows(some: list[str], **how: Any) -> list[list[int]]:
-        found: list[list[int]] = tokenizer(
-            **{side: some}, padding=False, return_attention_mask=False, verbose=False, **how
+    def rows(chunk: list[str], **options: Any) -> list[list[int]]:
+        ids: list[list[int]] = tokenizer(
+            **{side: chunk}, padding=False, return_attention_mask=False, verbose=False, **options
         )["input_ids"]
-        return found
+        return ids
 
     pieces: list[np.ndarray] = []
     lengths: list[int] = []
     cut = 0
     for start in range(0, len(texts), _CHUNK):
         chunk = list(texts[start : start + _CHUNK])
-        found = rows(chunk)
-        long = [row for row, ids in enumerate(found) if len(ids) > max_length]
+        encoded = rows(chunk)
+        long = [row for row, ids in enumerate(encoded) if len(ids) > max_length]
         cut += len(long)
         if long:
             shorter = rows([chunk[row] for row in long], truncation=True, max_length=max_length)
             for row, ids in zip(long, shorter, strict=True):
-                found[row] = ids
-        sizes = [len(ids) for ids in found]
+                encoded[row] = ids
+        sizes = [len(ids) for ids in encoded]
         lengths += sizes
-        pieces.append(np.fromiter((t for ids in found for t in ids), dtype=np.int32, count=sum(sizes)))
+        pieces.append(np.fromiter((t for ids in encoded for t in ids), dtype=np.int32, count=sum(sizes)))
     no_limits(getattr(tokenizer, "backend_tokenizer", None))
     return Tokens(
         np.concatenate(pieces), None, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), cut

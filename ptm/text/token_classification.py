@@ -5,10 +5,9 @@ A word's first token stands for it: there the tag is learned and read (Devlin et
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,11 @@ from ptm.data.examples import Dataset, Examples, load_dataset
 from ptm.data.inputs import Source, text_inputs
 from ptm.errors import DataError, Problem, refuse
 from ptm.metrics.tagging import TaggedWords, TagMetrics
-from ptm.pipeline import Batch, Output, Pipeline, Split
-from ptm.text import features, models, origins
-from ptm.text.tokens import longest_text, tokenizer_digest
+from ptm.pipeline import Batch, Output, Split
+from ptm.text import features, origins
+from ptm.text.classifiers import PURPOSES, build_classifier
+from ptm.text.pipeline import ClassifierPipeline
+from ptm.text.tokens import longest_text
 from ptm.text.words import WordTokens, require_words, tokenize_words
 
 IGNORED = -100  # the target of a token that is not the first of its word
@@ -80,81 +81,66 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> TokenClassification:
     """Load the model, tokenise both splits. ``complete`` models must come with their output layer."""
-    loaded = models.build_model(
-        model,
-        data.labels,
-        seed=spec.train.seed,
-        complete=complete,
-        purpose=models.PURPOSES["tags"],
+    loaded = build_classifier(
+        model, data.labels, seed=spec.train.seed, complete=complete, purpose=PURPOSES["tags"]
     )
     added = loaded.tokenizer.num_special_tokens_to_add(pair=False)
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
-    to_tokens = partial(tokenize_words, loaded.tokenizer, max_length=max_length)
-    input_fingerprint = f"{tokenizer_digest(loaded.tokenizer)}/{max_length}/words"
-    return TokenClassification(spec, data, loaded, input_fingerprint, to_tokens)
+    encode = partial(_tokenize, loaded.tokenizer, max_length)
+    return TokenClassification(spec, data, loaded, encode, max_length, "words")
 
 
-class TokenClassification(Pipeline):
+@dataclass(frozen=True)
+class TaggedTokens:
+    """The tokens of a split, and what is learned from them."""
+
+    words: WordTokens
+    targets: np.ndarray | None  # int64 [total]: the class at the first token of a word, else IGNORED
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.words.ids
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.words.lengths
+
+    def describe(self) -> dict[str, Any]:
+        return self.words.describe()
+
+
+def _tokenize(tokenizer: Any, max_length: int, examples: Examples) -> TaggedTokens:
+    words = tokenize_words(tokenizer, examples, max_length)
+    return TaggedTokens(words, _flat_targets(examples, words))
+
+
+class TokenClassification(ClassifierPipeline[TaggedTokens]):
     """Pipeline of one model over sentences of words. Its logits have a row for each word that is seen."""
 
     per_example = False
 
-    def __init__(
-        self,
-        spec: RunSpec,
-        data: Dataset,
-        loaded: models.TextModel,
-        input_fingerprint: str,
-        to_tokens: Callable[[Examples], WordTokens],
-    ) -> None:
-        self.model: nn.Module = loaded.model
-        self.labels = data.labels
-        self.head = loaded.head
-        self.embeddings = loaded.embeddings
-        self.load_report = loaded.report
-        self.input_fingerprint = input_fingerprint
-        self.output_fingerprint = f"{models.config_digest(loaded.model)} outputs {loaded.output_order}"
-        self.feature_names = features.feature_names(loaded.model)
-        self._spec = spec
-        self._data = data
-        self._loaded = loaded
-        self._to_tokens = to_tokens
-        self._tokenizer = loaded.tokenizer
-        self._permutation = None if loaded.permutation is None else torch.from_numpy(loaded.permutation)
-        self._tokens: dict[Split, WordTokens] = {"eval": to_tokens(data.eval)}
-        if data.train is not None:
-            self._tokens["train"] = to_tokens(data.train)
-        self._targets = {split: _flat_targets(self._examples(split), t) for split, t in self._tokens.items()}
-
-    def size(self, split: Split) -> int:
-        return len(self._examples(split))
-
-    def lengths(self, split: Split) -> np.ndarray:
-        return self._tokens[split].tokens.lengths
-
-    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
+    def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
         """``first`` in the inputs, bool [n, tokens], says which tokens are the first of a word; targets are int64
         [n, tokens], -100 elsewhere."""
-        tokens, flat = self._tokens[split], self._targets[split]
-        for ids in plan:
-            inputs = tokens.tokens.pad(ids, self._tokenizer.pad_token_id)
-            inputs["first"] = torch.from_numpy(tokens.pad(ids, tokens.words, -1) >= 0)
-            targets = None if flat is None else torch.from_numpy(tokens.pad(ids, flat, IGNORED))
-            yield Batch(ids=ids, inputs=inputs, targets=targets)
+        words, flat = self._encodings[split].words, self._encodings[split].targets
+        inputs = words.tokens.pad(ids, self._tokenizer.pad_token_id)
+        inputs["first"] = torch.from_numpy(words.pad(ids, words.words, -1) >= 0)
+        targets = None if flat is None else torch.from_numpy(words.pad(ids, flat, IGNORED))
+        return Batch(ids=ids, inputs=inputs, targets=targets)
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Logits fp32 [words, labels] of the words in a batch, sentence by sentence."""
         inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "first"}
         result, inside = features.run(self.model, model, inputs, requested)
         first = batch.inputs["first"]
-        logits = result.logits[first].float()
-        if self._permutation is not None:
-            logits = logits[:, self._permutation.to(logits.device)]
+        logits = self._in_data_order(result.logits[first])
         if batch.targets is None:
             return Output(loss_sum=logits.new_zeros(()), count=len(logits), logits=logits, features=inside)
         targets: Tensor = batch.targets[first]
-        smoothing = self._spec.train.label_smoothing if self.model.training else 0.0
-        loss_sum = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        loss_sum = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self._label_smoothing())
         return Output(loss_sum=loss_sum, count=len(logits), logits=logits, targets=targets, features=inside)
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
@@ -168,47 +154,20 @@ class TokenClassification(Pipeline):
         return replace(output, predictions=[self._tagged(*piece) for piece in pieces])
 
     def _tagged(self, index: int, classes: np.ndarray, probabilities: np.ndarray) -> TaggedWords:
-        examples, tokens = self._examples("eval"), self._tokens["eval"]
+        examples, encoded = self._examples("eval"), self._encodings["eval"].words
         words = list(examples.columns["words"][index])
-        places = tokens.words[tokens.tokens.starts[index] : tokens.tokens.starts[index + 1]]
+        places = encoded.words[encoded.tokens.starts[index] : encoded.tokens.starts[index + 1]]
         seen = places[places >= 0]
-        predicted, stated = np.full(len(words), -1), np.zeros(len(words), dtype=np.float32)
-        predicted[seen], stated[seen] = classes, probabilities
+        predicted, confidence = np.full(len(words), -1), np.zeros(len(words), dtype=np.float32)
+        predicted[seen], confidence[seen] = classes, probabilities
         tags = None if examples.targets is None else examples.targets[index]
-        return TaggedWords(words, tags, predicted, stated)
-
-    def domain_warnings(self) -> list[str]:
-        return models.unknown_words(self._tokenizer, self._tokens["eval"].tokens.ids)
+        return TaggedWords(words, tags, predicted, confidence)
 
     def new_metrics(self) -> TagMetrics:
         return TagMetrics(self.labels)
 
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        examples = self._examples(split)
-        return {"text": " ".join(examples.columns["words"][index]), "where": examples.where(index)}
-
-    def save_model(self, directory: Path) -> None:
-        """The layout of save_pretrained, which ``transformers.pipeline("token-classification", …)`` loads."""
-        self.model.save_pretrained(directory)  # type: ignore[operator]
-        self._tokenizer.save_pretrained(directory)
-
-    def with_examples(self, examples: Examples) -> TokenClassification:
-        data = Dataset(None, examples, self.labels, {})
-        return TokenClassification(self._spec, data, self._loaded, self.input_fingerprint, self._to_tokens)
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            split: {
-                "examples": self.size(split),
-                "tokens": int(each.tokens.starts[-1]),
-                "longest_tokens": int(each.tokens.lengths.max()),
-                "cut_to_max_length": each.tokens.cut,
-                "words": each.count,
-                "words_cut_off": each.cut,
-                "words_without_token": each.unseen,
-            }
-            for split, each in self._tokens.items()
-        }
+    def _text(self, split: Split, index: int) -> str:
+        return " ".join(self._examples(split).columns["words"][index])
 
 
 def _flat_targets(examples: Examples, tokens: WordTokens) -> np.ndarray | None:

@@ -27,9 +27,20 @@ class Tokens:
     starts: np.ndarray  # int64 [n + 1]
     cut: int  # examples longer than max_length
 
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.starts)
+
+    def describe(self) -> dict[str, Any]:
+        """Counts for the record."""
+        return {
+            "tokens": int(self.starts[-1]),
+            "longest_tokens": int(self.lengths.max()),
+            "cut_to_max_length": self.cut,
+        }
 
     def pad(self, rows: np.ndarray, pad_id: int) -> dict[str, Tensor]:
         """``input_ids`` int64 [n, longest]; a mask only if needed, for attention without is faster."""

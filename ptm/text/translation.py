@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,11 @@ from ptm.data.examples import Dataset, Examples, load_columns
 from ptm.data.inputs import text_inputs
 from ptm.errors import ConfigError, DataError
 from ptm.metrics.translation import TranslationMetrics, signatures
-from ptm.pipeline import Batch, Output, Pipeline, Split
-from ptm.text import models, origins, seq2seq
+from ptm.pipeline import Batch, Output, Split
+from ptm.text import origins, seq2seq
 from ptm.text.language_models import projecting
-from ptm.text.tokens import Tokens, longest_text, require_text, tokenizer_digest
+from ptm.text.pipeline import TextPipeline, unknown_words
+from ptm.text.tokens import Tokens, longest_text, require_text
 
 missing = origins.missing_downloads
 
@@ -49,22 +49,12 @@ def read_inputs(spec: RunSpec, paths: Sequence[Any]) -> Iterator[Examples]:
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> Translation:
     """Load the model, tokenise both sides of both splits. ``complete`` models must be complete."""
-    loaded = seq2seq.build_model(
-        model,
-        None if data.train is None else partial(_all_texts, data.train),
-        seed=spec.train.seed,
-        complete=complete,
-    )
-    tokenizers = (loaded.tokenizer, loaded.target_tokenizer)
-    added = max(tokenizer.num_special_tokens_to_add(pair=False) for tokenizer in tokenizers)
+    texts = None if data.train is None else partial(_all_texts, data.train)
+    loaded = seq2seq.build_seq2seq(model, texts, seed=spec.train.seed, complete=complete)
+    added = max(tokenizer.num_special_tokens_to_add(pair=False) for tokenizer in loaded.tokenizers)
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
     seq2seq.set_generation(loaded, _generation(spec, model.name, loaded))
-    to_pairs = partial(_tokenize, loaded, max_length=max_length)
-    pairs: dict[Split, Pairs] = {"eval": to_pairs(data.eval)}
-    if data.train is not None:
-        pairs["train"] = to_pairs(data.train)
-    digests = "+".join(tokenizer_digest(tokenizer) for tokenizer in tokenizers)
-    return Translation(spec, data, loaded, pairs, f"{digests}/{max_length}", to_pairs)
+    return Translation(spec, data, loaded, partial(_tokenize, loaded, max_length=max_length), max_length)
 
 
 @dataclass(frozen=True)
@@ -73,6 +63,14 @@ class Pairs:
 
     source: Tokens
     target: Tokens | None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Of the sources."""
+        return self.source.ids
 
     @property
     def lengths(self) -> np.ndarray:
@@ -84,54 +82,29 @@ class Pairs:
         source = self.source.lengths
         return source if self.target is None else np.maximum(source, self.target.lengths)
 
+    def describe(self) -> dict[str, Any]:
+        target = {} if self.target is None else {"target": self.target.describe()}
+        return {"source": self.source.describe(), **target}
 
-class Translation(Pipeline):
+
+class Translation(TextPipeline[seq2seq.Seq2Seq, Pairs]):
     """Pipeline of one model over pairs of texts. ``count`` and ``logits`` are of target tokens."""
 
     per_example = False
     distillable = False  # teachers are asked about examples, not about the tokens of a translation
-    labels = ()
 
-    def __init__(
-        self,
-        spec: RunSpec,
-        data: Dataset,
-        loaded: seq2seq.Seq2Seq,
-        pairs: dict[Split, Pairs],
-        input_fingerprint: str,
-        to_pairs: Callable[[Examples], Pairs],
-    ) -> None:
-        self.model: nn.Module = loaded.model
-        self.head = loaded.head
-        self.embeddings = loaded.embeddings
-        self.load_report = loaded.report
-        self.input_fingerprint = input_fingerprint
-        self.output_fingerprint = models.config_digest(loaded.model)
-        self._spec = spec
-        self._data = data
-        self._loaded = loaded
-        self._pairs = pairs
-        self._to_pairs = to_pairs
-
-    def size(self, split: Split) -> int:
-        return len(self._examples(split))
-
-    def lengths(self, split: Split) -> np.ndarray:
-        return self._pairs[split].lengths
-
-    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
-        pairs, columns = self._pairs[split], self._examples(split).columns
-        for ids in plan:
-            inputs: dict[str, Any] = pairs.source.pad(ids, self._loaded.tokenizer.pad_token_id)
-            if split == "eval":
-                inputs["texts"] = [_texts_of(columns, int(row)) for row in ids]
-            targets = None
-            if pairs.target is not None:
-                decoder_inputs, counts, targets = _teacher_forcing(
-                    pairs.target, ids, self._loaded.start, self._loaded.pad
-                )
-                inputs |= {"decoder_input_ids": decoder_inputs, "counts": counts}
-            yield Batch(ids=ids, inputs=inputs, targets=targets)
+    def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
+        pairs, columns = self._encodings[split], self._examples(split).columns
+        inputs: dict[str, Any] = pairs.source.pad(ids, self._tokenizer.pad_token_id)
+        if split == "eval":
+            inputs["texts"] = [_texts_of(columns, int(row)) for row in ids]
+        if pairs.target is None:
+            return Batch(ids=ids, inputs=inputs, targets=None)
+        decoder_inputs, counts, targets = _teacher_forcing(
+            pairs.target, ids, self._loaded.start, self._loaded.pad
+        )
+        inputs |= {"decoder_input_ids": decoder_inputs, "counts": counts}
+        return Batch(ids=ids, inputs=inputs, targets=targets)
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Teacher forcing: each target token from the source and those before it. Without targets no logits."""
@@ -146,8 +119,9 @@ class Translation(Pipeline):
         else:  # a compiled model calls no hooks
             logits = model(**inputs, use_cache=False).logits[counts]
         logits = logits.float()  # [target tokens, vocabulary]
-        smoothing = self._spec.train.label_smoothing if self.model.training else 0.0
-        loss_sum = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
+        loss_sum = F.cross_entropy(
+            logits, batch.targets, reduction="sum", label_smoothing=self._label_smoothing()
+        )
         return Output(loss_sum=loss_sum, count=len(batch.targets), logits=logits, targets=batch.targets)
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
@@ -157,50 +131,29 @@ class Translation(Pipeline):
         written = self._loaded.model.generate(input_ids=ids, attention_mask=mask)
         texts = self._loaded.target_tokenizer.batch_decode(written, skip_special_tokens=True)
         predictions = [
-            {**known, "prediction": text.strip()}
-            for known, text in zip(batch.inputs["texts"], texts, strict=True)
+            {**pair, "prediction": text.strip()}
+            for pair, text in zip(batch.inputs["texts"], texts, strict=True)
         ]
         return replace(self.forward(model, batch), predictions=predictions)
 
     def domain_warnings(self) -> list[str]:
-        """Texts that the tokenizer has no words for."""
-        pairs, loaded = self._pairs["eval"], self._loaded
-        found = models.unknown_words(loaded.tokenizer, pairs.source.ids)
-        if pairs.target is not None:
-            found += models.unknown_words(loaded.target_tokenizer, pairs.target.ids)
-        return list(dict.fromkeys(found))
+        """Texts, on either side, that a tokenizer has no words for."""
+        target = self._encodings["eval"].target
+        warnings = super().domain_warnings()
+        if target is not None:
+            warnings += unknown_words(self._loaded.target_tokenizer, target.ids)
+        return list(dict.fromkeys(warnings))
 
     def new_metrics(self) -> TranslationMetrics:
         return TranslationMetrics()
 
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        examples = self._examples(split)
-        return {"text": str(examples.columns["text"][index]), "where": examples.where(index)}
-
-    def save_model(self, directory: Path) -> None:
-        """The layout of save_pretrained; ``AutoModelForSeq2SeqLM`` loads it and writes as ``generate:`` says."""
-        self._loaded.model.save_pretrained(directory)
-        self._loaded.tokenizer.save_pretrained(directory)
-        if self._loaded.target_tokenizer is not self._loaded.tokenizer:
-            self._loaded.target_tokenizer.save_pretrained(directory / seq2seq.TARGET_TOKENIZER)
-
     def with_examples(self, examples: Examples) -> Translation:
         _require_texts(examples)
-        data = Dataset(None, examples, (), {})
-        pairs: dict[Split, Pairs] = {"eval": self._to_pairs(examples)}
-        return Translation(self._spec, data, self._loaded, pairs, self.input_fingerprint, self._to_pairs)
+        return self._over(examples)
 
     def describe(self) -> dict[str, Any]:
         """Tokens of each side, and how sacreBLEU computes the scores."""
-        splits: dict[str, Any] = {
-            split: {
-                "examples": self.size(split),
-                "source": _token_facts(pairs.source),
-                **({"target": _token_facts(pairs.target)} if pairs.target is not None else {}),
-            }
-            for split, pairs in self._pairs.items()
-        }
-        return {**splits, "scores": signatures()}
+        return {**super().describe(), "scores": signatures()}
 
 
 def _teacher_forcing(target: Tokens, ids: np.ndarray, start: int, pad: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -236,12 +189,14 @@ def _without_start(tokens: Tokens, start: int) -> Tokens:
     """Targets without the token that the decoder is given anyhow: BERT's [CLS]. BART begins after another one."""
     lengths = tokens.lengths
     firsts = tokens.starts[:-1][lengths > 0]
-    given = firsts[tokens.ids[firsts] == start]
-    if not len(given):
+    starts = firsts[tokens.ids[firsts] == start]
+    if not len(starts):
         return tokens
     shorter = lengths.copy()
-    shorter[np.searchsorted(tokens.starts, given, side="right") - 1] -= 1
-    return replace(tokens, ids=np.delete(tokens.ids, given), starts=np.concatenate([[0], np.cumsum(shorter)]))
+    shorter[np.searchsorted(tokens.starts, starts, side="right") - 1] -= 1
+    return replace(
+        tokens, ids=np.delete(tokens.ids, starts), starts=np.concatenate([[0], np.cumsum(shorter)])
+    )
 
 
 def _require_texts(examples: Examples) -> None:
@@ -260,16 +215,16 @@ def _all_texts(examples: Examples) -> list[str]:
 
 
 def _texts_of(columns: Mapping[str, Sequence[Any]], row: int) -> dict[str, str]:
-    known = {"source": columns["text"][row]}
-    return known | ({"target": columns["target_text"][row]} if "target_text" in columns else {})
+    source = {"source": columns["text"][row]}
+    return source | ({"target": columns["target_text"][row]} if "target_text" in columns else {})
 
 
 def _generation(spec: RunSpec, name: str, loaded: seq2seq.Seq2Seq) -> GenerateSpec:
     """``generate:``, or its defaults as far as the model has room. Raises ConfigError where it has not."""
     longest = loaded.max_positions
     if spec.generate is None:
-        usual = GenerateSpec()
-        return replace(usual, max_length=min(usual.max_length, longest or usual.max_length))
+        default = GenerateSpec()
+        return replace(default, max_length=min(default.max_length, longest or default.max_length))
     if longest is not None and spec.generate.max_length > longest:
         raise ConfigError(
             f"max_length {spec.generate.max_length} is more than the {longest} tokens that {name} writes",
@@ -277,11 +232,3 @@ def _generation(spec: RunSpec, name: str, loaded: seq2seq.Seq2Seq) -> GenerateSp
             cure=f"set it to {longest} or less",
         )
     return spec.generate
-
-
-def _token_facts(tokens: Tokens) -> dict[str, int]:
-    return {
-        "tokens": int(tokens.starts[-1]),
-        "longest_tokens": int(tokens.lengths.max()),
-        "cut_to_max_length": tokens.cut,
-    }

@@ -25,6 +25,26 @@ class WordTokens:
     cut: int  # words that lie beyond max_length
     unseen: int  # words before it of which the tokenizer makes no token
 
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.tokens.ids
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.tokens.lengths
+
+    def describe(self) -> dict[str, Any]:
+        """Counts for the record."""
+        return {
+            **self.tokens.describe(),
+            "words": self.count,
+            "words_cut_off": self.cut,
+            "words_without_token": self.unseen,
+        }
+
     def pad(self, rows: np.ndarray, flat: np.ndarray, fill: int) -> np.ndarray:
         """Values that stand beside the tokens, [total], of these examples: int64 [n, longest]."""
         lengths = self.tokens.lengths[rows]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError
-from ptm.text import models, origins
+from ptm.text import classifiers, models, origins
 from tiny.samples import POSITIONS, WORDPIECES
 
 LABELS = ("negative", "positive")
@@ -28,7 +28,7 @@ def tiny(request):
 
 def build(place, labels=LABELS, *, seed=1, complete=False, teacher_labels=None, **spec):
     ref = ModelRef(name=str(place), labels=teacher_labels, **spec)
-    return models.build_model(ref, labels, seed=seed, complete=complete)
+    return classifiers.build_classifier(ref, labels, seed=seed, complete=complete)
 
 
 def state(loaded):

@@ -132,7 +132,7 @@ def test_every_architecture_finds_the_beginnings_of_words(kind, world, request):
     pipeline = build(world(ROWS, f"model.name={request.getfixturevalue(kind)}"))
     _, output = evaluated(pipeline, [0, 1, 2])
     assert output.count == 8
-    tokens = pipeline._tokens["eval"]
+    tokens = pipeline._encodings["eval"].words
     for row, sentence in enumerate(ROWS):
         part = slice(tokens.tokens.starts[row], tokens.tokens.starts[row + 1])
         words = tokens.words[part]

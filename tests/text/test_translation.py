@@ -97,7 +97,7 @@ def test_the_loss_is_the_sum_over_target_tokens_of_pairs_computed_one_by_one(mak
 def test_padding_is_no_target_and_is_not_projected(make):
     pipeline = build(make())
     batch = batch_of(pipeline, list(range(8)))
-    lengths = pipeline._pairs["train"].target.lengths[:8]
+    lengths = pipeline._encodings["train"].target.lengths[:8]
     assert lengths.min() < lengths.max()
     assert batch.inputs["decoder_input_ids"].shape == (8, lengths.max())
     assert len(batch.targets) == batch.inputs["counts"].sum() == lengths.sum()
@@ -145,7 +145,7 @@ def test_a_wrapped_model_gives_the_same_without_the_hook(make):
 
 
 def test_pairs_are_grouped_by_the_longer_side(make):
-    pairs = build(make())._pairs["train"]
+    pairs = build(make())._encodings["train"]
     expected = [
         max(s, t) for s, t in zip(pairs.source.lengths.tolist(), pairs.target.lengths.tolist(), strict=True)
     ]
@@ -155,7 +155,7 @@ def test_pairs_are_grouped_by_the_longer_side(make):
 def test_long_texts_are_cut_on_both_sides_and_counted(make):
     whole, short = build(make()), build(make(data={"max_length": 6}))
     for side in ("source", "target"):
-        before, after = getattr(whole._pairs["train"], side), getattr(short._pairs["train"], side)
+        before, after = getattr(whole._encodings["train"], side), getattr(short._encodings["train"], side)
         assert after.lengths.tolist() == np.minimum(before.lengths, 6).tolist()
         facts = short.describe()["train"][side]
         assert facts["cut_to_max_length"] == int((before.lengths > 6).sum()) > 0

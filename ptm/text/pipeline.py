@@ -1,0 +1,161 @@
+"""What all pipelines over texts have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptm.config.spec import RunSpec
+from ptm.data.examples import Dataset, Examples
+from ptm.pipeline import Batch, Pipeline, Split
+from ptm.text import features
+from ptm.text.classifiers import Classifier
+from ptm.text.models import TextModel
+from ptm.text.tokens import tokenizer_digest
+
+MOST_UNKNOWN = 0.1  # fraction of unknown tokens above which a vocabulary does not fit the texts
+
+
+class Encoding(Protocol):
+    """The tokens of all examples of a split."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        ...
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Token ids of all examples end to end, int32 [total]."""
+        ...
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens an example, int [n]."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Counts for the record, besides the number of examples."""
+        ...
+
+
+ModelT = TypeVar("ModelT", bound=TextModel)
+EncodingT = TypeVar("EncodingT", bound=Encoding)
+
+
+class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
+    """A model of transformers over the encodings of texts."""
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        loaded: ModelT,
+        encode: Callable[[Examples], EncodingT],
+        *settings: object,
+    ) -> None:
+        """``encode``: the examples of a split to tokens; ``settings``: what decides these besides the tokenizers.
+
+        Raises DataError for examples that cannot be encoded.
+        """
+        self.model: nn.Module = loaded.model
+        self.head = loaded.head
+        self.embeddings = loaded.embeddings
+        self.load_report = loaded.report
+        digests = "+".join(tokenizer_digest(tokenizer) for tokenizer in loaded.tokenizers)
+        self.input_fingerprint = "/".join([digests, *map(str, settings)])
+        self.output_fingerprint = loaded.output_fingerprint
+        self._spec = spec
+        self._data = data
+        self._loaded = loaded
+        self._tokenizer = loaded.tokenizer
+        self._encode = encode
+        self._encodings: dict[Split, EncodingT] = {"eval": encode(data.eval)}
+        if data.train is not None:
+            self._encodings["train"] = encode(data.train)
+
+    def size(self, split: Split) -> int:
+        return len(self._encodings[split])
+
+    def lengths(self, split: Split) -> np.ndarray | None:
+        return self._encodings[split].lengths
+
+    def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
+        return (self._batch(split, ids, epoch) for ids in plan)
+
+    @abstractmethod
+    def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
+        """The examples of these ids, padded to the longest."""
+
+    def domain_warnings(self) -> list[str]:
+        """Texts that the tokenizer has no words for."""
+        return unknown_words(self._tokenizer, self._encodings["eval"].ids)
+
+    def example(self, split: Split, index: int) -> dict[str, Any]:
+        return {"text": self._text(split, index), "where": self._examples(split).where(index)}
+
+    def _text(self, split: Split, index: int) -> str:
+        """What to show of an example."""
+        return str(self._examples(split).columns["text"][index])
+
+    def save_model(self, directory: Path) -> None:
+        """The layout of save_pretrained, which ``transformers.pipeline(…)`` loads."""
+        self._loaded.save(directory)
+
+    def with_examples(self, examples: Examples) -> Pipeline:
+        return self._over(examples)
+
+    def _over(self, examples: Examples) -> Self:
+        other = copy(self)
+        other._data = Dataset(None, examples, self.labels, {})
+        other._encodings = {"eval": self._encode(examples)}
+        return other
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            split: {"examples": len(encoding), **encoding.describe()}
+            for split, encoding in self._encodings.items()
+        }
+
+    def _label_smoothing(self) -> float:
+        """That of training; 0 while evaluating."""
+        return self._spec.train.label_smoothing if self.model.training else 0.0
+
+
+class ClassifierPipeline(TextPipeline[Classifier, EncodingT]):
+    """A model with a score a label, of texts or of their words."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        loaded: Classifier,
+        encode: Callable[[Examples], EncodingT],
+        *settings: object,
+    ) -> None:
+        self.labels = data.labels
+        self.feature_names = features.feature_names(loaded.model)
+        super().__init__(spec, data, loaded, encode, *settings)
+        self._permutation = None if loaded.permutation is None else torch.from_numpy(loaded.permutation)
+
+    def _in_data_order(self, logits: Tensor) -> Tensor:
+        """fp32 [rows, classes], the classes as the data number them."""
+        logits = logits.float()
+        return logits if self._permutation is None else logits[:, self._permutation.to(logits.device)]
+
+
+def unknown_words(tokenizer: Any, ids: np.ndarray) -> list[str]:
+    """A warning where the tokenizer has no words for many of the tokens ``ids``, int [total]; else []."""
+    unknown = tokenizer.unk_token_id
+    fraction = float((ids == unknown).mean()) if unknown is not None else 0.0
+    if fraction <= MOST_UNKNOWN:
+        return []
+    return [f"{fraction:.0%} of the tokens of the evaluation texts are unknown to its vocabulary"]
