@@ -127,6 +127,12 @@ class NotFinite(PtmError):
     exit_code = 7
 
 
+class PeerLost(PtmError):
+    """A process of a run in several was killed or did not answer; ``--resume`` goes on from what was saved."""
+
+    exit_code = 137
+
+
 class Interrupted(PtmError):
     """A signal stopped the run; what was done is saved and ``--resume`` goes on from it."""
 

@@ -1,25 +1,121 @@
-"""Several processes on one machine: ``--nproc N`` is ``torchrun --nproc-per-node N -m ptm`` with exit codes kept."""
+"""Several processes on one machine: ``--nproc N`` is ``torchrun --nproc-per-node N -m ptm`` with exit codes kept.
+
+No process outlives its launcher, and a run that loses a process ends with one message: that of its first process where
+it knows what was wrong, else the launcher's.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 
-_GRACE_SECONDS = 30.0  # for the others to end after one has failed
+from ptm.base.signals import stop_signals
+from ptm.errors import ConfigError, OutOfMemory, PeerLost, Problem, PtmError
+
+_LAUNCHER = "PTM_LAUNCHER"  # its process id, and the descriptor on which it is told of errors
+_PEER_TIMEOUT = "PTM_PEER_TIMEOUT"
+_DEFAULT_TIMEOUT_SECONDS = 600.0
+_GRACE_SECONDS = 30.0  # for the others to end after one has, and for all after the launcher
+_STOPPED = 75
+_REPORT_BYTES = 32_000  # at most: half of what a pipe holds
+_RESUME = "the same command with --resume goes on from what was saved"
+
+
+def peer_timeout() -> float:
+    """Seconds that a process waits for the others before it gives them up. Raises ConfigError."""
+    text = os.environ.get(_PEER_TIMEOUT, str(_DEFAULT_TIMEOUT_SECONDS))
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise ConfigError(f"{text[:40]!r} is no time", where=_PEER_TIMEOUT, expected="a number of seconds above 0")
+
+
+# --- the launcher
+
+
+class ProcessFailed(PtmError):
+    """What another process than the first found wrong, with its exit code."""
+
+    def __init__(self, problems: Sequence[Problem], exit_code: int) -> None:
+        super().__init__(problems)
+        self.exit_code = exit_code
+
+
+@dataclass
+class _Child:
+    """A process of the run. ``code``: its exit code, or minus the number of the signal that ended it."""
+
+    rank: int
+    process: subprocess.Popen[bytes]
+    reports: int  # the reading end of a pipe
+    code: int | None = None
+    ended_by: signal.Signals | None = None  # what the launcher sent, because another process had failed
+
+    def running(self) -> bool:
+        self.code = self.process.poll()
+        return self.code is None
+
+    def end(self, number: signal.Signals) -> None:
+        self.ended_by = number
+        self.process.send_signal(number)
+
+    @property
+    def killed(self) -> bool:
+        """Whether somebody else's signal ended it."""
+        return self.code is not None and self.code < 0 and -self.code != self.ended_by
 
 
 def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = None) -> int:
-    """Run ``ptm ARGUMENTS`` in ``processes`` processes and return the exit code of the first that failed, or 0.
+    """Run ``ptm ARGUMENTS`` in ``processes`` processes; returns the exit code of the run.
 
     ``stdout``: the descriptor that gets their standard output, if not ours. Signals go on to all of them, so that
     they stop together and save. When one dies, the others are ended.
+
+    Raises what the first process could not say: ProcessFailed with the error of another, PeerLost for a process that
+    was killed or did not answer, OutOfMemory for one that the system killed to have its memory.
     """
+    peer_timeout()  # so that a wrong one is told once
+    children: list[_Child] = []
+    asked = False
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        for child in children:
+            if child.running():
+                child.process.send_signal(number)
+
+    memory_kills = _memory_kills()
+    with _handling(forward):
+        try:
+            for child in _started(arguments, processes, stdout):
+                children.append(child)
+            failed = _wait(children)
+        finally:
+            for child in children:
+                child.process.kill()
+                child.process.wait()
+    main = children[0].code or 0
+    if failed is None or (main > 0 and main != PeerLost.exit_code):
+        return main  # the first process has said what there was to say
+    if asked and children[0].killed:
+        return 128 - main  # before it could do more than end
+    raise _cause(children, failed, memory_kills)
+
+
+def _started(arguments: Sequence[str], processes: int, stdout: int | None) -> Iterator[_Child]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -29,45 +125,139 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-m", "ptm", *arguments],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+    for rank in range(processes):
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _LAUNCHER: f"{os.getpid()}:{writing}"}
+        process = subprocess.Popen(
+            # -P: Python files in the working directory are none of ours.
+            [sys.executable, "-P", "-m", "ptm", *arguments],
+            env={**common, **own},
             stdout=stdout,
+            pass_fds=[writing],
             # A group of their own: Ctrl-C reaches them once, through us, not twice.
             start_new_session=True,
         )
-        for rank in range(processes)
-    ]
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        for child in children:
-            if child.poll() is None:
-                child.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
-    return _wait(children)
+        os.close(writing)
+        yield _Child(rank, process, reading)
 
 
-def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    code = 0
-    while any(child.poll() is None for child in children):
-        failed = [child.returncode for child in children if child.returncode not in (None, 0)]
-        if failed:
-            code = failed[0]
-            deadline = time.monotonic() + _GRACE_SECONDS
-            # A process that stops for a signal stops with its peers; one that failed leaves them waiting.
-            if code != 75:
-                time.sleep(1.0)
-                for child in children:
-                    child.terminate()
-            while any(child.poll() is None for child in children) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            for child in children:
-                child.kill()
-            break
+@contextmanager
+def _handling(handler: signal._HANDLER) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in stop_signals()}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _wait(children: Sequence[_Child]) -> _Child | None:
+    """Until all have ended, some perhaps by force. Returns the first that ended with an error."""
+    failed: _Child | None = None
+    terminate = kill = math.inf
+    while running := [child for child in children if child.running()]:
+        now = time.monotonic()
+        if failed is None:
+            failed = next((child for child in children if child.code), None)
+            if failed is not None:
+                kill = now + _GRACE_SECONDS
+                # A process that stops for a signal stops with its peers; one that failed leaves them waiting.
+                terminate = kill if failed.code == _STOPPED else now + 1.0
+        for child in running:
+            if now > kill:
+                child.end(signal.SIGKILL)
+            elif now > terminate and child.ended_by is None:
+                child.end(signal.SIGTERM)
         time.sleep(0.05)
-    codes = [child.wait() for child in children]
-    code = code or next((c for c in codes if c), 0)
-    return code if code >= 0 else 128 - code
+    return failed or next((child for child in children if child.code), None)
+
+
+def _cause(children: Sequence[_Child], failed: _Child, memory_kills: int) -> PtmError:
+    """What ended a run of which the first process could say nothing."""
+    reports = [report for child in children if (report := _read(child.reports)) is not None]
+    for report in reports:
+        if report.exit_code != PeerLost.exit_code:
+            return report
+    for child in children:
+        if child.killed:
+            return _killed(child, len(children), memory_kills)
+    for child in children:
+        if child.ended_by == signal.SIGKILL:
+            what = f"process {child.rank} of {len(children)} did not answer for {peer_timeout():g} s and was ended"
+            return PeerLost(what, cure=_RESUME)
+    if not reports and failed.code is not None:
+        what = f"process {failed.rank} of {len(children)} ended with exit code {failed.code}"
+        return ProcessFailed([Problem(what, cure="what it said stands above")], failed.code)
+    return reports[0]
+
+
+def _killed(child: _Child, count: int, memory_kills: int) -> PtmError:
+    number = -(child.code or 0)
+    with suppress(ValueError):
+        name = signal.Signals(number).name
+    who = f"process {child.rank} of {count}"
+    if number == signal.SIGKILL and _memory_kills() > memory_kills:
+        cure = f"set a smaller train.micro_batch_size, or runtime.workers: 0; {_RESUME}"
+        return OutOfMemory(f"{who} was killed by the system, whose memory was used up", cure=cure)
+    what = f"{who} was killed by {name}"
+    problem = Problem(what, expected="a process that outlives the run; memory may have run short", cure=_RESUME)
+    return PeerLost(problem) if number == signal.SIGKILL else ProcessFailed([problem], 128 + number)
+
+
+def _memory_kills() -> int:
+    """How many processes this machine has killed for want of memory; 0 where it does not say."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/vmstat").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("oom_kill ")).split()[1])
+    return 0
+
+
+def _read(descriptor: int) -> PtmError | None:
+    """The error that a process reported, if any."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(os.read(descriptor, 2 * _REPORT_BYTES))
+        return ProcessFailed([Problem(**problem) for problem in content["problems"]], content["exit_code"])
+    return None
+
+
+# --- a process that was launched
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """What a launched process knows of its launcher."""
+
+    reports: int
+
+    def report(self, error: PtmError) -> None:
+        """Leave an error to the launcher, which speaks for the run if the first process does not."""
+        problems = [asdict(problem) for problem in error.problems]
+        while len(content := _report(error.exit_code, problems)) > _REPORT_BYTES and len(problems) > 1:
+            problems = problems[: len(problems) // 2]
+        with suppress(OSError):
+            os.write(self.reports, content)
+
+
+def _report(exit_code: int, problems: Sequence[dict[str, str]]) -> bytes:
+    return json.dumps({"exit_code": exit_code, "problems": problems}).encode()
+
+
+def follow_launcher() -> Launcher | None:
+    """In a launched process: end when the launcher does, however it ends. None in any other."""
+    variable = os.environ.pop(_LAUNCHER, None)
+    if variable is None:
+        return None
+    parent, _, reports = variable.partition(":")
+    os.set_inheritable(int(reports), False)
+    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    return Launcher(int(reports))
+
+
+def _end_with(launcher: int) -> None:
+    """As if somebody had asked this process to stop: it saves, if it can do so in time."""
+    while os.getppid() == launcher:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_SECONDS)
+    os._exit(128 + signal.SIGKILL)

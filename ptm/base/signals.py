@@ -1,13 +1,16 @@
-"""SIGTERM, Ctrl-C and a hang-up ask the run to stop between two steps; a second one stops it at once."""
+"""SIGTERM, Ctrl-C and a hang-up ask the run to stop between two steps; asked a second time it stops at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+_ONCE_SECONDS = 1.0  # a signal that comes twice within this time came once, by two ways
 
 
 class StopFlag:
@@ -15,10 +18,17 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.name = ""
+        self.time = 0.0  # of the first signal, in monotonic seconds
 
     @property
     def requested(self) -> bool:
         return bool(self.name)
+
+    def repeats(self, name: str) -> bool:
+        """Whether a signal is the one that is already known: a shell and the kernel both tell of a hang-up, a job
+        scheduler and a launcher both pass SIGTERM on."""
+        soon = time.monotonic() < self.time + _ONCE_SECONDS
+        return name == self.name and (name == "SIGHUP" or soon)
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -36,9 +46,12 @@ def stop_on_signals() -> Iterator[StopFlag]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
         if flag.requested:
+            if flag.repeats(name):
+                return
             os._exit(128 + number)
-        flag.name = signal.Signals(number).name
+        flag.name, flag.time = name, time.monotonic()
         # After a hang-up there may be nobody to tell.
         with suppress(OSError):
             os.write(2, f"{flag.name}: finishing this step, then saving (again to stop at once)\n".encode())

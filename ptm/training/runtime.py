@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,9 +15,10 @@ import torch.distributed as dist
 import torch.utils.deterministic as deterministic_options
 from torch import Tensor, nn
 
+from ptm.base.launch import peer_timeout
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, PeerLost
 
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -47,7 +50,8 @@ class Runtime:
     def sum(self, numbers: Tensor) -> Tensor:
         """Element-wise sum over the processes."""
         if self.ranks > 1:
-            dist.all_reduce(numbers)
+            with _peers():
+                dist.all_reduce(numbers)
         return numbers
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -59,7 +63,8 @@ class Runtime:
             return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         flat = torch.cat([g.reshape(-1) for g in gradients])
-        dist.all_reduce(flat)
+        with _peers():
+            dist.all_reduce(flat)
         for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
             # In the parameter's own memory layout, which the fused optimizers rely on.
             parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
@@ -80,7 +85,8 @@ class Runtime:
             for name, start in zip(("running_mean", "running_var"), old, strict=True):
                 buffer = getattr(module, name)
                 images = [torch.empty_like(buffer) for _ in range(self.ranks)]
-                dist.all_gather(images, buffer.contiguous())
+                with _peers():
+                    dist.all_gather(images, buffer.contiguous())
                 value = start
                 for image, count in zip(images, passes, strict=True):
                     keep = (1 - momentum) ** count
@@ -93,7 +99,8 @@ class Runtime:
         if self.ranks == 1:
             return [value]
         values: list[Any] = [None] * self.ranks
-        dist.all_gather_object(values, value)
+        with _peers():
+            dist.all_gather_object(values, value)
         return values
 
     def any(self, flag: bool) -> bool:
@@ -104,7 +111,31 @@ class Runtime:
 
     def barrier(self) -> None:
         if self.ranks > 1:
-            dist.barrier()
+            with _peers():
+                dist.barrier()
+
+
+# How gloo, NCCL and torch's store tell of a process that is gone, or silent for too long.
+_LOST = re.compile(r"closed by peer|reset by peer|connection|socket|store|broken pipe|remote process", re.I)
+_SILENT = re.compile(r"time(d)?[ -]?out", re.I)
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """A call in which all processes take part. Raises PeerLost when one of them does not."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        text = str(error)
+        if not isinstance(error, dist.DistError) and not _LOST.search(text) and not _SILENT.search(text):
+            raise
+        silent = f"did not answer for {peer_timeout():g} s"
+        raise PeerLost(
+            f"another process of this run {silent if _SILENT.search(text) else 'is gone'}",
+            cure="the same command with --resume goes on from what was saved",
+        ) from error
 
 
 def environment_ranks() -> tuple[int, int]:
@@ -136,7 +167,9 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
     if ranks > 1:
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        with _peers():
+            limit = timedelta(seconds=peer_timeout())
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=limit)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield Runtime(device=device, precision=spec.precision, threads=threads, rank=rank, ranks=ranks)
