@@ -39,7 +39,9 @@ def peer_timeout() -> float:
     with suppress(ValueError):
         if 0 < float(text) < math.inf:
             return float(text)
-    raise ConfigError(f"{text[:40]!r} is no time", where=_PEER_TIMEOUT, expected="a number of seconds above 0")
+    raise ConfigError(
+        f"{text[:40]!r} is no time", where=_PEER_TIMEOUT, expected="a number of seconds above 0"
+    )
 
 
 # --- the launcher
@@ -111,7 +113,7 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
     if failed is None or (main > 0 and main != PeerLost.exit_code):
         return main  # the first process has said what there was to say
     if asked and children[0].killed:
-        return 128 - main  # before it could do more than end
+        raise ProcessFailed([Problem("stopped before anything was written")], 128 - main)
     raise _cause(children, failed, memory_kills)
 
 
@@ -201,7 +203,9 @@ def _killed(child: _Child, count: int, memory_kills: int) -> PtmError:
         cure = f"set a smaller train.micro_batch_size, or runtime.workers: 0; {_RESUME}"
         return OutOfMemory(f"{who} was killed by the system, whose memory was used up", cure=cure)
     what = f"{who} was killed by {name}"
-    problem = Problem(what, expected="a process that outlives the run; memory may have run short", cure=_RESUME)
+    problem = Problem(
+        what, expected="a process that outlives the run; memory may have run short", cure=_RESUME
+    )
     return PeerLost(problem) if number == signal.SIGKILL else ProcessFailed([problem], 128 + number)
 
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ptm.base.launch import Launcher, follow_launcher
 from ptm.cli.cache import cache
 from ptm.cli.evaluate import evaluate
+from ptm.cli.failure import json_requested, print_failure, tell
 from ptm.cli.models import models
 from ptm.cli.options import Json, Locked, Set
 from ptm.cli.predict import predict
 from ptm.cli.show import show_results, show_scorecard, show_verdict
 from ptm.cli.streams import ReaderGone, open_streams, reader_may_go, require_utf8
+from ptm.errors import Problem, PtmError
 
 if TYPE_CHECKING:
     from ptm.run.directory import Mode
+
+_CTRL_C = 130
+_WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
 app = typer.Typer(
     name="ptm",
@@ -135,6 +141,10 @@ def reproduce(
         float,
         typer.Option("--tolerance", min=0, help="How far a final metric may be off, if not bit-identical."),
     ] = 0.005,
+    nproc: Annotated[
+        int | None,
+        typer.Option("--nproc", min=1, help="Processes that share the work, as many as the record says."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Run a recorded experiment again and say how far the result is from the record."""
@@ -143,7 +153,7 @@ def reproduce(
 
     with ExitStack() as stack:
         target = output or Path(stack.enter_context(TemporaryDirectory(prefix="ptm-reproduce-"))) / "run"
-        found = run_again(run, target, tolerance, reporter_for(sys.stderr))
+        found = run_again(run, target, tolerance, reporter_for(sys.stderr), processes=nproc)
     if json_:
         kept = {} if output else {"output": None}  # a temporary folder is gone
         typer.echo(json.dumps(found.as_dict() | kept, indent=2))
@@ -320,28 +330,35 @@ def _seeds(text: str) -> list[int]:
 def main() -> None:
     """Entry point: every error a user can cause becomes one message and its exit code."""
     require_utf8()
+    launcher = follow_launcher()
     open_streams()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from ptm.errors import PtmError, StorageError
+    sys.exit(_run(launcher, as_json=json_requested(sys.argv[1:])))
 
+
+def _run(launcher: Launcher | None, *, as_json: bool) -> int:
+    """Run the command; what went wrong is told. Returns the exit code."""
     try:
         try:
-            app()
+            code = app(standalone_mode=False) or 0
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # what it does not take is found out here, not after the end
+            sys.stdout.flush()  # what it does not take is found out here, not after the end
+        if code == _CTRL_C and as_json:
+            print_failure([Problem("stopped by Ctrl-C, before anything was written")], code)
+        return int(code)
     except PtmError as error:
-        # Of several processes the first one speaks; the others only when it may not know.
-        rank = os.environ.get("RANK", "0")
-        if rank == "0" or error.exit_code in (1, 5):
-            who = "error" if rank == "0" else f"error (process {rank})"
-            with suppress(StorageError, ReaderGone):  # the exit code says it still
-                for problem in error.problems:
-                    print(f"{who}: {problem}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped before anything was written", file=sys.stderr)
-        sys.exit(130)
+        tell(error, launcher, as_json=as_json)
+        return error.exit_code
+    except _WrongUse as error:
+        error.show()
+        if as_json:
+            print_failure([Problem(error.format_message())], error.exit_code)
+        return int(error.exit_code)
     except ReaderGone:
-        sys.exit(141)
+        return 141
+    except Exception as error:
+        if as_json and os.environ.get("RANK", "0") == "0":
+            what = f"a bug of ptm's: {type(error).__name__}: {error}"
+            print_failure([Problem(what, cure="please report it")], 1)
+        raise

@@ -142,10 +142,11 @@ def _exit_codes() -> str:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.PtmError) and kind is not errors.PtmError:
             meanings.setdefault(kind.exit_code, []).append((kind.__doc__ or "").strip().replace("``", "`"))
-    rows = ["| 0 | Done. |", "| 1 | A bug of ptm's; please report it. |"]
-    rows += [f"| {code} | {_cell(' '.join(texts))} |" for code, texts in sorted(meanings.items())]
-    rows += ["| 130 | Stopped at once, by a second signal or before anything was written. |"]
-    rows += ["| 141 | What read the standard output went away, as in `ptm models \\| head`. |"]
+    meanings[0] = ["Done."]
+    meanings[1] = ["A bug of ptm's; please report it."]
+    meanings[130] = ["Stopped at once, by a second signal or before anything was written."]
+    meanings[141] = ["What read the standard output went away, as in `ptm models | head`."]
+    rows = [f"| {code} | {_cell(' '.join(texts))} |" for code, texts in sorted(meanings.items())]
     return "\n".join(["## Exit codes", "", "| code | meaning |", "|---|---|", *rows]) + "\n"
 
 

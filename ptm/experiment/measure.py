@@ -54,7 +54,7 @@ class Cost:
 def measure(choice: Choice, *, threads: int | None = None, batches: Sequence[int] = BATCHES) -> Cost:
     """The cost of a model, in a new process; one that dies is a ``problem`` as well."""
     words = [choice.task, choice.name, json.dumps({"threads": threads, "batches": list(batches)})]
-    command = [sys.executable, "-m", "ptm.experiment.measure", *words]
+    command = [sys.executable, "-P", "-m", "ptm.experiment.measure", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]

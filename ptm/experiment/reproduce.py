@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from ptm.run.directory import RunDirectory, read_finished
 from ptm.run.manifest import Manifest, changes
 
 _TIMES = ("seconds", "examples_per_second")
-_MOST_PROCESSES = 64  # a record that asks for more is not believed
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,23 @@ class Reproduction:
         return asdict(self)
 
 
-def reproduce(recorded: Path, output: Path, tolerance: float, reporter: Reporter) -> Reproduction:
+def reproduce(
+    recorded: Path, output: Path, tolerance: float, reporter: Reporter, *, processes: int | None = None
+) -> Reproduction:
     """Train what ``recorded`` trained, into ``output``; the record is only read.
 
     Bit-identical means the weights of ``model/``, every logged number and every prediction. Within tolerance
-    means that no final metric is further away than ``tolerance``. Raises RunDirectoryError when the run is not
+    means that no final metric is further away than ``tolerance``. ``processes``: in how many; None is one, and refused
+    where the record says more, for a record starts nothing unasked. Raises RunDirectoryError when the run is not
     finished.
     """
     old = RunDirectory(recorded)
     results, before = read_finished(recorded), old.read_manifest()
     spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
     new = RunDirectory(output)
-    processes = _processes(before)
-    if processes > 1:
+    if processes is None:
+        _require_one_process(recorded, before)
+    if processes is not None and processes > 1:
         _in_processes("distill" if spec.teacher else "finetune", old.config, output, processes)
     else:
         run_training(spec, mode="new", reporter=reporter)
@@ -76,10 +80,17 @@ def _detours(manifest: Manifest) -> tuple[str, ...]:
     return (*(f"resumed after a change: {change}" for change in manifest.drift), *extended)
 
 
-def _processes(manifest: Manifest | None) -> int:
-    """In how many processes the recorded run was trained: other numbers of them round otherwise."""
+def _require_one_process(recorded: Path, manifest: Manifest | None) -> None:
+    """Other numbers of processes round otherwise, but how many are started is not for a file to say."""
     processes = manifest.runtime.processes if manifest else 1
-    return processes if 1 <= processes <= _MOST_PROCESSES else 1
+    if processes > 1:
+        raise ConfigError(
+            f"was trained in {processes} processes",
+            where=recorded,
+            expected="that many, for the same bits",
+            cure=f"ptm reproduce {shlex.quote(str(recorded))} --nproc {processes}; with another number the results "
+            "are the same to rounding",
+        )
 
 
 def _in_processes(command: str, config: Path, output: Path, processes: int) -> None:

@@ -58,7 +58,10 @@ def test_15_02_python_m_ptm_takes_the_working_directory_off_the_path(tmp_path, f
     (foreign / "ptm.py").unlink()  # this one Python itself would take
     (foreign / "sitecustomize.py").unlink()
     done = subprocess.run(
-        [sys.executable, "-m", "ptm", "models", "--names", "resnet8"], cwd=foreign, capture_output=True, text=True
+        [sys.executable, "-m", "ptm", "models", "--names", "resnet8"],
+        cwd=foreign,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "ran").exists()
@@ -82,7 +85,7 @@ def test_15_02_a_record_starts_no_processes_unasked(tiny_bert, reviews, tmp_path
 # --- what becomes of the others
 
 
-LONG = {"epochs": 500, "save_every_steps": 1, "keep_checkpoints": 1}
+LONG = {"epochs": 500, "save_every_steps": 1, "keep_checkpoints": 2}
 
 
 @pytest.fixture
@@ -97,7 +100,7 @@ def launched(tiny_bert, reviews, tmp_path):
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
         )
         started.append(process)
-        until(lambda: (tmp_path / "r" / "checkpoints" / "step-000002").exists())
+        until(lambda: len(list((tmp_path / "r" / "checkpoints").glob("step-*"))) > 1)
         ranks = sorted(children_of(process.pid), key=lambda pid: environment(pid)["RANK"])
         assert len(ranks) == 2
         started_ranks.extend(ranks)

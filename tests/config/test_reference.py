@@ -25,4 +25,4 @@ def test_every_key_has_a_row_and_a_meaning():
 def test_every_exit_code_has_a_row():
     table = reference_markdown().partition("## Exit codes")[2]
     codes = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines() if line.startswith("| ")]
-    assert codes == ["code", "0", "1", "2", "3", "4", "5", "6", "7", "75", "130", "141"]
+    assert codes == ["code", "0", "1", "2", "3", "4", "5", "6", "7", "75", "130", "137", "141"]
