@@ -1,6 +1,7 @@
 """The record against a second run: the same bits on the same machine, and what changed where they are not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ptm.config.load import load_config
 from ptm.errors import RunDirectoryError
 from ptm.experiment.reproduce import first_difference, reproduce
 from ptm.run.manifest import changes
+from records import RECORD
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -59,14 +61,17 @@ def test_an_unfinished_run_is_refused(tmp_path):
         reproduce(tmp_path, tmp_path / "x", 0.005, Silent())
 
 
-def test_first_difference_and_changes_by_hand():
+def test_the_first_difference_by_hand():
     old = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
     assert first_difference(old, old) is None
     assert first_difference(old, [old[0], {"step": 2, "loss": 0.6}]) == 2
     assert first_difference(old, old[:1]) == 2
-    a = {"packages": {"torch": "1"}, "digests": {"config": "x", "data": {"train": "a"}}}
-    b = {"packages": {"torch": "2"}, "digests": {"config": "y", "data": {"train": "a"}}}
-    assert changes(a, b) == ("packages.torch: 1 → 2",)
+
+
+def test_changed_inputs_are_named_and_the_config_is_none_of_them():
+    other = replace(RECORD, packages={"torch": "2.12"}, digests=replace(RECORD.digests, config="4" * 64))
+    assert changes(RECORD, other) == ("packages.torch: 2.11 → 2.12",)
+    assert changes(RECORD, RECORD) == ()
 
 
 SHIPPED = ["quickstart", "quickstart_scratch", "digits_resnet", "digits_distill"]

@@ -23,9 +23,10 @@ from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.directory import RunDirectory
 from ptm.run.lockfile import Pins, lock_path, read_lock, require_unchanged
 from ptm.run.log import MetricsLog
-from ptm.run.manifest import Digests, Hardware, Manifest, RuntimeRecord, changes, read_manifest
+from ptm.run.manifest import changes, read_manifest
 from ptm.training.progress import Progress
 from ptm.vision.images import decode
+from records import RECORD
 from tiny.samples import sentences, write_csv, write_parquet
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -128,33 +129,6 @@ def part_of_checkpoint(name: str, cases: int, *, sealed: bool = True) -> Kind:
 
 
 # --- records and locks
-
-RECORD = Manifest(
-    ptm="0.1.0",
-    task="text-classification",
-    created="2026-01-01T00:00:00+00:00",
-    command="ptm finetune run.yaml",
-    python="3.11.7",
-    packages={"torch": "2.11"},
-    hardware=Hardware(platform="Linux", cpu="a", cores=2, cpu_capability="AVX2", gpu=None, cuda=None),
-    runtime=RuntimeRecord(
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        processes=1,
-        deterministic=True,
-        interop_threads=1,
-        environment={"OMP_NUM_THREADS": None},
-    ),
-    torch_build="",
-    seed=42,
-    git=None,
-    digests=Digests(config="3" * 64, data={"train": "2" * 64}, weights={"model": "1" * 64}),
-    labels=("a", "b"),
-    data_files={"train.csv": "0" * 64},
-    loaded={"model": "1" * 64},
-    revisions={"model": None},
-)
 
 
 def lock_file(path: Path) -> None:
