@@ -18,11 +18,12 @@ def store_identity(
 ) -> dict[str, Any]:
     """Everything that decides what ``pipeline`` gives for a split; ``weights`` is the digest of its tensors.
 
-    Outputs are computed in blocks of ``train.eval_batch_size`` examples; how they are padded decides the last bits.
+    Outputs are computed in blocks of ``train.eval_batch_size`` examples; how they are padded decides the last bits. The
+    keys are a format: with others, no store of an earlier version would be found.
     """
     return {
         "weights": weights,
-        "output_fingerprint": pipeline.output_fingerprint,
+        "reading": pipeline.output_fingerprint,
         "view": pipeline.input_fingerprint,
         "data": data_identity(spec, data, split),
         "arithmetic": arithmetic(runtime),
