@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 from ptm.config.spec import DataSpec
 from ptm.data.annotations import BoxTable
 from ptm.data.coco import read_coco
-from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
-from ptm.data.labels import check_classes, one_of
+from ptm.data.examples import Dataset, Examples
+from ptm.data.labels import check_classes, choose_labels, one_of
+from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
 from ptm.data.voc import read_voc
 from ptm.errors import DataError, Problem, refuse
@@ -25,37 +27,25 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     ``crowd`` (bool [k]) and ``empty`` (boxes left out). Raises ConfigError for a split that is not there, DataError for
     contents that cannot be used.
     """
-    fraction = data.held_out
-    train_table = read_boxes(data.source, data.train) if train or fraction is not None else None
-    eval_table = train_table if fraction is not None else read_boxes(data.source, require_eval(data))
-    assert eval_table is not None
-    first = train_table or eval_table
-    found = {box.label for annotation in first.annotations for box in annotation.boxes}
-    names = labels or data.labels or tuple(sorted(found))
+    splits = read_splits(data, lambda split: read_boxes(data.source, split), train=train)
+    names = choose_labels(data.labels, labels, None, lambda: _labels_in(splits.first))
     if not names:
         raise DataError("there is not one box in it", where=data.source, expected="images with boxes")
-    train_set = None if train_table is None else _examples(train_table, names)
-    eval_set = _examples(eval_table, names)
-    digests = {"eval": eval_table.digest} | ({"train": train_table.digest} if train_table is not None else {})
-    if fraction is not None:
-        assert train_set is not None
-        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), fraction)
-        train_set, eval_set = train_set.select(kept), train_set.select(held_out)
-    if train_set is not None and train:
-        train_set = limit(train_set, data.max_train_examples)
-        learned = [
-            c[~crowd]
-            for c, crowd in zip(train_set.columns["classes"], train_set.columns["crowd"], strict=True)
-        ]
+
+    def check_train(examples: Examples) -> None:
+        classes, crowds = examples.columns["classes"], examples.columns["crowd"]
+        learned = [numbers[~crowd] for numbers, crowd in zip(classes, crowds, strict=True)]
         check_classes(np.concatenate(learned), names, f"{data.source} {data.train or ''}".strip())
-    eval_set = limit(eval_set, data.max_eval_examples)
-    if not any(len(boxes) for boxes in eval_set.columns["boxes"]):
+
+    to_examples = partial(_examples, labels=names)
+    dataset = make_dataset(data, splits, names, to_examples, train=train, check_train=check_train)
+    if not any(len(boxes) for boxes in dataset.eval.columns["boxes"]):
         raise DataError(
             "there is not one box to evaluate on",
             where=f"{data.source} {data.eval or ''}".strip(),
             expected="at least one image with a box",
         )
-    return Dataset(train_set if train else None, eval_set, names, digests)
+    return dataset
 
 
 def read_boxes(source: str, split: str | None) -> BoxTable:
@@ -65,6 +55,10 @@ def read_boxes(source: str, split: str | None) -> BoxTable:
     if not folder.is_dir():
         raise no_source(folder, "there is no such folder")
     return read_voc(folder, split) if kind == "voc" else read_coco(folder, split)
+
+
+def _labels_in(table: BoxTable) -> tuple[str, ...]:
+    return tuple(sorted({box.label for annotation in table.annotations for box in annotation.boxes}))
 
 
 def _examples(table: BoxTable, labels: tuple[str, ...]) -> Examples:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of
-from ptm.data.examples import split_files
+from ptm.data.sources import split_files
 from ptm.errors import DataError, Problem, listing, refuse
 
 _SKIP = ("instances_", "annotations_")  # before the name of the split in COCO's file names

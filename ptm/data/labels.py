@@ -13,6 +13,26 @@ from ptm.errors import DataError, ModelError, Problem, listing, refuse
 _NUMBER = re.compile(r"\s*-?\d{1,18}\s*")
 
 
+def choose_labels(
+    stated: tuple[str, ...] | None,
+    of_model: tuple[str, ...] | None,
+    of_source: tuple[str, ...] | None,
+    discover: Callable[[], tuple[str, ...]],
+) -> tuple[str, ...]:
+    """The label names of a data set; the number of a class is its place among them.
+
+    The first that there are of: those that the config states (``data.labels``), those of a trained model, those that
+    the source carries, those that occur in its rows. A model that only numbers its outputs gives way to a source that
+    names its classes.
+    """
+    if stated:
+        return stated
+    numbered = of_model is not None and unnamed(of_model)
+    if of_model and not (numbered and of_source and set(of_source).isdisjoint(of_model)):
+        return of_model
+    return of_source or discover()
+
+
 def discover_labels(values: Sequence[Any]) -> tuple[str, ...]:
     """The distinct values as names: numbers in numeric order, names in alphabetical order.
 
@@ -43,7 +63,7 @@ def encode_labels(
     classes = [known.get(value) if isinstance(value, Hashable) else None for value in values]
     wrong = [row for row, number in enumerate(classes) if number is None]
     if wrong:
-        numbers = "" if _numbers(labels) else _told_numbers(_by_number(labels, stored_names))
+        numbers = "" if _numbers(labels) else _numbers_known(_by_number(labels, stored_names))
         refuse(
             Problem(
                 f"label {values[row]!r} is not one of the {len(labels)} labels",
@@ -63,9 +83,9 @@ def class_numbers(
     index = {name: number for number, name in enumerate(labels)}
     by_number = _by_number(labels, stored_names)
     known = {value: index.get(value) if isinstance(value, str) else None for value in values}
-    for value, found in known.items():
+    for value, class_number in known.items():
         number = _whole(value)
-        if found is None and number is not None:
+        if class_number is None and number is not None:
             known[value] = by_number.get(number)
     return known
 
@@ -74,7 +94,7 @@ def one_of(labels: Sequence[str]) -> str:
     return f"one of {listing(labels)}"
 
 
-def _told_numbers(by_number: Mapping[int, int]) -> str:
+def _numbers_known(by_number: Mapping[int, int]) -> str:
     """Which numbers may stand for names; those of a source that has more names than these are not all there."""
     if not by_number:
         return ""

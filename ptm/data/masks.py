@@ -17,8 +17,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ptm.config.spec import DataSpec
-from ptm.data.examples import Dataset, Examples, hold_out, limit, require_eval
+from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.labels import choose_labels
+from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
 from ptm.errors import ConfigError, DataError, Problem, listing, refuse
 
@@ -27,7 +29,7 @@ FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images
 
 _FORMATS = ("PNG", "BMP", "TIFF", "PPM")  # without loss
 _MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
-_MOST_FOUND = 64  # with more different values, a mask is a picture
+_MOST_VALUES = 64  # with more different values, a mask is a picture
 _MOST_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns
 _ORIENTATION = 0x0112  # EXIF
 
@@ -71,51 +73,38 @@ def load_masks(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     Raises ConfigError for a split that is not there, DataError for images without masks (and the reverse), files
     that cannot be read, sizes that differ, and values that have no class.
     """
-    source, fraction = Path(data.source.partition(":")[2]), data.held_out
-    train_split = _read_split(source, data.train) if train or fraction is not None else None
-    eval_split = train_split if fraction is not None else _read_split(source, require_eval(data))
-    assert eval_split is not None
-    first = train_split or eval_split
-    found = sorted({value for pair in first.pairs for value in pair.counts} - {data.ignore_value})
-    names, values = label_values(data, labels, found=found, where=str(first.pairs[0].mask.parent))
-    digests = {"eval": eval_split.digest} | ({"train": train_split.digest} if train_split else {})
-    train_set = _examples(train_split.pairs, values, data.ignore_value) if train_split else None
-    eval_set = _examples(eval_split.pairs, values, data.ignore_value)
-    if fraction is not None:
-        assert train_set is not None
-        kept, held_out = hold_out(np.zeros(len(train_set), dtype=np.int64), fraction)
-        if not len(kept):
-            raise DataError("one image cannot be shared out", where=source, cure="add images")
-        train_set, eval_set = train_set.select(kept), train_set.select(held_out)
-    if train_set is not None and train:
-        train_set = limit(train_set, data.max_train_examples)
-        _require_all_classes(train_set, names, str(source))
-    return Dataset(train_set if train else None, limit(eval_set, data.max_eval_examples), names, digests)
+    source = Path(data.source.partition(":")[2])
+    splits = read_splits(data, lambda split: _read_split(source, split), train=train)
+    pairs = splits.first.pairs
+    values_there = sorted({value for pair in pairs for value in pair.counts} - {data.ignore_value})
+    names, values = label_values(data, labels, occurring=values_there, where=str(pairs[0].mask.parent))
+    return make_dataset(
+        data,
+        splits,
+        names,
+        lambda split: _examples(split.pairs, values, data.ignore_value),
+        train=train,
+        check_train=lambda examples: _require_all_classes(examples, names, str(source)),
+    )
 
 
 def label_values(
-    data: DataSpec, labels: tuple[str, ...] | None, *, found: Sequence[int], where: str
+    data: DataSpec, labels: tuple[str, ...] | None, *, occurring: Sequence[int], where: str
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Label names, and the value in a mask of each.
 
-    Names: ``data.labels``, else those of a trained model, else the values. Values: ``data.mask_values``, else a
-    model's names where these are numbers, else 0, 1, 2, …; where nothing is said, those that are ``found``.
+    Where neither the config nor a trained model names labels, they are named by their values. Values:
+    ``data.mask_values``, else a model's names where these are numbers, else 0, 1, 2, …; where nothing is said, those
+    that are ``occurring`` in the masks.
     """
-    names, values = data.labels or labels, data.mask_values
-    if names is None:
-        if values is None and len(found) > _MOST_FOUND:
-            raise DataError(
-                f"these masks hold {len(found)} different values",
-                where=where,
-                expected="a value a class",
-                cure="do not smooth or scale masks; name the values that are classes in data.mask_values",
-            )
-        values = values or tuple(found)
-        names = tuple(str(value) for value in values)
-    elif values is None:
+    names = choose_labels(
+        data.labels, labels, None, lambda: tuple(map(str, data.mask_values or _few(occurring, where)))
+    )
+    values = data.mask_values
+    if values is None:
         numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
-        own = data.labels is None and len(numbers) == len(names)
-        values = tuple(numbers) if own else tuple(range(len(names)))
+        named_by_value = data.labels is None and len(numbers) == len(names)
+        values = tuple(numbers) if named_by_value else tuple(range(len(names)))
     if len(values) != len(names):
         raise ConfigError(
             f"{len(values)} mask values for {len(names)} labels ({listing(names)})",
@@ -136,6 +125,18 @@ def label_values(
             expected="at most 255 different numbers, and data.ignore_value none of them",
         )
     return names, values
+
+
+def _few(values: Sequence[int], where: str) -> Sequence[int]:
+    """The values, or DataError where they are too many to be classes."""
+    if len(values) > _MOST_VALUES:
+        raise DataError(
+            f"these masks hold {len(values)} different values",
+            where=where,
+            expected="a value a class",
+            cure="do not smooth or scale masks; name the values that are classes in data.mask_values",
+        )
+    return values
 
 
 def read_values(path: Path) -> np.ndarray:

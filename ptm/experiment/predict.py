@@ -23,7 +23,7 @@ from ptm.config.spec import ModelSpec, RunSpec
 from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, Typed
-from ptm.data.labels import unnamed
+from ptm.data.labels import choose_labels
 from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory
 from ptm.experiment.evaluate import evaluation_spec
 from ptm.experiment.session import open_session, require_downloads
@@ -233,13 +233,12 @@ def _check_output(output: Path | None, sources: Sequence[Path | str]) -> None:
 
 
 def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -> tuple[str, ...]:
-    """The names of the outputs: the model's own, or those of the config where the model has only numbers."""
-    stored = module.stored_labels(model.name)
-    labels = spec.data.labels if spec.data.labels and (not stored or unnamed(stored)) else stored
+    """The names of the outputs, by the precedence of all loaders: there are no rows that could name any."""
+    labels = choose_labels(spec.data.labels, module.stored_labels(model.name), None, tuple)
     if not labels and spec.descriptor.labelled and spec.label_type.named:
         cure = "name them, in the order of its outputs: data.labels: […]"
         raise ConfigError("the model does not say the names of its labels", where=target, cure=cure)
-    return labels or ()
+    return labels
 
 
 def _readable_images(

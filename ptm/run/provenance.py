@@ -18,7 +18,8 @@ import torch
 from ptm import __version__
 from ptm.base.files import file_digest
 from ptm.config.spec import DataSpec, RunSpec
-from ptm.data.examples import Dataset, split_files
+from ptm.data.examples import Dataset
+from ptm.data.sources import split_files
 from ptm.data.tables import READERS
 from ptm.models.weights import weights_digest
 from ptm.pipeline import Pipeline

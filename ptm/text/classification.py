@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
-from ptm.data.examples import Dataset, Examples, load_dataset
+from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, text_inputs
+from ptm.data.tabular import load_dataset
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import features, origins

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
-from ptm.data.examples import Dataset, Examples, load_columns
+from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, text_inputs
+from ptm.data.tabular import load_columns
 from ptm.errors import DataError
 from ptm.metrics.language import LanguageMetrics, Scores
 from ptm.pipeline import Batch, Output, Pipeline, Split

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, RunSpec
-from ptm.data.examples import Dataset, Examples, load_dataset
+from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, text_inputs
+from ptm.data.tabular import load_dataset
 from ptm.errors import DataError, Problem, refuse
 from ptm.metrics.tagging import TaggedWords, TagMetrics
 from ptm.pipeline import Batch, Output, Split

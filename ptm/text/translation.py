@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import GenerateSpec, RunSpec
-from ptm.data.examples import Dataset, Examples, load_columns
+from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import text_inputs
+from ptm.data.tabular import load_columns
 from ptm.errors import ConfigError, DataError
 from ptm.metrics.translation import TranslationMetrics, signatures
 from ptm.pipeline import Batch, Output, Split

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
-from ptm.data.examples import Dataset, Examples, load_dataset
+from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, unnamed
+from ptm.data.tabular import load_dataset
 from ptm.errors import ModelError, Problem, listing
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.models.weights import LoadReport

@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptm.config.spec import DataSpec
-from ptm.data.examples import hold_out, load_dataset, singleton_labels, split_files
+from ptm.data.examples import singleton_labels
+from ptm.data.sources import split_files
+from ptm.data.splits import hold_out
+from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, DataError
 from tiny.samples import sentences, write_csv, write_parquet
 
@@ -254,15 +257,17 @@ def test_stars_keep_their_numbers_when_a_split_lacks_some(tmp_path):
         load(f"csv:{tmp_path}")
 
 
-def test_the_labels_of_a_trained_model_come_first(tmp_path):
+def test_the_labels_of_a_trained_model_come_before_those_found_in_the_rows(tmp_path):
     write_csv(tmp_path / "eval.csv", [("a", "2"), ("b", "0"), ("c", "2")])
     data = load(f"csv:{tmp_path}", own=("0", "1", "2"), only_eval=True)
     assert data.eval.targets.tolist() == [2, 0, 2]  # class 1 does not occur
     write_csv(tmp_path / "eval.csv", [("a", "bad"), ("b", "good")])
     data = load(f"csv:{tmp_path}", own=("0", "1"), only_eval=True, labels=("bad", "good"))
     assert data.labels == ("bad", "good")  # the model knows but numbers
+    data = load(f"csv:{tmp_path}", own=("good", "bad"), only_eval=True)
+    assert data.labels == ("good", "bad") and data.eval.targets.tolist() == [1, 0]
     data = load(f"csv:{tmp_path}", own=("good", "bad"), only_eval=True, labels=("bad", "good"))
-    assert data.eval.targets.tolist() == [1, 0]
+    assert data.labels == ("bad", "good")  # as data.labels states
 
 
 def test_class_names_in_parquet_are_matched_by_name(tmp_path):

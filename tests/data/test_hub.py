@@ -7,7 +7,7 @@ import pytest
 from ptm.base import network
 from ptm.config.spec import DataSpec
 from ptm.data import hub as data_hub
-from ptm.data.examples import load_dataset
+from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError
 from ptm.models import hub
 

@@ -8,7 +8,7 @@ from PIL import Image
 from helpers import run
 from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
-from ptm.data.examples import load_dataset
+from ptm.data.tabular import load_dataset
 from ptm.errors import DataError
 from tiny.samples import write_parquet
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ptm.data import tables
-from ptm.data.examples import read_split
 from ptm.data.inputs import Inputs, Typed, image_inputs, text_inputs
+from ptm.data.sources import read_split
 from ptm.data.tables import READERS
 from ptm.errors import ConfigError, DataError
 from tiny.samples import write_parquet

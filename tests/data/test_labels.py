@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptm.data.labels import check_classes, discover_labels, encode_labels, match_labels, unnamed
+from ptm.data.labels import (
+    check_classes,
+    choose_labels,
+    discover_labels,
+    encode_labels,
+    match_labels,
+    unnamed,
+)
 from ptm.errors import DataError, ModelError
 
 LABELS = ("negative", "positive", "mixed")
@@ -141,3 +148,22 @@ def test_other_outputs_or_names_are_refused():
         ModelError, match="the model's labels are bad, good, the data's are negative, positive"
     ):
         match_labels(("bad", "good"), ("negative", "positive"), 2, where="teacher")
+
+
+@pytest.mark.parametrize(
+    ("stated", "of_model", "of_source", "expected"),
+    [
+        (None, None, None, ("c",)),
+        (None, None, ("s", "t"), ("s", "t")),
+        (None, ("m", "n"), ("s", "t"), ("m", "n")),
+        (None, ("0", "1"), ("s", "t"), ("s", "t")),
+        (None, ("LABEL_0", "LABEL_1"), ("s", "t"), ("s", "t")),
+        (None, ("0", "1"), ("0", "1", "2"), ("0", "1")),
+        (None, ("0", "1"), None, ("0", "1")),
+        (("x", "y"), ("m", "n"), ("s", "t"), ("x", "y")),
+    ],
+)
+def test_labels_are_those_stated_then_the_models_then_the_sources_then_those_that_occur(
+    stated, of_model, of_source, expected
+):
+    assert choose_labels(stated, of_model, of_source, lambda: ("c",)) == expected

@@ -1,0 +1,129 @@
+"""A data source and a split to a table: files of rows, folders of images, a hub, what scikit-learn carries."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ptm.data import hub as data_hub
+from ptm.data.image_files import read_imagefolder, with_image_files
+from ptm.data.tables import READERS, Table, join_tables, naming_keys, no_source
+from ptm.errors import ConfigError, DataError, listing
+
+
+def read_split(source: str, split: str | None, columns: Mapping[str, str]) -> Table:
+    """One split as a table whose columns are named by role. ``columns``: role → column."""
+    with naming_keys(columns):
+        return _read_split(source, split, columns)
+
+
+def _read_split(source: str, split: str | None, columns: Mapping[str, str]) -> Table:
+    kind, _, place = source.partition(":")
+    if kind in READERS:
+        reader, suffixes = READERS[kind]
+        files = split_files(Path(place), split, suffixes)
+        tables = [reader(path, list(dict.fromkeys(columns.values()))) for path in files]
+        if "image" in columns:
+            pairs = zip(tables, files, strict=True)
+            tables = [with_image_files(table, columns["image"], path.parent) for table, path in pairs]
+        table = join_tables(tables)
+    elif kind == "imagefolder":
+        return read_imagefolder(Path(place), split, splits_there(source))
+    elif kind == "hub":
+        table = data_hub.read_dataset(place, split, list(dict.fromkeys(columns.values())))
+    elif kind == "builtin":
+        return _read_builtin(place, split)
+    else:
+        raise ConfigError(f"unknown kind of source {kind!r}", where="data.source")
+    return Table(
+        {role: table.columns[name] for role, name in columns.items()},
+        table.where,
+        table.digest,
+        table.label_names,
+    )
+
+
+def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a split: the source itself, ``split``, ``split`` + suffix, a folder's files, or shards."""
+    if not source.exists():
+        raise no_source(source, "there is no such file or folder")
+    if split is None:
+        target = source
+    elif source.is_file():
+        raise ConfigError(
+            f"data.source is one file, so there is no split {split!r} in it",
+            where=source,
+            cure="name the folder as the source and the files as splits, or hold out a fraction: eval: 20%",
+        )
+    else:
+        target = source / split
+    if target.is_file():
+        return [target]
+    if target.is_dir():
+        paths = sorted(
+            path for path in target.iterdir() if path.suffix.lower() in suffixes and _visible(path)
+        )
+    else:
+        paths = _named_files(target, suffixes)
+    if not paths:
+        raise DataError(
+            f"no split {split!r}" if split else f"no file that ends in {' or '.join(suffixes)}",
+            where=source,
+            expected=splits_there(f":{source}"),
+            cure="correct data.train or data.eval",
+        )
+    return paths
+
+
+def _named_files(target: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """``target`` with the first suffix that there is, else its shards: ``train-00000-of-00002.parquet``, …"""
+    candidates = (target.with_name(target.name + suffix) for suffix in suffixes)
+    whole = next((path for path in candidates if path.is_file()), None)
+    if whole is not None:
+        return [whole]
+    shards = glob.escape(target.name) + "-*"
+    return sorted(
+        path for suffix in suffixes for path in target.parent.glob(shards + suffix) if _visible(path)
+    )
+
+
+def _visible(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")
+
+
+def splits_there(source: str) -> str:
+    """What may be named as a split of a source, for a message."""
+    kind, _, place = source.partition(":")
+    if kind == "builtin":
+        return "train or test"
+    path = Path(place)
+    if kind == "hub" or not path.is_dir():
+        return "the name of a split"
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    return f"one of: {listing(names)}" if names else "something in the folder"
+
+
+def _read_builtin(name: str, split: str | None) -> Table:
+    """scikit-learn's handwritten digits, uint8 [8, 8] each; every fifth one is the test split."""
+    if name != "digits":
+        raise ConfigError(f"no builtin data {name!r}", where="data.source", expected="builtin:digits")
+    if split not in (None, "train", "test"):
+        raise ConfigError(f"builtin:digits has no split {split!r}", where="data", expected="train or test")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)  # stored as 0 … 16
+    rows = np.arange(len(pixels))
+    if split is not None:
+        rows = rows[rows % 5 == 0] if split == "test" else rows[rows % 5 != 0]
+    digest = hashlib.sha256(pixels[rows].tobytes() + bunch.target[rows].tobytes()).hexdigest()
+    return Table(
+        {"image": list(pixels[rows]), "label": [int(v) for v in bunch.target[rows]]},
+        lambda row: f"builtin:digits, image {rows[row]}",
+        digest,
+        tuple(str(digit) for digit in range(10)),
+    )

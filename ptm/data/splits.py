@@ -1,0 +1,121 @@
+"""What all loaders do with the splits of a source: read them, hold a fraction out, leave all but a few examples out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from ptm.base import seeds
+from ptm.config.spec import DataSpec
+from ptm.data.examples import Dataset, Examples
+from ptm.data.sources import splits_there
+from ptm.errors import ConfigError, DataError
+
+# Stream of the draw behind held-out fractions and limits. It is not the run's seed: the rows are always the same.
+_SELECT = 0x5E1EC7
+
+
+class Digested(Protocol):
+    """The content of a split, as it was read."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of it."""
+        ...
+
+
+TableT = TypeVar("TableT", bound=Digested)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits(Generic[TableT]):
+    """The splits of a run as they were read. Where a fraction of train is held out, ``eval`` is the same as ``train``.
+
+    ``train`` is None where only an evaluation is asked for.
+    """
+
+    train: TableT | None
+    eval: TableT
+    held_out: float | None
+
+    @property
+    def first(self) -> TableT:
+        """The one whose labels count, where nobody names them."""
+        return self.eval if self.train is None else self.train
+
+
+def read_splits(data: DataSpec, read: Callable[[str | None], TableT], *, train: bool) -> Splits[TableT]:
+    """What ``read`` makes of the splits that ``data`` names. Raises ConfigError where it names none to evaluate on."""
+    fraction = data.held_out
+    if fraction is not None:
+        table = read(data.train)
+        return Splits(train=table, eval=table, held_out=fraction)
+    train_table = read(data.train) if train else None
+    return Splits(train=train_table, eval=read(_require_eval(data)), held_out=None)
+
+
+def make_dataset(
+    data: DataSpec,
+    splits: Splits[TableT],
+    labels: tuple[str, ...],
+    to_examples: Callable[[TableT], Examples],
+    *,
+    train: bool,
+    strata: Callable[[Examples], np.ndarray] | None = None,
+    check_train: Callable[[Examples], None] | None = None,
+) -> Dataset:
+    """The examples of both splits, those that are held out taken from train, at most as many as ``data`` allows.
+
+    ``strata``: int64 [n], groups of which the fraction is held out alike (default: all are one). ``check_train`` raises
+    a DataError where the training examples cannot be learned from. Without ``train``, only those to evaluate on are
+    given.
+    """
+    train_set = None if splits.train is None else to_examples(splits.train)
+    if splits.held_out is None:
+        eval_set = to_examples(splits.eval)
+    else:
+        assert train_set is not None
+        groups = np.zeros(len(train_set), dtype=np.int64) if strata is None else strata(train_set)
+        remaining, held_out = hold_out(groups, splits.held_out)
+        if not len(remaining):
+            raise DataError("one example cannot be shared out", where=train_set.where(0), cure="add examples")
+        train_set, eval_set = train_set.select(remaining), train_set.select(held_out)
+    if train_set is not None and train:
+        train_set = limit(train_set, data.max_train_examples)
+        if check_train is not None:
+            check_train(train_set)
+    digests = {"eval": splits.eval.digest} | ({} if splits.train is None else {"train": splits.train.digest})
+    return Dataset(train_set if train else None, limit(eval_set, data.max_eval_examples), labels, digests)
+
+
+def hold_out(strata: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers (remaining, held out): the fraction of every stratum, at least one each, by a fixed draw."""
+    draw = seeds.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
+    held = np.zeros(len(strata), dtype=bool)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        held[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(fraction * len(rows)))]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def limit(examples: Examples, most: int | None) -> Examples:
+    """At most so many rows, always the same ones."""
+    if most is None or most >= len(examples):
+        return examples
+    draw = seeds.uniforms(_SELECT, 1, np.arange(len(examples)), 1)[:, 0]
+    return examples.select(np.sort(np.argsort(draw, kind="stable")[:most]))
+
+
+def _require_eval(data: DataSpec) -> str:
+    """The evaluation split, or ConfigError with those that could be it."""
+    if data.eval is None:
+        raise ConfigError(
+            "data.eval is missing",
+            where=data.source,
+            expected=splits_there(data.source),
+            cure="name the split to evaluate on, or hold out a fraction of train: eval: 20%",
+        )
+    return data.eval
