@@ -112,6 +112,44 @@ def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped after its fifth step; not to be changed."""
+    from helpers import StopAt, run, small_spec
+    from ptm.errors import Interrupted
+
+    folder = tmp_path_factory.mktemp("stopped") / "r"
+    with pytest.raises(Interrupted):
+        run(small_spec(folder), "new", StopAt(5))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of six steps; not to be changed."""
+    from helpers import run, small_spec
+
+    folder = tmp_path_factory.mktemp("finished") / "r"
+    run(small_spec(folder))
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    """A copy of the stopped run, to be changed."""
+    from helpers import copy_of
+
+    return copy_of(stopped_run, tmp_path / "r")
+
+
+@pytest.fixture
+def finished(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be changed."""
+    from helpers import copy_of
+
+    return copy_of(finished_run, tmp_path / "r")
+
+
+@pytest.fixture(scope="session")
 def write_config() -> Callable[..., Path]:
     """``write_config(folder, text)``: the path of a YAML file with this text."""
 

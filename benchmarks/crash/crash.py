@@ -160,7 +160,7 @@ def finish(case: Case, folder: Path, place: Path, expected: Reference) -> str:
     except (ChildFailed, OSError, ValueError) as error:
         return f"cannot be resumed: {error}"
     parts = [key for key in {*expected.outcome, *got} if expected.outcome.get(key) != got.get(key)]
-    debris = [p.name for p in (place / "run").rglob(".*") if p.name != ".lock"]
+    debris = [p.name for p in (place / "run").rglob(".*") if p.name not in (".lock", ".ptm-run")]
     return "; ".join([*(f"{part} differs" for part in parts), *(f"debris: {name}" for name in debris)])
 
 

@@ -272,8 +272,10 @@ def _train(
     controlled = spec.distill is not None and spec.distill.control
     if not controlled and os.environ.get("RANK", "0") == "0":
         from ptm.run.directory import refuse_early
+        from ptm.run.ownership import input_paths
 
-        refuse_early(Path(spec.output), mode)  # before the seconds that torch takes to import
+        inputs = [("the config", config), *input_paths(spec)]
+        refuse_early(Path(spec.output), mode, inputs)  # before the seconds that torch takes to import
     if nproc > 1 and "RANK" not in os.environ:
         from ptm.base.launch import launch
 

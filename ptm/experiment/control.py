@@ -20,6 +20,7 @@ from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
 from ptm.run.directory import Mode, RunDirectory, is_run, read_finished
+from ptm.run.ownership import refuse_foreign_distillation
 from ptm.run.predictions import read_predictions
 from ptm.run.results import write_results
 from ptm.training.runtime import environment_ranks
@@ -38,6 +39,7 @@ def run_with_control(
         raise RunDirectoryError(
             "holds a run, not a distillation with its control", where=output, cure="choose another --output"
         )
+    refuse_foreign_distillation(output)
     for seed in seeds:
         for arm in ARMS:
             reporter.say(f"--- {arm}, seed {seed}")

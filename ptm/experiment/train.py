@@ -28,6 +28,7 @@ from ptm.run.checkpoint import CheckpointStore, checkpoint_bytes, restore
 from ptm.run.directory import Mode, RunDirectory, is_run, open_run, saved_config
 from ptm.run.lockfile import Pins
 from ptm.run.log import MetricsLog
+from ptm.run.ownership import input_paths
 from ptm.run.predictions import prediction_lines
 from ptm.run.results import (
     BackboneSummary,
@@ -86,7 +87,8 @@ def _open_run(spec: RunSpec, mode: Mode, allow_drift: bool) -> Iterator[RunDirec
         yield RunDirectory(path, resuming=mode == "resume" and is_run(path))
         return
     require_downloads(spec)
-    with open_run(path, dump_config(spec), mode, allow_drift=allow_drift) as run:
+    inputs = tuple(input_paths(spec))
+    with open_run(path, dump_config(spec), mode, allow_drift=allow_drift, inputs=inputs) as run:
         yield run
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,11 +19,31 @@ from ptm.config.load import dump_config, parse_config
 from ptm.errors import ConfigError, Interrupted, NotFinite, RunDirectoryError
 from ptm.run.lockfile import Pins, write_lock
 from ptm.run.manifest import Manifest, changes, read_manifest, write_manifest
+from ptm.run.ownership import (
+    LOCK,
+    MARK,
+    delete_run,
+    has_mark,
+    is_lock,
+    is_run,
+    put_mark,
+    refuse_foreign_entries,
+    refuse_inputs_below,
+)
 from ptm.run.results import Results, read_results, write_results
 
 Mode = Literal["new", "resume", "overwrite"]
 
-_LOCK = ".lock"
+__all__ = [
+    "Mode",
+    "RunDirectory",
+    "begin_run",
+    "drifted",
+    "is_run",
+    "open_run",
+    "refuse_early",
+    "require_run",
+]
 
 
 @dataclass(frozen=True)
@@ -129,13 +148,6 @@ class RunDirectory:
         write_results(self.results, Results(task=task, status=status, reason=str(error)))
 
 
-def is_run(path: Path) -> bool:
-    """Whether a directory was made by ptm."""
-    return os.path.lexists(path / "config.yaml") and (
-        (path / "checkpoints").is_dir() or (path / _LOCK).is_file()
-    )
-
-
 def require_run(path: Path, expected: str = "a run directory") -> None:
     """RunDirectoryError for a directory that is none, or that leads out of itself; of a distillation with its control
     it names the distilled run."""
@@ -169,31 +181,39 @@ def begin_run(run: RunDirectory, config: str) -> None:
     """Clear the directory and write its config: called when all is loaded and nothing was refused.
 
     So a mistake in the data of a run that overwrites another costs nothing, and one in a new run leaves nothing.
-    A kill in here leaves config.yaml, hence a directory that can be overwritten again.
+    A kill in here leaves ptm's mark, hence a directory that can be overwritten again. Raises RunDirectoryError, with
+    all still there, when the directory holds what ptm did not write.
     """
-    with files.storage_errors(run.path):
-        for entry in run.path.iterdir():
-            if entry.name not in (_LOCK, "config.yaml"):
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    refuse_foreign_entries(run.path)
+    put_mark(run.path)
+    delete_run(run.path)
     files.write_file(run.config, config.encode())
     with files.storage_errors(run.path):
         run.checkpoints.mkdir()
 
 
-def refuse_early(path: Path, mode: Mode) -> None:
+def refuse_early(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]] = ()) -> None:
     """Raise what :func:`open_run` would, as far as it can be seen before anything heavy is imported.
 
     Holds the lock for an instant only, and only if there is one: nothing is made.
     """
-    _refuse_foreign(path, mode)
-    if (path / _LOCK).is_file() and not (path / _LOCK).is_symlink():
+    _refuse_foreign(path, mode, inputs)
+    if (path / LOCK).is_file() and not (path / LOCK).is_symlink():
         with _locked(path, keep_owner=True):
             pass
 
 
 @contextmanager
-def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) -> Iterator[RunDirectory]:
-    """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment.
+def open_run(
+    path: Path,
+    config: str,
+    mode: Mode,
+    *,
+    allow_drift: bool = False,
+    inputs: Sequence[tuple[str, Path]] = (),
+) -> Iterator[RunDirectory]:
+    """Make or enter the run directory and hold its lock. ``config`` is the resolved YAML of the experiment, ``inputs``
+    are keys and paths of what it reads, which ``overwrite`` must not delete.
 
     A new run writes nothing before :func:`begin_run`; a directory in which it never came to that is removed, with those
     above it that were made for it.
@@ -202,8 +222,8 @@ def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) 
     ``resume`` nor ``overwrite`` was asked for, when the run to resume has another config, and when another
     process is writing. Nothing is touched in any of these cases.
     """
-    _refuse_foreign(path, mode)
-    made = [parent for parent in path.parents if not parent.exists()]
+    _refuse_foreign(path, mode, inputs)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     with files.storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
@@ -224,14 +244,20 @@ def open_run(path: Path, config: str, mode: Mode, *, allow_drift: bool = False) 
                 path, resuming=resuming, drift=drift, allow_drift=allow_drift, extended=extended
             )
         finally:
-            if [entry.name for entry in path.iterdir()] == [_LOCK]:
-                shutil.rmtree(path, ignore_errors=True)
-                with suppress(OSError):  # another run has begun there
-                    for parent in made:
-                        parent.rmdir()
+            if {entry.name for entry in path.iterdir()} <= {LOCK, MARK}:
+                _leave(path, made)
 
 
-def _refuse_foreign(path: Path, mode: Mode) -> None:
+def _leave(path: Path, made: Sequence[Path]) -> None:
+    """Remove what was made for a run that never began."""
+    with suppress(OSError):  # another run has begun there
+        for name in (MARK, LOCK):
+            (path / name).unlink(missing_ok=True)
+        for folder in made:
+            folder.rmdir()
+
+
+def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) -> None:
     if not path.exists():
         return
     if not path.is_dir():
@@ -239,7 +265,8 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             "is a file", where=path, expected="a directory", cure="choose another --output"
         )
     # A kill while config.yaml was written leaves a part of it, which is ours.
-    inside = [e.name for e in path.iterdir() if e.name != _LOCK and not files.is_debris(e.name)]
+    ours = {name for name, own in ((LOCK, is_lock(path / LOCK)), (MARK, has_mark(path))) if own}
+    inside = [e.name for e in path.iterdir() if e.name not in ours and not files.is_debris(e.name)]
     if is_run(path):
         if mode == "new":
             raise RunDirectoryError(
@@ -249,6 +276,9 @@ def _refuse_foreign(path: Path, mode: Mode) -> None:
             )
         if mode == "resume":
             _refuse_strays(path)
+        if mode == "overwrite":
+            refuse_foreign_entries(path)
+            refuse_inputs_below(path, inputs)
     elif runs := _distilled(path):
         raise RunDirectoryError(
             "holds a distillation with its control",
@@ -270,7 +300,7 @@ def _refuse_strays(path: Path) -> None:
     A link could make ptm read or write what it leads to, a pipe would keep it waiting; ptm makes neither.
     """
     run = RunDirectory(path)
-    files_of_run = (path / _LOCK, run.config, run.manifest, run.metrics, run.results, run.predictions)
+    files_of_run = (path / LOCK, run.config, run.manifest, run.metrics, run.results, run.predictions)
     try:
         wrong = [(part, kind) for part in files_of_run if (kind := kind_of(part)) is not None]
         for folder in (run.checkpoints, run.model):
@@ -341,7 +371,7 @@ def _last_extension(run: RunDirectory) -> tuple[int, int] | None:
 def _locked(path: Path, *, keep_owner: bool = False) -> Iterator[None]:
     """Hold ``.lock``; the system releases it when the process dies, however it dies."""
     with files.storage_errors(path):
-        descriptor = open_descriptor(path / _LOCK, os.O_RDWR | os.O_CREAT)
+        descriptor = open_descriptor(path / LOCK, os.O_RDWR | os.O_CREAT)
     try:
         try:
             # A record lock, not flock: it is not inherited by the processes that decode images, which live on

@@ -131,7 +131,7 @@ def test_any_write_of_a_run_may_fail(code, half, tmp_path):
         error = attempt(target, faults.failing(at, code, half=half), lambda: run(spec(target)))  # noqa: B023
         assert error is None or error.exit_code == 3
         run(spec(target), "resume")
-        debris = [p.name for p in target.rglob(".*") if p.name != ".lock"]
+        debris = [p.name for p in target.rglob(".*") if p.name not in (".lock", ".ptm-run")]
         assert debris == [], at
         assert weights(target) == weights(tmp_path / "whole")
         assert history(target) == history(tmp_path / "whole")

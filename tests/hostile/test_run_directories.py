@@ -75,7 +75,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tampered, tmp_path, mode):
     assert (tmp_path / "precious").read_text() == "years of work"
 
 
-def test_links_are_removed_not_followed_when_a_run_is_overwritten(tampered, tmp_path):
+def test_links_are_neither_removed_nor_followed_when_a_run_is_overwritten(tampered, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("x")
@@ -83,8 +83,10 @@ def test_links_are_removed_not_followed_when_a_run_is_overwritten(tampered, tmp_
         path = tampered / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         path.symlink_to(outside if name != "metrics.jsonl" else outside / "kept")
-    run(spec(tampered), "overwrite")
+    with pytest.raises(RunDirectoryError, match=r"did not write: checkpoints, metrics\.jsonl, model"):
+        run(spec(tampered), "overwrite")
     assert _contents(outside) == {"kept": b"x"}
+    assert (tampered / "model").is_symlink()
 
 
 def test_a_checkpoint_that_is_a_link_is_refused(tampered, tmp_path):

@@ -1,6 +1,5 @@
 """Whose directory is it? Nothing of anyone else's is touched."""
 
-import os
 import subprocess
 import sys
 
@@ -111,18 +110,6 @@ def test_two_at_once_one_wins_and_a_dead_lock_does_not_block(tmp_path):
         process.wait()
     with open_run(path, "task: a\n", "resume") as run:
         assert run.resuming
-
-
-def test_overwriting_follows_no_link(tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "kept").write_text("x")
-    make_run(tmp_path / "r")
-    os.symlink(outside, tmp_path / "r" / "link")
-    with open_run(tmp_path / "r", "task: a\n", "overwrite") as run:
-        begin_run(run, "task: a\n")
-    assert (outside / "kept").exists()
-    assert not (tmp_path / "r" / "link").exists()
 
 
 def test_a_run_that_never_began_leaves_nothing(tmp_path):

@@ -1,0 +1,238 @@
+"""What in a directory ptm wrote, and what it may therefore delete: the rest is somebody's work.
+
+A run directory carries a mark of ptm's own. ``--overwrite`` deletes in a directory that has it (or, of runs made before
+there was one, a manifest or a checkpoint that only ptm writes), and refuses by name whatever else is in there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptm.base import files
+from ptm.base.regular import kind_of, open_regular, read_bytes
+from ptm.config.spec import RunSpec
+from ptm.config.tasks import FILE_SOURCES
+from ptm.errors import RunDirectoryError
+
+LOCK = ".lock"
+MARK = ".ptm-run"
+_MARK = b"ptm run directory, format 1: ptm --overwrite deletes what it wrote in here\n"
+FILES = (
+    LOCK,
+    MARK,
+    "config.yaml",
+    "config.lock",
+    "manifest.json",
+    "metrics.jsonl",
+    "results.json",
+    "predictions.jsonl",
+    "report.html",
+    "README.md",
+)
+_CHECKPOINT = re.compile(r"step-[0-9]{6,15}")
+_ARM = re.compile(r"(distilled|control)-[0-9]+")
+_OF_CHECKPOINT = frozenset(
+    {"model.safetensors", "objective.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
+)
+
+
+def is_run(path: Path) -> bool:
+    """Whether ptm made a directory: it has a config, and ptm's mark, manifest or a checkpoint."""
+    return os.path.lexists(path / "config.yaml") and (
+        has_mark(path) or _has_manifest(path) or any(map(_is_checkpoint, _checkpoints(path)))
+    )
+
+
+def has_mark(path: Path) -> bool:
+    try:
+        return read_bytes(path / MARK) == _MARK
+    except OSError:
+        return False
+
+
+def put_mark(path: Path) -> None:
+    """From here on the directory is ptm's. Raises StorageError."""
+    files.write_file(path / MARK, _MARK)
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file is a lock of a run: a process number, or nothing. The lock must not be held by this process.
+
+    Closing a file gives up every lock that the process holds on it.
+    """
+    try:
+        with open_regular(path) as file:
+            content: bytes = file.read(64)
+    except OSError:
+        return False
+    return content.strip().isdigit() or not content.strip()
+
+
+def _has_manifest(path: Path) -> bool:
+    manifest = _read_json(path / "manifest.json")
+    return isinstance(manifest.get("ptm"), str) and isinstance(manifest.get("digests"), dict)
+
+
+def _checkpoints(path: Path) -> list[Path]:
+    folder = path / "checkpoints"
+    if kind_of(folder) != "a directory":
+        return []
+    return [entry for entry in folder.iterdir() if _CHECKPOINT.fullmatch(entry.name)]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether it has the two records that ptm writes into one."""
+    state, sealed = _read_json(path / "state.json"), _read_json(path / "manifest.json")
+    return isinstance(state.get("step"), int) and isinstance(sealed.get("files"), dict)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def foreign_entries(path: Path) -> list[str]:
+    """What in a run directory ptm did not write, by names relative to it: no file or folder of ptm's is a link.
+
+    Raises OSError where it cannot be looked at.
+    """
+    foreign: list[str] = []
+    for entry in sorted(path.iterdir()):
+        kind = kind_of(entry)
+        if files.is_debris(entry.name):
+            continue
+        if entry.name == "checkpoints" and kind == "a directory":
+            foreign += _foreign_checkpoints(entry)
+        elif entry.name == "model" and kind == "a directory":
+            foreign += _foreign_in_model(entry)
+        elif entry.name not in FILES or kind is not None:
+            foreign.append(entry.name)
+    return foreign
+
+
+def _foreign_checkpoints(folder: Path) -> Iterator[str]:
+    for checkpoint in sorted(folder.iterdir()):
+        if files.is_debris(checkpoint.name):
+            continue
+        if not _CHECKPOINT.fullmatch(checkpoint.name) or kind_of(checkpoint) != "a directory":
+            yield f"{folder.name}/{checkpoint.name}"
+            continue
+        for entry in sorted(checkpoint.iterdir()):
+            if entry.name not in _OF_CHECKPOINT or kind_of(entry) is not None:
+                yield f"{folder.name}/{checkpoint.name}/{entry.name}"
+
+
+def _foreign_in_model(folder: Path) -> Iterator[str]:
+    """What its seal does not list. Without a seal nothing in there can be told from what is somebody else's."""
+    sealed = _read_json(folder / "manifest.json").get("files")
+    if not isinstance(sealed, dict):
+        yield folder.name
+        return
+    known = {"manifest.json", *map(str, sealed)}
+    for entry in sorted(folder.rglob("*")):
+        name = entry.relative_to(folder).as_posix()
+        kind = kind_of(entry)
+        if (kind != "a directory" and (kind is not None or name not in known)) or (
+            kind == "a directory" and not any(other.startswith(f"{name}/") for other in known)
+        ):
+            yield f"{folder.name}/{name}"
+
+
+def refuse_foreign_entries(path: Path) -> None:
+    """Raise RunDirectoryError with the names of what ``--overwrite`` would delete without having written it."""
+    try:
+        foreign = foreign_entries(path)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot be looked at: {error.strerror}",
+            where=error.filename or path,
+            cure="change its permissions, or choose another --output",
+        ) from error
+    if foreign:
+        shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        raise RunDirectoryError(
+            f"--overwrite would delete what ptm did not write: {shown}",
+            where=path,
+            cure="move it elsewhere, or choose another --output",
+        )
+
+
+def delete_run(path: Path) -> None:
+    """Delete what a run left, but its lock, its mark and its config. Raises RunDirectoryError, before anything is
+    deleted, when there is something else."""
+    refuse_foreign_entries(path)
+    with files.storage_errors(path):
+        for entry in path.iterdir():
+            if entry.name not in (LOCK, MARK, "config.yaml"):
+                shutil.rmtree(entry) if kind_of(entry) == "a directory" else entry.unlink()
+
+
+def refuse_foreign_distillation(path: Path) -> None:
+    """Raise RunDirectoryError when the folder of a distillation with its control holds anything but the two arms of
+    each seed and a verdict: the verdict would replace another file of that name."""
+    if not path.is_dir():
+        return
+    foreign = [
+        entry.name
+        for entry in sorted(path.iterdir())
+        if not (_ARM.fullmatch(entry.name) or files.is_debris(entry.name) or _is_verdict(entry))
+    ]
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
+        raise RunDirectoryError(
+            f"holds files that are not a distillation with its control ({shown})",
+            where=path,
+            cure="choose another --output",
+        )
+
+
+def _is_verdict(path: Path) -> bool:
+    return path.name == "verdict.json" and {"metric", "seeds", "sentence"} <= set(_read_json(path))
+
+
+# --- what a run reads
+
+
+def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
+    """Key and path of every file and folder that a config names for reading."""
+    data, model, teacher = spec.data, spec.model, spec.teacher
+    kind, _, place = data.source.partition(":")
+    if kind in FILE_SOURCES:
+        yield "data.source", Path(place)
+        for key in ("train", "eval", "test"):
+            split = getattr(data, key, None)
+            if split and not split.strip().endswith("%"):
+                yield f"data.{key}", Path(place) / split
+    names = [(f"model.{key}", getattr(model, key)) for key in ("name", "decoder", "tokenizer", "weights")]
+    if teacher is not None:
+        names += [("teacher.name", teacher.name), ("teacher.weights", teacher.weights)]
+        names += [("teacher.others", other) for other in teacher.others]
+    if spec.distill is not None:
+        names.append(("distill.store", spec.distill.store))
+    for key, name in names:
+        if name and (
+            Path(name).is_absolute() or os.path.lexists(name)
+        ):  # a name alone may be a folder here, too
+            yield key, Path(name)
+
+
+def refuse_inputs_below(output: Path, inputs: Sequence[tuple[str, Path]]) -> None:
+    """Raise RunDirectoryError for inputs that ``--overwrite`` would delete, or delete something of."""
+    below = os.path.realpath(output)
+    for key, path in inputs:
+        place = os.path.realpath(path)
+        if place == below or place.startswith(below + os.sep):
+            raise RunDirectoryError(
+                f"--overwrite would delete an input of the run: {key} is {path}",
+                where=output,
+                cure="choose another --output",
+            )

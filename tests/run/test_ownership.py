@@ -1,0 +1,255 @@
+"""Issue 15, line 4: --overwrite deletes what ptm wrote, in a directory that ptm made, and nothing else."""
+
+import json
+import shutil
+
+import pytest
+
+from helpers import image_spec, run, small_spec, text_spec
+from ptm.errors import RunDirectoryError
+from ptm.run.directory import begin_run, is_run, open_run, refuse_early
+from ptm.run.ownership import MARK, foreign_entries, input_paths
+
+PRECIOUS = "years of work\n"
+
+
+def _contents(path):
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def _overwrite(path):
+    with open_run(path, "task: a\n", "overwrite") as directory:
+        begin_run(directory, "task: a\n")
+
+
+def _made(path):
+    with open_run(path, "task: a\n", "new") as directory:
+        begin_run(directory, "task: a\n")
+        (directory.checkpoints / "step-000001").mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("config.yaml", "checkpoints/best.pt", "src/train.py"),
+        ("config.yaml", "checkpoints/best.pt"),
+        ("config.yaml", "checkpoints/step-000001/model.safetensors"),
+        ("config.yaml", ".lock"),
+        ("config.yaml", "model/config.json", "README.md"),
+        ("config.yaml", "manifest.json", "checkpoints/a"),
+        (".lock",),
+    ],
+)
+@pytest.mark.parametrize("mode", ["new", "resume", "overwrite"])
+def test_15_4_a_project_folder_is_no_run(tmp_path, names, mode):
+    """And no message proposes the flag that would delete it."""
+    project = tmp_path / "project"
+    for name in names:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(PRECIOUS)
+    before = _contents(project)
+    assert not is_run(project)
+    for action in (lambda: refuse_early(project, mode), lambda: _enter(project, mode)):
+        with pytest.raises(RunDirectoryError, match="not a run of ptm") as caught:
+            action()
+        assert "--overwrite" not in str(caught.value)
+    assert _contents(project) == before
+
+
+def _enter(path, mode):
+    with open_run(path, "task: a\n", mode) as directory:
+        begin_run(directory, "task: a\n")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"ptm": 1}', '{"name": "my web app", "version": 3}', "["])
+def test_15_4_a_manifest_of_somebody_else_makes_no_run(tmp_path, content):
+    for name in ("config.yaml", "manifest.json"):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(RunDirectoryError, match="not a run of ptm"):
+        _overwrite(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thesis.tex", "data/train.csv", ".git/HEAD", "checkpoints/best.pt", "checkpoints/step-000001/notes.txt",
+        "checkpoints/step-old/model.safetensors", "model/notes.txt", "model/deep/er.txt", ".writing-thesis",
+    ],
+)  # fmt: skip
+def test_15_4_what_ptm_did_not_write_is_refused_by_name(finished_run, tmp_path, name):
+    target = tmp_path / "r"
+    shutil.copytree(finished_run, target)
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    (target / name).write_text(PRECIOUS)
+    before = _contents(target)
+    for action in (lambda: refuse_early(target, "overwrite"), lambda: _overwrite(target)):
+        with pytest.raises(RunDirectoryError, match="did not write") as caught:
+            action()
+        assert name.partition("/")[0] in str(caught.value)
+    assert _contents(target) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "checkpoints", "metrics.jsonl", "README.md", "model/model.safetensors"]
+)
+def test_15_4_a_link_is_not_ptm_s_either(finished_run, tmp_path, name):
+    target, outside = tmp_path / "r", tmp_path / "outside"
+    shutil.copytree(finished_run, target)
+    shutil.move(target / name, outside)
+    (target / name).symlink_to(outside)
+    with pytest.raises(RunDirectoryError, match="did not write") as caught:
+        _overwrite(target)
+    assert name in str(caught.value)
+    assert outside.exists() and (target / name).is_symlink()
+
+
+def test_15_4_what_comes_while_the_data_are_loaded_is_refused_too(tmp_path):
+    _made(tmp_path / "r")
+    with pytest.raises(RunDirectoryError, match=r"did not write.*thesis\.tex"):  # noqa: SIM117
+        with open_run(tmp_path / "r", "task: a\n", "overwrite") as directory:
+            (tmp_path / "r" / "thesis.tex").write_text(PRECIOUS)
+            begin_run(directory, "task: a\n")
+    assert (tmp_path / "r" / "thesis.tex").read_text() == PRECIOUS
+    assert (tmp_path / "r" / "checkpoints" / "step-000001").is_dir()
+
+
+def test_15_4_runs_are_known_by_their_mark_their_manifest_or_their_checkpoints(finished_run, tmp_path):
+    target = tmp_path / "r"
+    shutil.copytree(finished_run, target)
+    assert (target / MARK).is_file()
+    assert foreign_entries(target) == []
+    for name in (".lock", MARK):  # a run that an earlier version made, or that was sent without hidden files
+        (target / name).unlink()
+    assert is_run(target)
+    (target / "manifest.json").write_text("{")
+    assert is_run(target)  # by its checkpoints
+    shutil.rmtree(target / "checkpoints")
+    assert not is_run(target)
+    (target / MARK).write_text("another program's\n")
+    assert not is_run(target)
+
+
+def test_15_4_a_finished_and_a_stopped_run_can_be_overwritten(finished, stopped_run, tmp_path):
+    run(small_spec(finished), "overwrite")
+    assert json.loads((finished / "results.json").read_bytes())["status"] == "done"
+    shutil.copytree(stopped_run, tmp_path / "s")
+    run(small_spec(tmp_path / "s"), "overwrite")
+
+
+@pytest.mark.parametrize("kill_after", range(4))
+def test_15_4_a_kill_at_the_beginning_leaves_what_can_be_overwritten(tmp_path, kill_after):
+    """The mark comes first, then the config, then the folder of the checkpoints."""
+    _made(tmp_path / "r")
+    shutil.rmtree(tmp_path / "r" / "checkpoints")
+    for name in [".lock", MARK, "config.yaml"][kill_after:]:
+        if name != MARK:
+            (tmp_path / "r" / name).unlink()
+    _overwrite(tmp_path / "r")
+    assert is_run(tmp_path / "r")
+
+
+def test_15_4_an_empty_folder_of_the_user_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="bad data"), open_run(tmp_path / "mine", "task: a\n", "new"):
+        raise ValueError("bad data")
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+# --- inputs
+
+
+def test_15_4_inputs_below_the_output_are_refused_by_name(finished_run, tmp_path, tiny_bert, reviews):
+    target = tmp_path / "r"
+    shutil.copytree(finished_run, target)
+    before = _contents(target)
+    data = target / "data"
+    for key, spec in {
+        "model.name": image_spec(target, name=str(target / "model")),
+        "model.weights": image_spec(target, weights=str(target / "model" / "model.safetensors")),
+        "data.source": text_spec(tiny_bert, data, target),
+        "data.train": text_spec(tiny_bert, reviews, target, train=str(data / "train.csv")),
+    }.items():
+        with pytest.raises(RunDirectoryError, match=key):
+            run(spec, "overwrite")
+        assert _contents(target) == before, key
+
+
+def test_15_4_inputs_behind_a_link_are_seen(finished_run, tmp_path):
+    target = tmp_path / "r"
+    shutil.copytree(finished_run, target)
+    (tmp_path / "alias").symlink_to(target)
+    for output, model in ((target, tmp_path / "alias" / "model"), (tmp_path / "alias", target / "model")):
+        with pytest.raises(RunDirectoryError, match=r"model\.name"):
+            run(image_spec(output, name=str(model)), "overwrite")
+    assert (target / "model" / "model.safetensors").is_file()
+
+
+def test_15_4_the_config_itself_and_a_teacher_are_inputs(finished, run_cli, tmp_path):
+    done = run_cli("finetune", finished / "config.yaml", "--overwrite")
+    assert done.returncode == 2
+    assert "config.yaml" in done.stderr and "Traceback" not in done.stderr
+    assert (finished / "model" / "model.safetensors").is_file()
+    config = tmp_path / "student.yaml"
+    text = (finished / "config.yaml").read_text()
+    config.write_text(text)
+    words = ["--set", f"teacher.name={finished}", "--output", finished, "--overwrite"]
+    done = run_cli("distill", config, *words)
+    assert done.returncode == 2 and "teacher.name" in done.stderr, done.stderr
+    assert (finished / "model" / "model.safetensors").is_file()
+
+
+def test_15_4_every_path_of_a_config_is_an_input(tmp_path, write_config):
+    config = write_config(
+        tmp_path,
+        "version: 1\ntask: translation\nteacher: {name: ./teacher, weights: ./t.safetensors, others: [./other]}\n"
+        "model: {name: ./encoder, decoder: ./decoder, tokenizer: ./tokenizer, weights: ./w.safetensors}\n"
+        "distill: {store: ./store}\n"
+        "data: {source: 'csv:./data', train: train.csv, eval: '20%'}\n"
+        "train: {epochs: 1, learning_rate: 0.1}\noutput: out\n",
+    )
+    known = dict(input_paths(_unchecked(config)))
+    assert known == {
+        "model.name": tmp_path / "encoder",
+        "model.decoder": tmp_path / "decoder",
+        "model.tokenizer": tmp_path / "tokenizer",
+        "model.weights": tmp_path / "w.safetensors",
+        "teacher.name": tmp_path / "teacher",
+        "teacher.weights": tmp_path / "t.safetensors",
+        "teacher.others": tmp_path / "other",
+        "distill.store": tmp_path / "store",
+        "data.source": tmp_path / "data",
+        "data.train": tmp_path / "data" / "train.csv",
+    }
+    assert dict(input_paths(image_spec(tmp_path / "r"))) == {}
+
+
+def _unchecked(path):
+    """The spec of a file, whatever its parts make of each other."""
+    from ptm.config import load
+    from ptm.config.yaml_tree import read_yaml
+
+    root, _ = read_yaml(path.read_text(), "x")
+    return load._resolve_paths(load._to_spec(load.to_data(root)), root, path.parent, path.parent)
+
+
+def test_15_4_the_folder_of_a_distillation_with_its_control_holds_nothing_else(
+    tmp_path, write_config, run_cli
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "verdict.json").write_text('{"court": "supreme"}')
+    config = write_config(
+        tmp_path,
+        "version: 1\ntask: image-classification\nteacher: {name: resnet8, weights: none, width: 4}\n"
+        "model: {name: resnet8, width: 4, weights: none}\n"
+        "data: {source: 'builtin:digits', train: train, eval: test, image_size: 16, max_train_examples: 96,\n"
+        "  max_eval_examples: 48}\ndistill: {audit: 'off'}\ntrain: {epochs: 1, learning_rate: 0.1}\noutput: out\n",
+    )
+    for flag in ([], ["--overwrite"], ["--resume"]):
+        done = run_cli("distill", config, "--control", "--output", tmp_path / "out", *flag)
+        assert done.returncode == 2, done.stderr
+        assert "verdict.json" in done.stderr
+    assert (tmp_path / "out" / "verdict.json").read_text() == '{"court": "supreme"}'
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["verdict.json"]
