@@ -15,9 +15,8 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from ptm.base import files
 from ptm.base.regular import NotRegular, kind_of, open_descriptor, open_regular, read_bytes
 
 FORMAT = 1
+NAME_LENGTH = 32  # hexadecimal digits of the identity's digest
 DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB is set
 _DTYPES: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "int32": np.dtype("<i4")}
 
@@ -82,13 +82,13 @@ class Store:
 
         ``about`` is for people: the names of teacher and data, which do not decide what is computed.
         """
-        self.path = root / digest(identity)[:32]
+        self.path = root / digest(identity)[:NAME_LENGTH]
         self.blocks = tuple(blocks)
         with files.storage_errors(self.path):
             self._lock = _lock_shared(self.path)
         try:
             _write_once(self.path / "identity.json", dict(identity))
-            _write_once(self.path / "about.json", dict(about))
+            _write_once(self.path / "about.json", dict(about), exact=False)
         except BaseException:
             self.close()
             raise
@@ -152,7 +152,7 @@ class Shard:
 
     def missing(self) -> list[int]:
         """Numbers of the blocks that were not written, or whose numbers are not what was written."""
-        sums = _checksums(self._crc)
+        sums = checksums(self._crc)
         return [i for i in range(len(self._blocks)) if sums[i] == 0 or sums[i] != self._checksum(i)]
 
     def write(self, block: int, rows: Sequence[np.ndarray]) -> None:
@@ -199,15 +199,15 @@ class Shard:
 
     def _checksum(self, block: int) -> int:
         first, last = self._bounds(block)
-        return _crc(self._map[first:last])
+        return checksum(self._map[first:last])
 
 
-def _checksums(path: Path) -> np.ndarray:
+def checksums(path: Path) -> np.ndarray:
     """The content of a ``.crc``: uint32 [blocks]."""
     return np.frombuffer(read_bytes(path), dtype="<u4")
 
 
-def _crc(numbers: np.ndarray) -> int:
+def checksum(numbers: np.ndarray) -> int:
     """CRC-32 of the bytes, never 0, which means: not written."""
     return zlib.crc32(np.ascontiguousarray(numbers).tobytes()) or 1
 
@@ -231,15 +231,30 @@ def _lock_shared(directory: Path) -> int:
         os.close(descriptor)
 
 
-def _write_once(path: Path, content: dict[str, Any]) -> None:
-    """JSON that is the same whoever writes it, so that two runs may do so at once."""
-    if path.exists():
-        return
+def _write_once(path: Path, content: dict[str, Any], *, exact: bool = True) -> None:
+    """JSON that is the same whoever writes it, so that two runs may do so at once. What is damaged is written anew;
+    unless ``exact``, whatever object is there already stays."""
+    text = files.json_bytes(content)
+    with files.storage_errors(path):
+        present = _read_object(path)
+        if present == json.loads(text) or (present is not None and not exact):
+            return
     aside = files.beside(path)
     with files.storage_errors(path), open_regular(aside, "xb") as file:
-        file.write(files.json_bytes(content))  # not synced: half a file is no worse than none
+        file.write(text)  # not synced: half a file is no worse than none
         file.flush()
         os.replace(aside, path)
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is none, or something else. Raises NotRegular."""
+    try:
+        content = json.loads(read_bytes(path))
+    except NotRegular:
+        raise
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _grow(path: Path, size: int) -> None:
@@ -269,104 +284,3 @@ def grow_logits(numbers: np.ndarray, index: np.ndarray, classes: int) -> np.ndar
     logits = np.repeat(numbers[:, -1:], classes, axis=-1)
     np.put_along_axis(logits, index, numbers[:, :-1], axis=-1)
     return logits
-
-
-# --- all stores of a directory
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A store as ``ptm cache list`` shows it."""
-
-    name: str
-    path: Path
-    bytes: int  # on the disk
-    used: float  # seconds since the epoch
-    teacher: str
-    split: str
-    blocks_filled: int
-    blocks: int
-
-
-def entries(root: Path) -> list[Entry]:
-    """All stores, the one used last first."""
-    paths = [path for path in root.iterdir() if (path / "lock").is_file()] if root.is_dir() else []
-    return sorted(map(_entry, paths), key=lambda entry: -entry.used)
-
-
-def _entry(path: Path) -> Entry:
-    try:
-        about = json.loads(read_bytes(path / "about.json"))
-        about = about if isinstance(about, dict) else {}
-    except (OSError, ValueError, RecursionError):
-        about = {}
-    sums = [_checksums(file) for file in sorted(path.glob("*.crc"))]
-    return Entry(
-        name=path.name,
-        path=path,
-        bytes=sum(file.stat().st_blocks * 512 for file in path.iterdir() if file.is_file()),
-        used=(path / "lock").stat().st_mtime,
-        teacher=str(about.get("teacher", "unknown")),
-        split=str(about.get("split", "unknown")),
-        blocks_filled=sum(int((s != 0).sum()) for s in sums),
-        blocks=sum(len(s) for s in sums),
-    )
-
-
-def verify(path: Path) -> list[str]:
-    """What is damaged in a store: a line a problem, [] when every block is as it was written."""
-    problems = []
-    try:
-        if digest(json.loads(read_bytes(path / "identity.json")))[:32] != path.name:
-            problems.append("identity.json is not the one it was made with")
-    except (OSError, ValueError, TypeError, RecursionError):
-        problems.append("identity.json is missing or damaged")
-    for crc_file in sorted(path.glob("*.crc")):
-        name = crc_file.stem
-        try:
-            ends = [int(end) for end in json.loads(read_bytes(crc_file.with_suffix(".json")))["ends"]]
-            content = np.memmap(crc_file.with_suffix(".bin"), dtype=np.uint8, mode="r")
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            problems.append(f"{name}: its .bin or .json is missing or damaged")
-            continue
-        sums = _checksums(crc_file)
-        if len(ends) != len(sums) or ends[-1] != len(content):
-            problems.append(f"{name}: another size than it was made with")
-            continue
-        for block, (first, last) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            if sums[block] and sums[block] != _crc(content[first:last]):
-                problems.append(f"{name}: block {block} has changed since it was written")
-    return problems
-
-
-def prune(root: Path, limit: float, report: Callable[[str], None] = lambda line: None) -> int:
-    """Remove stores that no run uses, those unused longest first, until ``limit`` bytes are left: the bytes freed.
-
-    ``report`` gets a line for each store that was removed or is in use.
-    """
-    stores = entries(root)
-    total, freed = sum(entry.bytes for entry in stores), 0
-    for entry in reversed(stores):
-        if total - freed <= limit:
-            break
-        descriptor = os.open(entry.path / "lock", os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            report(f"{entry.name} is in use")
-            continue
-        else:
-            shutil.rmtree(entry.path, ignore_errors=True)
-            freed += entry.bytes
-            report(f"removed {entry.name}: {entry.bytes / 1e6:.1f} MB, teacher {entry.teacher}")
-        finally:
-            os.close(descriptor)
-    return freed
-
-
-def room_for(root: Path, size: int) -> bool:
-    """Whether ``size`` more bytes may be stored; older stores make room for them if they must."""
-    total = sum(entry.bytes for entry in entries(root))
-    if total + size > size_limit():
-        total -= prune(root, max(0.0, size_limit() - size))
-    return total + size <= size_limit() and size < 0.9 * files.free_bytes(root)

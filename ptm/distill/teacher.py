@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ptm.base.console import Reporter
 from ptm.config.spec import DistillSpec
-from ptm.distill.store import Field, Shard, Store, grow_logits, room_for, shrink_logits
+from ptm.distill.cache import room_for
+from ptm.distill.store import Field, Shard, Store, grow_logits, shrink_logits
 from ptm.errors import StorageError
 from ptm.objective import TeacherOutputs
 from ptm.pipeline import Batch, Output, Pipeline

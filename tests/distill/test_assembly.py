@@ -10,7 +10,7 @@ import torch
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
 from ptm.config.load import dump_config, parse_config
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.distill import store as stores
+from ptm.distill import cache
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted, PtmError
 from ptm.experiment.control import arm_spec
@@ -152,7 +152,7 @@ def _only_students(evaluate):
 
 def test_a_store_that_says_something_else_is_filled_anew(make, tmp_path):
     run(make("text", "a"))
-    entry = next(e for e in stores.entries(tmp_path / "cache") if e.split == "train")
+    entry = next(e for e in cache.entries(tmp_path / "cache") if e.split == "train")
     shard_file = entry.path / "fixed.logits.fp32.bin"
     numbers = np.fromfile(shard_file, dtype="<f4")
     numbers[:] = numbers[::-1] + 5
@@ -226,9 +226,9 @@ def test_several_teachers_are_averaged(make, text_teacher, tiny_bert, reviews, t
 
 def stores_left(root):
     """Stores below ``root`` after removing all that nobody uses; a lock of this process counts like any other's."""
-    assert stores.entries(root)
-    stores.prune(root, 0)
-    return stores.entries(root)
+    assert cache.entries(root)
+    cache.prune(root, 0)
+    return cache.entries(root)
 
 
 def test_a_finished_run_leaves_no_store_locked(make, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import StopAt, history, image_spec, run, text_spec, weights
-from ptm.distill import store as stores
+from ptm.distill import cache
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted
 
@@ -54,6 +54,6 @@ def test_a_stopped_run_ends_with_the_same_bits(make, tmp_path):
 
 def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
     run(make("text", "r"))
-    assert len(stores.entries(tmp_path / "cache")) == 1
-    stores.prune(tmp_path / "cache", 0)
-    assert stores.entries(tmp_path / "cache") == []
+    assert len(cache.entries(tmp_path / "cache")) == 1
+    cache.prune(tmp_path / "cache", 0)
+    assert cache.entries(tmp_path / "cache") == []

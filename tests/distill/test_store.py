@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ptm.distill import store as stores
-from ptm.distill.store import Field, Store, entries, grow_logits, prune, shrink_logits, verify
+from ptm.distill.cache import entries, prune, room_for, verify
+from ptm.distill.store import Field, Store, grow_logits, shrink_logits
 
 BLOCKS = (np.array([4, 0]), np.array([3, 1]), np.array([2]))
 ABOUT = {"teacher": "t", "data": "d", "split": "train"}
@@ -111,9 +111,9 @@ def test_a_size_limit_makes_room_or_says_no(tmp_path, monkeypatch):
     old = Store(tmp_path, {"weights": "old"}, BLOCKS, ABOUT)
     fill(old)
     old.close()
-    assert stores.room_for(tmp_path, 999_000)
+    assert room_for(tmp_path, 999_000)
     assert entries(tmp_path) == []
-    assert not stores.room_for(tmp_path, 2_000_000)
+    assert not room_for(tmp_path, 2_000_000)
 
 
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"ends": "x"}', b'{"ends": [1]}', b"null"])
