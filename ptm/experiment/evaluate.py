@@ -12,6 +12,7 @@ from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config, load_config
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.errors import ModelError
+from ptm.experiment.outputs import refuse_inputs, require_new_file
 from ptm.experiment.session import evaluate, open_session, require_downloads
 from ptm.models.size import describe_size
 from ptm.run.directory import require_run
@@ -35,7 +36,11 @@ def run_evaluation(
     Checks the config's own ``expect``, and ``expect`` on top. ``predictions``: a file for a line an example. Raises
     ModelError when a file of the model has changed since the run wrote it.
     """
+    if predictions is not None:
+        require_new_file(predictions, "--predictions", (".jsonl",))
     spec, model = evaluation_spec(target, list(overrides))
+    if predictions is not None:
+        refuse_inputs(predictions, "--predictions", target, spec)
     require_downloads(spec, model=model, teacher=False)
     with open_session(spec, reporter) as session:
         data = session.task.load_data(spec, labels=session.task.stored_labels(model.name), train=False)

@@ -26,6 +26,7 @@ from ptm.data.inputs import Inputs, Source, Typed
 from ptm.data.labels import choose_labels
 from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory
 from ptm.experiment.evaluate import evaluation_spec
+from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
 from ptm.experiment.session import open_session, require_downloads
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
 from ptm.run.directory import require_run
@@ -55,10 +56,15 @@ def run_prediction(
     input. ``skip_bad``: leave unreadable images out, and say so, instead of refusing them. Raises a PtmError before
     the first prediction for whatever can be seen by then; a bad row in a long table is found when it is its turn.
     """
-    _check_output(output, sources)
+    if output is not None:
+        require_new_file(output, "--output", SUFFIXES)
+    if draw is not None:
+        refuse_drawing_there(draw, sources)
     if target.is_dir():
         require_run(target, "a run directory or a config file")
     spec, model = evaluation_spec(target, list(overrides))
+    if output is not None:
+        refuse_inputs(output, "--output", target, spec, sources)
     if not target.is_dir():  # the model of a run is all there
         require_downloads(spec, teacher=False, data=False)
     inputs: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
@@ -217,19 +223,6 @@ def _json(value: Any, row: Row) -> str:
             expected="finite numbers",
             cure="use --set runtime.precision=fp32, or look at the weights",
         ) from None
-
-
-def _check_output(output: Path | None, sources: Sequence[Path | str]) -> None:
-    if output is None:
-        return
-    if output.suffix not in SUFFIXES:
-        raise ConfigError("not a kind of output", where=output, expected=f"a file in {' or '.join(SUFFIXES)}")
-    if not output.parent.is_dir():
-        raise ConfigError("there is no such folder", where=output.parent, cure="make it, or correct --output")
-    if output.is_dir():
-        raise ConfigError("--output is a folder", where=output, expected="the name of a file")
-    if any(output.exists() and Path(s).exists() and output.samefile(s) for s in sources):
-        raise ConfigError("--output would overwrite an input", where=output, cure="name another file")
 
 
 def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ptm.base.files import file_digest
 from ptm.base.launch import launch
 from ptm.base.regular import read_text
 from ptm.config.load import load_config
+from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError
 from ptm.experiment.train import run_training
 from ptm.run.directory import RunDirectory, read_finished
@@ -53,11 +54,14 @@ def reproduce(
     old = RunDirectory(recorded)
     results, before = read_finished(recorded), old.read_manifest()
     spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
+    if spec.distill is not None and spec.distill.store not in ("auto", "off"):
+        # The record may be a stranger's: a directory that it names is not written to.
+        spec = replace(spec, distill=replace(spec.distill, store="auto"))
     new = RunDirectory(output)
     if processes is None:
         _require_one_process(recorded, before)
     if processes is not None and processes > 1:
-        _in_processes("distill" if spec.teacher else "finetune", old.config, output, processes)
+        _in_processes(spec, old.config, output, processes)
     else:
         run_training(spec, mode="new", reporter=reporter)
     again = read_finished(output).metrics
@@ -93,8 +97,11 @@ def _require_one_process(recorded: Path, manifest: Manifest | None) -> None:
         )
 
 
-def _in_processes(command: str, config: Path, output: Path, processes: int) -> None:
+def _in_processes(spec: RunSpec, config: Path, output: Path, processes: int) -> None:
+    command = "distill" if spec.teacher else "finetune"
     arguments = [command, str(config), "--output", str(output.absolute())]
+    if spec.distill is not None:
+        arguments += ["--set", f"distill.store={spec.distill.store}"]
     code = launch(arguments, processes, stdout=2)  # our own standard output is for the verdict
     if code not in (0, 4):
         raise ConfigError(

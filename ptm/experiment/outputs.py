@@ -1,0 +1,84 @@
+"""What a user names for predictions and drawings must replace nothing that is read, and nothing that a run wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ptm.base.regular import kind_of
+from ptm.config.spec import RunSpec
+from ptm.data.examples import split_files
+from ptm.data.tables import READERS
+from ptm.errors import ConfigError, PtmError
+from ptm.run.lockfile import lock_path
+from ptm.run.ownership import FILES, input_paths, is_run
+
+
+def require_new_file(path: Path, option: str, suffixes: Sequence[str]) -> None:
+    """Raise ConfigError for what is no place for a file, whatever else is read and written."""
+    if path.suffix not in suffixes:
+        raise ConfigError("not a kind of output", where=path, expected=f"a file in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise ConfigError("there is no such folder", where=path.parent, cure=f"make it, or correct {option}")
+    if path.is_dir():
+        raise ConfigError(f"{option} is a folder", where=path, expected="the name of a file")
+    kind = kind_of(path)
+    if kind is not None:
+        cure = (
+            f"name the file itself: {os.path.realpath(path)}" if kind == "a symbolic link" else "name a file"
+        )
+        raise ConfigError(f"{option} is {kind}; ptm writes through none", where=path, cure=cure)
+    refuse_place_in_run(path, option)
+
+
+def refuse_place_in_run(path: Path, option: str) -> None:
+    """Raise ConfigError where a run keeps files of its own: the name need not be taken yet."""
+    real = Path(os.path.realpath(path))
+    for parent in real.parents:
+        first = real.relative_to(parent).parts[0]
+        if first in (*FILES, "checkpoints", "model") and is_run(parent):
+            raise ConfigError(
+                f"{option} would be among the files of a run", where=path, cure="name another place"
+            )
+
+
+def refuse_inputs(
+    path: Path, option: str, target: Path, spec: RunSpec, sources: Sequence[Path | str] = ()
+) -> None:
+    """Raise ConfigError when a file is one that the command reads: ``target`` is a config or a run, ``sources`` are
+    inputs of the command itself."""
+    if path.exists() and any(_same(path, other) for other in _files_read(target, spec, sources)):
+        raise ConfigError(f"{option} would overwrite an input", where=path, cure="name another file")
+
+
+def _files_read(target: Path, spec: RunSpec, sources: Sequence[Path | str]) -> Iterator[Path]:
+    yield target
+    yield lock_path(target)
+    yield from map(Path, sources)
+    yield from (place for _, place in input_paths(spec))
+    kind, _, place = spec.data.source.partition(":")
+    suffixes = READERS[kind][1] if kind in READERS else ()
+    for split in (spec.data.train, spec.data.eval, getattr(spec.data, "test", None)):
+        if suffixes and not (split or "").strip().endswith("%"):
+            with suppress(PtmError, OSError):  # whoever reads it says what is wrong with it
+                yield from split_files(Path(place), split, suffixes)
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_drawing_there(folder: Path, sources: Sequence[Path | str]) -> None:
+    """Raise ConfigError when drawings would come among the images that are read, or into a part of a run."""
+    refuse_place_in_run(folder / "drawing.png", "--draw")
+    for source in map(Path, sources):
+        among = source if source.is_dir() else source.parent
+        if _same(folder, among) and source.exists():
+            raise ConfigError(
+                "--draw would put drawings among the inputs", where=folder, cure="name another folder"
+            )
