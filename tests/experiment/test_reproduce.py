@@ -57,7 +57,7 @@ def test_what_a_run_did_on_its_way_is_told(tiny_bert, reviews, tmp_path):
 
 
 def test_an_unfinished_run_is_refused(tmp_path):
-    with pytest.raises(RunDirectoryError, match="not a finished run"):
+    with pytest.raises(RunDirectoryError, match="a finished run"):
         reproduce(tmp_path, tmp_path / "x", 0.005, Silent())
 
 
