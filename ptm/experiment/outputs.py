@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ptm.base.regular import kind_of
 from ptm.config.spec import RunSpec
-from ptm.data.examples import split_files
+from ptm.data.sources import split_files
 from ptm.data.tables import READERS
 from ptm.errors import ConfigError, PtmError
 from ptm.run.lockfile import lock_path
