@@ -155,9 +155,9 @@ class Results:
         elif self.train is None:
             keys = _EVALUATED
         else:
-            added = [name for name in _ADDED if content[name] is not None]
+            added = [name for name in _ADDED if content.get(name) is not None]
             keys = (*_EVALUATED, *_TRAINED, *added)
-        return {name: content[name] for name in keys}
+        return {name: content.get(name) for name in keys}
 
 
 _EVALUATED = ("schema", "task", "status", "metrics", "eval", "model", "expect", "labels")
@@ -187,8 +187,12 @@ def parse_results(content: Any) -> Results:
         raise ValueError(str(error)) from None
 
 
+_WHERE_THERE_ARE = ("reason", "others")  # keys inside that are left out where they are empty
+
+
 def _plain(value: Any) -> Any:
-    """Tuples as lists, mappings as dictionaries; a store's reason only where there is one."""
+    """Tuples as lists, mappings as dictionaries."""
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items() if (name, inner) != ("reason", "")}
+        present = {name: inner for name, inner in value.items() if inner or name not in _WHERE_THERE_ARE}
+        return {name: _plain(inner) for name, inner in present.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
