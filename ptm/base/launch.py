@@ -79,6 +79,11 @@ class _Child:
         return self.code is not None and self.code < 0 and -self.code != self.ended_by
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the one of several that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = None) -> int:
     """Run ``ptm ARGUMENTS`` in ``processes`` processes; returns the exit code of the run.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from ptm.experiment.reproduce import Reproduction
     from ptm.run.results import Results, TrainSummary
 
 
@@ -83,6 +84,21 @@ def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> Non
     Console(highlight=False).print(table)
     typer.echo(verdict["sentence"])
     typer.echo(f"runs and verdict.json: {os.path.relpath(output)}")
+
+
+def show_reproduction(reproduction: Reproduction, *, kept: bool, as_json: bool) -> None:
+    """How far a run is from its record. ``kept``: whether the directory it was run in is still there."""
+    if as_json:
+        place = {} if kept else {"output": None}
+        typer.echo(json.dumps(reproduction.as_dict() | place, indent=2))
+        return
+    typer.echo(reproduction.verdict)
+    for name, distance in reproduction.distances.items():
+        typer.echo(f"  {name}: {distance:.6f} off" if distance else f"  {name}: the same")
+    if reproduction.first_difference is not None:
+        typer.echo(f"first different step: {reproduction.first_difference}")
+    for change in reproduction.changed:
+        typer.echo(f"changed: {change}")
 
 
 def show_scorecard(card: dict[str, Any]) -> None:

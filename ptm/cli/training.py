@@ -1,0 +1,199 @@
+"""``ptm finetune``, ``ptm pretrain`` and ``ptm distill``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptm.cli.options import Config, Json, Locked, Set, takes
+from ptm.cli.show import show_results, show_verdict
+from ptm.cli.streams import reader_may_go
+
+if TYPE_CHECKING:
+    from ptm.config.spec import RunSpec
+    from ptm.run.directory import Mode
+    from ptm.run.lockfile import Pins
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What every command that trains takes."""
+
+    config: Config
+    changes: Set = field(default_factory=list)
+    # A string: the path of "" would be the working directory.
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="PATH", help="The run directory, instead of the config's."),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")
+    ] = False
+    processes: Annotated[
+        int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")
+    ] = 1
+    as_json: Json = False
+    allow_drift: Annotated[
+        bool,
+        typer.Option(
+            "--allow-drift", help="With --resume: go on although inputs changed; the record says so."
+        ),
+    ] = False
+    locked: Locked = False
+
+    @property
+    def mode(self) -> Mode:
+        """How the run directory is opened. Raises ConfigError for a contradiction."""
+        from ptm.errors import ConfigError
+
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume and --overwrite contradict each other", cure="give one of them")
+        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
+
+    @property
+    def overrides(self) -> list[str]:
+        """All changes to the config, ``--output`` last."""
+        return self.changes if self.output is None else [*self.changes, f"output={json.dumps(self.output)}"]
+
+
+@takes(TrainingOptions)
+def finetune(options: TrainingOptions) -> None:
+    """Train a pre-trained model on your data."""
+    _train("finetune", options)
+
+
+@takes(TrainingOptions)
+def pretrain(options: TrainingOptions) -> None:
+    """Train a language model on text without labels, from scratch or further."""
+    _train("pretrain", options)
+
+
+@takes(TrainingOptions)
+def distill(
+    options: TrainingOptions,
+    control: Annotated[
+        bool, typer.Option("--control", help="Train the student without the teacher as well, and compare.")
+    ] = False,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="1,2,3", help="Repeat both with each of these seeds.")
+    ] = None,
+) -> None:
+    """Train a small model to do what a large one does."""
+    if control or seeds:
+        options = replace(options, changes=[*options.changes, "distill.control=true"])
+    _train("distill", options, seeds)
+
+
+def _train(command: str, options: TrainingOptions, seeds: str | None = None) -> None:
+    from ptm.base.launch import is_first_process, launch
+    from ptm.config.load import load_config
+    from ptm.run.lockfile import read_lock
+
+    mode = options.mode
+    spec = load_config(options.config, options.overrides)
+    _require_fitting(command, spec, options.config)
+    pins = read_lock(options.config) if options.locked else None
+    controlled = spec.distill is not None and spec.distill.control
+    if not controlled and is_first_process():
+        from ptm.run.directory import refuse_early
+        from ptm.run.ownership import input_paths
+
+        # Before the seconds that torch takes to import.
+        inputs = [("the config", options.config), *input_paths(spec)]
+        refuse_early(Path(spec.output), mode, inputs)
+    if options.processes > 1 and "RANK" not in os.environ:
+        raise typer.Exit(launch(sys.argv[1:], options.processes))
+    if controlled:
+        _train_both_arms(spec, options, pins, _parse_seeds(seeds) if seeds else [spec.train.seed])
+    else:
+        _train_one(spec, options, pins)
+
+
+def _train_one(spec: RunSpec, options: TrainingOptions, pins: Pins | None) -> None:
+    """Results first, then exit code 4 for a bound that was missed."""
+    from ptm.base.console import reporter_for
+    from ptm.base.launch import is_first_process
+    from ptm.config.expect import require_met
+    from ptm.experiment.train import run_training
+
+    results = run_training(
+        spec,
+        mode=options.mode,
+        reporter=reporter_for(sys.stderr),
+        allow_drift=options.allow_drift,
+        pins=pins,
+    )
+    if is_first_process():
+        with reader_may_go():
+            show_results(results, as_json=options.as_json)
+        require_met({"": results.expect})
+
+
+def _train_both_arms(spec: RunSpec, options: TrainingOptions, pins: Pins | None, seeds: list[int]) -> None:
+    """The verdict first, then exit code 4 for a bound that was missed."""
+    from ptm.base.console import reporter_for
+    from ptm.base.launch import is_first_process
+    from ptm.config.expect import Expectation, require_met
+    from ptm.experiment.control import run_with_control
+
+    reporter = reporter_for(sys.stderr)
+    if pins is not None:
+        from ptm.experiment.prepare import make_pins
+        from ptm.run.lockfile import require_unchanged
+
+        require_unchanged(pins, make_pins(spec, reporter), options.config)
+    verdict = run_with_control(
+        spec, seeds, mode=options.mode, reporter=reporter, allow_drift=options.allow_drift
+    )
+    if is_first_process():
+        output = Path(spec.output)
+        with reader_may_go():
+            show_verdict(verdict, output, as_json=options.as_json)
+        bounds = {name: [Expectation(**b) for b in run["expect"]] for name, run in verdict["runs"].items()}
+        require_met({str(output / name): held for name, held in bounds.items()})
+
+
+def _require_fitting(command: str, spec: RunSpec, config: Path) -> None:
+    """Raises ConfigError when the config is one for another command."""
+    from ptm.config.tasks import TASKS
+    from ptm.errors import ConfigError
+
+    if command == "distill" and spec.teacher is None:
+        raise ConfigError(
+            "there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune"
+        )
+    if command == "pretrain" and not spec.descriptor.language_model:
+        raise ConfigError(
+            f"{spec.task} needs more than text",
+            where=config,
+            expected=f"task: {' or '.join(name for name, task in TASKS.items() if task.language_model)}",
+            cure="use ptm finetune",
+        )
+    if command != "distill" and spec.teacher is not None:
+        raise ConfigError(
+            "this config has a teacher:, so it is a distillation",
+            where=config,
+            cure="use ptm distill, or leave the teacher out: --set teacher=null --set distill=null",
+        )
+
+
+def _parse_seeds(text: str) -> list[int]:
+    """``"1,2,3"`` to numbers. Raises ConfigError for what are no different seeds."""
+    from ptm.errors import ConfigError
+
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise ConfigError(
+            f"{text!r} are no seeds", where="--seeds", expected="different whole numbers: 1,2,3"
+        )
+    return seeds

@@ -1,0 +1,145 @@
+"""``--help`` of every command: complete, quick, and what README, docs, configs and messages say of it."""
+
+import ast
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from ptm.cli.app import app
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+HEAVY = {"torch", "numpy", "transformers", "datasets", "rich", "ptm.experiment.train", "ptm.config.spec"}
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+COMMAND = re.compile(r"\bptm ([a-z]+(?:\|[a-z]+)*)\b")
+
+
+def options_of(command) -> set[str]:
+    names = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return {name for name in names if name.startswith("--")} | {"--help"}
+
+
+def leaves(group, words=()):
+    """("cache", "list") → command, for every command."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+NAMES = {words[0] for words in COMMANDS}
+# Those of a family together: documents name its commands side by side.
+OPTIONS = {
+    name: set().union(*(options_of(command) for words, command in COMMANDS.items() if words[0] == name))
+    for name in NAMES
+}
+ANY = set().union(*OPTIONS.values())
+OF_SCRIPTS = {
+    option
+    for script in (ROOT / "benchmarks").rglob("*.py")
+    for option in re.findall(r'"(--[a-z][a-z-]*)"', script.read_text(encoding="utf-8"))
+}
+
+
+def test_help_is_complete_and_loads_nothing_heavy():
+    code = f"""
+import json, sys
+from typer.testing import CliRunner
+from ptm.cli.app import app
+printed = {{" ".join(words): CliRunner().invoke(app, [*words, "--help"]).output for words in {list(COMMANDS)}}}
+print(json.dumps([printed, sorted(sys.modules)]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    printed, modules = json.loads(done.stdout)
+    for words, command in COMMANDS.items():
+        assert options_of(command) <= set(OPTION.findall(printed[" ".join(words)])), words
+        assert command.help.split("\n")[0][:40] in printed[" ".join(words)], words
+    assert not HEAVY & set(modules) - {"rich"}
+
+
+def test_help_answers_in_three_tenths_of_a_second():
+    """Of processor time, so that what else the machine does counts as little as it can."""
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "ptm", "distill", "--help"]
+        subprocess.run(command, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(3)) < 0.3
+
+
+def code_in(document: Path):
+    """The lines of code blocks, a continued line as one, and what stands between backticks."""
+    text = document.read_text(encoding="utf-8")
+    for block in re.findall(r"^```.*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        yield from block.replace("\\\n", " ").splitlines()
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    yield from re.findall(r"`([^`]+)`", prose)
+
+
+def wrong_commands(line: str):
+    """Commands and options in a line of code that ptm does not have."""
+    line = re.sub(r"\s#.*", "", line)
+    starts = [*COMMAND.finditer(line)]
+    ends = [start.start() for start in starts[1:]] + [len(line)] * bool(starts)
+    for start, end in zip(starts, ends, strict=True):
+        names = start[1].split("|")
+        yield from (f"ptm {name}" for name in names if name not in NAMES)
+        part = line[start.end() : end]
+        known = set().union(*(OPTIONS.get(name, set()) for name in names))
+        yield from (f"ptm {start[1]} {option}" for option in OPTION.findall(part) if option not in known)
+    if not starts and line.startswith("--"):
+        yield from (option for option in OPTION.findall(line) if option not in ANY | OF_SCRIPTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_commands_and_options_that_exist(document):
+    assert [wrong for line in code_in(document) for wrong in wrong_commands(line)] == []
+
+
+def test_headers_of_configs_name_commands_and_options_that_exist():
+    for config in (ROOT / "configs").rglob("*.yaml"):
+        comments = [line[1:] for line in config.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
+        starts = [
+            line[line.index("ptm ") :] for line in comments if re.match(r"\s*ptm [a-z]+ \S*configs/", line)
+        ]
+        assert [wrong for line in starts for wrong in wrong_commands(line)] == [], config
+
+
+def messages(module: Path):
+    """String constants that are no docstrings."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    bodies = [node.body for node in ast.walk(tree) if isinstance(getattr(node, "body", None), list)]
+    docstrings = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_messages_name_commands_and_options_that_exist():
+    for module in (ROOT / "ptm").rglob("*.py"):
+        for message in messages(module):
+            unknown = set(OPTION.findall(message)) - ANY - {"--porcelain"}  # git's
+            assert not unknown, (module, message)
+            # What follows tells a command from a sentence about ptm.
+            for name in re.findall(r"\bptm ([a-z]+) (?:--|…|\{|[A-Z]{2}|[a-z]+\.yaml)", message):
+                assert name in NAMES, (module, message)
+
+
+def test_every_command_and_every_option_is_documented():
+    code = [line for document in DOCUMENTS for line in code_in(document)]
+    for words, command in COMMANDS.items():
+        lines = [line for line in code if re.search(rf"\bptm {words[0]}\b|ptm [a-z|]*\b{words[0]}\b", line)]
+        assert any(words[-1] in line for line in lines), words
+        mentioned = {option for line in code for option in OPTION.findall(line)}
+        assert options_of(command) - {"--help"} <= mentioned, words
