@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, Protocol, TextIO
@@ -113,3 +114,9 @@ def duration(seconds: float) -> str:
 def parameters(count: int) -> str:
     """``4,887 parameters``, ``22.7 M parameters``."""
     return f"{count / 1e6:.1f} M parameters" if count >= 1e6 else f"{count:,} parameters"
+
+
+def quiet_hub() -> None:
+    """No telemetry and no progress bars of the hub's client, which reads this when it is imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
 from ptm.cli import configs, runs, training
 from ptm.cli.cache import cache
@@ -50,8 +51,7 @@ def main() -> None:
     require_utf8()
     launcher = follow_launcher()
     open_streams()
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    quiet_hub()
     sys.exit(_run(launcher, as_json=json_requested(sys.argv[1:])))
 
 

@@ -16,6 +16,7 @@ from ptm.cli.show import show_results, show_verdict
 from ptm.cli.streams import reader_may_go
 
 if TYPE_CHECKING:
+    from ptm.config.commands import Command
     from ptm.config.spec import RunSpec
     from ptm.run.directory import Mode
     from ptm.run.lockfile import Pins
@@ -91,14 +92,15 @@ def distill(
     _train("distill", options, seeds)
 
 
-def _train(command: str, options: TrainingOptions, seeds: str | None = None) -> None:
+def _train(command: Command, options: TrainingOptions, seeds: str | None = None) -> None:
     from ptm.base.launch import is_first_process, launch
+    from ptm.config.commands import require_command
     from ptm.config.load import load_config
     from ptm.run.lockfile import read_lock
 
     mode = options.mode
     spec = load_config(options.config, options.overrides)
-    _require_fitting(command, spec, options.config)
+    require_command(command, spec, options.config)
     pins = read_lock(options.config) if options.locked else None
     controlled = spec.distill is not None and spec.distill.control
     if not controlled and is_first_process():
@@ -158,30 +160,6 @@ def _train_both_arms(spec: RunSpec, options: TrainingOptions, pins: Pins | None,
             show_verdict(verdict, output, as_json=options.as_json)
         bounds = {name: [Expectation(**b) for b in run["expect"]] for name, run in verdict["runs"].items()}
         require_met({str(output / name): held for name, held in bounds.items()})
-
-
-def _require_fitting(command: str, spec: RunSpec, config: Path) -> None:
-    """Raises ConfigError when the config is one for another command."""
-    from ptm.config.tasks import TASKS
-    from ptm.errors import ConfigError
-
-    if command == "distill" and spec.teacher is None:
-        raise ConfigError(
-            "there is no teacher: to distil from", where=config, cure="add one, or use ptm finetune"
-        )
-    if command == "pretrain" and not spec.descriptor.language_model:
-        raise ConfigError(
-            f"{spec.task} needs more than text",
-            where=config,
-            expected=f"task: {' or '.join(name for name, task in TASKS.items() if task.language_model)}",
-            cure="use ptm finetune",
-        )
-    if command != "distill" and spec.teacher is not None:
-        raise ConfigError(
-            "this config has a teacher:, so it is a distillation",
-            where=config,
-            cure="use ptm distill, or leave the teacher out: --set teacher=null --set distill=null",
-        )
 
 
 def _parse_seeds(text: str) -> list[int]:

@@ -44,6 +44,7 @@ def run_prediction(
     texts: Sequence[str] = (),
     overrides: Iterable[str] = (),
     output: Path | None = None,
+    receive: Callable[[Row], None] | None = None,
     draw: Path | None = None,
     skip_bad: bool = False,
     batch_size: int | None = None,
@@ -52,9 +53,10 @@ def run_prediction(
     """Predict for each input of ``sources`` and each of ``texts``; returns how many there were and how fast it went.
 
     ``target``: a run directory, or a config whose model is trained. ``output``: a ``.jsonl`` or ``.csv`` file, which
-    appears when all is done; without it a JSON object a line goes to standard output. ``draw``: a folder for a PNG an
-    input. ``skip_bad``: leave unreadable images out, and say so, instead of refusing them. Raises a PtmError before
-    the first prediction for whatever can be seen by then; a bad row in a long table is found when it is its turn.
+    appears when all is done; without it ``receive`` is called with each prediction, or a JSON object a line goes to
+    standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave unreadable images out, and say so,
+    instead of refusing them. Raises a PtmError before the first prediction for whatever can be seen by then; a bad row
+    in a long table is found when it is its turn.
     """
     if output is not None:
         require_new_file(output, "--output", SUFFIXES)
@@ -87,7 +89,8 @@ def run_prediction(
         pipeline.model.to(runtime.device)
         begun = time.perf_counter()
         predicted = _predicted(pipeline, first, pieces, runtime, size)
-        count = _write_all(predicted, output, draw, labels, reporter)
+        with _writer(output, receive, labels) as write:
+            count = _write_all(predicted, write, draw, reporter)
         seconds = time.perf_counter() - begun
     return {
         "task": spec.task,
@@ -111,25 +114,23 @@ def _predicted(
 
 def _write_all(
     predicted: Iterator[tuple[Pipeline, Examples, Iterator[Prediction]]],
-    output: Path | None,
+    write: Callable[[Row], None],
     draw: Path | None,
-    labels: tuple[str, ...],
     reporter: Reporter,
 ) -> int:
     """Write what comes as it comes; returns the number of inputs."""
     count, last_report = 0, time.monotonic()
     begun = last_report
-    with _writer(output, labels) as write:
-        for pipeline, examples, predictions in predicted:
-            for prediction in predictions:
-                if draw is not None:
-                    _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]))
-                write(_row(examples, prediction, count))
-            count += len(examples)
-            now = time.monotonic()
-            if now - last_report > _EVERY_SECONDS:
-                last_report = now
-                reporter.say(f"{count:,} predicted, {count / (now - begun):,.0f} a second")
+    for pipeline, examples, predictions in predicted:
+        for prediction in predictions:
+            if draw is not None:
+                _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]))
+            write(_row(examples, prediction, count))
+        count += len(examples)
+        now = time.monotonic()
+        if now - last_report > _EVERY_SECONDS:
+            last_report = now
+            reporter.say(f"{count:,} predicted, {count / (now - begun):,.0f} a second")
     return count
 
 
@@ -150,8 +151,18 @@ def _shown(value: Any) -> Any:
 
 
 @contextmanager
-def _writer(output: Path | None, labels: tuple[str, ...]) -> Iterator[Callable[[Row], None]]:
-    """What writes a row: to standard output, or to a file that appears at the end."""
+def _writer(
+    output: Path | None, receive: Callable[[Row], None] | None, labels: tuple[str, ...]
+) -> Iterator[Callable[[Row], None]]:
+    """What writes a row: to a file that appears at the end, to who receives it, or to standard output."""
+    if output is None and receive is not None:
+
+        def pass_on(row: Row) -> None:
+            _json(row, row)  # raises for what is not finite, as the others do
+            receive(row)
+
+        yield pass_on
+        return
     if output is None:
         yield lambda row: print(_json(row, row), flush=True)
         return

@@ -79,9 +79,9 @@ def test_help_answers_in_three_tenths_of_a_second():
 
 
 def code_in(document: Path):
-    """The lines of code blocks, a continued line as one, and what stands between backticks."""
+    """The lines of code blocks for a shell, a continued line as one, and what stands between backticks."""
     text = document.read_text(encoding="utf-8")
-    for block in re.findall(r"^```.*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+    for block in re.findall(r"^```(?!python).*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         yield from block.replace("\\\n", " ").splitlines()
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     yield from re.findall(r"`([^`]+)`", prose)
