@@ -6,9 +6,15 @@ import pytest
 
 from ptm.config.label_types import LABEL_TYPES
 from ptm.config.tasks import SOURCES, TASKS
+from ptm.data.targets import KINDS
+from ptm.distill.audit import REFERENCES
+from ptm.distill.losses import DISTANCES
+from ptm.experiment.comparison import MEASURES
+from ptm.metrics.label_types import SUPERVISION
 from ptm.pipeline import Pipeline, TaskModule
 from ptm.text import classification as text_classification
 from ptm.text import language_modeling, token_classification, translation
+from ptm.text.classifiers import PURPOSES
 from ptm.vision import classification as image_classification
 from ptm.vision import detection, segmentation
 
@@ -50,4 +56,13 @@ def test_a_descriptor_fits_together(name: str) -> None:
         evaluation = task.evaluation_of(label_type)
         assert evaluation.headline in evaluation.metrics
         assert evaluation.audit is None or evaluation.audit in evaluation.metrics
-        assert (evaluation.comparison is not None) == task.distillable
+        assert (evaluation.comparison in MEASURES) == task.distillable
+        assert evaluation.audit is None or evaluation.audit in REFERENCES
+
+
+def test_a_label_type_has_an_entry_in_each_table() -> None:
+    for name in LABEL_TYPES:
+        assert name in KINDS
+        assert name in SUPERVISION
+        assert name in DISTANCES
+    assert set(TASKS["text-classification"].label_types) <= set(PURPOSES)

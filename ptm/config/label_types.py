@@ -1,8 +1,9 @@
 """What a label is: one frozen descriptor for each value of ``data.label_type``. No torch in here.
 
 What needs arrays or tensors stands in one table a layer, keyed by the same names: how labels are read
-(:mod:`ptm.data.targets`), the loss and the metrics (:mod:`ptm.metrics.label_types`), the distance to a teacher
-(:mod:`ptm.distill.losses`), the output layer of text models (:mod:`ptm.text.models`).
+(:data:`ptm.data.targets.KINDS`), the loss and the metrics (:data:`ptm.metrics.label_types.SUPERVISION`), the distance
+to a teacher (:data:`ptm.distill.losses.DISTANCES`), the output layer of text models
+(:data:`ptm.text.classifiers.PURPOSES`).
 """
 
 from __future__ import annotations

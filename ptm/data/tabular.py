@@ -36,7 +36,7 @@ def load_dataset(
     kind = KINDS["tags" if tags else data.label_type]
     splits = _read(data, {**columns, "label": data.label}, train=train)
     names: tuple[str, ...] = ()
-    if kind is not KINDS["number"]:
+    if kind.named:
         labels_of_rows = splits.first.columns["label"]
         names = choose_labels(
             data.labels, labels, splits.first.label_names, lambda: kind.discover(labels_of_rows)
@@ -45,7 +45,7 @@ def load_dataset(
         raise DataError(
             f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
         )
-    exclusive = kind is KINDS["class"]
+    exclusive = kind.exclusive
     if exclusive and data.source.startswith("imagefolder:"):
         _require_folders(data, splits, names)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ptm.config.label_types import CLASS, CLASSES, NUMBER
 from ptm.data.labels import check_classes, discover_labels, encode_labels
 from ptm.errors import DataError, Problem, refuse
 
@@ -26,6 +27,8 @@ class TargetKind:
     encode: Callable[[Sequence[Any], tuple[str, ...], tuple[str, ...] | None, Where], np.ndarray]
     strata: Callable[[np.ndarray], np.ndarray]  # int64 [n]: groups of which a share is held out alike
     check: Callable[[np.ndarray, tuple[str, ...], str], None]  # whether there is something to learn
+    named: bool = True  # whether there are label names
+    exclusive: bool = False  # whether an example has exactly one class, its target
 
 
 def split_labels(values: Sequence[Any], where: Where) -> list[list[Any]]:
@@ -130,9 +133,11 @@ def _no_check(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
 
 
 KINDS = {
-    "class": TargetKind(discover_labels, encode_labels, lambda targets: targets, check_classes),
-    "classes": TargetKind(_names_of_sets, encode_label_sets, rarest_label, _check_sets),
-    "number": TargetKind(lambda values: (), encode_numbers, _tenths, _check_numbers),
+    CLASS.name: TargetKind(
+        discover_labels, encode_labels, lambda targets: targets, check_classes, exclusive=CLASS.exclusive
+    ),
+    CLASSES.name: TargetKind(_names_of_sets, encode_label_sets, rarest_label, _check_sets),
+    NUMBER.name: TargetKind(lambda values: (), encode_numbers, _tenths, _check_numbers, named=NUMBER.named),
     "tags": TargetKind(_names_of_tags, encode_tags, _rarest_tag, _no_check),
 }
 

@@ -187,7 +187,8 @@ def _examine(
     evaluation = evaluate_teacher(spec, settings, data, pipeline, name, digest, runtime)
     summary = {**describe_size(name, pipeline.model), "metrics": evaluation.metrics}
     size = parameters(summary["parameters"])
-    reporter.say(f"teacher: {name}, {size}, {evaluation.headline} on the eval split")
+    headline = evaluation.headline(spec.evaluation.headline)
+    reporter.say(f"teacher: {name}, {size}, {headline} on the eval split")
     audit_teacher(spec, settings, data, pipeline, name, evaluation, reporter)
     if settings.store == "off":
         return LoadedTeacher(teacher, summary, digest, "distill.store: off")

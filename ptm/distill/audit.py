@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +88,9 @@ def teacher_problems(
 ) -> list[Problem]:
     """What speaks against a teacher; [] when nothing does."""
     metrics, domain_warnings = evaluation.metrics, pipeline.domain_warnings()
-    bounds = _metric_bounds(spec, data, metrics)
-    if bounds is not None:
-        metric, constant, perfect = bounds
+    metric = spec.evaluation.audit
+    if metric is not None:
+        constant, perfect = REFERENCES[metric].constant(data), REFERENCES[metric].perfect
         return metric_problems(
             MetricEvidence(
                 name=name,
@@ -116,26 +116,26 @@ def teacher_problems(
     )
 
 
-def _metric_bounds(
-    spec: RunSpec, data: Dataset, metrics: Mapping[str, float]
-) -> tuple[str, float, float] | None:
-    """(metric to judge by, its value for a constant answer, for a perfect one); None where classes are compared.
-
-    Several labels are judged by their AUROC, numbers by the squared error, pixels by the mean IoU.
-    """
-    if spec.data.label_type == "number":
-        return "mean_squared_error", float(np.var(data.eval.targets)), 0.0
-    if spec.data.label_type == "classes":
-        return "auroc_macro", 0.5, 1.0
-    if "miou" in metrics:
-        return "miou", constant_miou(data), 1.0
-    return None
-
-
 def constant_miou(data: Dataset) -> float:
     """Mean IoU of the most frequent class said everywhere: its fraction of the pixels, and 0 for every other class."""
     pixels = np.sum([mask.pixels for mask in data.eval.columns["mask"]], axis=0)
     return float(pixels.max() / pixels.sum() / (pixels > 0).sum())
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an answer that is the same for every example reaches on these data, and a teacher that knows all."""
+
+    constant: Callable[[Dataset], float]
+    perfect: float
+
+
+# By Evaluation.audit of a task or a label type.
+REFERENCES: Mapping[str, Reference] = {
+    "mean_squared_error": Reference(lambda data: float(np.var(data.eval.targets)), 0.0),
+    "auroc_macro": Reference(lambda data: 0.5, 1.0),
+    "miou": Reference(constant_miou, 1.0),
+}
 
 
 def _head_biases(pipeline: Pipeline) -> dict[str, np.ndarray]:

@@ -28,17 +28,9 @@ class TeacherEvaluation:
     targets: Sequence[int]
     predicted: Sequence[int]
 
-    @property
-    def headline(self) -> str:
-        """The metric that stands for the others, and its value."""
-        usual = (
-            "accuracy",
-            "pearson",
-            "auroc_macro",
-            *(name for name in self.metrics if name != "loss"),
-            "loss",
-        )
-        name = next(name for name in usual if name in self.metrics)
+    def headline(self, metric: str) -> str:
+        """``metric`` and its value, or another one where these data do not define it."""
+        name = metric if metric in self.metrics else next((n for n in self.metrics if n != "loss"), "loss")
         return f"{name} {self.metrics[name]:.4f}"
 
     @property

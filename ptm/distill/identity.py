@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ptm.config.label_types import CLASS
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
 from ptm.pipeline import Pipeline, Split
@@ -44,7 +45,7 @@ def data_identity(spec: RunSpec, data: Dataset, split: Split) -> dict[str, Any]:
         "split": split,
         "digest": data.digests[split],
         "columns": [section.text, section.text_pair, section.image, section.label],
-        **({} if section.label_type == "class" else {"label_type": section.label_type}),
+        **({} if section.label_type == CLASS.name else {"label_type": section.label_type}),
         "labels": list(data.labels),
         "held_out": held_out,
         "limit": section.max_train_examples if split == "train" else section.max_eval_examples,

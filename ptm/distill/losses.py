@@ -6,23 +6,44 @@ Each function is pure and names its paper.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ptm.config.label_types import CLASS, CLASSES, NUMBER
 from ptm.config.spec import DistillSpec
 
 
+@dataclass(frozen=True)
+class OutputDistance:
+    """How outputs of one label type are held against those of teachers.
+
+    ``loss(student, teacher, targets, spec)`` is summed over examples; ``mean(logits, weights, temperature)`` gives the
+    logits of the mean of several teachers.
+    """
+
+    loss: Callable[[Tensor, Tensor, Tensor | None, DistillSpec], Tensor]
+    mean: Callable[[Sequence[Tensor], Sequence[float], float], Tensor]
+
+
 def compare(
-    student: Tensor, teacher: Tensor, targets: Tensor | None, spec: DistillSpec, label_type: str = "class"
+    student: Tensor, teacher: Tensor, targets: Tensor | None, spec: DistillSpec, label_type: str = CLASS.name
 ) -> Tensor:
-    """The loss that ``distill.method`` names; for ``label_type`` classes and number there is one each."""
-    if label_type == "number":
-        return number_loss(student, teacher)
-    if label_type == "classes":
-        return soft_labels_loss(student, teacher, spec.temperature)
+    """The distance between outputs [n, classes] that ``label_type`` and ``distill.method`` name, summed over n."""
+    return DISTANCES[label_type].loss(student, teacher, targets, spec)
+
+
+def mean_teacher(
+    logits: Sequence[Tensor], weights: Sequence[float], temperature: float, label_type: str = CLASS.name
+) -> Tensor:
+    """Logits of the weighted mean of teachers; those of a single one as they are. ``weights`` add up to 1."""
+    return logits[0] if len(logits) == 1 else DISTANCES[label_type].mean(logits, weights, temperature)
+
+
+def _class_loss(student: Tensor, teacher: Tensor, targets: Tensor | None, spec: DistillSpec) -> Tensor:
     if spec.method == "dkd":
         assert targets is not None
         return decoupled_loss(student, teacher, targets, spec.temperature, spec.dkd_alpha, spec.dkd_beta)
@@ -96,29 +117,39 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
     return F.cosine_similarity(a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True), dim=-1, eps=1e-8)
 
 
-def mean_teacher(
-    logits: Sequence[Tensor], weights: Sequence[float], temperature: float, label_type: str = "class"
-) -> Tensor:
-    """Logits whose softmax at T is the weighted mean of the teachers' softmaxes at T (arXiv:1503.02531, §1).
-
-    With ``label_type`` classes the same of sigmoids; with number the mean number. ``weights`` add up to 1. The logits
-    of one teacher are returned as they are.
-    """
-    if len(logits) == 1:
-        return logits[0]
-    if label_type == "number":
-        return torch.stack([w * x for x, w in zip(logits, weights, strict=True)]).sum(0)
-    if label_type == "classes":
-        softened = [(F.logsigmoid(x / temperature), F.logsigmoid(-x / temperature)) for x in logits]
-        yes, no = (
-            torch.stack(
-                [log[i] + torch.tensor(w).log() for log, w in zip(softened, weights, strict=True)]
-            ).logsumexp(0)
-            for i in (0, 1)
-        )
-        return temperature * (yes - no)
-    log_terms = [
+def mean_of_softmaxes(logits: Sequence[Tensor], weights: Sequence[float], temperature: float) -> Tensor:
+    """Logits whose softmax at T is the weighted mean of the teachers' softmaxes at T (arXiv:1503.02531, §1)."""
+    weighted = [
         F.log_softmax(x / temperature, -1) + torch.tensor(w).log()
         for x, w in zip(logits, weights, strict=True)
     ]
-    return temperature * torch.stack(log_terms).logsumexp(0)
+    return temperature * torch.stack(weighted).logsumexp(0)
+
+
+def mean_of_sigmoids(logits: Sequence[Tensor], weights: Sequence[float], temperature: float) -> Tensor:
+    """The same where each class is a yes or no of its own."""
+    softened = [(F.logsigmoid(x / temperature), F.logsigmoid(-x / temperature)) for x in logits]
+    yes, no = (
+        torch.stack(
+            [log[i] + torch.tensor(w).log() for log, w in zip(softened, weights, strict=True)]
+        ).logsumexp(0)
+        for i in (0, 1)
+    )
+    return temperature * (yes - no)
+
+
+def mean_of_numbers(numbers: Sequence[Tensor], weights: Sequence[float], temperature: float) -> Tensor:
+    """The weighted mean; there is nothing that a temperature could soften."""
+    return torch.stack([w * x for x, w in zip(numbers, weights, strict=True)]).sum(0)
+
+
+DISTANCES: Mapping[str, OutputDistance] = {
+    CLASS.name: OutputDistance(_class_loss, mean_of_softmaxes),
+    CLASSES.name: OutputDistance(
+        lambda student, teacher, targets, spec: soft_labels_loss(student, teacher, spec.temperature),
+        mean_of_sigmoids,
+    ),
+    NUMBER.name: OutputDistance(
+        lambda student, teacher, targets, spec: number_loss(student, teacher), mean_of_numbers
+    ),
+}

@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from ptm.base.console import Reporter
+from ptm.config.label_types import CLASS
 from ptm.config.spec import DistillSpec
 from ptm.distill import losses
 from ptm.distill.features import Features
@@ -34,7 +35,7 @@ class Distilled:
         *,
         teacher_weights: Sequence[float] | None = None,
         features: Features | None = None,
-        label_type: str = "class",
+        label_type: str = CLASS.name,
     ) -> None:
         self.module = features.module if features else None
         self.counts = counts

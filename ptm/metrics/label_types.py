@@ -1,35 +1,57 @@
-"""What a classifier is to learn from each kind of target: its loss, and what measures it."""
+"""What a classifier is to learn from each type of label: its loss, and what measures it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from ptm.config.label_types import CLASS, CLASSES, NUMBER
 from ptm.metrics.classification import ClassificationMetrics
 from ptm.metrics.multilabel import MultiLabelMetrics
 from ptm.metrics.regression import NumberMetrics
 from ptm.pipeline import Metrics
 
 
-def supervised_loss(logits: Tensor, targets: Tensor, label_type: str, smoothing: float = 0.0) -> Tensor:
-    """The loss summed over examples; ``logits`` fp32 [n, outputs].
+@dataclass(frozen=True)
+class Supervision:
+    """``loss(logits, targets, smoothing)`` is summed over examples, ``logits`` fp32 [n, outputs]; ``smoothing`` is the
+    share of a target that is spread over all classes, or over yes and no. ``metrics(labels)`` are empty ones."""
 
-    ``class``: cross-entropy, targets int64 [n]. ``classes``: binary cross-entropy, the mean over classes of each
-    example, targets 0 or 1 as float32 [n, classes]. ``number``: squared error of the one output, targets float32 [n].
-    ``smoothing`` is the share of a target that is spread over all classes, or over yes and no.
-    """
-    if label_type == "number":
-        return F.mse_loss(logits[:, 0], targets, reduction="sum")
-    if label_type == "classes":
-        smoothed = targets * (1 - smoothing) + smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").mean(-1).sum()
-    return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    loss: Callable[[Tensor, Tensor, float], Tensor]
+    metrics: Callable[[Sequence[str]], Metrics]
+
+
+def supervised_loss(logits: Tensor, targets: Tensor, label_type: str, smoothing: float = 0.0) -> Tensor:
+    """The loss summed over examples, see :class:`Supervision`."""
+    return SUPERVISION[label_type].loss(logits, targets, smoothing)
 
 
 def new_metrics(labels: Sequence[str], label_type: str) -> Metrics:
-    """Empty metrics for outputs of this kind."""
-    if label_type == "number":
-        return NumberMetrics()
-    return MultiLabelMetrics(labels) if label_type == "classes" else ClassificationMetrics(labels)
+    """Empty metrics for outputs of this type."""
+    return SUPERVISION[label_type].metrics(labels)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Targets int64 [n]."""
+    return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+
+
+def _binary_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """The mean over classes of each example; targets 0 or 1 as float32 [n, classes]."""
+    smoothed = targets * (1 - smoothing) + smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").mean(-1).sum()
+
+
+def _squared_error(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Of the one output; targets float32 [n]. There is nothing to smooth."""
+    return F.mse_loss(logits[:, 0], targets, reduction="sum")
+
+
+SUPERVISION: Mapping[str, Supervision] = {
+    CLASS.name: Supervision(_cross_entropy, ClassificationMetrics),
+    CLASSES.name: Supervision(_binary_cross_entropy, MultiLabelMetrics),
+    NUMBER.name: Supervision(_squared_error, lambda labels: NumberMetrics()),
+}

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ptm.base.seeds import INIT, mix
+from ptm.config.label_types import CLASS, CLASSES, NUMBER
 from ptm.config.model_ref import ModelRef
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ConfigError, ModelError, listing
@@ -37,12 +38,13 @@ class Purpose:
     auto: str  # the class of transformers that makes it
     problem_type: str | None  # as transformers calls it
     of_words: bool = False  # whether a text comes as a list of words
+    named: bool = True  # whether its outputs have label names; else there is one, a number
 
 
 PURPOSES = {
-    "class": Purpose("AutoModelForSequenceClassification", "single_label_classification"),
-    "classes": Purpose("AutoModelForSequenceClassification", "multi_label_classification"),
-    "number": Purpose("AutoModelForSequenceClassification", "regression"),
+    CLASS.name: Purpose("AutoModelForSequenceClassification", "single_label_classification"),
+    CLASSES.name: Purpose("AutoModelForSequenceClassification", "multi_label_classification"),
+    NUMBER.name: Purpose("AutoModelForSequenceClassification", "regression", named=NUMBER.named),
     "tags": Purpose("AutoModelForTokenClassification", None, of_words=True),
 }
 
@@ -66,7 +68,7 @@ def build_classifier(
     *,
     seed: int,
     complete: bool,
-    purpose: Purpose = PURPOSES["class"],
+    purpose: Purpose = PURPOSES[CLASS.name],
     texts: Callable[[], Sequence[str]] | None = None,
 ) -> Classifier:
     """The model with an output a label, or one for a number. New weights are a function of ``seed`` alone.
@@ -118,7 +120,7 @@ def build_classifier(
 
 def _own_labels(ref: ModelRef, config: Any, purpose: Purpose) -> tuple[str, ...] | None:
     """The names of a trained model's outputs, as the config of the run or its own gives them."""
-    if purpose.problem_type == "regression":
+    if not purpose.named:
         return None
     return ref.labels or label_names(getattr(config, "id2label", None))
 
@@ -133,7 +135,7 @@ def _match_outputs(
     complete: bool,
 ) -> np.ndarray | None:
     """The permutation that brings the outputs into the order of the data's ``labels``. Raises ModelError."""
-    if purpose.problem_type == "regression":
+    if not purpose.named:
         if complete and ref.weights == "default" and config.num_labels != 1:
             what = f"the model has {config.num_labels} outputs, a number is predicted by one"
             raise ModelError(what, where=ref.where)
