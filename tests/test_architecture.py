@@ -1,0 +1,29 @@
+"""docs/architecture.md quotes the code: what it quotes is what is there."""
+
+from pathlib import Path
+
+from test_imports import LAYERS
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_quoted_training_command_is_the_code():
+    quoted = PAGE.split("```python\n")[1].split("```")[0]
+    assert quoted in (ROOT / "ptm" / "experiment" / "train.py").read_text(encoding="utf-8")
+
+
+def test_the_packages_stand_in_the_order_of_the_layers():
+    table = PAGE.split("## Packages, from the bottom up")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    pages = [
+        tuple(name.strip(" `").removesuffix(".py").strip("/") for name in row.split(",")) for row in rows
+    ]
+    assert pages == [layer for layer in LAYERS if layer != ("__main__",)]
+
+
+def test_every_module_it_names_is_there():
+    import re
+
+    for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/))`", PAGE):
+        assert (ROOT / "ptm" / name).exists() or (ROOT / name).exists(), name
