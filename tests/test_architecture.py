@@ -1,5 +1,6 @@
 """docs/architecture.md quotes the code: what it quotes is what is there."""
 
+import re
 from pathlib import Path
 
 from test_imports import LAYERS
@@ -23,7 +24,5 @@ def test_the_packages_stand_in_the_order_of_the_layers():
 
 
 def test_every_module_it_names_is_there():
-    import re
-
     for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/))`", PAGE):
         assert (ROOT / "ptm" / name).exists() or (ROOT / name).exists(), name
