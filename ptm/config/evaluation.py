@@ -61,9 +61,9 @@ class Evaluation:
         cure = f"did you mean {close[0]}?" if close else "name one of them"
         return f"one of {', '.join(readable)}", cure
 
-    def require(self, named: Iterable[tuple[str, str]], labels: Sequence[str]) -> None:
-        """``named``: (where, metric). Raises ConfigError with all of them that are not measured."""
-        objections = [(where, name, self.objection(name, labels)) for where, name in named]
+    def require(self, metrics: Iterable[tuple[str, str]], labels: Sequence[str]) -> None:
+        """``metrics``: (where, name). Raises ConfigError with all of them that are not measured."""
+        objections = [(where, name, self.objection(name, labels)) for where, name in metrics]
         problems = [
             Problem(f"there is no metric {name!r} with these labels", where, *objection)
             for where, name, objection in objections

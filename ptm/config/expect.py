@@ -44,7 +44,7 @@ def parse_expectation(text: str) -> tuple[str, float]:
         raise ConfigError(
             f"{text[:60]!r} is not a bound on a metric",
             expected=f"one of {', '.join(_OPERATORS)} and a number, such as '>= 0.9'",
-            cure="write shares as numbers up to 1: 90% is 0.9" if percent else "",
+            cure="write percentages as numbers up to 1: 90% is 0.9" if percent else "",
         )
     return match[1], float(match[2])
 

@@ -10,7 +10,17 @@ from typing import Any
 
 from ptm.config import schema
 from ptm.config.synonyms import SYNONYMS, squeeze
-from ptm.config.yaml_tree import Finding, Listing, Node, Scalar, Section, Unread, found, plain_value, show
+from ptm.config.yaml_tree import (
+    Finding,
+    Listing,
+    Node,
+    Scalar,
+    Section,
+    Unread,
+    finding_at,
+    plain_value,
+    show,
+)
 
 Path = tuple[str, ...]
 
@@ -41,21 +51,21 @@ def explain(errors: Iterable[Mapping[str, Any]], root: Section) -> Refusals:
             missing.append((*path, str(error["loc"][-1])))
         else:
             wrong[path] = node
-    hints = {path: _meant(path) for path in unknown}
-    meant = [target for targets, _ in hints.values() for target in targets]
+    hints = {path: _intended(path) for path in unknown}
+    intended = [target for targets, _ in hints.values() for target in targets]
     findings = [_unknown_key(root, path, hints[path][1]) for path in unknown]
     for path in missing:
         parent = _node(root, path[:-1])
-        told = isinstance(parent, Section) and parent.incomplete
-        if not told and not any(_within(target, path) for target in meant):
+        reported = isinstance(parent, Section) and parent.incomplete
+        if not reported and not any(_within(target, path) for target in intended):
             findings.append(_missing_key(parent, path))
     around = {path[:n] for path in wrong for n in range(len(path))}
     for path, node in wrong.items():
         # Of a list and its items, the item says more; what the reader refused is explained already.
         if not isinstance(node, Unread) and path not in around:
             findings.append(_wrong_value(path, node))
-    unsure = [*unknown, *missing, *wrong, *meant]
-    unsure += [target[:1] for target in meant if target[0] not in root.values]
+    unsure = [*unknown, *missing, *wrong, *intended]
+    unsure += [target[:1] for target in intended if target[0] not in root.values]
     return Refusals(
         tuple(findings),
         bad=frozenset([*unknown, *wrong]),
@@ -116,16 +126,16 @@ _IN_CONTEXT: Mapping[Path, tuple[str, str]] = {
 }
 
 
-def _meant(path: Path) -> tuple[tuple[Path, ...], str]:
+def _intended(path: Path) -> tuple[tuple[Path, ...], str]:
     """The keys that an unknown one may stand for, likeliest first, and what to do ("" when unclear)."""
     *section, key = path
     here = tuple(section)
-    squeezed = squeeze(key)
+    plain_key = squeeze(key)
     own = schema.keys_of(here)
-    if same := [name for name in own if squeeze(name) == squeezed]:
+    if same := [name for name in own if squeeze(name) == plain_key]:
         return ((*here, same[0]),), f"did you mean {_dotted((*here, same[0]))}?"
-    everywhere = [p for p in schema.all_keys() if squeeze(p[-1]) == squeezed or _dotted(p) == key]
-    target, note = _IN_CONTEXT.get(path) or SYNONYMS.get(squeezed, ("", ""))
+    everywhere = [p for p in schema.all_keys() if squeeze(p[-1]) == plain_key or _dotted(p) == key]
+    target, note = _IN_CONTEXT.get(path) or SYNONYMS.get(plain_key, ("", ""))
     if here == ("teacher",) and target.startswith("model."):
         target = target.replace("model.", "teacher.")  # the same names, of the other model
     if note:
@@ -150,13 +160,13 @@ def _unknown_key(root: Section, path: Path, cure: str) -> Finding:
     inside = f" in {_dotted(path[:-1])}" if path[:-1] else ""
     what = f"unknown key {show(path[-1])!r}{inside}"
     expected = "" if cure else "one of " + ", ".join(schema.keys_of(path[:-1]))
-    return found(parent.keys[path[-1]], what, expected, cure)
+    return finding_at(parent.keys[path[-1]], what, expected, cure)
 
 
 def _missing_key(parent: Node, path: Path) -> Finding:
     here = schema.fragment(path)
     assert here is not None
-    return found(parent.place, f"{_dotted(path)} is missing", schema.phrase(here), _example(path))
+    return finding_at(parent.place, f"{_dotted(path)} is missing", schema.phrase(here), _example(path))
 
 
 _EXAMPLES: Mapping[Path, str] = {
@@ -181,7 +191,7 @@ def _example(path: Path) -> str:
 def _wrong_value(path: Path, node: Node) -> Finding:
     here = schema.fragment(path)
     assert here is not None
-    return found(
+    return finding_at(
         node.place, f"{_dotted(path)} is {_given(node)}", schema.phrase(here), _cure(path, node, here)
     )
 
@@ -213,8 +223,8 @@ def _cure(path: Path, node: Node, here: schema.Fragment) -> str:
         inner = schema.fragment((*path, first))
         return f"write {{{first}: {show(node.text)}}}" if inner and schema.accepts(inner, "string") else ""
     words = schema.choices(here)
-    begun = [word for word in words if node.text and word.startswith(node.text.lower())]
-    if close := begun or difflib.get_close_matches(node.text.lower(), words, n=1):
+    completions = [word for word in words if node.text and word.startswith(node.text.lower())]
+    if close := completions or difflib.get_close_matches(node.text.lower(), words, n=1):
         return f"did you mean {close[0]}?"
     return f"write a list: [{show(node.text)}]" if schema.accepts(here, "array") else ""
 
@@ -242,19 +252,19 @@ def _cure_of_other(path: Path, node: Scalar, here: schema.Fragment) -> str:
     return ""
 
 
-def _cure_of_number(written: str) -> str:
+def _cure_of_number(source: str) -> str:
     """For a text where a number belongs."""
-    text = written.strip().lower()
-    if _number(written) is not None:
-        return f"remove the quotes: {show(written)}"
+    text = source.strip().lower()
+    if _number(source) is not None:
+        return f"remove the quotes: {show(source)}"
     if text.lstrip("+-.") in ("inf", "nan", "infinity"):
         return "give a finite number"
     if text.endswith("%") and (percent := _number(text[:-1].strip())) is not None:
-        return f"write the share: {percent / 100:g}"
+        return f"write the fraction: {percent / 100:g}"
     if (number := _number(text.lstrip("0") or "0")) is not None:
         return f"write it without the leading 0: {number}"
-    pointed = text.replace(",", ".", 1)
-    return f"write a point for the comma: {show(pointed)}" if _number(pointed) is not None else ""
+    with_point = text.replace(",", ".", 1)
+    return f"write a point for the comma: {show(with_point)}" if _number(with_point) is not None else ""
 
 
 def _number(text: str) -> int | float | None:

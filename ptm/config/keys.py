@@ -66,10 +66,12 @@ def serves(field: FieldInfo) -> Serves | None:
     return extra if isinstance(extra, Serves) else None
 
 
-def null_means(default: object, written: Any) -> BeforeValidator:
-    """Annotation of a value that may be written as ``null``, which stands for the default. ``written``: its type in a
+def null_means(default: object, file_type: Any) -> BeforeValidator:
+    """Annotation of a value that may be written as ``null``, which stands for the default. ``file_type``: its type in a
     file."""
-    return BeforeValidator(lambda value: default if value is None else value, json_schema_input_type=written)
+    return BeforeValidator(
+        lambda value: default if value is None else value, json_schema_input_type=file_type
+    )
 
 
 @dataclass(frozen=True)

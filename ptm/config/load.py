@@ -32,7 +32,7 @@ from ptm.config.yaml_tree import (
     Scalar,
     Section,
     decode,
-    found,
+    finding_at,
     plain_value,
     read_value,
     read_yaml,
@@ -72,10 +72,10 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = (), *, base: P
     if root is None:
         raise _config_error(findings)
     for index, override in enumerate(overrides):
-        root, refused = _override(root, override, index)
-        findings += refused
-    spec, refused = _validate(root)
-    findings += refused
+        root, problems = _override(root, override, index)
+        findings += problems
+    spec, problems = _validate(root)
+    findings += problems
     if findings or spec is None:
         raise _config_error(findings)
     try:
@@ -113,8 +113,8 @@ def _read(path: Path, name: str) -> bytes:
     except FileNotFoundError:
         raise ConfigError("there is no such file", where=name, cure=_neighbour(path)) from None
     except (OSError, ValueError) as error:  # a ValueError: a NUL in the path
-        said = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot be read: {said}", where=name) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot be read: {reason}", where=name) from None
 
 
 def _directory_error(path: Path, name: str) -> ConfigError:
@@ -162,7 +162,7 @@ def _override(root: Section, override: str, index: int) -> tuple[Section, list[F
     key, equals, text = override.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not equals or not all(path) or len(path) > MAX_DEPTH:
-        return root, [found(place, "not a change of a key", "KEY=VALUE, such as train.epochs=1")]
+        return root, [finding_at(place, "not a change of a key", "KEY=VALUE, such as train.epochs=1")]
     node, findings = read_value(text, place)
     if findings:
         return root, findings
@@ -178,7 +178,9 @@ def _put(root: Section, path: Sequence[str], node: Node, place: Place) -> tuple[
             inner = Section(place, {}, {})
         if not isinstance(inner, Section):
             return root, [
-                found(place, f"{show(first)} has no keys: it is a value", cure=f"set {show(first)} itself")
+                finding_at(
+                    place, f"{show(first)} has no keys: it is a value", cure=f"set {show(first)} itself"
+                )
             ]
         node, findings = _put(inner, rest, node, place)
     else:
@@ -218,7 +220,7 @@ def _validate(root: Section) -> tuple[RunSpec | None, list[Finding]]:
     findings = list(refusals.findings)
     if "" not in refusals.unsure:
         for path, what, cure in cross_check(spec, refusals.unsure):
-            findings.append(found(_place_of(root, path), show(what, 300), cure=show(cure, 300)))
+            findings.append(finding_at(_place_of(root, path), show(what, 300), cure=show(cure, 300)))
         findings += _held_out_problems(spec, root)
     return spec, findings
 
@@ -228,7 +230,7 @@ def _held_out_problems(spec: RunSpec, root: Section) -> list[Finding]:
         _ = spec.data.held_out
     except ConfigError as error:
         (problem,) = error.problems
-        return [found(_place_of(root, ("data", "eval")), show(problem.what, 300), problem.expected)]
+        return [finding_at(_place_of(root, ("data", "eval")), show(problem.what, 300), problem.expected)]
     return []
 
 
@@ -238,19 +240,21 @@ def _to_spec(data: Any) -> RunSpec:
 
 
 def _with_stand_ins(data: dict[str, Any], refusals: Refusals) -> dict[str, Any]:
-    dropped = {path[:2] for path in refusals.bad}
-    kept = {
-        key: {k: v for k, v in value.items() if (key, k) not in dropped} if isinstance(value, dict) else value
+    unusable = {path[:2] for path in refusals.bad}
+    usable = {
+        key: {k: v for k, v in value.items() if (key, k) not in unusable}
+        if isinstance(value, dict)
+        else value
         for key, value in data.items()
-        if (key,) not in dropped
+        if (key,) not in unusable
     }
     optional = ("teacher", "best")
     for key, stand_in in _STAND_INS.items():
-        if isinstance(stand_in, dict) and isinstance(kept.get(key), dict):
-            kept[key] = stand_in | kept[key]
-        elif key not in kept and key not in optional:
-            kept[key] = stand_in
-    return kept
+        if isinstance(stand_in, dict) and isinstance(usable.get(key), dict):
+            usable[key] = stand_in | usable[key]
+        elif key not in usable and key not in optional:
+            usable[key] = stand_in
+    return usable
 
 
 def _place_of(root: Section, path: Sequence[str]) -> Place:
@@ -323,9 +327,9 @@ def _weights(weights: str, base: Path) -> str:
 
 
 def _absolute(path: str, base: Path) -> str:
-    joined = base / os.path.expanduser(path)  # noqa: PTH111 - leaves an unknown ~user as it is
+    full = base / os.path.expanduser(path)  # noqa: PTH111 - leaves an unknown ~user as it is
     # `..` behind a symbolic link leads elsewhere than it looks; other links stay as the user named them.
-    return os.path.realpath(joined) if ".." in joined.parts else str(joined)
+    return os.path.realpath(full) if ".." in full.parts else str(full)
 
 
 def _exists(path: Path) -> bool:

@@ -70,7 +70,7 @@ def _check_model(spec: RunSpec) -> Complaints:
             "remove it, or use new:TYPE",
         )
     if model.shape is not None and model.shape.width % model.shape.heads:
-        what = f"a width of {model.shape.width} cannot be shared by {model.shape.heads} heads"
+        what = f"a width of {model.shape.width} cannot be divided among {model.shape.heads} heads"
         yield ("model", "shape", "heads"), what, "choose heads that divide the width"
     if model.name.startswith("new:") and model.tokenizer is None and spec.descriptor.modality == "text":
         yield (
@@ -133,8 +133,8 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
 
 def _check_views(spec: RunSpec) -> Complaints:
     one = spec.data.augment == "none" and not spec.descriptor.random_views
-    chosen = [("data", spec.data.views), ("distill", spec.distill.views if spec.distill else None)]
-    for section, views in chosen:
+    sections = [("data", spec.data.views), ("distill", spec.distill.views if spec.distill else None)]
+    for section, views in sections:
         if views is not None and one:
             yield (section, "views"), "without random augmentation there is one view only", "remove views"
     if spec.data.views is not None and spec.teacher is not None:
@@ -154,11 +154,11 @@ def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
                 "fewer than two labels" if fewest == 2 else "no label",
                 "name every class, in the order of their numbers",
             )
-        doubled = sorted(name for name, times in Counter(data.labels).items() if times > 1)
-        if doubled:
+        duplicates = sorted(name for name, times in Counter(data.labels).items() if times > 1)
+        if duplicates:
             yield (
                 ("data", "labels"),
-                f"label names repeat: {', '.join(doubled)}",
+                f"label names repeat: {', '.join(duplicates)}",
                 "give each class its own name",
             )
 
@@ -167,8 +167,8 @@ def _check_label_type(spec: RunSpec) -> Complaints:
     """What ``data.label_type`` leaves without meaning."""
     kind, distill, own = spec.label_type, spec.distill, spec.descriptor.label_types
     if own and kind.name not in own:
-        served = " and ".join(name for name, task in TASKS.items() if kind.name in task.label_types)
-        what = f"label_type: {kind.name} is for {served}, this is {spec.task}"
+        tasks = " and ".join(name for name, task in TASKS.items() if kind.name in task.label_types)
+        what = f"label_type: {kind.name} is for {tasks}, this is {spec.task}"
         yield ("data", "label_type"), what, f"use {' or '.join(own)}"
     if not kind.named and spec.data.labels is not None:
         yield ("data", "labels"), f"label_type: {kind.name} has no labels", "remove them"
@@ -189,9 +189,9 @@ def _check_label_type(spec: RunSpec) -> Complaints:
 
 def _check_metrics(spec: RunSpec, *, best: bool) -> Complaints:
     """Metrics that this task never measures."""
-    named = [(("expect", name), name) for name in spec.expect]
-    named += [(("best", "metric"), spec.best.metric)] if best and spec.best is not None else []
-    for path, name in named:
+    metrics = [(("expect", name), name) for name in spec.expect]
+    metrics += [(("best", "metric"), spec.best.metric)] if best and spec.best is not None else []
+    for path, name in metrics:
         objection = spec.evaluation.objection(name, spec.data.labels)
         if objection is not None:
             expected, cure = objection
@@ -206,11 +206,11 @@ def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:
             "give it a positive weight",
         )
     text_only, image_only = ("minilm", "tinybert", "cosine"), ("attention",)
-    refused = image_only if spec.descriptor.modality == "text" else text_only
-    if distill.features in refused:
+    foreign = image_only if spec.descriptor.modality == "text" else text_only
+    if distill.features in foreign:
         what = f"features: {distill.features} cannot serve {spec.task}"
-        served = [f for f in ("hidden", *text_only, *image_only, "relational") if f not in refused]
-        yield ("distill", "features"), what, f"use one of {', '.join(served)}"
+        choices = [f for f in ("hidden", *text_only, *image_only, "relational") if f not in foreign]
+        yield ("distill", "features"), what, f"use one of {', '.join(choices)}"
     if distill.layers is not None and distill.features not in ("hidden", "attention", "tinybert"):
         yield ("distill", "layers"), f"layers mean nothing to features: {distill.features}", "remove them"
     if distill.features != "none" and spec.runtime.compile:
@@ -260,6 +260,6 @@ def _check_train(spec: RunSpec, sure: Callable[..., bool]) -> Complaints:
     if points != sorted(points) or any(not 0 < point < 1 for point in points):
         yield (
             ("train", "milestones"),
-            "milestones are rising shares of the run between 0 and 1",
+            "milestones are rising fractions of the run between 0 and 1",
             "such as [0.5, 0.75]",
         )

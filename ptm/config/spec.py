@@ -80,8 +80,8 @@ class DataSpec:
     )
     eval: str | None = Field(
         default=None,
-        description="The evaluation split, likewise; or a share such as `20%`, held out of train (every class alike, "
-        "always the same rows).",
+        description="The evaluation split, likewise; or a percentage such as `20%`, held out of train (every class "
+        "alike, always the same rows).",
     )
     text: str | None = Field(
         default=None,
@@ -166,7 +166,7 @@ class DataSpec:
     mask_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
         json_schema_extra=only(MASKED_LM),
-        description="The share of the tokens to predict (default 0.15); of them 80 % are "
+        description="The fraction of the tokens to predict (default 0.15); of them 80 % are "
         "masked, 10 % replaced, 10 % left (arXiv:1810.04805).",
     )
     whole_words: bool | None = Field(
@@ -250,11 +250,11 @@ class TrainSpec:
         default="linear", description="How the learning rate falls after the warm-up."
     )
     warmup: Fraction = Field(
-        default=0.0, description="Share of all steps in which the learning rate rises from 0."
+        default=0.0, description="Fraction of all steps in which the learning rate rises from 0."
     )
     milestones: Floats = Field(
         default=(0.5, 0.75),
-        description="`step` scheduler: shares of all steps after which the rate is multiplied.",
+        description="`step` scheduler: fractions of all steps after which the rate is multiplied.",
     )
     step_factor: float = Field(
         default=0.1, gt=0, lt=1, description="`step` scheduler: by what it is multiplied."
@@ -263,7 +263,7 @@ class TrainSpec:
         default=1.0, gt=0, description="Gradients are scaled down to this norm; `null` leaves them."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="Share of the target spread over all classes, in training only."
+        default=0.0, description="Fraction of the target spread over all classes, in training only."
     )
     seed: int = Field(
         default=42, ge=0, lt=2**32, description="All randomness of the run is a function of it."
@@ -324,7 +324,7 @@ class RuntimeSpec:
         "needs CUDA.",
     )
     threads: Positive | None = Field(
-        default=None, description="CPU threads a process (default: the cores, shared by the processes)."
+        default=None, description="CPU threads a process (default: the cores, divided among the processes)."
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Processes that decode and augment images; the result does not depend on it."

@@ -92,11 +92,11 @@ _NOTED: tuple[tuple[str, str, str], ...] = (
         "train.micro_batch_size",
         "batch_size is the whole batch here; train.micro_batch_size says into what pieces it is cut",
     ),
-    ("warmup_ratio warmup_proportion", "train.warmup", "it is train.warmup here, the share of all steps"),
+    ("warmup_ratio warmup_proportion", "train.warmup", "it is train.warmup here, the fraction of all steps"),
     (
         "warmup_steps num_warmup_steps warmup_epochs",
         "train.warmup",
-        "give train.warmup, the share of all steps: 0.1 for 100 of 1000 steps",
+        "give train.warmup, the fraction of all steps: 0.1 for 100 of 1000 steps",
     ),
     (
         "alpha kd_alpha alpha_kd alpha_distil distill_alpha distillation_alpha lambda soft_weight alpha_ce",

@@ -86,7 +86,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Unread:
-    """A value that was refused: its problem is known already, so nothing else is said about it."""
+    """A value that was refused: its problem is known already, so nothing else is message about it."""
 
     place: Place
 
@@ -94,7 +94,7 @@ class Unread:
 Node = Scalar | Listing | Section | Unread
 
 
-def found(place: Place, what: str, expected: str = "", cure: str = "") -> Finding:
+def finding_at(place: Place, what: str, expected: str = "", cure: str = "") -> Finding:
     """A finding whose problem shows its place."""
     return Finding(place, Problem(what, place.text, expected, cure))
 
@@ -141,9 +141,9 @@ def read_yaml(text: str, name: str) -> tuple[Section | None, list[Finding]]:
     keys = "keys such as version:, task:, model:, data:, train:, output:"
     if root is None or (isinstance(root, Scalar) and root.value is None):
         whole = Place((0, 0, 0), name)
-        return None, [found(whole, "the file is empty", keys, "start from one of the files in configs/")]
+        return None, [finding_at(whole, "the file is empty", keys, "start from one of the files in configs/")]
     what = "the file holds a list" if isinstance(root, Listing) else "the file holds a single value"
-    return None, [found(root.place, what, keys, "write `key: value`, with a space after the colon")]
+    return None, [finding_at(root.place, what, keys, "write `key: value`, with a space after the colon")]
 
 
 def read_value(text: str, where: Place) -> tuple[Node, list[Finding]]:
@@ -160,17 +160,17 @@ def decode(raw: bytes, name: str) -> tuple[str, list[Finding]]:
     """A file's bytes as text: UTF-8, with or without a byte order mark, at most 1 MiB."""
     whole = Place((0, 0, 0), name)
     if len(raw) > MAX_BYTES:
-        return "", [found(whole, "the file is larger than 1 MiB", _SMALL, "is this the config?")]
+        return "", [finding_at(whole, "the file is larger than 1 MiB", _SMALL, "is this the config?")]
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         cure = f"save it as UTF-8, or: iconv -f UTF-16 -t UTF-8 {name} > new.yaml"
-        return "", [found(whole, "the file is UTF-16", "text in UTF-8", cure)]
+        return "", [finding_at(whole, "the file is UTF-16", "text in UTF-8", cure)]
     try:
         return raw.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:
         line, column = _position(error.object[: error.start].decode("utf-8", "replace"))  # without the mark
         place = Place((0, line, column), f"{name}:{line + 1}:{column + 1}")
         what = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
-        return "", [found(place, what, "text in UTF-8", "save the file as UTF-8 in your editor")]
+        return "", [finding_at(place, what, "text in UTF-8", "save the file as UTF-8 in your editor")]
 
 
 class _Refused(Exception):
@@ -191,14 +191,14 @@ def _compose(text: str, place: _PlaceOf) -> tuple[Node | None, list[Finding]]:
     try:
         reader = _Reader(_events(text, place), place, findings)
         return reader.document(), findings
-    except _Refused as refused:
-        return None, [*findings, refused.finding]
+    except _Refused as refusal:
+        return None, [*findings, refusal.finding]
 
 
 def _text_findings(text: str, place: _PlaceOf) -> list[Finding]:
     """The first character that cannot be seen, if there is one."""
     if len(text) > MAX_BYTES:
-        return [found(place(0, 0), "the text is longer than 1 MiB", _SMALL)]
+        return [finding_at(place(0, 0), "the text is longer than 1 MiB", _SMALL)]
     hit = _INVISIBLE.search(text)
     if hit is None:
         return []
@@ -207,7 +207,9 @@ def _text_findings(text: str, place: _PlaceOf) -> list[Finding]:
     what = f"an invisible character, U+{ord(hit.group()):04X}{others}"
     cure = "is this a text file?" if hit.group() == "\0" else "delete it; the line will look the same"
     return [
-        found(place(*_position(text[: hit.start()])), what, "visible characters, spaces and line ends", cure)
+        finding_at(
+            place(*_position(text[: hit.start()])), what, "visible characters, spaces and line ends", cure
+        )
     ]
 
 
@@ -221,7 +223,7 @@ def _events(text: str, place: _PlaceOf) -> Iterator[yaml.Event]:
         raise _Refused(_syntax_finding(error, place, text)) from None
     except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF", or a directive's number
         where = _marked(loader.get_mark(), place)
-        raise _Refused(found(where, "this number is not one of a character")) from None
+        raise _Refused(finding_at(where, "this number is not one of a character")) from None
     finally:
         loader.dispose()
 
@@ -256,9 +258,11 @@ class _Reader:
         place = self._at(event)
         self._values += 1
         if depth > MAX_DEPTH:
-            raise _Refused(found(place, f"nested deeper than {MAX_DEPTH} levels", "sections, keys, lists"))
+            raise _Refused(
+                finding_at(place, f"nested deeper than {MAX_DEPTH} levels", "sections, keys, lists")
+            )
         if self._values > MAX_VALUES:
-            raise _Refused(found(place, f"more than {MAX_VALUES:,} values", _SMALL))
+            raise _Refused(finding_at(place, f"more than {MAX_VALUES:,} values", _SMALL))
         if isinstance(event, yaml.AliasEvent):
             alias = show(event.anchor or "")
             self._refuse(place, f"an alias, `*{alias}`", "write out the value; quote a text with `*`")
@@ -276,7 +280,7 @@ class _Reader:
         return self._section(place, depth)
 
     def _refuse(self, place: Place, what: str, cure: str) -> None:
-        self._findings.append(found(place, what, cure=cure))
+        self._findings.append(finding_at(place, what, cure=cure))
 
     def _refuse_properties(self, event: Any, place: Place) -> None:
         if event.anchor is not None:
@@ -315,14 +319,14 @@ def _scalar(text: str, plain: bool, place: Place) -> tuple[Node, list[Finding]]:
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     if hit := _CONTROL.search(text):
         what = f"a control character, U+{ord(hit.group()):04X}, in a text"
-        return Unread(place), [found(place, what, "characters that can be seen", "remove it")]
+        return Unread(place), [finding_at(place, what, "characters that can be seen", "remove it")]
     value = plain_value(text) if plain else text
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**MAX_DIGITS:
         value = math.inf
     if isinstance(value, float) and not math.isfinite(value):
         what = f"the number {show(text, 20)} is too large"
         expected = f"a whole number of at most {MAX_DIGITS} digits, or a float"
-        return Unread(place), [found(place, what, expected, "put it in quotes if it is meant as a text")]
+        return Unread(place), [finding_at(place, what, expected, "put it in quotes if it is meant as a text")]
     return Scalar(place, text, plain, value), []
 
 
@@ -363,19 +367,19 @@ _NO_SPACE = re.compile(r"( *[\w.-]+):[^\s/][^:]*")
 
 
 def _syntax_finding(error: yaml.MarkedYAMLError, place: _PlaceOf, text: str) -> Finding:
-    said = f"{error.problem} {error.context}"
-    if "mapping values are not allowed" in said and error.problem_mark is not None:
+    message = f"{error.problem} {error.context}"
+    if "mapping values are not allowed" in message and error.problem_mark is not None:
         # `epochs:3` is a text to YAML, so it complains about the line below.
         above = error.problem_mark.line - 1
         culprit = _NO_SPACE.fullmatch(text.splitlines()[above]) if above >= 0 else None
         if culprit:
             where = place(above, culprit.end(1))
-            return found(where, "no space after the colon", cure="write `key: value`")
-    at_start = next((row for row in _SYNTAX_AT_START if row[0] in said), None)
-    row = at_start or next((row for row in _SYNTAX if row[0] in said), None)
+            return finding_at(where, "no space after the colon", cure="write `key: value`")
+    at_start = next((row for row in _SYNTAX_AT_START if row[0] in message), None)
+    row = at_start or next((row for row in _SYNTAX if row[0] in message), None)
     _, what, cure = row or ("", f"not YAML: {error.problem or error.context}", "")
     marks = (error.context_mark, error.problem_mark) if at_start else (error.problem_mark, error.context_mark)
-    return found(_marked(marks[0] or marks[1], place), what, cure=cure)
+    return finding_at(_marked(marks[0] or marks[1], place), what, cure=cure)
 
 
 def _marked(mark: Any, place: _PlaceOf) -> Place:
