@@ -43,9 +43,9 @@ def train(
     """
     from ptm.config.commands import require_command
 
-    spec, place = _spec(config)
-    require_command("finetune", spec, place)
-    return _train(spec, mode, allow_drift, progress)
+    spec, file = _spec(config)
+    require_command("finetune", spec, file or "config")
+    return _train(spec, file, mode, allow_drift, progress)
 
 
 def distill(
@@ -58,10 +58,10 @@ def distill(
     """
     from ptm.config.commands import require_command
 
-    spec, place = _spec(config)
-    require_command("distill", spec, place)
+    spec, file = _spec(config)
+    require_command("distill", spec, file or "config")
     if spec.distill is None or not spec.distill.control:
-        return _train(spec, mode, allow_drift, progress)
+        return _train(spec, file, mode, allow_drift, progress)
     from ptm.experiment.control import run_with_control
     from ptm.run.directory import read_finished
 
@@ -128,22 +128,24 @@ def predict(
     return rows
 
 
-def _train(spec: RunSpec, mode: Mode, allow_drift: bool, progress: bool) -> Results:
+def _train(spec: RunSpec, file: Path | None, mode: Mode, allow_drift: bool, progress: bool) -> Results:
     from ptm.run.directory import refuse_early
+    from ptm.run.ownership import input_paths
 
+    inputs = [*([("the config", file)] if file else []), *input_paths(spec)]
     # Before the seconds that torch takes to import.
-    refuse_early(Path(spec.output), mode)
+    refuse_early(Path(spec.output), mode, inputs)
     reporter = _reporter(progress)
     from ptm.experiment.train import run_training
 
     return run_training(spec, mode=mode, reporter=reporter, allow_drift=allow_drift)
 
 
-def _spec(config: str | Path | RunSpec) -> tuple[RunSpec, str]:
-    """The experiment, and what it is called in messages."""
+def _spec(config: str | Path | RunSpec) -> tuple[RunSpec, Path | None]:
+    """The experiment, and its file where that is what was given."""
     if isinstance(config, str | Path):
-        return load_config(config), str(config)
-    return config, "config"
+        return load_config(config), Path(config)
+    return config, None
 
 
 def _reporter(progress: bool) -> Reporter:
