@@ -98,6 +98,7 @@ def evaluate(
         reporter.end()
     if runtime.ranks == 1:
         return metrics
+    first: Metrics
     first, *others = runtime.gather(metrics)
     return first.merge(others)
 

@@ -134,7 +134,7 @@ def _section_of(here: Fragment) -> Fragment | None:
 def _type_of(kind: Fragment) -> str:
     if "const" in kind:
         return "string" if isinstance(kind["const"], str) else "integer"
-    return kind.get("type", "string")
+    return str(kind.get("type", "string"))
 
 
 def _phrase_of_one(kind: Fragment) -> str:

@@ -48,7 +48,8 @@ class Mask:
         """Class numbers, uint8 [height, width]; IGNORED where nothing counts."""
         table = np.full(256, IGNORED, dtype=np.uint8)
         table[list(self.values)] = np.arange(len(self.values), dtype=np.uint8)
-        return table[read_values(self.path)]
+        classes: np.ndarray = table[read_values(self.path)]
+        return classes
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,7 @@ def best_assignment(matrix: np.ndarray) -> np.ndarray:
     """
     from scipy.optimize import linear_sum_assignment
 
+    labels: np.ndarray
     _, labels = linear_sum_assignment(matrix, maximize=True)
     return labels
 

@@ -54,8 +54,8 @@ def relation_loss(student: Tensor, teacher: Tensor, heads: int, mask: Tensor | N
 
 
 def _relations(x: Tensor, heads: int, mask: Tensor | None) -> Tensor:
-    cut = x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [n, heads, tokens, d / heads]
-    scores = cut @ cut.transpose(-1, -2) / cut.shape[-1] ** 0.5
+    cut: Tensor = x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [n, heads, tokens, d / heads]
+    scores: Tensor = cut @ cut.transpose(-1, -2) / cut.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask.bool()[:, None, None, :], torch.finfo(scores.dtype).min)
     return scores.log_softmax(-1)
@@ -75,7 +75,8 @@ def score_loss(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
 def attention_scores(query: Tensor, key: Tensor) -> Tensor:
     """[n, tokens, heads, d] each → [n, heads, tokens, tokens], scaled as in the attention itself."""
     q, k = query.transpose(1, 2), key.transpose(1, 2)
-    return q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    scores: Tensor = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    return scores
 
 
 def cosine_loss(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:

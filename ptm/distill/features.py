@@ -80,7 +80,8 @@ class Features:
 
     def _project(self, layer: int, x: Tensor) -> Tensor:
         assert isinstance(self.module, nn.ModuleDict)
-        return self.module[str(layer)](x).float()
+        projected: Tensor = self.module[str(layer)](x)
+        return projected.float()
 
 
 def requested_features(kind: str, layers: Sequence[int]) -> tuple[str, ...]:

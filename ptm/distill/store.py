@@ -186,7 +186,8 @@ class Shard:
         """fp32 [n, *shape]; for a field a token [n, longest, *shape], padded with zeros."""
         rows = self._rows[ids]
         if not self.field.per_token:
-            return self._map[rows].astype(np.float32).reshape(len(ids), *self.field.shape)
+            values: np.ndarray = self._map[rows].astype(np.float32)
+            return values.reshape(len(ids), *self.field.shape)
         sizes = self._starts[rows + 1] - self._starts[rows]
         padded = np.zeros((len(ids), int(sizes.max()), self.field.width), dtype=np.float32)
         for i, row in enumerate(rows):

@@ -105,8 +105,10 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     half = window // 2
     total = np.convolve(np.where(known, values, 0.0), kernel)[half : half + len(values)]
     count = np.convolve(known.astype(float), kernel)[half : half + len(values)]
-    return np.where(known, total / np.maximum(count, 1), np.nan)
+    means: np.ndarray = np.where(known, total / np.maximum(count, 1), np.nan)
+    return means
 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    return np.divide(over, under, out=np.zeros(len(over)), where=under > 0)
+    ratio: np.ndarray = np.divide(over, under, out=np.zeros(len(over)), where=under > 0)
+    return ratio

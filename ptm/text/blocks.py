@@ -172,7 +172,8 @@ def _one_each(texts: _Texts, ends: Ends, max_length: int, *, keep_end: bool) -> 
 
 def _counting(lengths: np.ndarray) -> np.ndarray:
     """0, 1, … for each length, end to end: [2, 3] to 0, 1, 0, 1, 2."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    counted: np.ndarray = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return counted
 
 
 def _first(*numbers: int | None) -> int | None:

@@ -80,7 +80,7 @@ def choose_words(words: np.ndarray, draws: np.ndarray, fraction: float) -> np.nd
     A word counts where it begins: ``draws[i]`` is that of the word whose first token is i. Words are taken by rising
     draw while more than half of each fits, so that the fraction is met on average.
     """
-    own = words != SPECIAL
+    own: np.ndarray = words != SPECIAL
     if not own.any():
         return own
     _, firsts, numbers, lengths = np.unique(

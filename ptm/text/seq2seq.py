@@ -125,7 +125,9 @@ def set_generation(loaded: Seq2Seq, spec: GenerateSpec) -> None:
 
 def end_token(tokenizer: Any) -> int | None:
     """What ends a text: BERT's tokenizers know no end, but a separator that stands there."""
-    return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    end: int | None = tokenizer.eos_token_id
+    separator: int | None = tokenizer.sep_token_id
+    return separator if end is None else end
 
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int, *, target: bool) -> Tokens:

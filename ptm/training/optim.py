@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,7 +84,7 @@ def parameter_groups(
     spec: TrainSpec,
     head: Sequence[str],
     embeddings: Sequence[str] = (),
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Groups for the optimizer, each with ``peak``, the highest learning rate of its schedule.
 
     Biases and the parameters of normalisation layers (all with fewer than two dimensions) do not decay. What
@@ -121,7 +122,7 @@ def _layer_factors(
     return {name: decay ** (len(layers) - k) for k, names in enumerate(layers, start=1) for name in names}
 
 
-def build_optimizer(groups: list[dict], spec: TrainSpec) -> torch.optim.Optimizer:
+def build_optimizer(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter, arXiv:1711.05101) or SGD with momentum; one fused pass over the weights a step."""
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)

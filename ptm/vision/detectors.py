@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -246,11 +246,12 @@ def construct(plan: DetectorPlan, labels: int) -> nn.Module:
         from ptm.vision.yolo import Yolox
 
         return Yolox(plan.architecture[-1], labels, p.image_size, p.mean, p.std)
+    by_name: Mapping[str, Callable[..., nn.Module]] = detection.__dict__
     if plan.architecture in FIXED:
-        return detection.__dict__[plan.architecture](weights=None, weights_backbone=None, **options)
+        return by_name[plan.architecture](weights=None, weights_backbone=None, **options)
     options |= {"min_size": p.image_size, "max_size": p.longest_side}
     if plan.backbone is None:
-        return detection.__dict__[plan.architecture](weights=None, weights_backbone=None, **options)
+        return by_name[plan.architecture](weights=None, weights_backbone=None, **options)
     norm = nn.BatchNorm2d if plan.frozen_eps is None else partial(FrozenBatchNorm2d, eps=plan.frozen_eps)
     # Two-stage detectors read all four stages, the others the last three and two more above (arXiv:1708.02002).
     one_stage = {"returned_layers": [2, 3, 4], "extra_blocks": LastLevelP6P7(256, 256)}
@@ -262,9 +263,8 @@ def construct(plan: DetectorPlan, labels: int) -> nn.Module:
         trainable_layers=5,
         **({} if two_stage else one_stage),
     )
-    if two_stage:
-        return detection.FasterRCNN(backbone, **options)
-    kind = detection.RetinaNet if plan.architecture == PYRAMIDS["retinanet"] else detection.FCOS
+    focal = detection.RetinaNet if plan.architecture == PYRAMIDS["retinanet"] else detection.FCOS
+    kind: type[nn.Module] = detection.FasterRCNN if two_stage else focal
     return kind(backbone, **options)
 
 

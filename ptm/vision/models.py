@@ -186,7 +186,8 @@ def head_of(model: nn.Module, architecture: str) -> tuple[str, ...]:
 
 def last_layer(model: nn.Module) -> str:
     """The name of the linear layer (in SqueezeNet: 1x1 convolution) that comes last: the classifier."""
-    return [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+    names = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    return str(names[-1])
 
 
 def is_path(name: str) -> bool:
@@ -302,9 +303,10 @@ def _construct(plan: ModelPlan, classes: int, image_size: int, *, auxiliary: boo
     if name.startswith("maxvit_"):
         options["input_size"] = (image_size, image_size)
     try:
-        return zoo.get_model(name, weights=None, **options)
+        network: nn.Module = zoo.get_model(name, weights=None, **options)
     except (ValueError, AssertionError) as error:
         raise _wrong_size(name, image_size, error) from None
+    return network
 
 
 def _check_size(model: nn.Module, architecture: str, image_size: int) -> None:

@@ -351,10 +351,12 @@ class SemanticSegmentation(ImagePipeline):
             self.model.eval()
             with torch.inference_mode():
                 ((_, scores),) = self._scores(self.model, batch)
-            return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+            answer: np.ndarray = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+            return answer
         table = np.zeros(256, dtype=np.uint8)
         table[list(self._preprocessing.mask_values)] = np.arange(len(self.labels), dtype=np.uint8)
-        return table[np.asarray(Image.open(io.BytesIO(png)))]
+        classes: np.ndarray = table[np.asarray(Image.open(io.BytesIO(png)))]
+        return classes
 
 
 def _preprocessing(

@@ -72,7 +72,7 @@ def shift_and_mirror(pixels: np.ndarray, draws: np.ndarray, *, mirror: bool) -> 
     padded[:, pad:-pad, pad:-pad] = pixels
     offsets = (draws[:, :2] * (2 * pad + 1)).astype(np.int64)
     windows = sliding_window_view(padded, (side, side), axis=(1, 2)).transpose(0, 1, 2, 4, 5, 3)  # no copy
-    cut = windows[np.arange(n), offsets[:, 0], offsets[:, 1]]  # [n, s, s, 3]
+    cut: np.ndarray = windows[np.arange(n), offsets[:, 0], offsets[:, 1]]  # [n, s, s, 3]
     if mirror:
         flipped = draws[:, 2] < 0.5
         cut[flipped] = cut[flipped, :, ::-1]
@@ -113,7 +113,8 @@ class ViewMaker:
 
     def _evaluation_views(self, ids: np.ndarray) -> np.ndarray:
         if self.pixels is not None:
-            return self.pixels[ids]
+            views: np.ndarray = self.pixels[ids]
+            return views
         decoded = (decode(self.images[i], self.where(i)) for i in map(int, ids))
         return np.stack([evaluation_view(image, self.preprocessing) for image in decoded])
 
@@ -134,7 +135,8 @@ class ViewMaker:
                 steps.append(v2.RandomHorizontalFlip())
         if self.augment == "trivial":
             steps.append(v2.TrivialAugmentWide())  # Müller and Hutter 2021, arXiv:2103.10158
-        return v2.Compose(steps)
+        composed: Callable[[Image.Image], Image.Image] = v2.Compose(steps)
+        return composed
 
 
 class Cuts(Protocol):
