@@ -107,7 +107,7 @@ def test_two_at_once_one_wins_and_a_dead_lock_does_not_block(tmp_path):
         assert (path / "config.yaml").read_text() == "task: a\n"
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     with open_run(path, "task: a\n", "resume") as run:
         assert run.resuming
 
