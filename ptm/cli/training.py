@@ -101,6 +101,8 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
     mode = options.mode
     spec = load_config(options.config, options.overrides)
     require_command(command, spec, options.config)
+    if mode == "resume" and options.output is None:
+        spec = _where_it_is(spec, options.config)
     pins = read_lock(options.config) if options.locked else None
     controlled = spec.distill is not None and spec.distill.control
     if not controlled and is_first_process():
@@ -116,6 +118,15 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
         _train_both_arms(spec, options, pins, _parse_seeds(seeds) if seeds else [spec.train.seed])
     else:
         _train_one(spec, options, pins)
+
+
+def _where_it_is(spec: RunSpec, config: Path) -> RunSpec:
+    """A run that was moved goes on where it is, if it is resumed by the config in it."""
+    from ptm.run.directory import is_run
+
+    here = config.resolve().parent
+    moved = config.name == "config.yaml" and is_run(here) and not is_run(Path(spec.output))
+    return replace(spec, output=str(here)) if moved else spec
 
 
 def _train_one(spec: RunSpec, options: TrainingOptions, pins: Pins | None) -> None:

@@ -14,6 +14,7 @@ from ptm.config.spec import ModelSpec, RunSpec
 from ptm.errors import ModelError
 from ptm.experiment.outputs import refuse_inputs, require_new_file
 from ptm.experiment.session import evaluate, open_session, require_downloads
+from ptm.models.seals import require_intact
 from ptm.models.size import describe_size
 from ptm.run.directory import require_run
 from ptm.run.lockfile import Pins, require_unchanged
@@ -80,9 +81,5 @@ def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelS
         raise ModelError(
             "the run is not finished: there is no model/ yet", where=target, cure="continue it with --resume"
         )
-    problem = files.broken_seal(model)
-    if problem is not None:
-        raise ModelError(
-            f"the model is damaged: {problem}", where=model, cure="train it again, or restore the file"
-        )
+    require_intact(model)
     return load_config(target / "config.yaml", overrides), ModelSpec(name=str(model))

@@ -15,7 +15,7 @@ from ptm.base.launch import launch
 from ptm.base.regular import read_text
 from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, ModelError
 from ptm.experiment.train import run_training
 from ptm.run.directory import RunDirectory, read_finished
 from ptm.run.manifest import Manifest, changes
@@ -52,7 +52,7 @@ def reproduce(
     finished.
     """
     old = RunDirectory(recorded)
-    results, before = read_finished(recorded), old.read_manifest()
+    results, before = read_finished(recorded), _require_whole(old)
     spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
     if spec.distill is not None and spec.distill.store not in ("auto", "off"):
         # The record may be a stranger's: a directory that it names is not written to.
@@ -76,6 +76,26 @@ def reproduce(
     after = new.read_manifest()
     changed = (*_detours(before), *changes(before, after)) if before and after else ()
     return Reproduction(verdict, distances, first, changed, str(output))
+
+
+def _require_whole(run: RunDirectory) -> Manifest:
+    """The record of a run. Raises ModelError where a file that the new run is compared with is damaged or missing:
+    before hours are spent, not after."""
+    problem, manifest = run.damage(), run.read_manifest()
+    for path, read in ((run.metrics, history), (run.predictions, _values)):
+        try:
+            read(path)
+        except (OSError, ValueError, RecursionError) as error:
+            problem = problem or f"{path.name} cannot be read: {error}"
+    if manifest is None:
+        problem = problem or f"{run.manifest.name} is missing or damaged"
+    if problem is not None or manifest is None:
+        raise ModelError(
+            f"the record is damaged: {problem}",
+            where=run.path,
+            cure="restore the file from a copy of the run",
+        )
+    return manifest
 
 
 def _detours(manifest: Manifest) -> tuple[str, ...]:

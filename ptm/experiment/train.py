@@ -16,7 +16,7 @@ from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
-from ptm.errors import Interrupted, NotFinite
+from ptm.errors import Interrupted, ModelError, NotFinite
 from ptm.experiment.prepare import Prepared, prepare, trainable_parameters
 from ptm.experiment.session import Session, evaluate, open_session, require_downloads
 from ptm.models import adapters
@@ -25,7 +25,7 @@ from ptm.objective import all_counts
 from ptm.pipeline import Metrics
 from ptm.report.page import write_report
 from ptm.run.checkpoint import CheckpointStore, checkpoint_bytes, restore
-from ptm.run.directory import Mode, RunDirectory, is_run, open_run, saved_config
+from ptm.run.directory import Mode, RunDirectory, config_changes, is_run, open_run
 from ptm.run.lockfile import Pins
 from ptm.run.log import MetricsLog
 from ptm.run.ownership import input_paths
@@ -53,8 +53,8 @@ def run_training(
     The results say which bounds of ``expect:`` were missed. Raises Interrupted when a signal came (what was done is
     saved), NotFinite for a loss or metric that is no number, any other PtmError before the first step.
     """
-    with _open_run(spec, mode, allow_drift) as run:
-        done = _finished_already(run, spec)
+    with _open_run(spec, mode, allow_drift, reporter) as run:
+        done = _finished_already(run, spec, reporter)
         if done is not None:
             reporter.say(f"{run.path} is finished already")
             return done
@@ -80,7 +80,7 @@ class Measured:
 
 
 @contextmanager
-def _open_run(spec: RunSpec, mode: Mode, allow_drift: bool) -> Iterator[RunDirectory]:
+def _open_run(spec: RunSpec, mode: Mode, allow_drift: bool, reporter: Reporter) -> Iterator[RunDirectory]:
     """The run directory: locked by the first process, which alone writes; the others only look."""
     path = Path(spec.output)
     if environment_ranks()[0] > 0:
@@ -89,17 +89,33 @@ def _open_run(spec: RunSpec, mode: Mode, allow_drift: bool) -> Iterator[RunDirec
     require_downloads(spec)
     inputs = tuple(input_paths(spec))
     with open_run(path, dump_config(spec), mode, allow_drift=allow_drift, inputs=inputs) as run:
+        if mode == "resume" and not run.resuming:
+            reporter.say(f"there is no run to resume in {path}: a new one begins")
         yield run
 
 
-def _finished_already(run: RunDirectory, spec: RunSpec) -> Results | None:
-    """Results of a run to resume that has nothing left to do; all processes find the same."""
+def _finished_already(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> Results | None:
+    """Results of a run to resume that has nothing left to do; all processes find the same.
+
+    None where its model or predictions are not as they were written: its last checkpoint makes them again. Raises
+    ModelError where there is none.
+    """
     if not run.resuming or run.extended is not None or not run.finished():
         return None
     own = environment_ranks()[0] == 0
-    if not own and saved_config(run.config) != dump_config(spec):
+    if not own and config_changes(run.config, dump_config(spec)):
         return None  # it is to be extended, as only the first process knows
-    return run.read_results()
+    damage = run.damage()
+    if damage is None:
+        return run.read_results()
+    if not any(run.checkpoints.glob("step-*")):
+        cure = "restore the file, or train again with --overwrite"
+        raise ModelError(
+            f"the run is finished, but damaged, and has no checkpoint: {damage}", where=run.path, cure=cure
+        )
+    if own:
+        reporter.say(f"{run.path} is finished, but damaged: {damage}; it is restored from its checkpoint")
+    return None
 
 
 def _first_speaks(reporter: Reporter) -> Reporter:

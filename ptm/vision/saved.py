@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.errors import ModelError
+from ptm.models.seals import require_intact
 
 FILE = "model.json"
 WEIGHTS = "model.safetensors"
@@ -62,6 +63,7 @@ def saved_directory(directory: Path) -> Path:
         raise ModelError("there is no such directory", where=directory, cure="correct the name of the model")
     for place in (directory / "model", directory):
         if (place / FILE).is_file():
+            require_intact(place)
             return place
     text = any((place / "config.json").is_file() for place in (directory / "model", directory))
     raise ModelError(

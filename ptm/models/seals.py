@@ -1,0 +1,54 @@
+"""The seal of a saved model, checked wherever one is read: as a start, as a teacher, for an evaluation."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from ptm.base.files import broken_seal
+from ptm.errors import ModelError
+
+_SEAL = "manifest.json"
+
+
+def require_intact(directory: Path) -> None:
+    """Raise ModelError, naming the file, where a saved model is not as ptm wrote it.
+
+    The ``model/`` of a run must have its seal; a model that somebody else saved, or changed on purpose, has none.
+    """
+    if not _of_a_run(directory) and not _sealed(directory):
+        return
+    problem = _problem(directory.resolve(), _stamp(directory))
+    if problem is not None:
+        cure = (
+            "restore the file, or train again: the run's own --resume restores model/ from its checkpoint"
+            if _of_a_run(directory)
+            else f"restore the file; if it was changed on purpose, remove {_SEAL}"
+        )
+        raise ModelError(f"the model is damaged: {problem}", where=directory, cure=cure)
+
+
+def _of_a_run(directory: Path) -> bool:
+    run = directory.resolve().parent
+    made_by_ptm = (run / "checkpoints").is_dir() or (run / ".lock").is_file()
+    return directory.resolve().name == "model" and (run / "config.yaml").is_file() and made_by_ptm
+
+
+def _sealed(directory: Path) -> bool:
+    try:
+        content = json.loads((directory / _SEAL).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("files"), dict)
+
+
+def _stamp(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of the files: while they stay, so does the answer, and a large model is read once."""
+    entries = [(path.name, path.lstat()) for path in sorted(directory.iterdir())]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in entries)
+
+
+@lru_cache(maxsize=8)
+def _problem(directory: Path, stamp: tuple[tuple[str, int, int], ...]) -> str | None:
+    return broken_seal(directory)
