@@ -161,6 +161,7 @@ def _path(spec):
     return Path(spec.output)
 
 
+@pytest.mark.processes
 def test_two_processes_equal_one(name, make, worlds, tmp_path):
     changes = ("train.epochs=null", "train.steps=3", "train.log_every_steps=1")
     run(make(*changes, f"train.micro_batch_size={_micro(make())}", output="one"))

@@ -14,6 +14,8 @@ from helpers import run, text_spec
 from ptm.config.load import dump_config
 from ptm.run.directory import open_run
 
+pytestmark = pytest.mark.processes
+
 FOREIGN = """
 from pathlib import Path
 Path({marker!r}).write_text("this ran")

@@ -27,6 +27,7 @@ run(text_spec(Path({model!r}), Path({data!r}), Path({output!r}), save_every_step
 """
 
 
+@pytest.mark.processes
 def test_a_second_signal_stops_at_once_and_what_was_saved_is_gone_on_with(
     tiny_bert, reviews, tmp_path, request
 ):
@@ -126,6 +127,7 @@ with stop_on_signals() as flag:
 """
 
 
+@pytest.mark.processes
 def test_15_12_a_signal_is_noted_where_nobody_reads_the_standard_error():
     done = subprocess.run([sys.executable, "-c", _NO_STANDARD_ERROR], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "SIGTERM\n")

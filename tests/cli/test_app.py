@@ -13,6 +13,8 @@ import pytest
 from helpers import text_spec
 from ptm.config.load import dump_config
 
+pytestmark = pytest.mark.processes
+
 TEXT = """
 version: 1
 task: text-classification

@@ -10,6 +10,8 @@ import pytest
 from helpers import text_spec
 from ptm.config.load import dump_config
 
+pytestmark = pytest.mark.processes
+
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 PRINTS = [["models"], ["schema"]]
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.processes
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "crash" / "crash.py"
 CASES = ("text, accumulation 4", "image, accumulation 4, 2 workers", "distilled text, 2 processes")
 

@@ -6,6 +6,8 @@ import pytest
 
 from helpers import history, image_spec, run
 
+pytestmark = pytest.mark.processes
+
 CONFIG = """
 version: 1
 task: image-classification

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from helpers import history, run, text_spec
 
+pytestmark = pytest.mark.processes
+
 TEXT = """
 version: 1
 task: text-classification
