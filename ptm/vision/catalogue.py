@@ -51,11 +51,13 @@ def _names() -> Mapping[str, tuple[str, ...]]:
     """Task → names of torchvision that ptm can build."""
     from torchvision import models as zoo
 
-    from ptm.vision import detectors
+    from ptm.vision import detector_plan
 
     return {
         "image-classification": tuple(zoo.list_models(module=zoo)),
-        "object-detection": tuple(n for n in zoo.list_models(module=zoo.detection) if n in detectors.NAMES),
+        "object-detection": tuple(
+            n for n in zoo.list_models(module=zoo.detection) if n in detector_plan.NAMES
+        ),
         "semantic-segmentation": tuple(zoo.list_models(module=zoo.segmentation)),
     }
 
@@ -110,15 +112,15 @@ def families() -> Iterator[Family]:
 
 
 def _smp_count() -> int:
-    from ptm.vision import segmenters
+    from ptm.vision import segmenter_plan
 
-    return len(segmenters.SMP)
+    return len(segmenter_plan.SMP)
 
 
 def _yolo_count() -> int:
-    from ptm.vision import detectors
+    from ptm.vision import detector_plan
 
-    return len(detectors.YOLOX)
+    return len(detector_plan.YOLOX)
 
 
 def _imported(package: str) -> ModuleType | None:

@@ -22,19 +22,21 @@ from ptm.errors import ModelError, Problem, listing
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Metrics, Output, Split
-from ptm.vision import features, models
+from ptm.vision import classifier_plan, classifiers, features
+from ptm.vision.classifier_plan import ClassifierPlan
 from ptm.vision.images import check_headers, decode_all
-from ptm.vision.models import ModelPlan, apply_model
-from ptm.vision.pipeline import ImagePipeline
-from ptm.vision.saved import Preprocessing, SavedModel, write_saved
+from ptm.vision.loader import ViewLoader
+from ptm.vision.pipeline import ImagePipeline, apply_model
+from ptm.vision.preprocessing import Preprocessing
+from ptm.vision.saved import SavedClassifier
 from ptm.vision.timm_models import is_timm
-from ptm.vision.views import ViewLoader, ViewMaker, evaluation_view, fits_memory, view_name
+from ptm.vision.views import ImageViewMaker, evaluation_view, fits_memory, view_name
 
 
 def missing(spec: RunSpec) -> list[Problem]:
     """All that would have to be downloaded and cannot be."""
     refs = [spec.model.ref(), *(spec.teacher.refs() if spec.teacher else ())]
-    problems = [problem for ref in refs for problem in models.missing_downloads(ref)]
+    problems = [problem for ref in refs for problem in classifier_plan.missing_downloads(ref)]
     if spec.data.source.startswith("hub:"):
         problems += data_hub.missing_dataset(spec.data.source.removeprefix("hub:"))
     return problems
@@ -50,7 +52,7 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
     """The output names that an earlier run wrote down, if ``name`` is one."""
-    return models.stored_labels(name)
+    return classifier_plan.stored_labels(name)
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ImageClassification:
@@ -60,7 +62,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
     Beyer et al. 2022, arXiv:2106.05237). Its images are read only if it is asked for batches of its own.
     """
     teacher = model.role == "teacher"
-    plan = models.plan_model(model)
+    plan = classifier_plan.plan_classifier(model)
     made_for = plan.preprocessing.image_size if plan.own_normalisation else None  # else nobody says
     plan = replace(plan, preprocessing=_preprocessing(spec, plan, teacher=teacher))
     labels = _output_labels(plan, model) if complete else None
@@ -69,7 +71,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
         outputs = len(labels) if labels else len(data.labels)
         permutation = match_labels(labels, data.labels, outputs, where=model.where)
     keep_head = complete or _same_outputs(plan.labels, data.labels, model.where)
-    net, report = models.build_model(
+    net, report = classifiers.build_classifier(
         plan,
         len(data.labels),
         image_size=plan.preprocessing.image_size,
@@ -92,7 +94,7 @@ class ImageClassification(ImagePipeline):
         self,
         spec: RunSpec,
         data: Dataset,
-        plan: ModelPlan,
+        plan: ClassifierPlan,
         model: nn.Module,
         report: LoadReport,
         output_labels: tuple[str, ...],
@@ -101,7 +103,7 @@ class ImageClassification(ImagePipeline):
     ) -> None:
         self.model = model.to(memory_format=torch.channels_last) if spec.runtime.channels_last else model
         self.labels = data.labels
-        self.head = models.head_of(model, plan.architecture)
+        self.head = classifiers.head_of(model, plan.architecture)
         self.load_report = report
         self._augment = spec.data.augment
         self.input_fingerprint = view_name(plan.preprocessing, self._augment)
@@ -120,13 +122,13 @@ class ImageClassification(ImagePipeline):
         self._output_labels = output_labels
         self._set_order(permutation)
         self._set_normalisation(plan.preprocessing.mean, plan.preprocessing.std)
-        self._streams: dict[Split, ViewLoader] = {}
-        self._kept_bytes: dict[Split, int] = {}
+        self._loaders: dict[Split, ViewLoader] = {}
+        self._decoded_bytes: dict[Split, int] = {}
         self._made_for = made_for
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         targets = self._examples(split).targets
-        for ids, pixels in zip(plan, self._stream(split)(plan, epoch), strict=True):
+        for ids, pixels in zip(plan, self._loader(split).pixels(plan, epoch), strict=True):
             known = None if targets is None else torch.from_numpy(targets[ids])
             yield Batch(ids=ids, inputs={"pixels": pixels}, targets=known)
 
@@ -143,7 +145,7 @@ class ImageClassification(ImagePipeline):
         loss_sum = supervised_loss(logits, targets, label_type, smoothing)
         if not others:
             return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
-        weight = models.AUXILIARY[self._plan.architecture][1]
+        weight = classifier_plan.AUXILIARY[self._plan.architecture][1]
         ordered = [self._in_data_order(scores, 1) for scores in others]
         sums = [supervised_loss(scores, targets, label_type, smoothing) for scores in ordered]
         auxiliary = weight * torch.stack(sums).sum()
@@ -175,13 +177,13 @@ class ImageClassification(ImagePipeline):
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``: architecture, output names, and preprocessing."""
         self._save_weights(directory)
-        saved = SavedModel(
+        saved = SavedClassifier(
             architecture=self._plan.architecture,
             width=self._plan.width,
             labels=self._output_labels,
             preprocessing=self._plan.preprocessing,
         )
-        write_saved(directory, saved)
+        saved.write(directory)
 
     def describe(self) -> dict[str, Any]:
         splits = self._splits()
@@ -191,7 +193,7 @@ class ImageClassification(ImagePipeline):
                 split: {
                     "examples": self.size(split),
                     "examples_per_label": dict(zip(self.labels, counts[split].tolist(), strict=True)),
-                    "decoded_bytes_kept": self._kept_bytes.get(split, 0),
+                    "decoded_bytes_kept": self._decoded_bytes.get(split, 0),
                 }
                 for split in splits
             },
@@ -199,14 +201,14 @@ class ImageClassification(ImagePipeline):
         }
 
     def _read(self, split: Split) -> None:
-        self._stream(split)
+        self._loader(split)
 
     def _forget(self) -> None:
-        self._streams, self._kept_bytes = {}, {}
+        self._loaders, self._decoded_bytes = {}, {}
 
-    def _stream(self, split: Split) -> ViewLoader:
-        if split in self._streams:
-            return self._streams[split]
+    def _loader(self, split: Split) -> ViewLoader:
+        if split in self._loaders:
+            return self._loaders[split]
         examples, preprocessing = self._examples(split), self._plan.preprocessing
         images, runtime = examples.columns["image"], self._spec.runtime
         augment = self._augment if split == "train" else "none"
@@ -215,13 +217,15 @@ class ImageClassification(ImagePipeline):
         if fits_memory(len(images), preprocessing.image_size, augment):
             view = lambda image: evaluation_view(image, preprocessing)  # noqa: E731
             pixels = decode_all(images, examples.where, view, preprocessing.image_size, threads)
-            self._kept_bytes[split] = pixels.nbytes
+            self._decoded_bytes[split] = pixels.nbytes
         else:
             check_headers(images, examples.where, threads)
-        view_maker = ViewMaker(images, examples.where, preprocessing, augment, self._spec.train.seed, pixels)
+        view_maker = ImageViewMaker(
+            images, examples.where, preprocessing, augment, self._spec.train.seed, pixels
+        )
         gpu = runtime.device != "cpu" and torch.cuda.is_available()
-        self._streams[split] = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
-        return self._streams[split]
+        self._loaders[split] = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
+        return self._loaders[split]
 
 
 def _examples_per_label(targets: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
@@ -229,7 +233,7 @@ def _examples_per_label(targets: np.ndarray, labels: tuple[str, ...]) -> np.ndar
     return np.bincount(targets if targets.ndim == 1 else np.nonzero(targets)[1], minlength=len(labels))
 
 
-def _preprocessing(spec: RunSpec, plan: ModelPlan, *, teacher: bool) -> Preprocessing:
+def _preprocessing(spec: RunSpec, plan: ClassifierPlan, *, teacher: bool) -> Preprocessing:
     """The weights' own, or what ``data:`` says; a teacher keeps the mean and std it was trained with."""
     chosen, data = plan.preprocessing, spec.data
     if data.image_size is not None:
@@ -237,13 +241,13 @@ def _preprocessing(spec: RunSpec, plan: ModelPlan, *, teacher: bool) -> Preproce
     if not (teacher and plan.own_normalisation):
         chosen = replace(chosen, mean=data.mean or chosen.mean, std=data.std or chosen.std)
     if teacher:
-        student = _preprocessing(spec, models.plan_model(spec.model.ref()), teacher=False)
+        student = _preprocessing(spec, classifier_plan.plan_classifier(spec.model.ref()), teacher=False)
         if student.image_size == chosen.image_size:
             chosen = replace(student, mean=chosen.mean, std=chosen.std)
     return chosen
 
 
-def _output_labels(plan: ModelPlan, ref: ModelRef) -> tuple[str, ...] | None:
+def _output_labels(plan: ClassifierPlan, ref: ModelRef) -> tuple[str, ...] | None:
     """The names of a trained model's outputs, where it or the config carries them."""
     if plan.labels is not None and ref.labels is not None and plan.labels != ref.labels:
         raise ModelError(

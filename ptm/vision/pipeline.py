@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from abc import abstractmethod
 from copy import copy
 from pathlib import Path
@@ -11,16 +10,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.errors import ModelError
 from ptm.pipeline import Pipeline, Split
+from ptm.vision.drawing import png
 from ptm.vision.images import decode
 from ptm.vision.saved import WEIGHTS
 
 _THUMBNAIL = 128  # pixels, the longer side
-_GOLDEN_ANGLE = 0.618034  # turns
 
 
 class ImagePipeline(Pipeline):
@@ -98,15 +98,16 @@ class ImagePipeline(Pipeline):
         (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
 
 
-def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def colour(number: int) -> tuple[int, int, int]:
-    """Of a class that is drawn: steps of the golden angle on the colour wheel, so that any few are far apart."""
-    import colorsys
-
-    red, green, blue = colorsys.hsv_to_rgb((number * _GOLDEN_ANGLE) % 1, 0.8, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def apply_model(model: nn.Module, *inputs: Any) -> Any:
+    """``model(*inputs)``; ModelError where a batch norm is to learn from a single value."""
+    try:
+        return model(*inputs)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ModelError(
+            "a training batch of one image cannot pass this model's batch normalisation",
+            where="train.batch_size",
+            expected="at least two images in every forward pass, the last one of an epoch included",
+            cure="choose another batch_size, micro_batch_size or data.max_train_examples, or a larger image_size",
+        ) from None

@@ -1,60 +1,25 @@
-"""``model.json``: what the weights of a saved vision model do not say themselves."""
+"""``model.json``: what the weights of a saved vision model do not say themselves, task by task."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ptm.config.tasks import IMAGE_CLASSIFICATION, OBJECT_DETECTION, SEMANTIC_SEGMENTATION, Task
 from ptm.errors import ModelError
 from ptm.models.seals import require_intact
+from ptm.vision.preprocessing import INTERPOLATIONS, BoxPreprocessing, MaskPreprocessing, Preprocessing
 
 FILE = "model.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 1
 
-SMALL = 96  # pixels; images up to this side are resized as they are, larger ones are resized and cropped
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
-_RATIO = 8 / 7  # 256 to 224, the resize before the centre crop since Krizhevsky et al. 2012
-
 _MAX_BYTES = 16_000_000
-MAX_SIDE = 8192
+_MAX_SIDE = 8192
 _MAX_CLASSES = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """From an RGB image to a network's input.
-
-    Resize the shorter side to ``resize`` and cut a square of ``image_size`` from the middle (``resize`` None:
-    resize both sides to ``image_size``), scale to [0, 1], subtract ``mean``, divide by ``std`` (by channel).
-    """
-
-    image_size: int
-    resize: int | None
-    interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def at_size(self, image_size: int) -> Preprocessing:
-        """The same for another input size: the same margin around the crop, none for small images."""
-        if image_size == self.image_size:
-            return self
-        ratio = self.resize / self.image_size if self.resize else _RATIO
-        resize = None if image_size <= SMALL else round(image_size * ratio)
-        return replace(self, image_size=image_size, resize=resize)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SavedModel:
-    """The content of ``model.json``; ``architecture`` and ``width`` as in the spec, ``labels`` by output."""
-
-    architecture: str
-    width: int | None
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
 
 
 def saved_directory(directory: Path) -> Path:
@@ -76,40 +41,137 @@ def saved_directory(directory: Path) -> Path:
     )
 
 
-def write_saved(directory: Path, saved: SavedModel) -> None:
-    content = {
-        "format": FORMAT,
-        "task": "image-classification",
-        "architecture": saved.architecture,
-        "width": saved.width,
-        "labels": list(saved.labels),
-        **asdict(saved.preprocessing),
-    }
-    (directory / FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+@dataclass(frozen=True, kw_only=True)
+class SavedClassifier:
+    """``architecture`` and ``width`` as in the spec, ``labels`` by output."""
+
+    architecture: str
+    width: int | None
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+
+    def write(self, directory: Path) -> None:
+        content = {"architecture": self.architecture, "width": self.width, "labels": list(self.labels)}
+        _write(directory, IMAGE_CLASSIFICATION, content | asdict(self.preprocessing))
 
 
-def read_saved(directory: Path) -> SavedModel:
+@dataclass(frozen=True, kw_only=True)
+class SavedDetector:
+    """``backbone`` is None where the architecture has but one.
+
+    ``frozen_eps``: the epsilon of the backbone's frozen batch normalisation; None where it is an ordinary one.
+    """
+
+    architecture: str
+    backbone: str | None
+    frozen_eps: float | None
+    labels: tuple[str, ...]
+    preprocessing: BoxPreprocessing
+
+    def write(self, directory: Path, anchors: Mapping[str, Any]) -> None:
+        """``anchors`` are for people and other programs; ptm computes them again."""
+        content = {
+            "architecture": self.architecture,
+            "backbone": self.backbone,
+            "frozen_eps": self.frozen_eps,
+            "labels": list(self.labels),
+            **asdict(self.preprocessing),
+            "anchors": anchors,
+        }
+        _write(directory, OBJECT_DETECTION, content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedSegmenter:
+    """``labels`` by output; ``backbone`` is None where the architecture has but one."""
+
+    architecture: str
+    backbone: str | None
+    labels: tuple[str, ...]
+    preprocessing: MaskPreprocessing
+
+    def write(self, directory: Path) -> None:
+        content = {
+            "architecture": self.architecture,
+            "backbone": self.backbone,
+            "labels": list(self.labels),
+        }
+        _write(directory, SEMANTIC_SEGMENTATION, content | asdict(self.preprocessing))
+
+
+def read_classifier(directory: Path) -> SavedClassifier:
     """Read and check ``model.json``, whoever wrote it: a value that makes no sense is a ModelError."""
-    fields = read_fields(directory, "image-classification")
-    image_size = fields.whole("image_size", MAX_SIDE)
-    return SavedModel(
+    fields = read_fields(directory, IMAGE_CLASSIFICATION)
+    image_size = fields.whole("image_size", _MAX_SIDE)
+    return SavedClassifier(
         architecture=fields.text("architecture"),
         width=fields.get("width", lambda v: v is None or _is_whole(v, 4096), "a whole number or null"),
-        labels=fields.labels(fewest=2),
+        labels=fields.labels(fewest=IMAGE_CLASSIFICATION.fewest_labels),
         preprocessing=Preprocessing(
             image_size=image_size,
             resize=fields.get(
                 "resize",
-                lambda v: v is None or (_is_whole(v, MAX_SIDE) and v >= image_size),
-                f"a whole number from 1 to {MAX_SIDE}, not below image_size, or null",
+                lambda v: v is None or (_is_whole(v, _MAX_SIDE) and v >= image_size),
+                f"a whole number from 1 to {_MAX_SIDE}, not below image_size, or null",
             ),
             interpolation=fields.get(
                 "interpolation", lambda v: v in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"
             ),
-            mean=fields.channels("mean", least=-1000.0, expected="three numbers"),
-            std=fields.channels("std", least=1e-6, expected="three positive numbers"),
+            mean=fields.mean(),
+            std=fields.std(),
         ),
     )
+
+
+def read_detector(directory: Path) -> SavedDetector:
+    """As :func:`read_classifier`, of a detector."""
+    fields = read_fields(directory, OBJECT_DETECTION)
+    image_size = fields.whole("image_size", _MAX_SIDE)
+    return SavedDetector(
+        architecture=fields.text("architecture"),
+        backbone=fields.backbone(),
+        frozen_eps=fields.get(
+            "frozen_eps",
+            lambda v: v is None or (isinstance(v, float) and 0 <= v < 1),
+            "null or a small number",
+        ),
+        labels=fields.labels(fewest=OBJECT_DETECTION.fewest_labels),
+        preprocessing=BoxPreprocessing(
+            image_size=image_size,
+            longest_side=max(image_size, fields.whole("longest_side", _MAX_SIDE)),
+            mean=fields.mean(),
+            std=fields.std(),
+        ),
+    )
+
+
+def read_segmenter(directory: Path) -> SavedSegmenter:
+    """As :func:`read_classifier`, of a segmentation network."""
+    fields = read_fields(directory, SEMANTIC_SEGMENTATION)
+    labels = fields.labels(fewest=SEMANTIC_SEGMENTATION.fewest_labels)
+
+    def is_values(values: Any) -> bool:
+        whole = isinstance(values, list) and all(type(v) is int and 0 <= v <= 255 for v in values)
+        return whole and len(set(values)) == len(values) == len(labels)
+
+    mask_values = fields.get("mask_values", is_values, "a different number from 0 to 255 for each label")
+    return SavedSegmenter(
+        architecture=fields.text("architecture"),
+        backbone=fields.backbone(),
+        labels=labels,
+        preprocessing=MaskPreprocessing(
+            image_size=fields.whole("image_size", _MAX_SIDE),
+            whole=fields.get("whole", lambda v: isinstance(v, bool), "true or false"),
+            mean=fields.mean(),
+            std=fields.std(),
+            mask_values=tuple(mask_values),
+        ),
+    )
+
+
+def _write(directory: Path, task: Task, content: Mapping[str, Any]) -> None:
+    text = json.dumps({"format": FORMAT, "task": task.name, **content}, indent=2, ensure_ascii=False)
+    (directory / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -135,11 +197,19 @@ class Fields:
         expected = f"{fewest} to {_MAX_CLASSES} different names"
         return tuple(self.get("labels", lambda v: _is_labels(v, fewest), expected))
 
-    def channels(self, key: str, *, least: float, expected: str) -> tuple[float, ...]:
-        return tuple(self.get(key, lambda v: _is_channels(v, least), expected))
+    def backbone(self) -> str | None:
+        expected = "the name of a network, or null"
+        name = self.get("backbone", lambda v: v is None or isinstance(v, str), expected)
+        return None if name is None else str(name)
+
+    def mean(self) -> tuple[float, ...]:
+        return tuple(self.get("mean", lambda v: _is_channels(v, -1000.0), "three numbers"))
+
+    def std(self) -> tuple[float, ...]:
+        return tuple(self.get("std", lambda v: _is_channels(v, 1e-6), "three positive numbers"))
 
 
-def read_fields(directory: Path, task: str) -> Fields:
+def read_fields(directory: Path, task: Task) -> Fields:
     """``model.json`` of a model of ``task``. Raises ModelError for what cannot be read, or is another task's."""
     path = directory / FILE
     try:
@@ -155,7 +225,7 @@ def read_fields(directory: Path, task: str) -> Fields:
             expected=f'an object with "format": {FORMAT}',
         )
     fields = Fields(path, content)
-    fields.get("task", lambda v: v in (None, task), f"a model of task {task}")
+    fields.get("task", lambda v: v in (None, task.name), f"a model of task {task.name}")
     return fields
 
 

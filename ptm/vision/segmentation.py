@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,22 +23,24 @@ from ptm.errors import ConfigError, Problem
 from ptm.metrics.segmentation import SegmentationMetrics, Segmented, confusions
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
-from ptm.vision import segmenters
+from ptm.vision import segmenter_plan, segmenters
+from ptm.vision.drawing import mask_png, paint_classes, read_mask_png
 from ptm.vision.images import check_headers
+from ptm.vision.loader import ViewLoader
 from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, pad, padded_side
-from ptm.vision.models import apply_model
-from ptm.vision.pipeline import ImagePipeline, colour, png
-from ptm.vision.segmenters import SavedSegmenter, Segmentation, SegmenterPlan
-from ptm.vision.views import MEMORY_LIMIT, ViewLoader
+from ptm.vision.pipeline import ImagePipeline, apply_model
+from ptm.vision.preprocessing import MaskPreprocessing
+from ptm.vision.saved import SavedSegmenter
+from ptm.vision.segmenter_plan import SegmenterPlan
+from ptm.vision.views import MEMORY_LIMIT
 
 _PIXELS_AT_ONCE = 1 << 21  # in a forward pass of an evaluation: eight images of 512x512
-_OPACITY = 0.5  # of a mask painted over its image
 
 
 def missing(spec: RunSpec) -> list[Problem]:
     """All that would have to be downloaded and cannot be."""
     refs = [spec.model.ref(), *(spec.teacher.refs() if spec.teacher else ())]
-    return [problem for ref in refs for problem in segmenters.missing_downloads(ref)]
+    return [problem for ref in refs for problem in segmenter_plan.missing_downloads(ref)]
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
@@ -56,7 +56,7 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
     """The output names that an earlier run wrote down, if ``name`` is one."""
-    saved = segmenters.stored(name)
+    saved = segmenter_plan.stored(name)
     return None if saved is None else saved.labels
 
 
@@ -71,7 +71,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
     A network to be trained keeps them only where its labels are those of the data, in their order.
     """
     teacher = model.role == "teacher"
-    plan = segmenters.plan_segmenter(model)
+    plan = segmenter_plan.plan_segmenter(model)
     labels = plan.labels or model.labels
     permutation = None
     if complete:
@@ -107,7 +107,7 @@ class SemanticSegmentation(ImagePipeline):
         spec: RunSpec,
         data: Dataset,
         plan: SegmenterPlan,
-        preprocessing: Segmentation,
+        preprocessing: MaskPreprocessing,
         model: nn.Module,
         report: LoadReport,
         output_labels: tuple[str, ...],
@@ -139,11 +139,11 @@ class SemanticSegmentation(ImagePipeline):
         self._set_order(permutation)
         self._set_normalisation(preprocessing.mean, preprocessing.std)
         self._readers: dict[Split, PairReader] = {}
-        self._train_stream: ViewLoader | None = None
+        self._train_loader: ViewLoader | None = None
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         if split == "train":
-            for ids, views in zip(plan, self._squares()(plan, epoch), strict=True):
+            for ids, views in zip(plan, self._squares().pixels(plan, epoch), strict=True):
                 shapes = [tuple(views.shape[-2:])] * len(ids)
                 inputs = {"pixels": list(views[:, :3]), "inside": shapes, "size": shapes}
                 yield Batch(ids=ids, inputs=inputs, targets=list(views[:, 3]))
@@ -189,21 +189,23 @@ class SemanticSegmentation(ImagePipeline):
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         """Loss and confusions on the masks' own grids, image by image, so that no logits are kept."""
         loss_sum, count = self._mean.new_zeros((), dtype=torch.float64), 0
-        found: dict[int, Segmented] = {}
+        predictions: dict[int, Segmented] = {}
         classes = len(self.labels)
         for index, scores in self._scores(model, batch):
             predicted = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
-            shares = np.bincount(predicted.ravel(), minlength=classes)
+            pixels = np.bincount(predicted.ravel(), minlength=classes)
             if batch.targets is None:
-                found[index] = Segmented(None, shares, self._mask_png(predicted))
+                predictions[index] = Segmented(
+                    None, pixels, mask_png(predicted, self._preprocessing.mask_values)
+                )
                 continue
             target = batch.targets[index].long()
             target = target.masked_fill(target == IGNORED, -100)
             loss_sum += F.cross_entropy(scores[0][None], target[None], reduction="sum").double().cpu()
             confusion = confusions(batch.targets[index].cpu().numpy(), predicted, classes)
             count += int(confusion.sum())
-            found[index] = Segmented(confusion, shares, None)
-        return Output(loss_sum=loss_sum, count=count, predictions=[found[i] for i in range(len(batch))])
+            predictions[index] = Segmented(confusion, pixels, None)
+        return Output(loss_sum=loss_sum, count=count, predictions=[predictions[i] for i in range(len(batch))])
 
     def new_metrics(self) -> SegmentationMetrics:
         return SegmentationMetrics(self.labels)
@@ -221,49 +223,40 @@ class SemanticSegmentation(ImagePipeline):
         bottom to multiples of 32; scaled to [0, 1], normalised by ``mean`` and ``std``.
         """
         self._save_weights(directory)
-        values = (
-            self._preprocessing.mask_values
-        )  # by label of the data; the outputs may stand in another order
+        # By label of the data; the outputs may stand in another order.
+        values = self._preprocessing.mask_values
         by_label = dict(zip(self.labels, values, strict=True))
         named = set(by_label) == set(self._output_labels)
-        segmenters.write_saved(
-            directory,
-            SavedSegmenter(
-                architecture=self._plan.architecture,
-                backbone=self._plan.backbone,
-                labels=self._output_labels,
-                preprocessing=replace(
-                    self._preprocessing,
-                    mask_values=tuple(by_label[name] for name in self._output_labels) if named else values,
-                ),
+        saved = SavedSegmenter(
+            architecture=self._plan.architecture,
+            backbone=self._plan.backbone,
+            labels=self._output_labels,
+            preprocessing=replace(
+                self._preprocessing,
+                mask_values=tuple(by_label[name] for name in self._output_labels) if named else values,
             ),
         )
+        saved.write(directory)
 
     def describe(self) -> dict[str, Any]:
-        told: dict[str, Any] = {}
+        splits: dict[str, Any] = {}
         for split in self._splits():
             masks: Sequence[Mask] = self._examples(split).columns["mask"]
             counted = np.sum([mask.pixels for mask in masks], axis=0)
             every = sum(mask.size[0] * mask.size[1] for mask in masks)
-            told[split] = {
+            splits[split] = {
                 "examples": self.size(split),
                 "pixels_per_label": dict(zip(self.labels, counted.tolist(), strict=True)),
                 "pixels_ignored": every - int(counted.sum()),
                 "decoded_bytes_kept": _bytes(self._reader(split)),
             }
-        return {**told, "preprocessing": {**asdict(self._preprocessing), "augment": self._augment}}
+        return {**splits, "preprocessing": {**asdict(self._preprocessing), "augment": self._augment}}
 
     def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes:
         """PNG of the image with the predicted mask painted over it: every class but the first in a colour."""
-        from torchvision.transforms.functional import pil_to_tensor
-        from torchvision.utils import draw_segmentation_masks
-
-        image = self._image("eval", index)
-        classes = torch.from_numpy(self._predicted_classes(index, prediction))
-        layers = classes == torch.arange(1, len(self.labels))[:, None, None]
-        colours = [_shade(number) for number in range(1, len(self.labels))]
-        painted = draw_segmentation_masks(pil_to_tensor(image), layers, alpha=_OPACITY, colors=colours)
-        return png(Image.fromarray(painted.permute(1, 2, 0).numpy()))
+        return paint_classes(
+            self._image("eval", index), self._predicted_classes(index, prediction), self.labels
+        )
 
     # -- images --------------------------------------------------------------------------------------------
 
@@ -271,7 +264,7 @@ class SemanticSegmentation(ImagePipeline):
         self._reader(split)
 
     def _forget(self) -> None:
-        self._readers, self._train_stream = {}, None
+        self._readers, self._train_loader = {}, None
 
     def _reader(self, split: Split) -> PairReader:
         if split not in self._readers:
@@ -289,13 +282,13 @@ class SemanticSegmentation(ImagePipeline):
         return self._readers[split]
 
     def _squares(self) -> ViewLoader:
-        if self._train_stream is None:
+        if self._train_loader is None:
             runtime, preprocessing = self._spec.runtime, self._preprocessing
             seed = self._spec.train.seed
             view_maker = SquareViewMaker(self._reader("train"), preprocessing.image_size, self._augment, seed)
             gpu = runtime.device != "cpu" and torch.cuda.is_available()
-            self._train_stream = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
-        return self._train_stream
+            self._train_loader = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
+        return self._train_loader
 
     def _evaluation_batch(self, ids: np.ndarray) -> Batch:
         reader, examples = self._reader("eval"), self._examples("eval")
@@ -333,35 +326,22 @@ class SemanticSegmentation(ImagePipeline):
 
     # -- predicted masks -----------------------------------------------------------------------------------
 
-    def _mask_png(self, classes: np.ndarray) -> bytes:
-        """A palette PNG that holds the values of the training masks and shows the colours of ``drawn``."""
-        values = self._preprocessing.mask_values
-        image = Image.fromarray(np.array(values, dtype=np.uint8)[classes])
-        palette = np.zeros((256, 3), dtype=np.uint8)
-        for number, value in enumerate(values):
-            palette[value] = _shade(number)
-        image.putpalette(palette.tobytes())
-        return png(image)
-
     def _predicted_classes(self, index: int, prediction: Mapping[str, Any]) -> np.ndarray:
         """Classes, uint8 [height, width]: those of the prediction if it carries a mask, else asked for again."""
-        png = base64.b64decode(prediction["mask_png"]) if "mask_png" in prediction else None
-        if png is None:
-            batch = self._evaluation_batch(np.array([index])).to(self._mean.device)
-            self.model.eval()
-            with torch.inference_mode():
-                ((_, scores),) = self._scores(self.model, batch)
-            answer: np.ndarray = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
-            return answer
-        table = np.zeros(256, dtype=np.uint8)
-        table[list(self._preprocessing.mask_values)] = np.arange(len(self.labels), dtype=np.uint8)
-        classes: np.ndarray = table[np.asarray(Image.open(io.BytesIO(png)))]
+        if "mask_png" in prediction:
+            content = base64.b64decode(prediction["mask_png"])
+            return read_mask_png(content, self._preprocessing.mask_values)
+        batch = self._evaluation_batch(np.array([index])).to(self._mean.device)
+        self.model.eval()
+        with torch.inference_mode():
+            ((_, scores),) = self._scores(self.model, batch)
+        classes: np.ndarray = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
         return classes
 
 
 def _preprocessing(
     spec: RunSpec, plan: SegmenterPlan, data: Dataset, *, complete: bool, teacher: bool
-) -> Segmentation:
+) -> MaskPreprocessing:
     """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, but keeps its own
     mean and std; a trained network keeps its scale."""
     chosen = spec.data
@@ -376,7 +356,7 @@ def _preprocessing(
         )
     else:
         values = tuple(range(len(data.labels)))
-    own = Segmentation(
+    own = MaskPreprocessing(
         image_size=chosen.image_size or plan.image_size,
         whole=chosen.augment == "none",
         mean=chosen.mean or plan.mean,
@@ -385,7 +365,7 @@ def _preprocessing(
     )
     if teacher:
         student = _preprocessing(
-            spec, segmenters.plan_segmenter(spec.model.ref()), data, complete=False, teacher=False
+            spec, segmenter_plan.plan_segmenter(spec.model.ref()), data, complete=False, teacher=False
         )
         return replace(student, mean=plan.mean, std=plan.std)
     return replace(own, whole=plan.saved.preprocessing.whole) if complete and plan.saved is not None else own
@@ -411,8 +391,3 @@ def _on_grid(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _bytes(reader: PairReader) -> int:
     return sum(part.nbytes for pair in reader.kept or () for part in pair if part is not None)
-
-
-def _shade(number: int) -> tuple[int, int, int]:
-    """Of a class in a drawn mask: the first is black."""
-    return colour(number) if number else (0, 0, 0)

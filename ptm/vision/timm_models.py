@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ptm.base import network
 from ptm.config.model_ref import ModelRef, Role
 from ptm.errors import MissingDownload, ModelError, Problem
-from ptm.vision.saved import INTERPOLATIONS, Preprocessing
+from ptm.vision.preprocessing import INTERPOLATIONS, Preprocessing
 
 PREFIX = "timm:"
 

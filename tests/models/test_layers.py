@@ -4,10 +4,11 @@ import pytest
 import torch
 import transformers
 from torch import nn
+from torchvision import models as zoo
 
 from ptm.errors import ConfigError
 from ptm.models.layers import layers_of
-from ptm.vision import models
+from ptm.vision.classifiers import head_of
 from ptm.vision.resnet_cifar import ResNetCifar
 
 
@@ -67,10 +68,8 @@ def test_networks_of_torchvision(name, count, bottom):
     with torch.device(
         "cpu" if name.startswith("regnet") else "meta"
     ):  # RegNets compute their widths with tensors
-        model = models.zoo.get_model(
-            name, weights=None, **({"weights_backbone": None} if "lraspp" in name else {})
-        )
-    head = ("classifier",) if name.startswith("lraspp") else models.head_of(model, name)
+        model = zoo.get_model(name, weights=None, **({"weights_backbone": None} if "lraspp" in name else {}))
+    head = ("classifier",) if name.startswith("lraspp") else head_of(model, name)
     layers = layers_of(model, head, ())
     every_parameter_once(model, layers)
     assert len(layers) == count

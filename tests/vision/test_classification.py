@@ -20,7 +20,7 @@ from ptm.pipeline import Batch
 from ptm.training import order
 from ptm.vision import classification
 from ptm.vision.classification import ImageClassification, build
-from ptm.vision.models import IMAGENET_MEAN
+from ptm.vision.names import IMAGENET_MEAN
 
 LABELS = ("circle", "square", "star")
 NET = ModelSpec(name="resnet8", weights="none", width=4)
@@ -206,7 +206,7 @@ def test_a_teacher_sees_its_students_batches_and_keeps_its_own_normalisation(tmp
     taught.model.eval()
     expected = source.forward(source.model, batch).logits
     assert torch.equal(taught.forward(taught.model, batch).logits, expected)
-    assert taught._streams == {}  # it decoded nothing
+    assert taught._loaders == {}  # it decoded nothing
 
 
 def test_a_teacher_whose_file_says_nothing_is_normalised_as_the_data(tmp_path: Path) -> None:

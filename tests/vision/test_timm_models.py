@@ -16,18 +16,19 @@ from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError
 from ptm.pipeline import task_module
 from ptm.training import order
-from ptm.vision import models, timm_models
-from ptm.vision.models import ModelPlan, build_model, plan_model
+from ptm.vision import timm_models
+from ptm.vision.classifier_plan import ClassifierPlan, missing_downloads, plan_classifier
+from ptm.vision.classifiers import build_classifier
 
 NAME = "timm:test_resnet"
 
 
-def built(plan: ModelPlan, classes: int = 3, *, seed: int = 1, complete: bool = False, size: int = 64):
-    return build_model(plan, classes, image_size=size, seed=seed, complete=complete)
+def built(plan: ClassifierPlan, classes: int = 3, *, seed: int = 1, complete: bool = False, size: int = 64):
+    return build_classifier(plan, classes, image_size=size, seed=seed, complete=complete)
 
 
-def plan(name: str = NAME, weights: str = "none") -> ModelPlan:
-    return plan_model(ModelRef(name=name, weights=weights))
+def plan(name: str = NAME, weights: str = "none") -> ClassifierPlan:
+    return plan_classifier(ModelRef(name=name, weights=weights))
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_preprocessing_is_that_of_the_weights():
 
 def test_default_weights_are_found_in_the_cache_and_the_head_is_new(published):
     chosen = plan(weights="default")
-    assert models.missing_downloads(ModelRef(name=NAME)) == []
+    assert missing_downloads(ModelRef(name=NAME)) == []
     assert chosen.own_normalisation
     net, report = built(chosen)
     assert report.source == "timm/test_resnet.r160_in1k"
@@ -77,11 +78,11 @@ def test_default_weights_are_found_in_the_cache_and_the_head_is_new(published):
 def test_missing_weights_are_told_with_a_cure(monkeypatch):
     monkeypatch.setenv("PTM_OFFLINE", "1")
     for role in ("model", "teacher"):
-        (problem,) = models.missing_downloads(ModelRef(role=role, name=NAME))
+        (problem,) = missing_downloads(ModelRef(role=role, name=NAME))
         assert problem.where == f"{role} {NAME} (weights timm/test_resnet.r160_in1k)"
         assert "the network is switched off" in problem.what
         assert f"--set {role}.weights=none" in problem.cure
-    assert models.missing_downloads(ModelRef(name=NAME, weights="none")) == []
+    assert missing_downloads(ModelRef(name=NAME, weights="none")) == []
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

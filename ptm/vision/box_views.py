@@ -1,0 +1,152 @@
+"""What a detector sees of an image and its boxes, which always move together; both upright, whatever EXIF says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from ptm.base.seeds import VIEW, mix
+from ptm.data.examples import Examples
+from ptm.errors import DataError, Problem, refuse
+from ptm.vision.images import FORMATS, decode
+
+_ORIENTATION = 0x0112  # the EXIF tag
+Target = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes fp32 [k, 4], classes int64 [k], crowd bool [k]
+
+
+@dataclass(frozen=True)
+class BoxViewMaker:
+    """Epoch and ids to views: for each id pixels uint8 [height, width, 3] and its target.
+
+    A training view is a pure function of (seed, epoch, id). ``decoded``: all images, if they are kept. ``learning``:
+    leave crowds out.
+    """
+
+    images: Sequence[Any]
+    where: Callable[[int], str]
+    targets: Sequence[Target]
+    augment: str
+    seed: int
+    decoded: Sequence[np.ndarray] | None
+    learning: bool
+
+    @property
+    def cheap(self) -> bool:
+        return self.decoded is not None and self.augment == "none"
+
+    def __call__(self, epoch: int, ids: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        return [self._view(epoch, index) for index in ids.tolist()]
+
+    def _view(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
+        boxes, classes, crowd = self.targets[index]
+        if self.learning:
+            boxes, classes, crowd = boxes[~crowd], classes[~crowd], crowd[~crowd]
+        if self.decoded is None:
+            pixels = np.array(decode(self.images[index], self.where(index)))
+        else:
+            pixels = self.decoded[index]
+        if self.augment != "none":
+            pixels, boxes, classes = self._random(pixels, boxes, classes, mix(self.seed, VIEW, epoch, index))
+            crowd = np.zeros(len(classes), dtype=bool)
+        return pixels, boxes, classes, crowd
+
+    def _random(
+        self, pixels: np.ndarray, boxes: np.ndarray, classes: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Half of them mirrored; ``crop``: first a part of the image that overlaps the objects more or less (SSD,
+        arXiv:1512.02325, 2.2). torchvision draws from torch's global generator, which is put back."""
+        image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+        target = {
+            "boxes": tv_tensors.BoundingBoxes(
+                torch.from_numpy(boxes), format="XYXY", canvas_size=image.shape[-2:]
+            ),
+            "labels": torch.from_numpy(classes),
+        }
+        steps: list[nn.Module] = [v2.RandomHorizontalFlip()]
+        if self.augment == "crop" and len(boxes):  # a part is chosen by what it leaves of the boxes
+            steps = [v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes(), *steps]
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed: that would reseed the GPU as well, in the middle of a run.
+            torch.default_generator.manual_seed(seed)
+            image, target = v2.Compose(steps)(image, target)
+        corners = target["boxes"].as_subclass(Tensor)
+        return image.permute(1, 2, 0).numpy(), corners.numpy(), target["labels"].numpy()
+
+
+def upright(boxes: np.ndarray, size: tuple[int, int], orientation: int) -> np.ndarray:
+    """Boxes [k, 4] on the stored pixels, of ``size`` (width, height), where they come to stand when the image is turned
+    as its EXIF ``orientation`` (1 to 8, anything else means 1) says."""
+    width, height = size
+    x, y = boxes[:, [0, 2]], boxes[:, [1, 3]]
+    if orientation in (2, 3, 7, 8):
+        x = width - x[:, ::-1]
+    if orientation in (3, 4, 6, 7):
+        y = height - y[:, ::-1]
+    if orientation in (5, 6, 7, 8):
+        x, y = y, x
+    return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1).astype(np.float32)
+
+
+def upright_targets(examples: Examples, headers: Sequence[tuple[int, int, int]]) -> list[Target]:
+    """Boxes refer to the stored pixels, or to the upright image if the annotation gives its size. Raises DataError
+    where it gives neither's."""
+    columns = examples.columns
+    if "boxes" not in columns:
+        none = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
+        return [none] * len(examples)
+    targets: list[Target] = []
+    problems: list[Problem] = []
+    for index, (width, height, orientation) in enumerate(headers):
+        boxes, stated = columns["boxes"][index], tuple(columns["size"][index])
+        if stated == (width, height):
+            boxes = upright(boxes, stated, orientation)
+        elif orientation < 5 or stated != (height, width):
+            problems.append(
+                Problem(
+                    f"the image has {width}x{height} pixels, its annotation says {stated[0]}x{stated[1]}",
+                    examples.where(index),
+                    "the same size in both, or boxes may be at the wrong places",
+                    "correct the annotation or replace the image",
+                )
+            )
+        targets.append((boxes, columns["classes"][index], columns["crowd"][index]))
+    refuse(problems, noun="images")
+    return targets
+
+
+def read_header(path: Path) -> tuple[int, int, int]:
+    """Width and height as stored, and the EXIF orientation."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            return image.width, image.height, orientation if orientation in range(1, 9) else 1
+    except Exception as error:  # a hostile or broken file can raise anything; none of it is a bug of ours
+        raise DataError(
+            f"its EXIF data cannot be read: {error}", where=path, cure="replace the image"
+        ) from None
+
+
+def decode_each(images: Sequence[Any], where: Callable[[int], str], threads: int) -> list[np.ndarray]:
+    """uint8 [height, width, 3] each; DataError names the unreadable ones."""
+
+    def pixels(row: int) -> np.ndarray | tuple[Problem, ...]:
+        try:
+            return np.array(decode(images[row], where(row)))
+        except DataError as error:
+            return error.problems
+
+    with ThreadPoolExecutor(threads) as pool:  # closed again before any worker process is forked
+        results = list(pool.map(pixels, range(len(images))))
+    problems = (problem for result in results if isinstance(result, tuple) for problem in result)
+    refuse(problems, noun="images")
+    return [result for result in results if isinstance(result, np.ndarray)]

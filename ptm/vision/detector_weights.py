@@ -1,0 +1,89 @@
+"""Weights of detectors: read with the names of the current code, and cut to the labels of the data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+from torchvision.models import WeightsEnum
+
+from ptm.errors import ModelError, listing
+from ptm.models.weights import read_weights
+from ptm.vision.detector_plan import BACKGROUND, PYRAMIDS, DetectorPlan
+from ptm.vision.downloads import fetch
+
+# Tensors with a row a class, or (all but bbox_pred) a row an anchor and class.
+_CLASS_ROWS = re.compile(
+    r"^(roi_heads\.box_predictor\.(?:cls_score|bbox_pred)"
+    r"|head\.classification_head\.(?:cls_logits|module_list\.\d+(?:\.1)?)|head\.cls_preds\.\d)\.(?:weight|bias)$"
+)
+# Names in published files that the current code spells differently; the middle one in RetinaNet only.
+_PYRAMID_NAMES = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$")
+_RETINANET_NAMES = re.compile(r"^(head\.(?:classification|regression)_head\.conv)\.([0246])\.(weight|bias)$")
+_PROPOSAL_NAMES = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
+
+
+def read_detector_weights(plan: DetectorPlan) -> tuple[Mapping[str, Tensor], str]:
+    """Tensors by the names of the current code, and where they come from."""
+    if plan.weights is None:
+        return {}, ""
+    path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
+    where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
+    state = read_weights(path)
+    if plan.backbone_only:
+        return {f"backbone.body.{n}": t for n, t in state.items() if not n.startswith("fc.")}, where
+    return {current_name(plan.architecture, name): tensor for name, tensor in state.items()}, where
+
+
+def select_labels(
+    state: Mapping[str, Tensor],
+    outputs: tuple[str, ...],
+    labels: tuple[str, ...],
+    where: str,
+    *,
+    complete: bool,
+) -> Mapping[str, Tensor]:
+    """The class scores of these labels, in their order; without them, where one of the labels is not known."""
+    named = [name for name in outputs if name != BACKGROUND]
+    unknown = [name for name in labels if name not in named]
+    if unknown and complete:
+        raise ModelError(
+            f"the model does not know the label {listing(unknown)}",
+            where=where,
+            expected=f"labels out of {listing(named)}",
+            cure="use a model trained on these labels, or correct data.labels",
+        )
+    if unknown:
+        return {name: tensor for name, tensor in state.items() if not _CLASS_ROWS.match(name)}
+    background = [BACKGROUND] if BACKGROUND in outputs else []
+    rows = torch.tensor([outputs.index(name) for name in (*background, *labels)])
+    return {
+        name: _rows(name, tensor, rows, len(outputs)) if _CLASS_ROWS.match(name) else tensor
+        for name, tensor in state.items()
+    }
+
+
+def scoring_layers(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the tensors ``names`` that belong to the layer that scores classes, without their last part."""
+    return tuple(match[1] for name in names if (match := _CLASS_ROWS.match(name)))
+
+
+def current_name(architecture: str, name: str) -> str:
+    """As torchvision spells it now; its own files are older."""
+    name = _PYRAMID_NAMES.sub(r"\1.0.\2", name)
+    name = _PROPOSAL_NAMES.sub(r"\1.0.0.\2", name)
+    if architecture == PYRAMIDS["retinanet"]:
+        name = _RETINANET_NAMES.sub(lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}", name)
+    return name
+
+
+def _rows(name: str, tensor: Tensor, rows: Tensor, outputs: int) -> Tensor:
+    """[anchors·classes, …] or, of bbox_pred, [classes·4, …], for some of the classes."""
+    rest = tensor.shape[1:]
+    if tensor.shape[0] % outputs:
+        return tensor  # does not fit; fit_weights says so
+    if ".bbox_pred." in name:
+        return tensor.reshape(outputs, -1, *rest)[rows].reshape(-1, *rest)
+    return tensor.reshape(-1, outputs, *rest)[:, rows].reshape(-1, *rest)

@@ -1,0 +1,179 @@
+"""Segmentation networks by name: torchvision's, and those of segmentation-models-pytorch (``smp:unet``).
+
+As in :mod:`ptm.vision.classifier_plan`: which architecture, which weights, which preprocessing; nothing is read but a
+small JSON file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from torchvision import models as zoo
+from torchvision.models import WeightsEnum
+
+from ptm.config.model_ref import ModelRef
+from ptm.errors import ModelError, Problem
+from ptm.models.weights import SUFFIXES
+from ptm.vision.downloads import missing_file
+from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, named_weights, unknown_name
+from ptm.vision.saved import WEIGHTS, SavedSegmenter, read_segmenter, saved_directory
+
+TORCHVISION = tuple(zoo.list_models(module=zoo.segmentation))
+SMP = tuple(
+    f"smp:{name}"
+    for name in (
+        "unet",
+        "unetplusplus",
+        "manet",
+        "linknet",
+        "fpn",
+        "pspnet",
+        "deeplabv3",
+        "deeplabv3plus",
+        "pan",
+        "upernet",
+        "segformer",
+    )
+)
+
+_SMP_BACKBONE = "resnet18"
+_SMP_IMAGE_SIZE = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterPlan:
+    """What a ``model:`` section means."""
+
+    architecture: str
+    backbone: str | None  # the encoder of an smp: network
+    weights: Path | WeightsEnum | None  # None: a random start
+    weights_of_backbone: bool  # whether they are those of a classifier, for the backbone alone
+    labels: tuple[str, ...] | None  # names of the outputs that the weights come with
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    saved: SavedSegmenter | None = None  # what an earlier run wrote down
+
+
+def plan_segmenter(ref: ModelRef) -> SegmenterPlan:
+    """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
+    if is_path(ref.name):
+        return _plan_saved(ref)
+    if ref.name in SMP:
+        return _plan_smp(ref, ref.backbone or _SMP_BACKBONE)
+    if ref.name not in TORCHVISION:
+        raise unknown_name(ref.name, (*TORCHVISION, *SMP), ref.key("name"), "a segmentation network")
+    _refuse_backbone(ref)
+    weights = named_weights(ref.name, ref.weights, ref.role)
+    published = weights if isinstance(weights, WeightsEnum) else zoo.get_model_weights(ref.name).DEFAULT
+    preset = published.transforms()
+    return SegmenterPlan(
+        architecture=ref.name,
+        backbone=None,
+        weights=weights,
+        weights_of_backbone=False,
+        labels=tuple(weights.meta["categories"]) if isinstance(weights, WeightsEnum) else None,
+        image_size=preset.resize_size[0],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+
+
+def stored(name: str) -> SavedSegmenter | None:
+    """What an earlier run wrote down of its model; None for any other name."""
+    return read_segmenter(saved_directory(Path(name).expanduser())) if is_path(name) else None
+
+
+def missing_downloads(ref: ModelRef) -> list[Problem]:
+    """The weights that are neither here nor can be fetched: [] when all is well."""
+    weights = plan_segmenter(ref).weights
+    return missing_file(weights, ref) if isinstance(weights, WeightsEnum) else []
+
+
+def _plan_saved(ref: ModelRef) -> SegmenterPlan:
+    directory = saved_directory(Path(ref.name).expanduser())
+    saved = read_segmenter(directory)
+    if saved.architecture not in (*TORCHVISION, *SMP):
+        raise unknown_name(saved.architecture, (*TORCHVISION, *SMP), str(directory), "a segmentation network")
+    if saved.architecture in SMP:
+        _require_encoder(saved.backbone or "", str(directory))
+    if ref.backbone not in (None, saved.backbone):
+        raise ModelError(
+            f"{ref.key('backbone')} is {ref.backbone}, the saved model's is {saved.backbone}",
+            where=directory,
+            cure="remove it",
+        )
+    own = ref.weights == "default"
+    weights = directory / WEIGHTS if own else _file_or_none(ref, saved.architecture)
+    return SegmenterPlan(
+        architecture=saved.architecture,
+        backbone=saved.backbone,
+        weights=weights,
+        weights_of_backbone=False,
+        labels=saved.labels if own else None,
+        image_size=saved.preprocessing.image_size,
+        mean=saved.preprocessing.mean,
+        std=saved.preprocessing.std,
+        saved=saved,
+    )
+
+
+def _plan_smp(ref: ModelRef, backbone: str) -> SegmenterPlan:
+    _require_encoder(backbone, ref.key("backbone"))
+    weights = _file_or_none(ref, ref.name, backbone)
+    return SegmenterPlan(
+        architecture=ref.name,
+        backbone=backbone,
+        weights=weights,
+        weights_of_backbone=isinstance(weights, WeightsEnum),
+        labels=None,
+        image_size=_SMP_IMAGE_SIZE,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+def _file_or_none(ref: ModelRef, name: str, backbone: str | None = None) -> Path | WeightsEnum | None:
+    """Weights of a whole network from a file, none, or, for a residual backbone, torchvision's of that backbone."""
+    weights = ref.weights
+    residual = backbone in zoo.list_models(module=zoo) and (backbone or "").startswith("resne")
+    file = "/" in weights or Path(weights).suffix.lower() in SUFFIXES
+    if residual or weights == "none" or file:
+        return named_weights(backbone if residual and backbone else "resnet18", weights, ref.role)
+    raise ModelError(
+        f"no weights {weights!r} of {name}" + (f" with the backbone {backbone}" if backbone else ""),
+        where=ref.key("weights"),
+        expected="none (a random start), a file, or a backbone that torchvision has weights for: resnet18, resnet50",
+        cure=f"--set {ref.role}.weights=none, or --set {ref.role}.backbone=resnet18",
+    )
+
+
+def _require_encoder(backbone: str, where: str) -> None:
+    known = tuple(smp_package().encoders.encoders)
+    if backbone not in known:
+        raise unknown_name(backbone, known, where, "a backbone")
+
+
+def _refuse_backbone(ref: ModelRef) -> None:
+    if ref.backbone is not None:
+        raise ModelError(
+            f"{ref.name} has no backbone to choose",
+            where=ref.key("backbone"),
+            expected=f"a network whose backbone is its own choice: {', '.join(SMP)}",
+            cure=f"remove it, or --set {ref.role}.name=smp:deeplabv3plus",
+        )
+
+
+def smp_package() -> ModuleType:
+    try:
+        import segmentation_models_pytorch
+    except ImportError:
+        raise ModelError(
+            "smp: networks need the package segmentation-models-pytorch, which is not installed",
+            where="model.name",
+            cure="pip install 'ptm[unet]', or use a network of torchvision: deeplabv3_mobilenet_v3_large",
+        ) from None
+    module: ModuleType = segmentation_models_pytorch
+    return module
