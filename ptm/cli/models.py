@@ -36,8 +36,8 @@ def models(
 
     if task is not None and task not in TASKS:
         raise ConfigError(f"there is no task {task!r}", where="--task", expected=f"one of {', '.join(TASKS)}")
-    chosen = tuple(part.strip() for part in names.split(",") if part.strip()) if names else ()
-    if measure and not chosen:
+    only = tuple(part.strip() for part in names.split(",") if part.strip()) if names else ()
+    if measure and not only:
         raise ConfigError(
             "measuring takes up to a minute a model",
             where="--measure",
@@ -45,35 +45,35 @@ def models(
         )
     from ptm.experiment.catalogue import choices, choose, families
 
-    listed = choose(chosen, task) if chosen else choices(task)
-    more = [] if chosen else families(task)
+    selection = choose(only, task) if only else choices(task)
+    more = [] if only else families(task)
     costs: dict[str, Cost] = {}
     if measure:
-        from ptm.experiment.measure import measure as measured
+        from ptm.experiment.measure import measure as measure_cost
 
-        for choice in listed:
+        for choice in selection:
             typer.echo(f"measuring {choice.name}", err=True)
-            costs[choice.name] = measured(choice, threads=threads)
+            costs[choice.name] = measure_cost(choice, threads=threads)
     if json_:
-        typer.echo(json.dumps(_as_json(listed, more, costs), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(_as_json(selection, more, costs), indent=2, ensure_ascii=False))
     elif sys.stdout.isatty():
-        _show(listed, more, costs)
+        _show(selection, more, costs)
     else:
-        for line in _lines(listed, more, costs):
+        for line in _lines(selection, more, costs):
             typer.echo(line)
 
 
 def _as_json(
-    listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]
+    selection: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]
 ) -> dict[str, list[dict[str, object]]]:
     rows = [
         choice.as_dict() | ({"cost": costs[choice.name].as_dict()} if choice.name in costs else {})
-        for choice in listed
+        for choice in selection
     ]
     return {"models": rows, "families": [family.as_dict() for family in more]}
 
 
-def _lines(listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]) -> list[str]:
+def _lines(selection: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]) -> list[str]:
     """Fields apart by tabs, a heading first, families last."""
     heading = [
         "task",
@@ -85,24 +85,24 @@ def _lines(listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str,
         "published in",
         *_measured_heading(costs),
     ]
-    rows = [[choice.task, *_cells(choice), *_measured(choice, costs)] for choice in listed]
+    rows = [[choice.task, *_cells(choice), *_measured(choice, costs)] for choice in selection]
     rows += [["/".join(family.tasks), *_family(family)] for family in more]
     return ["\t".join(row) for row in (heading, *rows)]
 
 
-def _show(listed: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]) -> None:
+def _show(selection: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]) -> None:
     """A table a task."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
-    for task in dict.fromkeys(choice.task for choice in listed):
+    for task in dict.fromkeys(choice.task for choice in selection):
         table = Table(title=task, title_justify="left")
         for column in ("name", "parameters", "file", "GMACs", "quality", "published in"):
             table.add_column(column, justify="right" if column in ("parameters", "file", "GMACs") else "left")
         for column in _measured_heading(costs):
             table.add_column(column, justify="right")
-        for choice in listed:
+        for choice in selection:
             if choice.task == task:
                 table.add_row(*_cells(choice), *_measured(choice, costs))
         console.print(table)

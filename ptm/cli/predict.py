@@ -52,7 +52,7 @@ def predict(
     from ptm.experiment.predict import run_prediction
 
     reporter = reporter_for(sys.stderr)
-    done = run_prediction(
+    summary = run_prediction(
         target,
         inputs,
         texts=text,
@@ -64,7 +64,7 @@ def predict(
         reporter=reporter,
     )
     if output is not None and json_:
-        typer.echo(json.dumps(done, indent=2))
+        typer.echo(json.dumps(summary, indent=2))
     places = [str(place) for place in (output, draw) if place is not None]
-    told = f": {', '.join(places)}" if places else ""
-    reporter.say(f"{done['inputs']:,} predicted in {done['seconds']:.1f} s{told}")
+    destination = f": {', '.join(places)}" if places else ""
+    reporter.say(f"{summary['inputs']:,} predicted in {summary['seconds']:.1f} s{destination}")

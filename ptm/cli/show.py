@@ -59,8 +59,8 @@ def _show_training(results: Results, train: TrainSummary, output: str) -> None:
 
 def _compared_by(results: Results, teacher: Mapping[str, float]) -> str:
     """The metric by which teacher and student are compared: that of ``best:``, or the first but the loss."""
-    chosen = results.best.metric if results.best else None
-    names = [chosen, *(name for name in results.metrics if name != "loss"), "loss"]
+    best = results.best.metric if results.best else None
+    names = [best, *(name for name in results.metrics if name != "loss"), "loss"]
     return next(name for name in names if name in teacher and name in results.metrics)
 
 
@@ -110,7 +110,7 @@ def show_scorecard(card: dict[str, Any]) -> None:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    for key, name, shown in (
+    for key, name, pattern in (
         ("value", card["metric"], "{:.4f}"),
         ("kept", "kept of the teacher's", "{:.1%}"),
         ("agreement", "same answers as the teacher", "{:.1%}"),
@@ -120,7 +120,7 @@ def show_scorecard(card: dict[str, Any]) -> None:
         ("disk_bytes", "bytes on disk", "{:,}"),
         ("examples_per_second", "examples/s", "{:.1f}"),
     ):
-        cells = [shown.format(m[key]) if m.get(key) is not None else "" for m in models.values()]
+        cells = [pattern.format(m[key]) if m.get(key) is not None else "" for m in models.values()]
         if any(cells):
             table.add_row(name, *cells)
     for size in ("1", "32"):
