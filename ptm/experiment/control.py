@@ -6,21 +6,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ptm.base import files
 from ptm.base.console import Reporter
+from ptm.base.regular import read_bytes
+from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
-from ptm.errors import RunDirectoryError
+from ptm.errors import Interrupted, PtmError, RunDirectoryError
 from ptm.experiment.comparison import Measure, measure_of, scores_of
 from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
-from ptm.run.directory import Mode, RunDirectory, is_run, read_finished
-from ptm.run.ownership import refuse_foreign_distillation
+from ptm.run.directory import (
+    CURE_KEYS,
+    Mode,
+    RunDirectory,
+    differing_keys,
+    is_run,
+    read_finished,
+    saved_config,
+)
+from ptm.run.ownership import OVERWRITING, refuse_foreign_distillation
 from ptm.run.predictions import read_predictions
 from ptm.run.results import write_results
 from ptm.training.runtime import environment_ranks
@@ -32,7 +45,8 @@ def run_with_control(
     spec: RunSpec, seeds: Sequence[int], *, mode: Mode, reporter: Reporter, allow_drift: bool = False
 ) -> dict[str, Any]:
     """Both arms for every seed, then the verdict, which is also written. Arms that are finished are not run again
-    with ``resume``. Bounds of ``expect:`` that are missed stand in ``runs`` of the verdict."""
+    with ``resume``, unless they are left from a comparison that was being overwritten. Bounds of ``expect:`` that are
+    missed stand in ``runs`` of the verdict."""
     measure_of(spec)  # before anything is trained
     output = Path(spec.output)
     if is_run(output):
@@ -40,16 +54,64 @@ def run_with_control(
             "holds a run, not a distillation with its control", where=output, cure="choose another --output"
         )
     refuse_foreign_distillation(output)
-    for seed in seeds:
-        for arm in ARMS:
-            reporter.say(f"--- {arm}, seed {seed}")
-            run_training(arm_spec(spec, arm, seed), mode=mode, reporter=reporter, allow_drift=allow_drift)
+    with _overwriting(spec, seeds, mode):
+        for seed in seeds:
+            for arm in ARMS:
+                reporter.say(f"--- {arm}, seed {seed}")
+                now: Mode = "overwrite" if _left_over(spec, f"{arm}-{seed}", mode) else mode
+                run_training(arm_spec(spec, arm, seed), mode=now, reporter=reporter, allow_drift=allow_drift)
     verdict = read_verdict(spec, seeds)
     if environment_ranks()[0] == 0:
+        (output / OVERWRITING).unlink(missing_ok=True)
         files.write_json(output / "verdict.json", verdict)
         for seed in seeds:
             _add_to_results(output / f"distilled-{seed}", verdict, seed)
     return verdict
+
+
+@contextmanager
+def _overwriting(spec: RunSpec, seeds: Sequence[int], mode: Mode) -> Iterator[None]:
+    """With ``overwrite``, write down which arms are the old ones, for a kill may leave some of them.
+
+    Their records are replaced when they begin anew; until all have, ``--resume`` overwrites those that have not. Where
+    nothing could begin, nothing is overwritten, then or later.
+    """
+    note, names = Path(spec.output) / OVERWRITING, [f"{arm}-{seed}" for seed in seeds for arm in ARMS]
+    old = {name: _record(spec, name) for name in names if mode == "overwrite"}
+    writes = environment_ranks()[0] == 0 and any(old.values())
+    if writes:
+        files.write_json(note, {"config": dump_config(spec), "arms": old})
+    try:
+        yield
+    except PtmError as error:
+        if (
+            writes
+            and not isinstance(error, Interrupted)
+            and old == {name: _record(spec, name) for name in names}
+        ):
+            note.unlink(missing_ok=True)
+        raise
+
+
+def _left_over(spec: RunSpec, name: str, mode: Mode) -> bool:
+    """Whether an arm is one that this same comparison was to overwrite when it was stopped."""
+    if mode != "resume":
+        return False
+    try:
+        content = json.loads(read_bytes(Path(spec.output) / OVERWRITING))
+        recorded, config = content["arms"][name], str(content["config"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    same = set(differing_keys(config, dump_config(spec))) <= set(CURE_KEYS)
+    return same and recorded is not None and recorded == _record(spec, name)
+
+
+def _record(spec: RunSpec, name: str) -> str | None:
+    """SHA-256 of an arm's manifest.json; None where there is none."""
+    try:
+        return hashlib.sha256(read_bytes(RunDirectory(Path(spec.output) / name).manifest)).hexdigest()
+    except OSError:
+        return None
 
 
 def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
@@ -76,7 +138,25 @@ def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     return {**verdict, "runs": runs}
 
 
+def _require_alike(output: Path, seed: int) -> None:
+    """Raise RunDirectoryError for arms that differ in how they were trained, in length for instance."""
+    runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
+    keys = differing_keys(*(saved_config(run.config) for run in runs))
+    differing = [key for key in keys if key.startswith("train.")]
+    extended = [manifest.extended if (manifest := run.read_manifest()) else None for run in runs]
+    if extended[0] != extended[1]:
+        differing.append("epochs added to a finished run")
+    if differing:
+        raise RunDirectoryError(
+            f"the two arms of seed {seed} were not trained alike: {', '.join(differing)}",
+            where=output,
+            expected="arms that differ in the teacher alone",
+            cure="train both anew: --control --overwrite",
+        )
+
+
 def _pair(output: Path, measure: Measure, seed: int) -> PairedScores:
+    _require_alike(output, seed)
     distilled, control = (
         read_predictions(RunDirectory(output / f"{arm}-{seed}").predictions) for arm in ARMS
     )

@@ -44,9 +44,9 @@ __all__ = [
     "require_run",
 ]
 # What changes no bit of a run, so that it may be another when the run goes on.
-_FREE = ("output", "runtime.workers", "train.save_every_steps", "train.keep_checkpoints")
+FREE_KEYS = ("output", "runtime.workers", "train.save_every_steps", "train.keep_checkpoints")
 # What ptm advises where memory runs out: it may be changed when the run goes on, and stands in the record as drift.
-_CURES = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precision")
+CURE_KEYS = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precision")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class RunDirectory:
         old = self.read_manifest()
         changed = changes(old, manifest) if old else self._record_lost()
         # Precision stands in the config as well, where it was looked at.
-        drift = (*self.drift, *(change for change in changed if not change.startswith(_CURES)))
+        drift = (*self.drift, *(change for change in changed if not change.startswith(CURE_KEYS)))
         if len(drift) > len(self.drift) and not self.allow_drift:
             raise drifted(self.manifest, drift)
         extended = old.extended if old else ()
@@ -256,7 +256,7 @@ def open_run(
             extended = _extension(RunDirectory(path), config) if drift else None
             if extended:
                 drift = ()
-            refused = [change for change in drift if not change.startswith(_CURES)]
+            refused = [change for change in drift if not change.startswith(CURE_KEYS)]
             if (refused and not allow_drift) or (drift and RunDirectory(path).finished()):
                 raise drifted(path / "config.yaml", drift)
             files.clear_debris(path / "checkpoints")
@@ -365,9 +365,16 @@ def saved_config(path: Path) -> str:
 
 def config_changes(saved: Path, config: str) -> tuple[str, ...]:
     """Keys by which a run's config differs from another, as ``train.seed: 1 → 2``, but those that change nothing."""
-    old, new = (_keys(text) for text in (saved_config(saved), config))
-    names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
-    return tuple(f"{name}: {old.get(name)} → {new.get(name)}" for name in names if name not in _FREE)
+    old = saved_config(saved)
+    (before, after), names = (_keys(old), _keys(config)), differing_keys(old, config)
+    return tuple(f"{name}: {before.get(name)} → {after.get(name)}" for name in names)
+
+
+def differing_keys(old: str, new: str) -> tuple[str, ...]:
+    """Dotted names by which two configs differ, without those that change nothing."""
+    before, after = _keys(old), _keys(new)
+    names = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
+    return tuple(name for name in names if name not in FREE_KEYS)
 
 
 def _keys(config: str) -> dict[str, Any]:
@@ -381,9 +388,9 @@ def _keys(config: str) -> dict[str, Any]:
 
 def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
     """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
-    old, new = (_keys(text) for text in (saved_config(run.config), config))
-    before, now = old.get("train.epochs"), new.get("train.epochs")
-    differing = {name for name in {*old, *new} if old.get(name) != new.get(name)} - set(_FREE)
+    old = saved_config(run.config)
+    before, now = (_keys(text).get("train.epochs") for text in (old, config))
+    differing = set(differing_keys(old, config))
     if differing != {"train.epochs"} or not (
         isinstance(before, int) and isinstance(now, int) and before < now
     ):

@@ -36,6 +36,9 @@ FILES = (
     "README.md",
 )
 _CHECKPOINT = re.compile(r"step-[0-9]{6,15}")
+OVERWRITING = (
+    ".overwriting"  # in the folder of a distillation with its control: which arms are still the old ones
+)
 _ARM = re.compile(r"(distilled|control)-[0-9]+")
 _OF_CHECKPOINT = frozenset(
     {"model.safetensors", "objective.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
@@ -184,7 +187,7 @@ def refuse_foreign_distillation(path: Path) -> None:
     foreign = [
         entry.name
         for entry in sorted(path.iterdir())
-        if not (_ARM.fullmatch(entry.name) or files.is_debris(entry.name) or _is_verdict(entry))
+        if not (_ARM.fullmatch(entry.name) or files.is_debris(entry.name) or _is_of_distillation(entry))
     ]
     if foreign:
         shown = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
@@ -195,8 +198,9 @@ def refuse_foreign_distillation(path: Path) -> None:
         )
 
 
-def _is_verdict(path: Path) -> bool:
-    return path.name == "verdict.json" and {"metric", "seeds", "sentence"} <= set(_read_json(path))
+def _is_of_distillation(path: Path) -> bool:
+    keys = {"verdict.json": {"metric", "seeds", "sentence"}, OVERWRITING: {"config", "arms"}}.get(path.name)
+    return keys is not None and keys <= set(_read_json(path))
 
 
 # --- what a run reads

@@ -1,0 +1,90 @@
+"""Two arms of one comparison: whatever stops them, they are of the same length."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from helpers import StopAt, history, image_spec, run, weights
+from ptm.base.console import Silent
+from ptm.config.spec import DistillSpec, TeacherSpec
+from ptm.errors import Interrupted, RunDirectoryError
+from ptm.experiment.control import arm_spec, read_verdict, run_with_control
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """``spec(output, epochs)``: a student of 6 steps an epoch and its teacher."""
+    run(image_spec(tmp_path / "teacher", epochs=1))
+
+    def make(output: str, epochs: int):
+        distilled = image_spec(
+            tmp_path / output,
+            epochs=epochs,
+            teacher=TeacherSpec(name=str(tmp_path / "teacher")),
+            distill=DistillSpec(audit="off", store="off", control=True),
+        )
+        return replace(distilled, best=None)
+
+    return make
+
+
+def compare(spec, mode, reporter=None):
+    return run_with_control(spec, [1], mode=mode, reporter=reporter or Silent())
+
+
+class KilledIn(Silent):
+    """Ends the program, as a kill would, when an arm is announced."""
+
+    def __init__(self, arm: str) -> None:
+        self._arm = arm
+
+    def say(self, line: str) -> None:
+        if line.startswith(f"--- {self._arm}"):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "stop", [lambda: StopAt(3), lambda: KilledIn("control"), lambda: KilledIn("distilled")]
+)
+@pytest.mark.parametrize("epochs", [(1, 2), (2, 1)])
+def test_15_10_a_control_that_is_overwritten_is_not_the_old_one(epochs, stop, spec, tmp_path):
+    before, after = epochs
+    compare(spec("whole", after), "new")
+    compare(spec("r", before), "new")
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
+        compare(spec("r", after), "overwrite", stop())
+    compare(spec("r", after), "resume")
+    for arm in ("distilled-1", "control-1"):
+        manifest = json.loads((tmp_path / "r" / arm / "manifest.json").read_text())
+        assert manifest["extended"] == []
+        assert history(tmp_path / "r" / arm) == history(tmp_path / "whole" / arm)
+        assert weights(tmp_path / "r" / arm) == weights(tmp_path / "whole" / arm)
+    assert {path.name for path in (tmp_path / "r").iterdir()} == {"distilled-1", "control-1", "verdict.json"}
+
+
+def test_15_10_an_overwriting_that_is_refused_changes_nothing(spec, tmp_path):
+    compare(spec("r", 1), "new")
+    bad = spec("r", 2)
+    with pytest.raises(Exception, match="no_such_folder"):
+        compare(replace(bad, teacher=TeacherSpec(name=str(tmp_path / "no_such_folder"))), "overwrite")
+    verdict = compare(spec("r", 1), "resume")
+    assert verdict["runs"]["control-1"]["train"]["epochs"] == 1
+
+
+def test_15_10_both_arms_take_more_epochs_together(spec, tmp_path):
+    compare(spec("r", 1), "new")
+    with pytest.raises(Interrupted):
+        compare(spec("r", 2), "resume", StopAt(9))
+    compare(spec("r", 2), "resume")
+    for arm in ("distilled-1", "control-1"):
+        manifest = json.loads((tmp_path / "r" / arm / "manifest.json").read_text())
+        assert manifest["extended"] == [[1, 2]]
+
+
+def test_15_10_arms_of_different_length_are_not_compared(spec, tmp_path):
+    compare(spec("r", 1), "new")
+    run(arm_spec(spec("r", 2), "distilled", 1), "resume")
+    with pytest.raises(RunDirectoryError, match="were not trained alike") as caught:
+        read_verdict(spec("r", 2), [1])
+    assert "epochs" in str(caught.value)
