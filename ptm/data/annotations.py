@@ -55,13 +55,15 @@ def box_within(
     """None for a box without area. Raises DataError for corners in the wrong order or outside the image."""
     x1, y1, x2, y2 = corners
     width, height = size
-    shown = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+    written = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
     expected = "x1 < x2 and y1 < y2, in pixels"
     if not all(map(math.isfinite, corners)) or x2 < x1 or y2 < y1:
-        raise DataError(f"the box {shown} has its corners in the wrong order", where=where, expected=expected)
+        raise DataError(
+            f"the box {written} has its corners in the wrong order", where=where, expected=expected
+        )
     if x1 < -ROUNDING or y1 < -ROUNDING or x2 > width + ROUNDING or y2 > height + ROUNDING:
         raise DataError(
-            f"the box {shown} is not within its image",
+            f"the box {written} is not within its image",
             where=where,
             expected=f"corners within {width}x{height}",
         )

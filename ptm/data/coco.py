@@ -50,7 +50,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         boxes[image_id] += [box] if box else []
         empty[image_id] += box is None
     refuse(problems, noun="problems")
-    found = []
+    annotations = []
     for index, image in enumerate(images):
         where = f"{path}, images[{index}]"
         size = sizes[image["id"]]
@@ -61,11 +61,12 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
                 Problem(what, where, "a file beside the JSON file, in images/ or in the split's folder")
             )
             continue
-        found.append(
+        annotations.append(
             Annotation(image=place, size=size, boxes=tuple(boxes[image["id"]]), empty=empty[image["id"]])
         )
     refuse(problems, noun="problems")
-    return BoxTable(annotations=tuple(found), digest=digest_of(folder, [path, *(row.image for row in found)]))
+    files = [path, *(row.image for row in annotations)]
+    return BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files))
 
 
 def _coco_file(folder: Path, split: str | None) -> Path:

@@ -31,9 +31,8 @@ _TABLES = (*_SEPARATED, *_JSON_SUFFIXES, ".parquet")
 _UNDECODED = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of bytes that are not UTF-8
 
 Item = TypeVar("Item")
-Row = tuple[
-    str, Mapping[str, Any], Mapping[str, Any]
-]  # where it stands, value a role, value a carried column
+# Where it stands, value a role, value a carried column.
+Row = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,11 @@ def _image_rows(source: Source, column: str, piece: int) -> list[Row]:
     path = _existing(source)
     if path.suffix.lower() in _TABLES and path.is_file():
         return [_named_image(row, path.parent) for row in _rows(path, {"image": column}, piece)]
-    found = sorted(inner for inner in path.rglob("*") if is_image(inner, path)) if path.is_dir() else [path]
-    if not found:
+    paths = sorted(inner for inner in path.rglob("*") if is_image(inner, path)) if path.is_dir() else [path]
+    if not paths:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
         raise DataError("no image in this folder", where=path, expected=expected)
-    return [(str(inner), {"image": inner}, {}) for inner in found]
+    return [(str(inner), {"image": inner}, {}) for inner in paths]
 
 
 def _named_image(row: Row, folder: Path) -> Row:
@@ -211,11 +210,11 @@ def _of_separated(
 
 
 def _of_json(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> Iterator[Row]:
-    wanted = list(dict.fromkeys(columns.values()))
+    requested = list(dict.fromkeys(columns.values()))
     rows = 0
-    for place, record in tables.json_records(lines, name, wanted):
+    for place, record in tables.json_records(lines, name, requested):
         values = {role: tables.require_unicode(record[column], place) for role, column in columns.items()}
-        yield place, values, _others(record, wanted)
+        yield place, values, _others(record, requested)
         rows += 1
     tables.require_rows(rows, name)
 
@@ -224,31 +223,31 @@ def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[
     import pyarrow
     import pyarrow.parquet
 
-    wanted = list(dict.fromkeys(columns.values()))
+    requested = list(dict.fromkeys(columns.values()))
     rows = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
-            tables.require_columns(wanted, schema.names, str(path))
+            tables.require_columns(requested, schema.names, str(path))
             simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
             plain = [entry.name for entry in schema if any(is_(entry.type) for is_ in simple)]
-            names = list(dict.fromkeys([*wanted, *plain]))
+            names = list(dict.fromkeys([*requested, *plain]))
             for batch in file.iter_batches(batch_size=piece, columns=names):
                 for record in batch.to_pylist():
                     values = {role: record[column] for role, column in columns.items()}
-                    yield f"{path}, row {rows}", values, _others(record, wanted)
+                    yield f"{path}, row {rows}", values, _others(record, requested)
                     rows += 1
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"not a readable parquet file: {error}", where=path) from None
     tables.require_rows(rows, path)
 
 
-def _others(record: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+def _others(record: Mapping[str, Any], requested: Sequence[str]) -> dict[str, Any]:
     """Columns that are not asked for and hold something that a table can show."""
     return {
         name: value
         for name, value in record.items()
-        if name not in wanted and (value is None or isinstance(value, str | int | float))
+        if name not in requested and (value is None or isinstance(value, str | int | float))
     }
 
 

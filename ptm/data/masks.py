@@ -222,9 +222,9 @@ def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
     root = source / split if split else source
     if not source.is_dir():
         raise no_source(source, "there is no such folder")
-    found = [(root / a, root / b) for a, b in FOLDERS if (root / a).is_dir() and (root / b).is_dir()]
-    if found:
-        return found[0]
+    pairs = [(root / a, root / b) for a, b in FOLDERS if (root / a).is_dir() and (root / b).is_dir()]
+    if pairs:
+        return pairs[0]
     at = root if root.is_dir() else source
     there = sorted(entry.name for entry in at.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     raise DataError(
@@ -279,8 +279,8 @@ def _pair(image: Path, mask: Path) -> _Pair:
             expected="image and mask of one size",
             cure="export the mask at the image's size, without smoothing",
         )
-    found, counts = np.unique(values, return_counts=True)
-    return _Pair(image, mask, size, dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    occurring, counts = np.unique(values, return_counts=True)
+    return _Pair(image, mask, size, dict(zip(occurring.tolist(), counts.tolist(), strict=True)))
 
 
 def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | None) -> Examples:

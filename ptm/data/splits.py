@@ -70,8 +70,8 @@ def make_dataset(
     """The examples of both splits, those that are held out taken from train, at most as many as ``data`` allows.
 
     ``strata``: int64 [n], groups of which the fraction is held out alike (default: all are one). ``check_train`` raises
-    a DataError where the training examples cannot be learned from. Without ``train``, only those to evaluate on are
-    given.
+    a DataError where the training examples cannot be learned from. Without ``train``, there are only those to evaluate
+    on.
     """
     train_set = None if splits.train is None else to_examples(splits.train)
     if splits.held_out is None:
@@ -94,11 +94,11 @@ def make_dataset(
 def hold_out(strata: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers (remaining, held out): the fraction of every stratum, at least one each, by a fixed draw."""
     draw = seeds.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
-    held = np.zeros(len(strata), dtype=bool)
+    is_held_out = np.zeros(len(strata), dtype=bool)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
-        held[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(fraction * len(rows)))]] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)
+        is_held_out[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(fraction * len(rows)))]] = True
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
 def limit(examples: Examples, most: int | None) -> Examples:

@@ -144,9 +144,9 @@ class ColumnMissing(DataError):
         self.column, self.close = column, close
 
 
-def require_columns(wanted: Sequence[str], present: Sequence[str], where: str) -> None:
+def require_columns(requested: Sequence[str], present: Sequence[str], where: str) -> None:
     """ColumnMissing naming the missing column, those that are there, and the closest of them."""
-    for name in wanted:
+    for name in requested:
         if name not in present:
             raise ColumnMissing(name, _closest(name, present), present, where)
         if present.count(name) > 1:

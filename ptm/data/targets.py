@@ -16,7 +16,7 @@ from ptm.errors import DataError, Problem, refuse
 Where = Callable[[int], str]
 
 SEPARATOR = "|"  # between the labels of a field in a table
-_BINS = 10  # a held-out share of numbers takes its share of each tenth of them
+_BINS = 10  # a held-out fraction of numbers is taken of each tenth of them
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TargetKind:
 
     discover: Callable[[Sequence[Any]], tuple[str, ...]]  # names in a column, sorted
     encode: Callable[[Sequence[Any], tuple[str, ...], tuple[str, ...] | None, Where], np.ndarray]
-    strata: Callable[[np.ndarray], np.ndarray]  # int64 [n]: groups of which a share is held out alike
+    strata: Callable[[np.ndarray], np.ndarray]  # int64 [n]: groups of which a fraction is held out alike
     check: Callable[[np.ndarray, tuple[str, ...], str], None]  # whether there is something to learn
     named: bool = True  # whether there are label names
     exclusive: bool = False  # whether an example has exactly one class, its target
@@ -90,8 +90,8 @@ def encode_numbers(
 def rarest_label(targets: np.ndarray) -> np.ndarray:
     """For each row of 0 and 1 [n, classes] its class that the fewest rows have, int64 [n]; -1 for rows without one."""
     by_count = np.argsort(targets.sum(0), kind="stable")
-    found = by_count[targets[:, by_count].argmax(1)]
-    return np.where(targets.any(1), found, -1)
+    rarest = by_count[targets[:, by_count].argmax(1)]
+    return np.where(targets.any(1), rarest, -1)
 
 
 def _names_of_sets(values: Sequence[Any]) -> tuple[str, ...]:

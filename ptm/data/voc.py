@@ -33,7 +33,7 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
     if not places:
         raise DataError("names no image", where=split_file or annotations)
     by_stem = {path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
-    found: list[Annotation] = []
+    rows: list[Annotation] = []
     problems: list[Problem] = []
     for name, place in places.items():
         path = annotations / f"{name}.xml"
@@ -45,12 +45,12 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
             problems.append(Problem("there is no annotation", str(path), f"one for {by_stem[name]}"))
         else:
             try:
-                found.append(_voc_annotation(path, by_stem[name]))
+                rows.append(_voc_annotation(path, by_stem[name]))
             except DataError as error:
                 problems += error.problems
     refuse(problems, noun="problems")
-    files = [path for row in found for path in (annotations / f"{row.image.stem}.xml", row.image)]
-    return BoxTable(annotations=tuple(found), digest=digest_of(folder, files))
+    files = [path for row in rows for path in (annotations / f"{row.image.stem}.xml", row.image)]
+    return BoxTable(annotations=tuple(rows), digest=digest_of(folder, files))
 
 
 def _names_in(split_file: Path) -> dict[str, str]:

@@ -73,9 +73,11 @@ def target_names(model: nn.Module, ends: Sequence[str] | None, head: Sequence[st
     reads its weights directly.
     Raises ConfigError when nothing is found.
     """
-    wanted = tuple(ends) if ends is not None else _usual_ends(model)
+    endings = tuple(ends) if ends is not None else _usual_ends(model)
     served = _layers_served(model, head)
-    named = [n for n in served if wanted is None or any(n == end or n.endswith(f".{end}") for end in wanted)]
+    named = [
+        n for n in served if endings is None or any(n == end or n.endswith(f".{end}") for end in endings)
+    ]
     refused = [name for name in named if not served[name]]
     if refused and ends is not None:
         raise ConfigError(
@@ -86,7 +88,7 @@ def target_names(model: nn.Module, ends: Sequence[str] | None, head: Sequence[st
         )
     chosen = tuple(name for name in named if served[name])
     if not chosen:
-        ending = f" ends in {', '.join(wanted)}" if wanted else " is there"
+        ending = f" ends in {', '.join(endings)}" if endings else " is there"
         known = sorted({name.rpartition(".")[2] for name in served if served[name]})
         raise ConfigError(
             f"no linear layer or convolution{ending}",
@@ -220,8 +222,8 @@ def save_beside(
     }
     take_out(model, merge=False)
     save_model(directory)
-    kept = {name: t for name, t in load_file(directory / _MODEL).items() if name not in of_head}
-    (directory / _MODEL).write_bytes(save(kept, metadata={"format": "pt"}))
+    tensors = {name: t for name, t in load_file(directory / _MODEL).items() if name not in of_head}
+    (directory / _MODEL).write_bytes(save(tensors, metadata={"format": "pt"}))
     (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     (directory / CONFIG).write_text(json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True) + "\n")
 

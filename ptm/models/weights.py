@@ -24,12 +24,8 @@ from ptm.models.seals import require_intact
 PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 
-_CONTAINERS = (
-    "state_dict",
-    "model",
-    "model_state_dict",
-    "module",
-)  # where programs put weights beside other things
+# Where programs put weights beside other things.
+_CONTAINERS = ("state_dict", "model", "model_state_dict", "module")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile, and wrapper classes
 # How torch's restricted unpickler says that it was asked to import, build or call something.
 _REFUSALS = (
@@ -221,15 +217,15 @@ def _within(name: str, prefixes: tuple[str, ...]) -> bool:
     return any(name == prefix or name.startswith(f"{prefix.rstrip('.')}.") for prefix in prefixes)
 
 
-def _fits(own: Tensor, given: Tensor) -> bool:
-    return own.shape == given.shape and own.is_floating_point() == given.is_floating_point()
+def _fits(own: Tensor, stored: Tensor) -> bool:
+    return own.shape == stored.shape and own.is_floating_point() == stored.is_floating_point()
 
 
 def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], broken: list[str], where: str) -> Problem:
-    share = sum(name in state for name in own) / max(1, len(own))
-    if share < 0.5:
+    fraction = sum(name in state for name in own) / max(1, len(own))
+    if fraction < 0.5:
         return Problem(
-            f"these are weights of another model: only {share:.0%} of the names are in them",
+            f"these are weights of another model: only {fraction:.0%} of the names are in them",
             where,
             f"names such as {_some(tuple(own))}; found {_some(tuple(state))}",
             "choose the model that the weights were made for",
@@ -269,8 +265,10 @@ def _some(names: tuple[str, ...] | list[str], separator: str = ", ") -> str:
 def weights_digest(model: torch.nn.Module, without: tuple[str, ...] = ()) -> str:
     """SHA-256 over all tensors of a model, names and bytes, in order, but those whose names begin so."""
     digest = hashlib.sha256()
-    kept = {name: t for name, t in model.state_dict().items() if not (without and name.startswith(without))}
-    for name, tensor in kept.items():
+    tensors = {
+        name: t for name, t in model.state_dict().items() if not (without and name.startswith(without))
+    }
+    for name, tensor in tensors.items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -155,16 +155,16 @@ def _one_each(texts: _Texts, ends: Ends, max_length: int, *, keep_end: bool) -> 
     lengths = texts.lengths
     cut = lengths > max_length - 2
     ended = ~cut | keep_end
-    kept = np.minimum(lengths, max_length - 1 - ended)
-    places = np.repeat(texts.starts[:-1], kept) + _counting(kept)
-    bounds = np.concatenate([[0], np.cumsum(kept)])
+    own_lengths = np.minimum(lengths, max_length - 1 - ended)
+    places = np.repeat(texts.starts[:-1], own_lengths) + _counting(own_lengths)
+    bounds = np.concatenate([[0], np.cumsum(own_lengths)])
     ids, words = texts.ids[places], texts.words[places]
     ids, words = np.insert(ids, bounds[1:][ended], ends.end), np.insert(words, bounds[1:][ended], SPECIAL)
-    sizes = kept + ended
+    sizes = own_lengths + ended
     front = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     ids, words = np.insert(ids, front, ends.begin), np.insert(words, front, SPECIAL)
     starts = np.concatenate([[0], np.cumsum(sizes + 1)])
-    last = texts.byte_ends[texts.starts[:-1] + kept - 1]
+    last = texts.byte_ends[texts.starts[:-1] + own_lengths - 1]
     text_bytes = int(np.where(cut, last, texts.sizes).sum())
     tokens = Tokens(ids, None, starts.astype(np.int64), int(cut.sum()))
     return Blocks(tokens, words, np.arange(len(sizes)), text_bytes, len(sizes))

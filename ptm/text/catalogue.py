@@ -19,9 +19,8 @@ class TextModel:
     tasks: tuple[str, ...]
     parameters: int
     config: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, tuple[str, float, str]] = field(
-        default_factory=dict
-    )  # task → metric, value, source
+    # task → metric, value, source
+    figures: Mapping[str, tuple[str, float, str]] = field(default_factory=dict)
 
 
 _ENCODER = ("text-classification", "token-classification", "masked-lm")

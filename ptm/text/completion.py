@@ -111,12 +111,12 @@ class FillMask(Completion):
         with projecting(self.model, places):
             logits = model(**batch.inputs).logits.float()  # [masks, vocabulary]
         top = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1]))
-        chosen = ids.masked_scatter(places, top.indices[:, 0])
+        filled = ids.masked_scatter(places, top.indices[:, 0])
         likeliest = iter(zip(top.indices.tolist(), top.values.tolist(), strict=True))
         real = batch.inputs.get("attention_mask", torch.ones_like(ids)).bool()
         predictions = [
             {
-                "prediction": self._tokenizer.decode(chosen[row][real[row]], skip_special_tokens=True),
+                "prediction": self._tokenizer.decode(filled[row][real[row]], skip_special_tokens=True),
                 "masks": [self._named(*next(likeliest)) for _ in range(int(places[row].sum()))],
             }
             for row in range(len(batch))

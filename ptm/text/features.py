@@ -23,7 +23,7 @@ _PATTERN = re.compile(rf"\.layer\.(\d+)\.attention\.(?:self\.)?({'|'.join(_PARTS
 
 
 def feature_names(model: nn.Module) -> tuple[str, ...]:
-    """``pooled``, ``hidden.0`` (embeddings) … ``hidden.L``; ``query.1`` … ``value.L`` where they can be found."""
+    """``pooled``, ``hidden.0`` (embeddings) … ``hidden.L``; ``query.1`` … ``value.L`` where they can be tensors."""
     layers = int(getattr(model.config, "num_hidden_layers", 0) or 0)
     if not layers:
         return ()
@@ -40,12 +40,12 @@ def reads_pooler(model: nn.Module) -> bool:
 def captured(model: nn.Module, requested: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """While open, a forward pass leaves the queries, keys and values of ``requested`` in the dictionary:
     fp [n, tokens, heads, width of a head]."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     heads = int(getattr(model.config, "num_attention_heads", 1))
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            found[name] = output.unflatten(-1, (heads, -1))
+            tensors[name] = output.unflatten(-1, (heads, -1))
 
         return hook
 
@@ -57,9 +57,9 @@ def captured(model: nn.Module, requested: Sequence[str]) -> Iterator[dict[str, T
                 stack.callback(handle.remove)
         if "pooler" in requested:
             pooler = model.get_submodule("bert.pooler")
-            handle = pooler.register_forward_hook(lambda module, inputs, out: found.update(pooler=out))
+            handle = pooler.register_forward_hook(lambda module, inputs, out: tensors.update(pooler=out))
             stack.callback(handle.remove)
-        yield found
+        yield tensors
 
 
 def run(
@@ -82,12 +82,12 @@ def needs_hidden(requested: Sequence[str]) -> bool:
 
 def hidden(states: Sequence[Tensor], requested: Sequence[str], mask: Tensor | None) -> dict[str, Tensor]:
     """The hidden states of ``requested``, fp32 [n, tokens, width]; ``pooled``: the mean of the last over tokens."""
-    found = {f"hidden.{k}": states[k].float() for k in range(len(states)) if f"hidden.{k}" in requested}
+    tensors = {f"hidden.{k}": states[k].float() for k in range(len(states)) if f"hidden.{k}" in requested}
     if "pooled" in requested:
         last = states[-1].float()
         real = torch.ones(last.shape[:2], device=last.device) if mask is None else mask.float()
-        found["pooled"] = (last * real[..., None]).sum(1) / real.sum(1, keepdim=True)
-    return found
+        tensors["pooled"] = (last * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+    return tensors
 
 
 def _projections(model: nn.Module) -> dict[str, str]:

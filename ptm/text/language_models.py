@@ -91,11 +91,11 @@ def _auto_class(config: Any, kind: Kind, name: str) -> Any:
     import transformers
     from transformers.models.auto import modeling_auto
 
-    known = {
+    config_classes = {
         "masked-lm": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING,
         "causal-lm": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING,
     }[kind]
-    if type(config) not in known or getattr(config, "is_encoder_decoder", False):
+    if type(config) not in config_classes or getattr(config, "is_encoder_decoder", False):
         other = "causal-lm" if kind == "masked-lm" else "masked-lm"
         raise ConfigError(
             f"{name} ({config.model_type}) is no {kind.removesuffix('-lm')} language model",

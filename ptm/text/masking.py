@@ -35,12 +35,12 @@ class Masking:
 
         ``ids``, ``words``: int [n] of one block; ``draws``: float64 [n, 3] in [0, 1).
         """
-        chosen = choose_words(words, draws[:, 0], self.fraction)
+        selected = choose_words(words, draws[:, 0], self.fraction)
         seen = ids.copy()
-        seen[chosen & (draws[:, 1] < _MASKED)] = self.mask
-        replaced = chosen & (draws[:, 1] >= _MASKED) & (draws[:, 1] < _MASKED + _REPLACED)
+        seen[selected & (draws[:, 1] < _MASKED)] = self.mask
+        replaced = selected & (draws[:, 1] >= _MASKED) & (draws[:, 1] < _MASKED + _REPLACED)
         seen[replaced] = self.others[(draws[replaced, 2] * len(self.others)).astype(np.int64)]
-        return seen, np.where(chosen, ids, IGNORED).astype(np.int64)
+        return seen, np.where(selected, ids, IGNORED).astype(np.int64)
 
 
 def masking_of(tokenizer: Any, fraction: float, where: str) -> Masking:

@@ -84,10 +84,10 @@ def embeddings_of(model: Any) -> tuple[str, ...]:
 
 def check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:
     """ModelError for a tokenizer with more tokens than the model has embeddings."""
-    known, highest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
-    if highest >= known:
+    embeddings, highest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
+    if highest >= embeddings:
         raise ModelError(
-            f"the tokenizer has token ids up to {highest:,}, the model knows {known:,} tokens",
+            f"the tokenizer has token ids up to {highest:,}, the model knows {embeddings:,} tokens",
             where=where,
             expected="a tokenizer that belongs to the model",
             cure="take both from the same place",
@@ -110,21 +110,21 @@ def keep_layers(model: Any, layers: str | tuple[int, ...]) -> None:
         raise ConfigError(
             "this model has no single stack of layers to choose from", where="model.layers", cure="remove it"
         )
-    chosen = tuple(range(0, count, 2)) if isinstance(layers, str) else layers
-    if not chosen or list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= count:
+    numbers = tuple(range(0, count, 2)) if isinstance(layers, str) else layers
+    if not numbers or list(numbers) != sorted(set(numbers)) or numbers[0] < 0 or numbers[-1] >= count:
         raise ConfigError(
-            f"layers {list(chosen)} cannot be kept of {count}",
+            f"layers {list(numbers)} cannot be kept of {count}",
             where="model.layers",
             expected=f"rising numbers from 0 to {count - 1}",
         )
-    chosen_layers = [stacks[0][index] for index in chosen]
+    layers_left = [stacks[0][index] for index in numbers]
     del stacks[0][:]
-    stacks[0].extend(chosen_layers)
-    for place, layer in enumerate(chosen_layers):
+    stacks[0].extend(layers_left)
+    for place, layer in enumerate(layers_left):
         module: Any
         for module in layer.modules():
             if hasattr(module, "layer_idx"):  # the place of its keys and values in a cache
                 module.layer_idx = place
-    model.config.num_hidden_layers = len(chosen_layers)
+    model.config.num_hidden_layers = len(layers_left)
     if isinstance(getattr(model.config, "layer_types", None), list):
-        model.config.layer_types = [model.config.layer_types[index] for index in chosen]
+        model.config.layer_types = [model.config.layer_types[index] for index in numbers]

@@ -36,14 +36,14 @@ def locate(name: str, role: Role = "model") -> tuple[str, bool]:
         raise ConfigError("a new: model has no files", where=where, cure="name a trained model")
     if name.startswith("package:"):
         package, _, inner = name.removeprefix("package:").partition("/")
-        found = importlib.util.find_spec(package) if package.isidentifier() else None
-        if found is None or not found.submodule_search_locations:
+        package_spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        if package_spec is None or not package_spec.submodule_search_locations:
             raise MissingDownload(
                 f"the package {package!r} is not installed",
                 where=where,
                 cure=_EXTRAS.get(package, f"pip install {package.replace('_', '-')}"),
             )
-        directory = Path(next(iter(found.submodule_search_locations))) / inner
+        directory = Path(next(iter(package_spec.submodule_search_locations))) / inner
     elif Path(name).is_absolute():
         directory = Path(name)
         if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():

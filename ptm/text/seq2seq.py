@@ -186,21 +186,21 @@ def _from_one_place(ref: ModelRef, texts: Callable[[], Sequence[str]] | None, co
     weights = "none" if is_new(ref.name) and ref.weights == "default" else ref.weights
     if complete and weights == "none":
         raise ModelError("its weights would be random", where=ref.where, cure="name trained weights")
-    how = {"config": config, "dtype": torch.float32}
+    options = {"config": config, "dtype": torch.float32}
     loading = {"ignore_mismatched_sizes": True, "output_loading_info": True}
     state = None if weights in ("default", "none") else read_weights(Path(weights))
     with origins.loading(ref.where):
         if weights == "default":
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
-                origin.place, **how, **loading, **origin.options
+                origin.place, **options, **loading, **origin.options
             )
             report = _report(model, [("", info)], (), origin.place)
         else:
-            model = AutoModelForSeq2SeqLM.from_config(trust_remote_code=False, **how)
+            model = AutoModelForSeq2SeqLM.from_config(trust_remote_code=False, **options)
             report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
         if state is not None:
             # transformers knows which names are tied to others, and which tables are computed
-            model, info = type(model).from_pretrained(None, state_dict=state, **how, **loading)
+            model, info = type(model).from_pretrained(None, state_dict=state, **options, **loading)
             report = _report(model, [("", info)], (), weights)
     folder = Path(origin.place, TARGET_TOKENIZER)
     if not origin.place or not folder.is_dir():
@@ -230,12 +230,14 @@ def _from_two_encoders(ref: ModelRef, decoder_name: str) -> _Loaded:
         what = f"a {first.config.model_type} model has a decoder of its own"
         raise ConfigError(what, where="model.decoder", cure="remove it, or name an encoder as model.name")
     second.config.is_decoder = second.config.add_cross_attention = True
-    how = {"dtype": torch.float32, "output_loading_info": True}
+    options = {"dtype": torch.float32, "output_loading_info": True}
     with origins.loading(ref.where):
-        encoder, read = AutoModel.from_pretrained(first.place, config=first.config, **how, **first.options)
+        encoder, read = AutoModel.from_pretrained(
+            first.place, config=first.config, **options, **first.options
+        )
     with origins.loading(decoder_ref.where):
         decoder, written = AutoModelForCausalLM.from_pretrained(
-            second.place, config=second.config, **how, **second.options
+            second.place, config=second.config, **options, **second.options
         )
         model = EncoderDecoderModel.from_encoder_decoder_pretrained(
             encoder_model=encoder, decoder_model=decoder
@@ -325,8 +327,8 @@ def _cross_attention(model: Any) -> tuple[str, ...]:
 
 def _head(model: Any) -> tuple[str, ...]:
     """Prefixes of what two encoders did not have before they were put together; () for other models."""
-    found = _cross_attention(model)
-    return (*found, *_OUTPUTS) if found else ()
+    prefixes = _cross_attention(model)
+    return (*prefixes, *_OUTPUTS) if prefixes else ()
 
 
 def _embeddings(model: Any) -> tuple[str, ...]:

@@ -107,13 +107,13 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: b
     )
 
 
-def longest_text(chosen: int | None, longest: int | None, name: str, *, added: int) -> int:
-    """Tokens that a text is cut to: ``data.max_length`` as ``chosen``, or 128, or what the model ``name`` takes.
+def longest_text(requested: int | None, longest: int | None, name: str, *, added: int) -> int:
+    """Tokens that a text is cut to: ``data.max_length`` as ``requested``, or 128, or what the model ``name`` takes.
 
     ``longest``: what the model takes; None: anything. ``added``: special tokens that the tokenizer adds to a text.
     Raises ConfigError when the model does not take so much, or nothing is left for a text.
     """
-    max_length = chosen or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
+    max_length = requested or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
     if longest is not None and max_length > longest:
         raise ConfigError(
             f"max_length {max_length} is more than the {longest} tokens that {name} takes",

@@ -129,8 +129,8 @@ class ImageClassification(ImagePipeline):
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         targets = self._examples(split).targets
         for ids, pixels in zip(plan, self._loader(split).pixels(plan, epoch), strict=True):
-            known = None if targets is None else torch.from_numpy(targets[ids])
-            yield Batch(ids=ids, inputs={"pixels": pixels}, targets=known)
+            labels = None if targets is None else torch.from_numpy(targets[ids])
+            yield Batch(ids=ids, inputs={"pixels": pixels}, targets=labels)
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         with features.captured(self.model, requested) as inside:
@@ -235,16 +235,18 @@ def _examples_per_label(targets: np.ndarray, labels: tuple[str, ...]) -> np.ndar
 
 def _preprocessing(spec: RunSpec, plan: ClassifierPlan, *, teacher: bool) -> Preprocessing:
     """The weights' own, or what ``data:`` says; a teacher keeps the mean and std it was trained with."""
-    chosen, data = plan.preprocessing, spec.data
+    preprocessing, data = plan.preprocessing, spec.data
     if data.image_size is not None:
-        chosen = chosen.at_size(data.image_size)
+        preprocessing = preprocessing.at_size(data.image_size)
     if not (teacher and plan.own_normalisation):
-        chosen = replace(chosen, mean=data.mean or chosen.mean, std=data.std or chosen.std)
+        preprocessing = replace(
+            preprocessing, mean=data.mean or preprocessing.mean, std=data.std or preprocessing.std
+        )
     if teacher:
         student = _preprocessing(spec, classifier_plan.plan_classifier(spec.model.ref()), teacher=False)
-        if student.image_size == chosen.image_size:
-            chosen = replace(student, mean=chosen.mean, std=chosen.std)
-    return chosen
+        if student.image_size == preprocessing.image_size:
+            preprocessing = replace(student, mean=preprocessing.mean, std=preprocessing.std)
+    return preprocessing
 
 
 def _output_labels(plan: ClassifierPlan, ref: ModelRef) -> tuple[str, ...] | None:

@@ -103,7 +103,7 @@ class ObjectDetection(ImagePipeline):
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         """``inputs["images"]``: uint8 [3, height, width] each. ``targets``: ``boxes`` fp32 [k, 4], ``labels`` int64 [k]
         and ``crowd`` bool [k] an image; in training without the crowds, which are not learned."""
-        known = "boxes" in self._examples(split).columns
+        annotated = "boxes" in self._examples(split).columns
         for ids, views in zip(plan, self._loader(split).views(plan, epoch), strict=True):
             images = [torch.from_numpy(pixels).permute(2, 0, 1).contiguous() for pixels, *_ in views]
             targets = [
@@ -114,7 +114,7 @@ class ObjectDetection(ImagePipeline):
                 }
                 for _, boxes, classes, crowd in views
             ]
-            yield Batch(ids=ids, inputs={"images": images}, targets=targets if known else None)
+            yield Batch(ids=ids, inputs={"images": images}, targets=targets if annotated else None)
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """In training mode the loss and its ``parts``, torchvision's by their names there; else what is detected."""
@@ -134,11 +134,11 @@ class ObjectDetection(ImagePipeline):
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         """``predictions``: Boxes an image, in the pixels of the image as it was decoded. There is no loss."""
-        found = model(_floats(batch))
+        detections = model(_floats(batch))
         return Output(
             loss_sum=torch.zeros((), device=batch.inputs["images"][0].device),
             count=len(batch),
-            predictions=[_detected(row) for row in found],
+            predictions=[_detected(row) for row in detections],
         )
 
     def new_metrics(self) -> DetectionMetrics:
@@ -234,11 +234,11 @@ def _floats(batch: Batch) -> list[Tensor]:
     return [pixels.float() / 255 for pixels in batch.inputs["images"]]
 
 
-def _detected(found: Mapping[str, Tensor]) -> Boxes:
+def _detected(detections: Mapping[str, Tensor]) -> Boxes:
     """Without what RetinaNet and FCOS may take for the background, which is no object."""
-    keep = found["labels"] > 0
+    keep = detections["labels"] > 0
     return Boxes(
-        corners=found["boxes"][keep].float().cpu().numpy(),
-        classes=found["labels"][keep].cpu().numpy() - 1,
-        scores=found["scores"][keep].float().cpu().numpy(),
+        corners=detections["boxes"][keep].float().cpu().numpy(),
+        classes=detections["labels"][keep].cpu().numpy() - 1,
+        scores=detections["scores"][keep].float().cpu().numpy(),
     )

@@ -165,18 +165,18 @@ def _plan_saved(ref: ModelRef) -> DetectorPlan:
     )
 
 
-def _backbone(architecture: str, chosen: str | None) -> str | None:
+def _backbone(architecture: str, requested: str | None) -> str | None:
     if architecture not in PYRAMIDS.values():
-        if chosen is not None:
+        if requested is not None:
             raise ModelError(
                 f"{architecture} has no backbone to choose",
                 where="model.backbone",
                 cure=f"remove it, or use one of {', '.join(PYRAMIDS)}",
             )
         return None
-    if chosen is not None and chosen not in BACKBONES:
-        raise unknown_name(chosen, BACKBONES, "model.backbone", "a backbone")
-    return chosen or "resnet50"
+    if requested is not None and requested not in BACKBONES:
+        raise unknown_name(requested, BACKBONES, "model.backbone", "a backbone")
+    return requested or "resnet50"
 
 
 def _named_weights(
@@ -207,8 +207,8 @@ def _named_weights(
         return whole[weights], False
     if weights in below:
         return below[weights], True
-    known = ("default", "none", *whole, *below)
-    raise unknown_name(weights, known, f"model.weights of {architecture}", "weights")
+    names = ("default", "none", *whole, *below)
+    raise unknown_name(weights, names, f"model.weights of {architecture}", "weights")
 
 
 def _preprocessing(architecture: str) -> BoxPreprocessing:

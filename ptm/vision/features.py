@@ -23,16 +23,16 @@ def feature_names(model: nn.Module) -> tuple[str, ...]:
 def captured(model: nn.Module, requested: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """While open, a forward pass leaves what is ``requested`` in the dictionary: fp32 [n, channels, h, w] for stages,
     [n, width] for ``pooled``."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
 
     def keep_output(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            found[name] = output.float()
+            tensors[name] = output.float()
 
         return hook
 
     def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found["pooled"] = inputs[0].float()
+        tensors["pooled"] = inputs[0].float()
 
     with ExitStack() as stack:
         stages = _stages(model) if requested else {}
@@ -43,7 +43,7 @@ def captured(model: nn.Module, requested: Sequence[str]) -> Iterator[dict[str, T
         last = _last_linear(model) if "pooled" in requested else None
         if last is not None:
             stack.callback(last.register_forward_pre_hook(keep_input).remove)
-        yield found
+        yield tensors
 
 
 def head_reads_pooled(model: nn.Module) -> bool:

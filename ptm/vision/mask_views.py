@@ -20,11 +20,8 @@ from ptm.data.masks import IGNORED, Mask
 from ptm.vision.images import decode
 
 MULTIPLE = 32  # pixels
-FILL = (
-    124,
-    116,
-    104,
-)  # red, green, blue of padding: the mean of ImageNet, the same for a teacher and its student
+# Red, green, blue of padding: the mean of ImageNet, the same for a teacher and its student.
+FILL = (124, 116, 104)
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 
@@ -85,17 +82,17 @@ def _offset(length: int, side: int, draw: float) -> int:
 class PairReader:
     """Images at the network's scale, uint8 [h, w, 3], with their masks as they are, uint8 classes [h0, w0].
 
-    ``kept``: all of them, decoded once. ``whole``: the longer side that an image is brought to; None: its own.
+    ``decoded``: all of them, decoded once. ``whole``: the longer side that an image is brought to; None: its own.
     """
 
     images: Sequence[Any]
     masks: Sequence[Mask] | None
     where: Callable[[int], str]
     whole: int | None
-    kept: Sequence[Pair] | None = None
+    decoded: Sequence[Pair] | None = None
 
     def __call__(self, index: int) -> Pair:
-        return self.kept[index] if self.kept is not None else self.read(index)
+        return self.decoded[index] if self.decoded is not None else self.read(index)
 
     def read(self, index: int) -> Pair:
         image = decode(self.images[index], self.where(index))
@@ -117,7 +114,7 @@ class SquareViewMaker:
 
     @property
     def cheap(self) -> bool:
-        return self.reader.kept is not None
+        return self.reader.decoded is not None
 
     def __call__(self, epoch: int, ids: np.ndarray) -> np.ndarray:
         side = padded_side(self.image_size)

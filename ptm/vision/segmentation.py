@@ -274,7 +274,7 @@ class SemanticSegmentation(ImagePipeline):
             reader = PairReader(images, masks, examples.where, whole)
             # Three bytes a pixel of the image, one of the mask.
             if masks is not None and 4 * sum(m.size[0] * m.size[1] for m in masks) <= MEMORY_LIMIT:
-                reader = replace(reader, kept=[reader.read(index) for index in range(len(images))])
+                reader = replace(reader, decoded=[reader.read(index) for index in range(len(images))])
             else:
                 threads = self._spec.runtime.threads or torch.get_num_threads()
                 check_headers(images, examples.where, threads)
@@ -344,23 +344,25 @@ def _preprocessing(
 ) -> MaskPreprocessing:
     """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, but keeps its own
     mean and std; a trained network keeps its scale."""
-    chosen = spec.data
+    section = spec.data
     masks = data.eval.columns.get("mask")
     if masks is not None:
         values = masks[0].values
     elif plan.saved is not None:
         by_label = dict(zip(plan.saved.labels, plan.saved.preprocessing.mask_values, strict=True))
-        known = set(by_label) == set(data.labels)
+        same_names = set(by_label) == set(data.labels)
         values = (
-            tuple(by_label[name] for name in data.labels) if known else plan.saved.preprocessing.mask_values
+            tuple(by_label[name] for name in data.labels)
+            if same_names
+            else plan.saved.preprocessing.mask_values
         )
     else:
         values = tuple(range(len(data.labels)))
     own = MaskPreprocessing(
-        image_size=chosen.image_size or plan.image_size,
-        whole=chosen.augment == "none",
-        mean=chosen.mean or plan.mean,
-        std=chosen.std or plan.std,
+        image_size=section.image_size or plan.image_size,
+        whole=section.augment == "none",
+        mean=section.mean or plan.mean,
+        std=section.std or plan.std,
         mask_values=values,
     )
     if teacher:
@@ -390,4 +392,4 @@ def _on_grid(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _bytes(reader: PairReader) -> int:
-    return sum(part.nbytes for pair in reader.kept or () for part in pair if part is not None)
+    return sum(part.nbytes for pair in reader.decoded or () for part in pair if part is not None)

@@ -96,9 +96,9 @@ def fetch_weights(weights: TimmWeights) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    found = _cached(weights)
-    if found is not None:
-        return found
+    path = _cached(weights)
+    if path is not None:
+        return path
     if network.offline():
         raise MissingDownload(missing_weights(weights, ModelRef(name=weights.repository)))
     reason = ""
@@ -158,8 +158,8 @@ def construct(architecture: str, classes: int, image_size: int) -> nn.Module:
 
 def heads(model: nn.Module) -> tuple[str, ...]:
     """Names of the modules that give class scores; two in distilled transformers."""
-    found = model.get_classifier()  # type: ignore[operator]
-    modules = found if isinstance(found, (tuple, list)) else (found,)
+    classifier = model.get_classifier()  # type: ignore[operator]
+    modules = classifier if isinstance(classifier, (tuple, list)) else (classifier,)
     return tuple(name for name, module in model.named_modules() if any(module is each for each in modules))
 
 
@@ -201,8 +201,8 @@ def _config(architecture: str) -> Any:
 def _cached(weights: TimmWeights) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(weights.repository, file) for file in weights.files)
-    return next((Path(path) for path in found if isinstance(path, str)), None)
+    paths = (try_to_load_from_cache(weights.repository, file) for file in weights.files)
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
 
 
 def _timm() -> ModuleType:

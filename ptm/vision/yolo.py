@@ -32,11 +32,8 @@ except ImportError as error:
     ) from None
 
 _GREY = 114 / 255  # of the padding
-_SCORE, _OVERLAP, _DETECTIONS = (
-    0.01,
-    0.65,
-    300,
-)  # as the authors evaluate: least score, NMS threshold, most boxes
+# As the authors evaluate: least score, NMS threshold, most boxes.
+_SCORE, _OVERLAP, _DETECTIONS = 0.01, 0.65, 300
 
 
 class Yolox(yolox.LibreYOLOXModel):  # type: ignore[misc, unused-ignore]

@@ -22,7 +22,7 @@ def marked(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def view_maker(shape, augment, size=32, whole=None) -> SquareViewMaker:
-    reader = PairReader([None], None, str, whole, kept=[marked(*shape)])
+    reader = PairReader([None], None, str, whole, decoded=[marked(*shape)])
     return SquareViewMaker(reader, size, augment, seed=3)
 
 
@@ -94,10 +94,10 @@ def test_masks_are_scaled_without_new_classes():
 def test_worker_processes_make_the_same(pairs):
     examples = load_data(spec(pairs)).train
     reader = PairReader(examples.columns["image"], examples.columns["mask"], examples.where, None)
-    kept = replace(reader, kept=[reader.read(index) for index in range(len(examples))])
-    cut, fast = (SquareViewMaker(r, 32, "standard", 1) for r in (reader, kept))
-    assert fast.cheap and not cut.cheap
+    decoded = replace(reader, decoded=[reader.read(index) for index in range(len(examples))])
+    slow, fast = (SquareViewMaker(r, 32, "standard", 1) for r in (reader, decoded))
+    assert fast.cheap and not slow.cheap
     plan = [np.array([1, 5]), np.array([2])]
-    loaders = (ViewLoader(cut, 2, pin_memory=False), ViewLoader(fast, 0, pin_memory=False))
+    loaders = (ViewLoader(slow, 2, pin_memory=False), ViewLoader(fast, 0, pin_memory=False))
     for one, other in zip(*(loader.pixels(plan, 3) for loader in loaders), strict=True):
         assert torch.equal(one, other)
