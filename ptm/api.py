@@ -89,7 +89,7 @@ def evaluate(
     return run_evaluation(
         Path(target),
         overrides=overrides,
-        expect=expect,
+        expect=tuple((expect or {}).items()),
         predictions=None if predictions is None else Path(predictions),
         reporter=reporter,
     )

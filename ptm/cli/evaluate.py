@@ -45,7 +45,7 @@ def evaluate(
 
     if target.is_dir():
         require_run(target, "a run directory or a config file")
-    bounds = dict(parse_bound(text) for text in expect)
+    bounds = [parse_bound(text) for text in expect]
     from ptm.base.console import reporter_for
     from ptm.experiment.evaluate import run_evaluation
 

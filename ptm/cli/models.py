@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptm.cli.options import Json
+from ptm.cli.show import json_text
 
 if TYPE_CHECKING:
     from ptm.experiment.measure import Cost
@@ -55,7 +55,7 @@ def models(
             typer.echo(f"measuring {choice.name}", err=True)
             costs[choice.name] = measure_cost(choice, threads=threads)
     if json_:
-        typer.echo(json.dumps(_as_json(selection, more, costs), indent=2, ensure_ascii=False))
+        typer.echo(json_text(_as_json(selection, more, costs)))
     elif sys.stdout.isatty():
         _show(selection, more, costs)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 from collections.abc import Mapping
@@ -16,10 +17,23 @@ if TYPE_CHECKING:
     from ptm.run.results import Results, TrainSummary
 
 
+def json_text(value: Any) -> str:
+    """Indented JSON as the standard has it: a number that is none is null."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def show_results(results: Results, *, as_json: bool) -> None:
     """Results on standard output: JSON for programs, a table and what to do next for people."""
     if as_json:
-        typer.echo(json.dumps(results.as_dict(), indent=2, ensure_ascii=False))
+        typer.echo(json_text(results.as_dict()))
         return
     from rich.console import Console
     from rich.table import Table
@@ -67,7 +81,7 @@ def _compared_by(results: Results, teacher: Mapping[str, float]) -> str:
 def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> None:
     """The two arms side by side, and what the difference is worth."""
     if as_json:
-        typer.echo(json.dumps(verdict, indent=2, ensure_ascii=False))
+        typer.echo(json_text(verdict))
         return
     from rich.console import Console
     from rich.table import Table
@@ -90,7 +104,7 @@ def show_reproduction(reproduction: Reproduction, *, kept: bool, as_json: bool) 
     """How far a run is from its record. ``kept``: whether the directory it was run in is still there."""
     if as_json:
         place = {} if kept else {"output": None}
-        typer.echo(json.dumps(reproduction.as_dict() | place, indent=2))
+        typer.echo(json_text(reproduction.as_dict() | place))
         return
     typer.echo(reproduction.verdict)
     for name, distance in reproduction.distances.items():

@@ -64,15 +64,16 @@ def parse_bound(text: str) -> tuple[str, str]:
     return match[1], bound
 
 
-def check_expectations(expect: Mapping[str, str], metrics: Mapping[str, float]) -> list[Expectation]:
-    """Each bound of ``expect`` against ``metrics``, in the order of ``expect``.
+def check_expectations(bounds: Iterable[tuple[str, str]], metrics: Mapping[str, float]) -> list[Expectation]:
+    """Each bound (metric, bound) against ``metrics``, in their order; a metric may have several.
 
     Raises ConfigError that names every metric which was not measured, and those that were.
     """
-    absent = [name for name in expect if name not in metrics]
+    chosen = list(bounds)
+    absent = [name for name in dict.fromkeys(name for name, _ in chosen) if name not in metrics]
     if absent:
         raise ConfigError([_absent(name, metrics) for name in absent])
-    return [_held(metric, bound, metrics[metric]) for metric, bound in expect.items()]
+    return [_held(metric, bound, metrics[metric]) for metric, bound in chosen]
 
 
 def require_met(expectations: Mapping[str, Iterable[Expectation]]) -> None:

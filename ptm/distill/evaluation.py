@@ -16,6 +16,7 @@ from ptm.distill.identity import block_size, store_description, store_identity
 from ptm.distill.store import Store, root_directory
 from ptm.errors import StorageError
 from ptm.pipeline import Pipeline
+from ptm.training.finite import finite_values
 from ptm.training.runtime import Runtime
 
 
@@ -75,18 +76,18 @@ def evaluate_teacher(
         stored = runtime.gather(store.read_evaluation() if store is not None else None)[0]
         evaluation = TeacherEvaluation.parse(stored)
         if evaluation is None:
-            evaluation = _evaluate(spec, pipeline, runtime)
+            evaluation = _evaluate(spec, pipeline, name, runtime)
             if store is not None and evaluation.finite:
                 store.write_evaluation(evaluation.as_dict())
         return evaluation
 
 
-def _evaluate(spec: RunSpec, pipeline: Pipeline, runtime: Runtime) -> TeacherEvaluation:
+def _evaluate(spec: RunSpec, pipeline: Pipeline, name: str, runtime: Runtime) -> TeacherEvaluation:
     pipeline.model.to(runtime.device)
     metrics = engine.evaluate(pipeline, runtime, batch_size=block_size(spec))
     pairs = list(_class_pairs(metrics.predictions(), pipeline.labels))
     return TeacherEvaluation(
-        metrics=metrics.compute(),
+        metrics=finite_values(metrics, pipeline, f"teacher {name}"),
         targets=[target for target, _ in pairs],
         predicted=[predicted for _, predicted in pairs],
     )

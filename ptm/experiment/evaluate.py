@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ptm.base import files
@@ -21,21 +21,23 @@ from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.predictions import prediction_lines
 from ptm.run.provenance import manifest_of
 from ptm.run.results import ModelSize, Results, Throughput
+from ptm.training.finite import finite_values
 
 
 def run_evaluation(
     target: Path,
     *,
     overrides: Iterable[str] = (),
-    expect: Mapping[str, str] | None = None,
+    expect: Sequence[tuple[str, str]] = (),
     predictions: Path | None = None,
     pins: Pins | None = None,
     reporter: Reporter,
 ) -> Results:
     """Measure a run's model, or the model that a config names, on an evaluation split.
 
-    Checks the config's own ``expect``, and ``expect`` on top. ``predictions``: a file for a line an example. Raises
-    ModelError when a file of the model has changed since the run wrote it.
+    Checks the config's own ``expect`` and, on top, the bounds (metric, bound) of ``expect``. ``predictions``: a file
+    for a line an example. Raises ModelError when a file of the model has changed since the run wrote it, NotFinite for
+    a model that gives numbers that are none.
     """
     if predictions is not None:
         require_new_file(predictions, "--predictions", (".jsonl",))
@@ -45,8 +47,8 @@ def run_evaluation(
     require_downloads(spec, model=model, teacher=False)
     with open_session(spec, reporter) as session:
         data = session.task.load_data(spec, labels=session.task.stored_labels(model.name), train=False)
-        bounds = {**spec.expect, **(expect or {})}
-        spec.evaluation.require([("expect", name) for name in bounds], data.labels)
+        bounds = (*spec.expect.items(), *expect)
+        spec.evaluation.require([("expect", name) for name, _ in bounds], data.labels)
         pipeline = session.task.build(spec, data, model=model.ref(), complete=True)
         if pins is not None:
             now = manifest_of(spec, dump_config(spec), data, session.runtime, {"model": pipeline}, {})
@@ -56,7 +58,7 @@ def run_evaluation(
         begun = time.perf_counter()
         metrics = evaluate(session, pipeline)
         seconds = time.perf_counter() - begun
-        values = metrics.compute()
+        values = finite_values(metrics, pipeline, model.name)
     if predictions is not None:
         files.write_file(predictions, prediction_lines(metrics.predictions(), pipeline))
     return Results(

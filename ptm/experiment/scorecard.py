@@ -23,6 +23,7 @@ from ptm.pipeline import Metrics, Pipeline
 from ptm.run.directory import RunDirectory, read_finished
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Results, write_results
+from ptm.training.finite import finite_values
 from ptm.training.runtime import Runtime
 
 BATCHES = (1, 32)  # examples, for latencies
@@ -51,7 +52,7 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
             reporter.say(f"measuring the {name}")
             pipeline = session.task.build(spec, data, model=model, complete=True)
             pipeline.model.to(runtime.device)
-            columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure)
+            columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure, name)
             columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
         where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
     alone = _control_rows(run, results)
@@ -73,7 +74,7 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
 
 
 def _measure_model(
-    spec: RunSpec, pipeline: Pipeline, runtime: Runtime, measure: Measure
+    spec: RunSpec, pipeline: Pipeline, runtime: Runtime, measure: Measure, name: str
 ) -> tuple[dict[str, Any], dict[int, Row]]:
     """Numbers of a model, and its prediction for each example."""
     # Latencies first: they warm caches up, which the evaluation of the first model would pay for.
@@ -83,6 +84,7 @@ def _measure_model(
     metrics, seconds = _timed_evaluation(pipeline, runtime, batch_size)
     if seconds < SECONDS:
         metrics, seconds = _timed_evaluation(pipeline, runtime, batch_size)
+    finite_values(metrics, pipeline, name)
     size = describe_size("", pipeline.model)
     rows: dict[int, Row] = {row["id"]: row for row in metrics.predictions()}
     column = {

@@ -41,6 +41,7 @@ from ptm.run.results import (
     TrainSummary,
 )
 from ptm.training import optim, order
+from ptm.training.finite import finite_values
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
 
@@ -58,16 +59,19 @@ def run_training(
         if done is not None:
             reporter.say(f"{run.path} is finished already")
             return done
-        with (
-            stop_on_signals() as stop,
-            open_session(spec, _first_speaks(reporter)) as session,
-            _failure_recorded(run, session),
-        ):
+        with stop_on_signals() as stop, open_session(spec, _first_speaks(reporter)) as session:
             prepared = prepare(session, pins)
+            if session.runtime.any(stop.requested):
+                raise Interrupted(
+                    f"stopped by {stop.name or 'a signal'} before the first step; nothing was changed",
+                    cure="the same command begins, or goes on, again",
+                )
             context = _begin(run, session, prepared, stop, pins)
-            progress = engine.train(context, resume=run.resuming)
-            measured = _measure_best(session, prepared, context, progress)
-            return _finish(run, session, prepared, progress, measured)
+            # Not before: what is refused leaves the run that is there as it was.
+            with _failure_recorded(run, session):
+                progress = engine.train(context, resume=run.resuming)
+                measured = _measure_best(session, prepared, context, progress)
+                return _finish(run, session, prepared, progress, measured)
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ def _results(
     run: RunDirectory, session: Session, prepared: Prepared, progress: Progress, measured: Measured
 ) -> Results:
     spec, pipeline, distillation = session.spec, prepared.pipeline, prepared.distillation
-    values, manifest = measured.metrics.compute(), run.read_manifest()
+    values, manifest = finite_values(measured.metrics, pipeline, spec.model.name), run.read_manifest()
     teacher = distill = None
     if distillation is not None:
         teacher = TeacherSummary(**distillation.teacher_summary())
@@ -224,7 +228,7 @@ def _results(
         teacher=teacher,
         distill=distill,
         backbone=_backbone(session, prepared),
-        expect=tuple(check_expectations(spec.expect, values)),
+        expect=tuple(check_expectations(spec.expect.items(), values)),
         labels=tuple(pipeline.labels),
         output=str(run.path),
         drift=manifest.drift if manifest else (),

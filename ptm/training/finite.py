@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
 
 from ptm.errors import NotFinite
-from ptm.pipeline import Metrics, Pipeline, Prediction
+from ptm.pipeline import Metrics, Pipeline
 from ptm.training.meter import StepNumbers
 
 _PLACES = 5  # examples named in a message
@@ -29,14 +30,32 @@ def step_not_finite(numbers: StepNumbers, step: int, pipeline: Pipeline) -> NotF
     )
 
 
+def finite_values(metrics: Metrics, pipeline: Pipeline, model: str) -> dict[str, float]:
+    """The metrics of a model that is measured as it is.
+
+    Raises NotFinite, naming examples, where one is no finite number, or where weights are none: labels and boxes can be
+    chosen among numbers that are none, too.
+    """
+    values = metrics.compute()
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    largest = largest_weight(list(pipeline.model.parameters()))
+    if not bad and math.isfinite(largest):
+        return values
+    places = ", ".join(islice(_places(metrics, pipeline), _PLACES))
+    raise NotFinite(
+        f"{bad[0]} is {values[bad[0]]}" if bad else "weights are not finite",
+        where=f"{model}{f', examples {places}' if places else ''}",
+        expected="finite numbers",
+        cure="use --set runtime.precision=fp32, or look at the weights and at these examples",
+    )
+
+
 def evaluation_not_finite(loss: float, step: int, metrics: Metrics, pipeline: Pipeline) -> NotFinite:
     """For an evaluation whose loss is none: names the first examples whose scores are not finite."""
-    places = (
-        str(pipeline.example("eval", prediction["id"])["where"])
-        for prediction in metrics.predictions()
-        if not _has_finite_scores(prediction)
+    named = (
+        ", ".join(islice(_places(metrics, pipeline), _PLACES))
+        or "of every kind: only their sum is not finite"
     )
-    named = ", ".join(islice(places, _PLACES)) or "of every kind: only their sum is not finite"
     return NotFinite(
         f"the evaluation loss is {loss} at step {step}",
         where=f"step {step}, examples {named}",
@@ -61,7 +80,16 @@ def weights_not_finite(step: int) -> NotFinite:
     )
 
 
-def _has_finite_scores(prediction: Prediction) -> bool:
-    scores = prediction.get("scores", {})
-    values: Iterable[float | None] = scores.values() if isinstance(scores, dict) else scores
-    return all(math.isfinite(score) for score in values if score is not None)
+def _places(metrics: Metrics, pipeline: Pipeline) -> Iterator[str]:
+    """Where the examples stand for which the model gives a number that is none."""
+    for prediction in metrics.predictions():
+        if not _is_finite(prediction):
+            yield str(pipeline.example("eval", prediction["id"])["where"])
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

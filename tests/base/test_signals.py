@@ -114,6 +114,29 @@ def test_15_12_sigterm_during_the_final_evaluation_stops(tiny_bert, reviews, tmp
     assert history(tmp_path / "r") == history(tmp_path / "whole")
 
 
+class StopWhile(Silent):
+    """Sends this process SIGTERM when something is said."""
+
+    def __init__(self, begins: str) -> None:
+        self._begins = begins
+
+    def say(self, line):
+        if line.startswith(self._begins):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_15_12_sigterm_before_the_first_step_changes_nothing(tiny_bert, reviews, tmp_path):
+    with pytest.raises(Interrupted, match="before the first step") as caught:
+        run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1), "new", StopWhile("model: "))
+    assert caught.value.exit_code == 75
+    assert not (tmp_path / "r").exists()
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
+    bits = weights(tmp_path / "r")
+    with pytest.raises(Interrupted):
+        run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=2), "overwrite", StopWhile("model: "))
+    assert weights(tmp_path / "r") == bits
+
+
 _NO_STANDARD_ERROR = """
 import os, signal
 from ptm.base.signals import stop_on_signals

@@ -56,7 +56,7 @@ def test_a_bound_of_the_command_line_that_is_none(text):
 
 def test_bounds_are_held_against_metrics_in_their_order():
     expect = {"loss": "< 0.5", "accuracy": ">= 0.9", "f1_macro": "== 1"}
-    held = check_expectations(expect, {"accuracy": 0.9, "loss": 0.6, "f1_macro": 1.0, "other": 0.0})
+    held = check_expectations(expect.items(), {"accuracy": 0.9, "loss": 0.6, "f1_macro": 1.0, "other": 0.0})
     assert held == [
         Expectation("loss", "< 0.5", 0.6, False),
         Expectation("accuracy", ">= 0.9", 0.9, True),
@@ -67,13 +67,13 @@ def test_bounds_are_held_against_metrics_in_their_order():
 
 @pytest.mark.parametrize("bound", [">= 0", "<= 0", "> 0", "< 0", "== 0"])
 def test_nan_meets_nothing(bound):
-    assert not check_expectations({"loss": bound}, {"loss": math.nan})[0].met
+    assert not check_expectations([("loss", bound)], {"loss": math.nan})[0].met
 
 
 def test_metrics_that_were_not_measured_are_all_named_with_those_that_were():
     with pytest.raises(ConfigError) as caught:
         check_expectations(
-            {"acuracy": ">= 0.9", "bleu": ">= 30", "loss": "< 1"}, {"accuracy": 0.9, "loss": 0.1}
+            [("acuracy", ">= 0.9"), ("bleu", ">= 30"), ("loss", "< 1")], {"accuracy": 0.9, "loss": 0.1}
         )
     first, second = caught.value.problems
     assert first.what == "there is no metric 'acuracy'"

@@ -1,0 +1,117 @@
+"""``ptm eval`` says what is true, or that it cannot."""
+
+import json
+import math
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+import tiny
+from helpers import run, text_spec
+from ptm.base import files
+from ptm.base.console import Silent
+from ptm.config.load import load_config
+from ptm.config.spec import DistillSpec, TeacherSpec
+from ptm.errors import NotFinite
+from ptm.experiment.evaluate import run_evaluation
+from ptm.experiment.scorecard import measure_scorecard
+
+
+def spoil(run_directory, *, row: int | None = None) -> None:
+    """Weights that are no numbers, sealed as if they had been written so; ``row``: of one embedding alone."""
+    model = run_directory / "model"
+    state = load_file(model / "model.safetensors")
+    if row is None:
+        state = {name: t.fill_(math.nan) if t.is_floating_point() else t for name, t in state.items()}
+    else:
+        next(t for name, t in state.items() if "word_embeddings" in name)[row] = math.nan
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+    (model / "manifest.json").unlink()
+    files.seal(model)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_bert, reviews, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "r"
+    run(text_spec(tiny_bert, reviews, folder, epochs=1))
+    return folder
+
+
+def strict(text: str):
+    """JSON as the standard has it: without NaN and Infinity."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_15_08_a_model_that_gives_nan_is_exit_7_and_names_examples(run_cli, tiny_bert, reviews, tmp_path):
+    """One word of the vocabulary is spoilt; the examples without it are as before."""
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
+    from transformers import AutoTokenizer
+
+    lines = (reviews / "eval.csv").read_text().splitlines()[1:]
+    word = lines[3].split()[0].strip('",.').lower()
+    token = AutoTokenizer.from_pretrained(tiny_bert)(word, add_special_tokens=False)["input_ids"][0]
+    spoil(tmp_path / "r", row=token)
+    done = run_cli("eval", tmp_path / "r", "--json", "--expect", "accuracy>=0")
+    assert done.returncode == 7, done.stderr
+    error = strict(done.stdout)["error"]
+    assert error["exit_code"] == 7
+    assert "eval.csv:5" in error["problems"][0]["where"]
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["text-classification-regression", "object-detection", "semantic-segmentation", "causal-lm"]
+)
+def test_15_08_models_of_other_tasks_that_give_nan_are_not_finite(name, tmp_path):
+    config = tiny.prepare(name, tmp_path)
+    run(
+        load_config(
+            config, [f"output={json.dumps(str(tmp_path / 'r'))}", "train.steps=1", "train.epochs=null"]
+        )
+    )
+    spoil(tmp_path / "r")
+    with pytest.raises(NotFinite):
+        run_evaluation(tmp_path / "r", reporter=Silent())
+
+
+def test_15_08_a_teacher_that_gives_nan_is_told_before_the_first_step(tiny_bert, reviews, tmp_path):
+    run(text_spec(tiny_bert, reviews, tmp_path / "teacher", epochs=1))
+    distilled = text_spec(
+        tiny_bert,
+        reviews,
+        tmp_path / "r",
+        epochs=1,
+        teacher=TeacherSpec(name=str(tmp_path / "teacher")),
+        distill=DistillSpec(audit="off", store="off"),
+    )
+    run(distilled)
+    spoil(tmp_path / "teacher")
+    with pytest.raises(NotFinite):
+        measure_scorecard(tmp_path / "r", Silent())
+    with pytest.raises(NotFinite, match="teacher"):
+        run(distilled, "overwrite")
+    assert json.loads((tmp_path / "r" / "results.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("bounds", [("accuracy>=0", "accuracy<0"), ("accuracy<0", "accuracy>=0")])
+def test_15_08_all_bounds_on_a_metric_must_hold(bounds, run_cli, trained):
+    done = run_cli("eval", trained, "--json", *(word for bound in bounds for word in ("--expect", bound)))
+    assert done.returncode == 4
+    assert "expected: accuracy <0" in done.stderr
+    held = strict(done.stdout)["expect"]
+    assert [f"{bound['metric']}{bound['bound']}" for bound in held] == list(bounds)
+    assert sorted(bound["met"] for bound in held) == [False, True]
+
+
+def test_15_08_the_config_s_bound_and_that_of_the_command_line_must_hold(run_cli, trained):
+    done = run_cli("eval", trained, "--json", "--set", "expect.accuracy='< 0'", "--expect", "accuracy>=0")
+    assert done.returncode == 4
+    assert [bound["met"] for bound in strict(done.stdout)["expect"]] == [False, True]
+    done = run_cli("eval", trained, "--json", "--expect", "accuracy>=0", "--expect", "accuracy<=1")
+    assert done.returncode == 0
+    assert [bound["met"] for bound in strict(done.stdout)["expect"]] == [True, True]
