@@ -8,8 +8,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ptm.errors import ConfigError, Problem
+
+# Of these metrics the lowest value is the best one, of all others the highest.
+LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "mean_squared_error", "mean_absolute_error")
+
+
+def best_mode(metric: str) -> Literal["max", "min"]:
+    """Which value of a metric is the best one."""
+    return "min" if metric in LOWER_IS_BETTER else "max"
 
 
 @dataclass(frozen=True)

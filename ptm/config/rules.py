@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from pydantic.fields import FieldInfo
 
+from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
 from ptm.config.spec import DataSpec, DistillSpec, RunSpec
 from ptm.config.tasks import IMAGE_SOURCES, SOURCES, TABLE_SOURCES, TASKS
@@ -38,7 +39,7 @@ def cross_check(
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)
     if sure("task", "data.label_type", "data.labels"):
-        yield from _check_metrics(spec, best=sure("best", "best.metric"))
+        yield from _check_metrics(spec, best=sure("best", "best.metric", "best.mode"))
     if spec.distill is not None and spec.teacher is None and sure("teacher"):
         yield ("distill",), "distill: without a teacher:", "add teacher: {name: ...}, or remove distill:"
     if spec.teacher is not None and not spec.descriptor.distillable:
@@ -196,6 +197,10 @@ def _check_metrics(spec: RunSpec, *, best: bool) -> Complaints:
         if objection is not None:
             expected, cure = objection
             yield path, f"there is no metric {name!r}: {expected}", cure
+    if best and spec.best is not None and spec.best.mode != best_mode(spec.best.metric):
+        kept, order = ("lowest", "higher") if spec.best.mode == "min" else ("highest", "lower")
+        what = f"the {kept} {spec.best.metric} would be kept, but {order} is better"
+        yield ("best", "mode"), what, "remove mode: the metric decides"
 
 
 def _check_distill(spec: RunSpec, distill: DistillSpec) -> Complaints:
@@ -254,7 +259,7 @@ def _check_train(spec: RunSpec, sure: Callable[..., bool]) -> Complaints:
         yield (
             ("train", "early_stopping"),
             "early_stopping needs to know which metric counts",
-            ("add best: {metric: accuracy, mode: max}"),
+            ("add best: {metric: accuracy}"),
         )
     points = list(train.milestones)
     if points != sorted(points) or any(not 0 < point < 1 for point in points):

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from ptm.config.evaluation import Evaluation
+from ptm.config.evaluation import Evaluation, best_mode
 from ptm.config.keys import (
     IMAGES_ONLY,
     STRICT,
@@ -295,7 +295,15 @@ class BestSpec:
     metric: str = Field(
         min_length=1, description="The name of a metric, such as `accuracy`, `f1_macro`, `loss`."
     )
-    mode: Literal["max", "min"] = Field(default="max", description="Whether more is better.")
+    mode: Literal["max", "min"] | None = Field(
+        default=None,
+        description="Whether the highest or the lowest value is the best one. The metric decides (losses, perplexities "
+        "and errors: `min`), so it need not be given; a contradiction is refused.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.mode is None:
+            object.__setattr__(self, "mode", best_mode(self.metric))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -111,7 +111,7 @@ _NOTED: tuple[tuple[str, str, str], ...] = (
     (
         "load_best_model_at_end save_best save_best_only",
         "best.metric",
-        "add best: {metric: accuracy, mode: max}; its weights become model/",
+        "add best: {metric: accuracy}; its weights become model/",
     ),
     ("greater_is_better", "best.mode", "it is best.mode here: max for true, min for false"),
     (

@@ -240,7 +240,7 @@ def _best(spec: RunSpec, progress: Progress) -> Best | None:
     if spec.best is None:
         return None
     return Best(
-        metric=spec.best.metric, mode=spec.best.mode, value=progress.best_value, step=progress.best_step
+        metric=spec.best.metric, mode=str(spec.best.mode), value=progress.best_value, step=progress.best_step
     )
 
 

@@ -68,8 +68,21 @@ class Accumulator:
         return ids, targets, outputs
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float64 [n, classes]."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(-1, keepdims=True)
+    return probabilities
+
+
+def six_digits(probability: float) -> float:
+    """Six significant digits, so that small probabilities of a certain model are not all 0."""
+    return float(f"{probability:.6g}")
+
+
 class ClassificationMetrics:
-    """Accuracy and friends over single-label classes. Holds 4 bytes an example and class."""
+    """Accuracy and friends over single-label classes. Holds 4 bytes an example and class: the logits, because
+    probabilities of a certain model are all 0 or 1, and no longer in any order."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
@@ -77,7 +90,7 @@ class ClassificationMetrics:
 
     def update(self, batch: Batch, output: Output) -> None:
         assert output.logits is not None
-        self._accumulator.add(batch, output, output.logits.float().softmax(-1).cpu().numpy())
+        self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
 
     def merge(self, others: Sequence[Metrics]) -> ClassificationMetrics:
         merged = ClassificationMetrics(self._labels)
@@ -89,11 +102,13 @@ class ClassificationMetrics:
     def compute(self) -> dict[str, float]:
         from sklearn import metrics
 
-        _, targets, probabilities = self._accumulator.labelled()
-        predicted = probabilities.argmax(-1)
+        _, targets, logits = self._accumulator.labelled()
+        predicted = logits.argmax(-1)
         classes = np.arange(len(self._labels))
+        # Of a class that is neither there nor predicted nothing is known: macro averages leave it out.
+        present = np.union1d(targets, predicted)
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-            targets, predicted, labels=classes, average="macro", zero_division=0
+            targets, predicted, labels=present, average="macro", zero_division=0
         )
         values = {
             "loss": self._accumulator.mean_loss(),
@@ -105,20 +120,21 @@ class ClassificationMetrics:
         }
         if len(classes) == 2:  # the second label is the positive one
             values["f1"] = metrics.f1_score(targets, predicted, labels=classes, pos_label=1, zero_division=0)
-            if len(np.unique(targets)) == 2 and np.isfinite(probabilities).all():
-                values["auroc"] = metrics.roc_auc_score(targets, probabilities[:, 1])
+            if len(np.unique(targets)) == 2 and np.isfinite(logits).all():
+                margins = logits[:, 1].astype(np.float64) - logits[:, 0]
+                values["auroc"] = metrics.roc_auc_score(targets, margins)
         if len(classes) > 5:
-            top = np.argpartition(-probabilities, 5, axis=-1)[:, :5]
+            top = np.argpartition(-logits, 5, axis=-1)[:, :5]
             values["top5_accuracy"] = (top == targets[:, None]).any(-1).mean()
         return {name: float(value) for name, value in values.items()}
 
     def predictions(self) -> Iterator[Prediction]:
-        ids, targets, probabilities = self._accumulator.by_id()
-        for index, row in enumerate(probabilities):
+        ids, targets, logits = self._accumulator.by_id()
+        for index, row in enumerate(softmax(logits)):
             indices = range(len(row)) if len(row) <= _ALL_SCORES else np.argsort(-row, kind="stable")[:5]
             prediction = Prediction(id=int(ids[index]))
             if targets is not None:
                 prediction["label"] = self._labels[targets[index]]
-            prediction["prediction"] = self._labels[int(row.argmax())]
-            prediction["scores"] = {self._labels[i]: round(float(row[i]), 6) for i in indices}
+            prediction["prediction"] = self._labels[int(logits[index].argmax())]
+            prediction["scores"] = {self._labels[i]: six_digits(row[i]) for i in indices}
             yield prediction

@@ -6,14 +6,22 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ptm.metrics.classification import Accumulator
+from ptm.metrics.classification import Accumulator, six_digits
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
-THRESHOLD = 0.5  # probability from which a class is predicted
+THRESHOLD_LOGIT = 0.0  # from which a class is predicted: a probability of 0.5
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float64 [n, classes]."""
+    from scipy.special import expit
+
+    return np.asarray(expit(logits.astype(np.float64)))
 
 
 class MultiLabelMetrics:
-    """F1, exact match and AUROC over independent yes-or-no classes. Holds 8 bytes an example and class."""
+    """F1, exact match and AUROC over independent yes-or-no classes. Holds 8 bytes an example and class:
+    logits and targets; probabilities of a certain model are all 0 or 1, and no longer in any order."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
@@ -21,7 +29,7 @@ class MultiLabelMetrics:
 
     def update(self, batch: Batch, output: Output) -> None:
         assert output.logits is not None
-        self._accumulator.add(batch, output, output.logits.float().sigmoid().cpu().numpy())
+        self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
 
     def merge(self, others: Sequence[Metrics]) -> MultiLabelMetrics:
         merged = MultiLabelMetrics(self._labels)
@@ -35,11 +43,15 @@ class MultiLabelMetrics:
         classes that have examples with and without them, and left out where there is none."""
         from sklearn import metrics
 
-        _, targets, probabilities = self._accumulator.labelled()
-        truth, predicted = targets > 0, probabilities >= THRESHOLD
-        f1_micro, f1_macro = (
-            metrics.f1_score(truth, predicted, average=average, zero_division=0)
-            for average in ("micro", "macro")
+        _, targets, logits = self._accumulator.labelled()
+        truth, predicted = targets > 0, logits >= THRESHOLD_LOGIT
+        # Of a class that is neither there nor predicted nothing is known: the macro average leaves it out.
+        present = np.flatnonzero(truth.any(0) | predicted.any(0))
+        f1_micro = metrics.f1_score(truth, predicted, average="micro", zero_division=0)
+        f1_macro = (
+            metrics.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
+            if len(present)
+            else 0.0
         )
         values = {
             "loss": self._accumulator.mean_loss(),
@@ -48,21 +60,22 @@ class MultiLabelMetrics:
             "subset_accuracy": (truth == predicted).all(1).mean(),
         }
         both = truth.any(0) & ~truth.all(0)
-        if both.any() and np.isfinite(probabilities).all():
-            areas = [metrics.roc_auc_score(truth[:, k], probabilities[:, k]) for k in np.flatnonzero(both)]
+        if both.any() and np.isfinite(logits).all():
+            areas = [metrics.roc_auc_score(truth[:, k], logits[:, k]) for k in np.flatnonzero(both)]
             values["auroc_macro"] = np.mean(areas)
         return {name: float(value) for name, value in values.items()}
 
     def predictions(self) -> Iterator[Prediction]:
         """``label`` and ``prediction`` are lists of names, ``scores`` the probability of each class."""
-        ids, targets, probabilities = self._accumulator.by_id()
+        ids, targets, logits = self._accumulator.by_id()
+        probabilities = sigmoid(logits)
         for row, index in enumerate(ids):
             prediction = Prediction(id=int(index))
             if targets is not None:
                 prediction["label"] = self._named(targets[row] > 0)
-            prediction["prediction"] = self._named(probabilities[row] >= THRESHOLD)
+            prediction["prediction"] = self._named(logits[row] >= THRESHOLD_LOGIT)
             pairs = zip(self._labels, probabilities[row], strict=True)
-            prediction["scores"] = {name: round(float(p), 6) for name, p in pairs}
+            prediction["scores"] = {name: six_digits(p) for name, p in pairs}
             yield prediction
 
     def _named(self, applies: np.ndarray) -> list[str]:

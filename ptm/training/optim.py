@@ -141,7 +141,8 @@ def rate_factor(step: int, steps: int, spec: TrainSpec) -> float:
     step of all, as in the papers that fine-tuned BERT (arXiv:1810.04805) and SGDR without restarts
     (arXiv:1608.03983).
     """
-    warmup = math.ceil(spec.warmup * steps)
+    # 0.07 of 100 steps is 7.000000000000001 in floating point, which is no reason for an eighth step.
+    warmup = math.ceil(spec.warmup * steps - 1e-9 * steps)
     if step < warmup:
         return (step + 1) / warmup
     if spec.scheduler == "constant":

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptm.config.evaluation import best_mode
 from ptm.config.load import check_files, dump_config, json_schema, load_config, parse_config
 from ptm.config.spec import BestSpec, DistillSpec, RunSpec
 from ptm.errors import ConfigError
@@ -946,7 +947,12 @@ runs = st.builds(
         },
         {
             "teacher": maybe | section({"name": names}, {"labels": maybe | labels}),
-            "best": maybe | section({"metric": metrics}, {"mode": st.sampled_from(["max", "min"])}),
+            "best": maybe
+            | st.builds(
+                lambda name, explicit: {"metric": name} | ({"mode": best_mode(name)} if explicit else {}),
+                metrics,
+                st.booleans(),
+            ),
             "runtime": section({}, {"threads": maybe | counts, "compile": st.booleans()}),
             "expect": st.dictionaries(
                 metrics,
@@ -1037,3 +1043,18 @@ def test_any_override_is_a_spec_or_a_config_error(key, value):
             parse(TEXT, override)
         except ConfigError as error:
             assert all(problem.where.isprintable() for problem in error.problems)
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"), [("loss", "min"), ("accuracy", "max"), ("f1_macro", "max"), ("mcc", "max")]
+)
+def test_the_metric_decides_which_evaluation_is_the_best(metric, mode):
+    """10.1: without a mode, a loss is minimised."""
+    assert parse(TEXT, f"best={{metric: {metric}}}").best == BestSpec(metric=metric, mode=mode)
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("loss", "max"), ("accuracy", "min")])
+def test_a_mode_that_contradicts_its_metric_is_refused(metric, mode):
+    with pytest.raises(ConfigError, match="is better") as caught:
+        parse(TEXT, f"best={{metric: {metric}, mode: {mode}}}")
+    assert "remove mode: the metric decides" in str(caught.value)

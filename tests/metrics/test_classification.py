@@ -76,10 +76,27 @@ def test_the_formulas_are_scikit_learns(classes):
     assert all(type(value) is float for value in values.values())
 
 
-def test_classes_that_do_not_occur_count_as_zero():
-    values = collect(torch.eye(3)[[0, 1]], torch.tensor([0, 1])).compute()
-    assert values["accuracy"] == 1
-    assert values["f1_macro"] == pytest.approx(2 / 3)
+def test_classes_that_do_not_occur_are_left_out_of_macro_averages():
+    """10.11: every answer right is 1.0, whatever else there might have been; a class that is only predicted counts."""
+    logits = torch.eye(4)[torch.tensor([0, 1, 2])] * 5
+    values = collect(logits, torch.tensor([0, 1, 2])).compute()
+    assert (values["f1_macro"], values["precision_macro"], values["recall_macro"]) == (1.0, 1.0, 1.0)
+    wrong = torch.eye(4)[torch.tensor([0, 1, 3])] * 5
+    assert collect(wrong, torch.tensor([0, 1, 2])).compute()["f1_macro"] == pytest.approx(2 / 4)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, 10.0, 1000.0])
+def test_auroc_is_that_of_the_logits_however_certain_the_model(factor):
+    """10.3: probabilities of a scaled last layer are all 0 or 1 in fp32; their order is that of the logits."""
+    logits, targets = random_case(2, size=500)
+    area = reference.roc_auc_score(targets.numpy(), (logits[:, 1] - logits[:, 0]).double().numpy())
+    assert collect(logits * factor, targets).compute()["auroc"] == pytest.approx(area, abs=1e-12)
+
+
+def test_small_probabilities_are_not_all_zero():
+    rows = list(collect(torch.tensor([[0.0, 20.0], [0.0, 25.0]]), torch.tensor([1, 1])).predictions())
+    small = [row["scores"]["class 0"] for row in rows]
+    assert small == [pytest.approx(np.exp(-20.0), rel=1e-5), pytest.approx(np.exp(-25.0), rel=1e-5)]
 
 
 def test_one_class_only_has_no_auroc():

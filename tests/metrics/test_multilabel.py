@@ -104,3 +104,22 @@ def test_without_labels_there_are_predictions_and_no_metrics(kind):
     assert all("label" not in row and "prediction" in row for row in rows)
     with pytest.raises(DataError, match="no labels to compare with"):
         collected.compute()
+
+
+def test_auroc_is_that_of_the_logits_however_certain_the_model():
+    """10.3: sigmoids of logits near 20 are all 1 in fp32."""
+    generator = torch.Generator().manual_seed(3)
+    targets = torch.randint(2, (200, 3), generator=generator).float()
+    logits = torch.randn(200, 3, generator=generator) + targets
+    area = reference.roc_auc_score(targets.numpy(), logits.double().numpy(), average="macro")
+    certain = logits * 0.5 + 20
+    again = reference.roc_auc_score(targets.numpy(), certain.double().numpy(), average="macro")
+    assert again == pytest.approx(area, abs=1e-3)
+    assert collect("classes", certain, targets).compute()["auroc_macro"] == pytest.approx(again, abs=1e-12)
+
+
+def test_classes_that_do_not_occur_are_left_out_of_the_macro_average():
+    """10.11"""
+    targets = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert collect("classes", targets * 8 - 4, targets).compute()["f1_macro"] == 1.0
+    assert collect("classes", torch.full((2, 3), -4.0), torch.zeros(2, 3)).compute()["f1_macro"] == 0.0
