@@ -223,6 +223,7 @@ def test_a_share_of_steps_is_not_rounded_up_by_floating_point():
     """10.19: 0.07 of 100 steps is 7.000000000000001 in floating point."""
     for hundredths in range(1, 100):
         rates = [
-            rate_factor(step, 100, spec(warmup=hundredths / 100, scheduler="constant")) for step in range(100)
+            optim.rate_factor(step, 100, spec(warmup=hundredths / 100, scheduler="constant"))
+            for step in range(100)
         ]
         assert sum(rate < 1 for rate in rates) == hundredths - 1
