@@ -19,10 +19,11 @@ from helpers import StopAt, evaluation, history, last_state, run, weights
 from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
 from ptm.config.tasks import TASKS
+from ptm.engine import evaluate
 from ptm.errors import Interrupted
 from ptm.pipeline import Pipeline, task_module
 from ptm.training import order
-from ptm.training.runtime import batch_norms
+from ptm.training.runtime import Runtime, batch_norms
 
 
 @pytest.fixture(scope="session")
@@ -205,6 +206,23 @@ def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make,
     for key, tensor in theirs.items():
         assert torch.equal(ours[key].cpu(), tensor), key
     assert load_file(tmp_path / "r" / "model" / "model.safetensors")
+    what_is_said_of_an_example_does_not_depend_on_those_beside_it(pipeline)
+
+
+def what_is_said_of_an_example_does_not_depend_on_those_beside_it(pipeline):
+    """10.2: batches of 1, 4 and 64; the numbers of one matrix product may round otherwise than those of another."""
+    runtime = Runtime(device=torch.device("cpu"), precision="fp32", threads=1)
+    alone, *others = (list(evaluate(pipeline, runtime, batch_size=size).predictions()) for size in (1, 4, 64))
+    for together in others:
+        assert all(map(alike, alone, together)) and len(alone) == len(together)
+
+
+def alike(a, b):
+    if isinstance(a, float) and isinstance(b, float):
+        return a == pytest.approx(b, rel=1e-3, abs=1e-4)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
+    return len(a) == len(b) and all(map(alike, a, b)) if isinstance(a, list) else a == b
 
 
 def test_every_example_is_evaluated_once_and_predicted_without_its_label(name, make):

@@ -133,8 +133,12 @@ class ObjectDetection(ImagePipeline):
         )
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
-        """``predictions``: Boxes an image, in the pixels of the image as it was decoded. There is no loss."""
-        detections = model(_floats(batch))
+        """``predictions``: Boxes an image, in the pixels of the image as it was decoded. There is no loss.
+
+        One image at a time: torchvision pads a batch to its largest image, so that what is detected in an image would
+        depend on those beside it.
+        """
+        detections = [model([image])[0] for image in _floats(batch)]
         return Output(
             loss_sum=torch.zeros((), device=batch.inputs["images"][0].device),
             count=len(batch),
