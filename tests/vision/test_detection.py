@@ -102,6 +102,16 @@ def test_boxes_are_found_in_the_pixels_of_each_image_whatever_else_is_in_the_bat
     batch = Batch(ids=np.array([0, 1]), inputs={"images": [wide, tall]}, targets=None)
     with torch.inference_mode():
         output = pipeline.evaluate_batch(model, batch)
+        alone = [
+            pipeline.evaluate_batch(
+                model, replace(batch, ids=batch.ids[i : i + 1], inputs={"images": [image]})
+            )
+            for i, image in enumerate((wide, tall))
+        ]
+    for together, one in zip(output.predictions, alone, strict=True):
+        (only,) = one.predictions
+        assert np.array_equal(together.corners, only.corners)
+        assert np.array_equal(together.scores, only.scores)
     for found, (width, height) in zip(output.predictions, [(90, 40), (40, 90)], strict=True):
         assert len(found.scores) > 0
         assert found.corners.min() >= 0
