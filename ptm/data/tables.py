@@ -91,9 +91,15 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Table:
 def read_lines(path: Path, columns: Sequence[str]) -> Table:
     """A text a line; blank lines are left out. The one column may have any name."""
     text, digest = _read_text(path, LINES)
-    rows = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    rows = [(number, line) for number, line in enumerate(lines_of(text), start=1) if line.strip()]
     values = [line for _, line in rows]
     return Table(dict.fromkeys(columns, values), lambda row: f"{path}:{rows[row][0]}", digest)
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines as every editor counts them: only ``\\n``, ``\\r\\n`` and ``\\r`` end one. ``str.splitlines`` would cut at
+    form feeds, U+0085 and U+2028 as well, within a sentence."""
+    return [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
 
 
 def _class_names(feature: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing, refuse
 
 _MAX_XML_BYTES = 16_000_000
@@ -64,7 +65,7 @@ def _names_in(split_file: Path) -> dict[str, str]:
             cure="correct data.train or data.eval",
         )
     try:
-        lines = split_file.read_text(encoding="utf-8-sig").splitlines()
+        lines = lines_of(split_file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be read: {error}", where=split_file) from None
     places: dict[str, str] = {}

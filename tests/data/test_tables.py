@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptm.data import tables
+from ptm.data.inputs import text_inputs
 from ptm.data.tables import Table, join_tables, read_csv, read_json, read_parquet, read_tsv
 from ptm.errors import DataError
 from tiny.samples import write_parquet
@@ -265,3 +266,17 @@ def test_files_that_number_their_classes_differently_are_not_joined(tmp_path):
     ]
     with pytest.raises(DataError, match=r"neg\.parquet, row 0: the class names are neg, pos"):
         join_tables(parts)
+
+
+def test_only_line_ends_end_a_line(tmp_path):
+    """10.12: what else str.splitlines cuts at stands within texts; ptm predict reads the same lines."""
+    texts = ["a\x0cb", "c\u2028d", "e\x85f", "g\x1ch", "i\x0bj"]
+    path = tmp_path / "t.txt"
+    path.write_bytes(
+        "\n".join([texts[0], texts[1] + "\r", "", texts[2] + "\r" + texts[3], texts[4]]).encode()
+    )
+    table = tables.read_lines(path, ["text"])
+    assert list(table.columns["text"]) == texts
+    assert [table.where(row) for row in range(5)] == [f"{path}:{n}" for n in (1, 2, 4, 5, 6)]
+    (piece,) = text_inputs([path], {"text": "text"})
+    assert list(piece.columns["text"]) == texts
