@@ -171,3 +171,17 @@ def test_position_embeddings_follow_the_image_size() -> None:
     resized = classifiers._current_names("vit_b_32", given, 96)["encoder.pos_embedding"]
     assert resized.shape == (1, 1 + 3 * 3, 8)
     assert torch.equal(resized[:, 0], given["encoder.pos_embedding"][:, 0])
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_b0", "mobilenet_v3_small", "mnasnet0_5", "squeezenet1_1"]
+)
+def test_a_new_classifier_above_loaded_weights_guesses_at_first(name: str, tmp_path: Path) -> None:
+    """10.33: some constructors draw classifiers 40 times as large, and their first steps spoil what was loaded."""
+    torch.save(small(name, 5).state_dict(), tmp_path / "w.pth")
+    chosen = plan(name, str(tmp_path / "w.pth"), None)
+    model, report = build_classifier(chosen, 2, image_size=64, seed=1, complete=False)
+    (weight,) = (tensor for key, tensor in model.named_parameters() if key in report.new and tensor.ndim > 1)
+    assert float(weight.std()) == pytest.approx(0.01, rel=0.2)
+    again, _ = build_classifier(chosen, 2, image_size=64, seed=1, complete=False)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
