@@ -117,7 +117,7 @@ def teacher_problems(
 
 
 def constant_miou(data: Dataset) -> float:
-    """Mean IoU of the most frequent class said everywhere: its fraction of the pixels, and 0 for every other class."""
+    """Mean IoU of the most frequent class predicted everywhere: its fraction of the pixels, 0 for every other class."""
     pixels = np.sum([mask.pixels for mask in data.eval.columns["mask"]], axis=0)
     return float(pixels.max() / pixels.sum() / (pixels > 0).sum())
 

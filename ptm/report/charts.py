@@ -301,8 +301,8 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     if len(x) <= _POINTS:
         return x, y
-    kept = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
-    return x[kept], y[kept]
+    points = np.unique(np.linspace(0, len(x) - 1, _POINTS).round().astype(int))
+    return x[points], y[points]
 
 
 def _short(name: str) -> str:

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
+from ptm.base.console import Silent
 from ptm.config.load import dump_config, parse_config
 from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.distill import cache
 from ptm.distill import teacher as teachers
-from ptm.errors import Interrupted, PtmError
+from ptm.errors import Interrupted, ModelError
 from ptm.experiment.control import arm_spec
 from ptm.objective import Supervised
 from ptm.pipeline import task_module
@@ -50,7 +51,7 @@ def make(request, tiny_bert, reviews, tmp_path, text_teacher, image_teacher):
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def computed(monkeypatch):
     """How many examples teachers were run on, sample and shapes included."""
     seen: list[int] = []
     original = teachers.Teacher._forward
@@ -64,15 +65,15 @@ def asked(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["text", "image"])
-def test_cold_warm_and_stopped_runs_end_with_the_same_bits(kind, make, asked, tmp_path):
+def test_cold_warm_and_stopped_runs_end_with_the_same_bits(kind, make, computed, tmp_path):
     cold = run(make(kind, "cold"))
-    first = sum(asked)
+    first = sum(computed)
     warm = run(make(kind, "warm"))
     assert weights(tmp_path / "cold") == weights(tmp_path / "warm")
     assert history(tmp_path / "cold") == history(tmp_path / "warm")
     size = cold["train"]["examples"] // 2
     assert first >= size * (1 if kind == "text" else 2)
-    assert sum(asked) - first <= 1 + teachers.SAMPLE
+    assert sum(computed) - first <= 1 + teachers.SAMPLE
     assert cold["distill"]["store"]["misses"] == size * (1 if kind == "text" else 2)
     assert warm["distill"]["store"]["misses"] == 0
     assert warm["distill"]["store"]["hit_rate"] == 1.0
@@ -90,15 +91,15 @@ def test_live_outputs_give_the_same_training_up_to_rounding(make, tmp_path):
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
 
-def test_a_stop_while_the_teacher_is_forwarded_keeps_what_it_said(make, asked, tmp_path):
-    """The signal comes within the first filling, after its second block; what was filled is not asked again."""
+def test_what_was_stored_before_a_stop_is_not_computed_again(make, computed, tmp_path):
+    """The signal comes within the first filling, after its second block; what was filled is not computed again."""
     spec = make("text", "r", changes={"eval_batch_size": 8})
     with pytest.raises(Interrupted, match="after step 0"):
         run(spec, reporter=StopAt(2))
-    before = sum(asked)
+    before = sum(computed)
     assert before == 1 + 2 * 8
     results = run(spec, "resume")
-    assert sum(asked) - before == 1 + teachers.SAMPLE + 6 * 8
+    assert sum(computed) - before == 1 + teachers.SAMPLE + 6 * 8
     assert results["distill"]["store"]["misses"] == 64
     run(make("text", "whole", cache="another", changes={"eval_batch_size": 8}))
     assert weights(tmp_path / "r") == weights(tmp_path / "whole")
@@ -115,8 +116,8 @@ def test_seeds_sizes_and_temperatures_share_what_is_stored(make, tmp_path):
         assert results["distill"]["store"]["misses"] == 0
 
 
-def test_views_in_rotation_need_no_teacher_later(make, asked, tmp_path):
-    """Views of epochs 0 and 1; epochs 2 and 3 see the same pixels and ask nobody."""
+def test_views_in_rotation_need_no_teacher_later(make, computed, tmp_path):
+    """Views of epochs 0 and 1; epochs 2 and 3 see the same pixels and run no teacher."""
     epochs = {"epochs": 4}
     results = run(make("image", "r", changes=epochs, views=2))
     assert results["distill"]["store"]["misses"] == 2 * 96
@@ -158,9 +159,9 @@ def test_a_store_that_says_something_else_is_filled_anew(make, tmp_path):
     numbers[:] = numbers[::-1] + 5
     numbers.tofile(shard_file)
     _reseal(entry.path)
-    said = Saying()
-    run(make("text", "b"), reporter=said)
-    assert any("computed anew" in line for line in said.lines)
+    reporter = Saying()
+    run(make("text", "b"), reporter=reporter)
+    assert any("computed anew" in line for line in reporter.lines)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
@@ -236,13 +237,23 @@ def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
     assert stores_left(tmp_path / "cache") == []
 
 
+class FailAt(Silent):
+    """Raises when a line begins so."""
+
+    def __init__(self, start):
+        self._start = start
+
+    def say(self, line):
+        if line.startswith(self._start):
+            raise ModelError("refused", where=line)
+
+
 def test_an_interrupted_or_refused_run_leaves_no_store_locked(make, text_teacher, tmp_path):
     with pytest.raises(Interrupted):
         run(make("text", "stopped"), reporter=StopAt(5))
     assert stores_left(tmp_path / "cache") == []
-    damaged = shutil.copytree(text_teacher / "model", tmp_path / "damaged")
-    (damaged / "model.safetensors").write_bytes(b"")
-    pair = TeacherSpec(name=str(text_teacher), others=(str(damaged),))
-    with pytest.raises(PtmError, match=str(damaged)):
-        run(make("text", "refused", changes={"teacher": pair}))
+    second = shutil.copytree(text_teacher / "model", tmp_path / "second")
+    pair = TeacherSpec(name=str(text_teacher), others=(str(second),))
+    with pytest.raises(ModelError, match="refused"):
+        run(make("text", "refused", changes={"teacher": pair}), reporter=FailAt(f"teacher: {second}"))
     assert stores_left(tmp_path / "cache") == []

@@ -1,6 +1,7 @@
 """Teachers that cannot teach are refused with the reason; good ones are let through."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ from safetensors.torch import load_file, save_file
 
 from helpers import Saying, image_spec, run, text_spec
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.distill.audit import ClassEvidence, balanced_skill, best_assignment, class_problems, confusion
+from ptm.distill.audit import (
+    ClassEvidence,
+    MetricEvidence,
+    balanced_skill,
+    best_assignment,
+    class_problems,
+    confusion,
+    metric_problems,
+)
 from ptm.errors import ModelError
 
 RNG = np.random.default_rng(0)
@@ -79,6 +88,26 @@ def test_skill_by_hand():
     assert balanced_skill(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("value", "passes"), [(0.9, True), (0.56, True), (0.52, False), (math.nan, False)])
+def test_a_teacher_must_know_more_than_a_constant_answer(value, passes):
+    teacher = MetricEvidence(
+        name="t", metric="auroc_macro", value=value, constant=0.5, perfect=1.0, domain_warnings=()
+    )
+    problems = metric_problems(teacher)
+    assert not problems if passes else "knows nothing" in problems[0].what
+
+
+def test_the_error_of_a_number_is_held_against_the_variance():
+    teacher = {"name": "t", "metric": "mean_squared_error", "constant": 4.0, "perfect": 0.0}
+    assert metric_problems(MetricEvidence(**teacher, value=1.0, domain_warnings=())) == []
+    (problem,) = metric_problems(MetricEvidence(**teacher, value=3.9, domain_warnings=()))
+    assert "mean_squared_error 3.900, where a constant answer has 4.000" in problem.what
+    (problem,) = metric_problems(
+        MetricEvidence(**teacher, value=9.0, domain_warnings=("half of the words are unknown",))
+    )
+    assert "half of the words" in problem.what
+
+
 @pytest.fixture(scope="module")
 def digits_teacher(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits") / "r"
@@ -110,9 +139,9 @@ def test_a_teacher_whose_labels_were_shuffled_is_refused_and_can_be_let_through(
     with pytest.raises(ModelError, match=r"what it calls 0 is mostly 1, 1 is mostly 0") as caught:
         run(distilled(tmp_path, shuffled, "refused"))
     assert caught.value.exit_code == 3
-    said = Saying()
-    run(distilled(tmp_path, shuffled, "warned", audit="warn"), reporter=said)
-    assert any(line.startswith("warning: ") and "another order" in line for line in said.lines)
+    reporter = Saying()
+    run(distilled(tmp_path, shuffled, "warned", audit="warn"), reporter=reporter)
+    assert any(line.startswith("warning: ") and "another order" in line for line in reporter.lines)
 
 
 def test_another_image_size_is_refused(digits_teacher, tmp_path):

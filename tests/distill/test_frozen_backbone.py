@@ -24,16 +24,16 @@ def make(tiny_bert, reviews, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_the_result_is_that_of_running_it_every_time(kind, make, monkeypatch, tmp_path):
     """Dropout before the head included: it draws the same numbers. The bits may differ by how batches are padded."""
-    asked: list[int] = []
+    computed: list[int] = []
     original = teachers.Teacher._forward
     monkeypatch.setattr(
-        teachers.Teacher, "_forward", lambda self, b: asked.append(len(b)) or original(self, b)
+        teachers.Teacher, "_forward", lambda self, b: computed.append(len(b)) or original(self, b)
     )
     stored = run(make(kind, "stored"))
     size = stored["train"]["examples"] // 3
-    assert sum(asked) == size + 1
+    assert sum(computed) == size + 1
     plain = run(make(kind, "plain", store_features="off"))
-    assert sum(asked) == size + 1
+    assert sum(computed) == size + 1
     assert stored["metrics"]["accuracy"] == plain["metrics"]["accuracy"]
     for a, b in zip(history(tmp_path / "stored"), history(tmp_path / "plain"), strict=True):
         if a["kind"] == "train":
@@ -41,7 +41,7 @@ def test_the_result_is_that_of_running_it_every_time(kind, make, monkeypatch, tm
             assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
     if kind == "text":  # the image network starts from random weights, which differ with the seed
         run(make(kind, "other_seed", seed=5))
-        assert sum(asked) == size + 2 + teachers.SAMPLE
+        assert sum(computed) == size + 2 + teachers.SAMPLE
 
 
 def test_a_stopped_run_ends_with_the_same_bits(make, tmp_path):

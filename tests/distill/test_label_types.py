@@ -1,109 +1,17 @@
-"""Distillation of label sets, numbers and tags: losses against independent values, audits, and whole runs."""
+"""Distillation of label sets, numbers and tags: whole runs."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Bernoulli, kl_divergence
 
 from helpers import Saying, history, run
 from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec
-from ptm.distill.audit import MetricEvidence, metric_problems
-from ptm.distill.losses import compare, mean_teacher, number_loss, soft_labels_loss
 from ptm.errors import ConfigError, ModelError
 from tiny import prepare
 from tiny.samples import save_tiny_gpt2
-
-
-def logits(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 3
-
-
-# Losses
-
-
-def test_soft_label_sets_by_hand():
-    """T = 2: the teacher says 3/4 and 1/2, the student 1/2 twice."""
-    teacher = torch.tensor([[2 * math.log(3), 0.0]])
-    divergence = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    assert soft_labels_loss(torch.zeros(1, 2), teacher, 2.0).item() == pytest.approx(
-        4 * divergence / 2, rel=1e-6
-    )
-
-
-def test_soft_label_sets_and_their_gradient_against_torch_distributions():
-    student, teacher = logits(5, 3).double().requires_grad_(), logits(5, 3, seed=1).double()
-    loss = soft_labels_loss(student, teacher, 4.0)
-    divergence = kl_divergence(Bernoulli(logits=teacher / 4), Bernoulli(logits=student / 4))
-    assert loss.item() == pytest.approx(16 * divergence.mean(1).sum().item(), rel=1e-9)
-    (gradient,) = torch.autograd.grad(loss, student)
-    by_hand = (
-        4 * ((student / 4).sigmoid() - (teacher / 4).sigmoid()) / 3
-    )  # T² · 1/T · (q - p), mean over classes
-    torch.testing.assert_close(gradient, by_hand.detach())
-    assert torch.autograd.gradcheck(lambda s: soft_labels_loss(s, teacher, 2.0), (student,))
-
-
-def test_a_student_that_equals_its_teacher_has_no_loss_and_extremes_stay_finite():
-    teacher = logits(4, 3)
-    student = teacher.clone().requires_grad_()
-    loss = soft_labels_loss(student, teacher, 2.0)
-    loss.backward()
-    assert loss.item() == pytest.approx(0, abs=1e-6)
-    assert student.grad.abs().max().item() < 1e-6
-    assert math.isfinite(
-        soft_labels_loss(torch.tensor([[1e4, -1e4]]), torch.tensor([[-1e4, 1e4]]), 1.0).item()
-    )
-
-
-def test_numbers_by_hand_gradient_included():
-    student = torch.tensor([[1.0], [2.0]], requires_grad=True)
-    loss = number_loss(student, torch.tensor([[0.0], [4.0]]))
-    loss.backward()
-    assert loss.item() == 5
-    assert student.grad.tolist() == [[2.0], [-4.0]]
-
-
-def test_the_label_type_chooses_the_loss():
-    spec, student, teacher = DistillSpec(temperature=3.0), logits(4, 1), logits(4, 1, seed=1)
-    assert compare(student, teacher, None, spec, "number") == number_loss(student, teacher)
-    assert compare(student, teacher, None, spec, "classes") == soft_labels_loss(student, teacher, 3.0)
-
-
-def test_the_mean_of_teachers_is_one_of_probabilities_or_of_numbers():
-    said = [logits(4, 3), logits(4, 3, seed=1)]
-    mean = mean_teacher(said, [0.25, 0.75], 2.0, "classes")
-    expected = 0.25 * (said[0] / 2).sigmoid() + 0.75 * (said[1] / 2).sigmoid()
-    torch.testing.assert_close((mean / 2).sigmoid(), expected)
-    assert torch.equal(mean_teacher(said, [0.25, 0.75], 2.0, "number"), 0.25 * said[0] + 0.75 * said[1])
-
-
-# The audit
-
-
-@pytest.mark.parametrize(("value", "passes"), [(0.9, True), (0.56, True), (0.52, False), (math.nan, False)])
-def test_a_teacher_must_know_more_than_a_constant_answer(value, passes):
-    teacher = MetricEvidence(
-        name="t", metric="auroc_macro", value=value, constant=0.5, perfect=1.0, domain_warnings=()
-    )
-    problems = metric_problems(teacher)
-    assert not problems if passes else "knows nothing" in problems[0].what
-
-
-def test_the_error_of_a_number_is_held_against_the_variance():
-    teacher = {"name": "t", "metric": "mean_squared_error", "constant": 4.0, "perfect": 0.0}
-    assert metric_problems(MetricEvidence(**teacher, value=1.0, domain_warnings=())) == []
-    (problem,) = metric_problems(MetricEvidence(**teacher, value=3.9, domain_warnings=()))
-    assert "mean_squared_error 3.900, where a constant answer has 4.000" in problem.what
-    (problem,) = metric_problems(
-        MetricEvidence(**teacher, value=9.0, domain_warnings=("half of the words are unknown",))
-    )
-    assert "half of the words" in problem.what
-
-
-# Whole runs
 
 
 @pytest.fixture(
@@ -123,8 +31,10 @@ def distilled(config, name, *changes):
 
 
 def test_a_student_learns_from_its_teacher(world, tmp_path):
-    said = Saying()
-    results = run(distilled(world, "student", "distill.ce_weight=0", "distill.kd_weight=1"), reporter=said)
+    reporter = Saying()
+    results = run(
+        distilled(world, "student", "distill.ce_weight=0", "distill.kd_weight=1"), reporter=reporter
+    )
     lines = [line for line in history(tmp_path / "student") if line["kind"] == "train"]
     assert lines[-1]["parts"]["kd"] < lines[0]["parts"]["kd"]
     assert results["teacher"]["metrics"]["loss"] < math.inf
@@ -134,7 +44,7 @@ def test_a_student_learns_from_its_teacher(world, tmp_path):
         any(
             "outputs are not stored (a store keeps a row an example; these have one a word, token or pixel)"
             in line
-            for line in said.lines
+            for line in reporter.lines
         )
         is tags
     )
@@ -205,8 +115,8 @@ def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
         settings, counts = DistillSpec(kd_weight=1.0, ce_weight=0.0, method="dkd"), new_counts()
         with torch.no_grad():
             teacher.model.classifier.weight.mul_(30)
-        asked = Teacher(teacher, student, runtime, settings, requested=(), seed=1, counts=counts)
-        objective = Distilled(student, [asked], settings, counts)
+        teacher_outputs = Teacher(teacher, student, runtime, settings, requested=(), seed=1, counts=counts)
+        objective = Distilled(student, [teacher_outputs], settings, counts)
         student.model.eval()
 
         def gradient(pieces):

@@ -89,20 +89,20 @@ def test_the_highest_logits_are_kept_and_the_rest_keep_their_probability():
 
 
 def test_stores_unused_longest_are_removed_first_and_those_in_use_never(tmp_path):
-    kept = [Store(tmp_path, {"weights": name}, BLOCKS, ABOUT) for name in "abc"]
-    for age, store in enumerate(kept):
+    held = [Store(tmp_path, {"weights": name}, BLOCKS, ABOUT) for name in "abc"]
+    for age, store in enumerate(held):
         fill(store)
         os.utime(store.path / "lock", (1000 - age, 1000 - age))  # c was used before b before a
-    kept[1].close()
-    kept[2].close()
-    assert [entry.path for entry in entries(tmp_path)] == [store.path for store in kept]
+    held[1].close()
+    held[2].close()
+    assert [entry.path for entry in entries(tmp_path)] == [store.path for store in held]
     assert entries(tmp_path)[0].blocks_filled == 3
     one = entries(tmp_path)[0].bytes
     assert prune(tmp_path, 2 * one) == one
-    assert [entry.path for entry in entries(tmp_path)] == [kept[0].path, kept[1].path]
+    assert [entry.path for entry in entries(tmp_path)] == [held[0].path, held[1].path]
     lines: list[str] = []
     prune(tmp_path, 0, lines.append)
-    assert [entry.path for entry in entries(tmp_path)] == [kept[0].path]
+    assert [entry.path for entry in entries(tmp_path)] == [held[0].path]
     assert any("in use" in line for line in lines)
 
 
