@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any, Protocol, TextIO
 
+from ptm.base.printable import printable
+
 _PLAIN_EVERY_SECONDS = 10.0  # off a terminal, a progress line at most so often
 
 
@@ -43,7 +45,7 @@ class PlainReporter:
         self._begun = self._last = 0.0
 
     def say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        print(printable(line), file=self._stream, flush=True)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         self._what, self._total, self._first = what, total, done
@@ -66,19 +68,19 @@ class RichReporter:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._progress: Any = None
         self._task: Any = None
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(printable(line), soft_wrap=True)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.end()
         self._progress = Progress(
-            TextColumn(what),
+            TextColumn(printable(what).replace("{", "{{").replace("}", "}}"), markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}", markup=False),
@@ -91,7 +93,7 @@ class RichReporter:
 
     def advance(self, done: int, note: str) -> None:
         if self._progress is not None:
-            self._progress.update(self._task, completed=done, note=note)
+            self._progress.update(self._task, completed=done, note=printable(note))
 
     def end(self) -> None:
         if self._progress is not None:

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -73,7 +74,9 @@ def new_file(path: Path) -> Iterator[TextIO]:
     with storage_errors(path):
         require_replaceable(path)
         try:
-            with cast(TextIO, open_regular(aside, "x", encoding="utf-8", newline="")) as file:
+            with cast(
+                TextIO, open_regular(aside, "x", encoding="utf-8", errors="backslashreplace", newline="")
+            ) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -90,7 +93,12 @@ def write_json(path: Path, value: Any) -> None:
 
 def json_bytes(value: Any) -> bytes:
     """Indented JSON with a final newline. Floats keep all their digits; NaN is refused."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return utf8(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def utf8(text: str) -> bytes:
+    """Text in UTF-8. What stands for a byte of a file name that is none is written as ``\\udcff``, as JSON has it."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -147,8 +155,11 @@ def new_directory(target: Path) -> Iterator[Path]:
         try:
             aside.mkdir(parents=True)
             yield aside
+            # Some libraries write files that only their owner may read, whatever the umask: the folder shows it.
+            mode = stat.S_IMODE(aside.stat().st_mode) & 0o666
             for path in (aside, *aside.rglob("*")):
                 if path.is_file():
+                    path.chmod(mode)
                     with open_regular(path) as file:
                         os.fsync(file.fileno())
                 else:

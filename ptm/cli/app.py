@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,7 +18,7 @@ from ptm.cli.failure import json_requested, print_failure, tell
 from ptm.cli.models import models
 from ptm.cli.predict import predict
 from ptm.cli.streams import ReaderGone, open_streams, require_utf8
-from ptm.errors import Problem, PtmError
+from ptm.errors import ConfigError, Problem, PtmError, StorageError
 
 _CTRL_C = 130
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
@@ -55,10 +56,30 @@ def main() -> None:
     sys.exit(_run(launcher, as_json=json_requested(sys.argv[1:])))
 
 
+def _require_working_directory() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory cannot be used: {error.strerror}", cure="cd to one that is there"
+        ) from None
+
+
+def _refused_by_the_system(error: OSError) -> StorageError:
+    """What the system refuses at a place that it names is no bug of ptm's."""
+    place = error.filename
+    return StorageError(
+        error.strerror or str(error),
+        where=os.fsdecode(place) if isinstance(place, str | bytes) else place,
+        expected="files and folders that can be read and written as the command needs",
+    )
+
+
 def _run(launcher: Launcher | None, *, as_json: bool) -> int:
     """Run the command; what went wrong is told. Returns the exit code."""
     try:
         try:
+            _require_working_directory()
             code = app(standalone_mode=False) or 0
         finally:
             sys.stdout.flush()  # what it does not take is found out here, not after the end
@@ -75,6 +96,12 @@ def _run(launcher: Launcher | None, *, as_json: bool) -> int:
         return int(error.exit_code)
     except ReaderGone:
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        refusal = _refused_by_the_system(error)
+        tell(refusal, launcher, as_json=as_json)
+        return refusal.exit_code
     except Exception as error:
         if as_json and os.environ.get("RANK", "0") == "0":
             what = f"a bug of ptm's: {type(error).__name__}: {error}"

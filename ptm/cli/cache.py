@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ptm.cli.printing import echo
+
 if TYPE_CHECKING:
     from ptm.distill.cache import Entry
 
@@ -29,9 +31,9 @@ def list_stores(store: Store = None) -> None:
     root = _root(store)
     stored = entries(root)
     for entry in stored:
-        typer.echo(_line(entry))
+        echo(_line(entry))
     total = sum(entry.bytes for entry in stored)
-    typer.echo(f"{len(stored)} stores, {total / 1e6:.2f} MB of at most {size_limit() / 1e9:g} GB, in {root}")
+    echo(f"{len(stored)} stores, {total / 1e6:.2f} MB of at most {size_limit() / 1e9:g} GB, in {root}")
 
 
 @cache.command("verify")
@@ -43,9 +45,9 @@ def verify_stores(store: Store = None) -> None:
     damaged = []
     for entry in entries(_root(store)):
         problems = verify(entry.path)
-        typer.echo(f"{entry.name}  {'damaged' if problems else 'as it was written'}")
+        echo(f"{entry.name}  {'damaged' if problems else 'as it was written'}")
         for problem in problems:
-            typer.echo(f"  {problem}")
+            echo(f"  {problem}")
         damaged += [entry.path] if problems else []
     if damaged:
         raise ModelError(
@@ -63,8 +65,8 @@ def prune_stores(
     """Remove what was not used for longest, never what a run is using."""
     from ptm.distill.cache import prune
 
-    freed = prune(_root(store), to * 1e9, typer.echo)
-    typer.echo(f"{freed / 1e6:.2f} MB freed")
+    freed = prune(_root(store), to * 1e9, echo)
+    echo(f"{freed / 1e6:.2f} MB freed")
 
 
 def _root(store: Path | None) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ptm.cli.options import Config
+from ptm.cli.printing import echo, echo_json
 
 
 def check(
@@ -27,18 +27,18 @@ def check(
 
         problems, code = [problem for file in files for problem in check_inputs(load_config(file))], 3
     for problem in problems:
-        typer.echo(str(problem), err=True)
+        echo(str(problem), err=True)
     if problems:
         raise typer.Exit(code)
     unread = "" if data else "; data and models were not looked at (--data)"
-    typer.echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{unread}")
+    echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{unread}")
 
 
 def schema() -> None:
     """Print the JSON Schema of a config, for editors."""
     from ptm.config.load import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    echo_json(json_schema())
 
 
 def lock(config: Config) -> None:
@@ -50,4 +50,4 @@ def lock(config: Config) -> None:
     from ptm.experiment.prepare import make_pins
     from ptm.run.lockfile import write_lock
 
-    typer.echo(str(write_lock(config, make_pins(spec, reporter_for(sys.stderr)))))
+    echo(str(write_lock(config, make_pins(spec, reporter_for(sys.stderr)))))

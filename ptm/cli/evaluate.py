@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,6 +88,7 @@ def _as_folder(data: str) -> tuple[str, str | None]:
 
     kind, _, place = data.partition(":")
     file = Path(place.strip())
-    if kind in (*TABLE_SOURCES, "text") and file.expanduser().is_file():
+    there = Path(os.path.expanduser(file))  # noqa: PTH111 - leaves an unknown ~user as it is
+    if kind in (*TABLE_SOURCES, "text") and there.is_file():
         return f"{kind}:{file.parent}", file.name
     return data, None

@@ -3,7 +3,6 @@ standard output, ``{"error": {"exit_code": …, "problems": [{"what", "where", "
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from ptm.base.launch import Launcher
+from ptm.cli.printing import echo, echo_json
 from ptm.cli.streams import ReaderGone
 from ptm.errors import ExpectationMissed, PeerLost, Problem, PtmError, StorageError
 
@@ -35,7 +35,7 @@ def tell(error: PtmError, launcher: Launcher | None, *, as_json: bool) -> None:
         return
     who = "error" if rank == "0" else f"error (process {rank})"
     for problem in error.problems:
-        print(f"{who}: {problem}", file=sys.stderr)
+        echo(f"{who}: {problem}", err=True)
     # Who missed a bound has printed the results, and in them which one.
     if as_json and rank == "0" and not isinstance(error, ExpectationMissed):
         print_failure(error.problems, error.exit_code)
@@ -46,4 +46,5 @@ def print_failure(problems: Sequence[Problem], exit_code: int) -> None:
     content = {"error": {"exit_code": exit_code, "problems": [asdict(problem) for problem in problems]}}
     # Without a reader the exit code says it still.
     with suppress(StorageError, ReaderGone):
-        print(json.dumps(content, ensure_ascii=False), flush=True)
+        echo_json(content, indent=None)
+        sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptm.cli.options import Json
-from ptm.cli.show import json_text
+from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
 
 if TYPE_CHECKING:
     from ptm.experiment.measure import Cost
@@ -52,15 +52,15 @@ def models(
         from ptm.experiment.measure import measure as measure_cost
 
         for choice in selection:
-            typer.echo(f"measuring {choice.name}", err=True)
+            echo(f"measuring {choice.name}", err=True)
             costs[choice.name] = measure_cost(choice, threads=threads)
     if json_:
-        typer.echo(json_text(_as_json(selection, more, costs)))
+        echo_json(_as_json(selection, more, costs))
     elif sys.stdout.isatty():
         _show(selection, more, costs)
     else:
         for line in _lines(selection, more, costs):
-            typer.echo(line)
+            echo(line)
 
 
 def _as_json(
@@ -92,23 +92,19 @@ def _lines(selection: Sequence[Choice], more: Sequence[Family], costs: Mapping[s
 
 def _show(selection: Sequence[Choice], more: Sequence[Family], costs: Mapping[str, Cost]) -> None:
     """A table a task."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
     for task in dict.fromkeys(choice.task for choice in selection):
-        table = Table(title=task, title_justify="left")
+        table = new_table(task)
         for column in ("name", "parameters", "file", "GMACs", "quality", "published in"):
             table.add_column(column, justify="right" if column in ("parameters", "file", "GMACs") else "left")
         for column in _measured_heading(costs):
             table.add_column(column, justify="right")
         for choice in selection:
             if choice.task == task:
-                table.add_row(*_cells(choice), *_measured(choice, costs))
-        console.print(table)
+                add_row(table, *_cells(choice), *_measured(choice, costs))
+        echo_table(table)
         for family in more:
             if task in family.tasks:
-                console.print("  ".join(part for part in _family(family) if part))
+                echo("  ".join(part for part in _family(family) if part))
 
 
 def _cells(choice: Choice) -> list[str]:

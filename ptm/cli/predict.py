@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ptm.cli.options import Set
-from ptm.cli.show import json_text
+from ptm.cli.printing import echo_json
 
 
 def predict(
@@ -64,7 +64,7 @@ def predict(
         reporter=reporter,
     )
     if output is not None and json_:
-        typer.echo(json_text(summary))
+        echo_json(summary)
     places = [str(place) for place in (output, draw) if place is not None]
     destination = f": {', '.join(places)}" if places else ""
     reporter.say(f"{summary['inputs']:,} predicted in {summary['seconds']:.1f} s{destination}")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ptm.cli.options import Json
+from ptm.cli.printing import echo
 from ptm.cli.show import show_reproduction, show_scorecard
 
 
@@ -65,6 +66,6 @@ def report(
         try:
             show_scorecard(measure_scorecard(run, reporter_for(sys.stderr)))
         except PtmError as error:  # the teacher or the data are gone: the report is made all the same
-            typer.echo(f"no scorecard: {error}", err=True)
+            echo(f"no scorecard: {error}", err=True)
     write_report(run)
-    typer.echo(str(run / "report.html"))
+    echo(str(run / "report.html"))

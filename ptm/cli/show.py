@@ -2,60 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from ptm.base.printable import printable
+from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
 
 if TYPE_CHECKING:
     from ptm.experiment.reproduce import Reproduction
     from ptm.run.results import Results, TrainSummary
 
 
-def json_text(value: Any) -> str:
-    """Indented JSON as the standard has it: a number that is none is null."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def show_results(results: Results, *, as_json: bool) -> None:
     """Results on standard output: JSON for programs, a table and what to do next for people."""
     if as_json:
-        typer.echo(json_text(results.as_dict()))
+        echo_json(results.as_dict())
         return
-    from rich.console import Console
-    from rich.table import Table
-
     assert results.model is not None and results.eval is not None
     # A table's title would be broken to the width of the table, within a path too.
-    typer.echo(f"{results.model.name} on {results.eval.examples} examples")
-    table = Table()
+    echo(f"{results.model.name} on {results.eval.examples} examples")
+    table = new_table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in results.metrics.items():
-        table.add_row(name, f"{value:.4f}")
-    Console(highlight=False).print(table)
+        add_row(table, name, f"{value:.4f}")
+    echo_table(table)
     if results.train is not None and results.output is not None:
         _show_training(results, results.train, results.output)
 
 
 def _show_training(results: Results, train: TrainSummary, output: str) -> None:
     """How long it took, how it stands beside its teacher, and where everything is."""
-    typer.echo(
-        f"{train.steps} steps in {train.seconds:.1f} s, {train.examples_per_second or 0:.0f} examples/s"
-    )
+    echo(f"{train.steps} steps in {train.seconds:.1f} s, {train.examples_per_second or 0:.0f} examples/s")
     teacher, student = results.teacher, results.model
     if teacher is not None and student is not None:
         name = _compared_by(results, teacher.metrics)
@@ -64,11 +45,11 @@ def _show_training(results: Results, train: TrainSummary, output: str) -> None:
             f"{role}: {size.parameters:,} parameters, {name} {metrics[name]:.4f}"
             for role, size, metrics in sides
         )
-        typer.echo("; ".join(texts))
+        echo("; ".join(texts))
     place = os.path.relpath(output)
     report = os.path.join(place, "report.html")  # noqa: PTH118
-    typer.echo(f"run: {shlex.quote(place)}   report: {shlex.quote(report)}")
-    typer.echo(f"next: ptm eval {shlex.quote(place)} --split …")
+    echo(f"run: {shlex.quote(place)}   report: {shlex.quote(report)}")
+    echo(f"next: ptm eval {shlex.quote(place)} --split …")
 
 
 def _compared_by(results: Results, teacher: Mapping[str, float]) -> str:
@@ -81,49 +62,43 @@ def _compared_by(results: Results, teacher: Mapping[str, float]) -> str:
 def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> None:
     """The two arms side by side, and what the difference is worth."""
     if as_json:
-        typer.echo(json_text(verdict))
+        echo_json(verdict)
         return
-    from rich.console import Console
-    from rich.table import Table
-
     lower = "" if verdict["higher_is_better"] else ", lower is better"
     title = f"{verdict['metric']} on {verdict['examples']} examples{lower}"
-    table = Table(title=title, title_justify="left")
+    table = new_table(title)
     exact = all("p_mcnemar" in row for row in verdict["seeds"])
     for column in ("seed", "distilled", "control", "gain", *(["p (McNemar)"] if exact else [])):
         table.add_column(column, justify="right")
     for row in verdict["seeds"]:
         numbers = (f"{row['distilled']:.4f}", f"{row['control']:.4f}", f"{row['gain']:+.4f}")
-        table.add_row(str(row["seed"]), *numbers, *([f"{row['p_mcnemar']:.2g}"] if exact else []))
-    Console(highlight=False).print(table)
-    typer.echo(verdict["sentence"])
-    typer.echo(f"runs and verdict.json: {os.path.relpath(output)}")
+        add_row(table, str(row["seed"]), *numbers, *([f"{row['p_mcnemar']:.2g}"] if exact else []))
+    echo_table(table)
+    echo(verdict["sentence"])
+    echo(f"runs and verdict.json: {os.path.relpath(output)}")
 
 
 def show_reproduction(reproduction: Reproduction, *, kept: bool, as_json: bool) -> None:
     """How far a run is from its record. ``kept``: whether the directory it was run in is still there."""
     if as_json:
         place = {} if kept else {"output": None}
-        typer.echo(json_text(reproduction.as_dict() | place))
+        echo_json(reproduction.as_dict() | place)
         return
-    typer.echo(reproduction.verdict)
+    echo(reproduction.verdict)
     for name, distance in reproduction.distances.items():
-        typer.echo(f"  {name}: {distance:.6f} off" if distance else f"  {name}: the same")
+        echo(f"  {name}: {distance:.6f} off" if distance else f"  {name}: the same")
     if reproduction.first_difference is not None:
-        typer.echo(f"first different step: {reproduction.first_difference}")
+        echo(f"first different step: {reproduction.first_difference}")
     for change in reproduction.changed:
-        typer.echo(f"changed: {change}")
+        echo(f"changed: {change}")
 
 
 def show_scorecard(card: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     models = card["models"]
-    table = Table(title="scorecard", title_justify="left")
+    table = new_table("scorecard")
     table.add_column("")
     for name in models:
-        table.add_column(name, justify="right")
+        table.add_column(printable(name), justify="right")
     for key, name, pattern in (
         ("value", card["metric"], "{:.4f}"),
         ("kept", "kept of the teacher's", "{:.1%}"),
@@ -136,10 +111,10 @@ def show_scorecard(card: dict[str, Any]) -> None:
     ):
         cells = [pattern.format(m[key]) if m.get(key) is not None else "" for m in models.values()]
         if any(cells):
-            table.add_row(name, *cells)
+            add_row(table, name, *cells)
     for size in ("1", "32"):
         timed = [m["latency_ms"].get(size) for m in models.values()]
         if any(timed):  # fewer than 32 examples to evaluate on make no batch of 32
             times = [f"{c['median']:.2f} / {c['p95']:.2f}" if c else "" for c in timed]
-            table.add_row(f"ms, batch {size}: median / p95", *times)
-    Console(highlight=False).print(table)
+            add_row(table, f"ms, batch {size}: median / p95", *times)
+    echo_table(table)

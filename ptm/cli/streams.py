@@ -63,6 +63,8 @@ def open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest one that is free, which is this one
             os.set_inheritable(descriptor, True)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
     sys.stdout = _stream(1, "standard output", quiet=False)
     sys.stderr = _stream(2, "standard error", quiet=True)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def digest_of(folder: Path, files: Sequence[Path]) -> str:
                 content = hashlib.file_digest(file, "sha256").digest()
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=path) from None
-        digest.update(f"{_shown(path, folder)}\0".encode() + content)
+        digest.update(os.fsencode(f"{_shown(path, folder)}\0") + content)
     return digest.hexdigest()
 
 

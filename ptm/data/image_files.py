@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
                 cure="add images or remove the folder",
             )
         for path in files:
-            digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
+            digest.update(os.fsencode(f"{path.relative_to(root)}\0{path.stat().st_size}\0"))
             digest.update(_bytes_digest(path))
         paths += files
         names += [name] * len(files)

@@ -7,6 +7,7 @@ wrong one costs: all of them are decoded once here, so that a value without a cl
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -209,7 +210,7 @@ def _read_split(source: Path, split: str | None) -> _Split:
         try:
             pairs.append(_pair(image, mask))
             for path in (image, mask):
-                digest.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode())
+                digest.update(os.fsencode(f"{path.relative_to(source)}\0{path.stat().st_size}\0"))
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
         except DataError as error:

@@ -17,7 +17,7 @@ from ptm.distill.identity import block_size, store_description, store_identity
 from ptm.distill.objective import Distilled, HeadOnly
 from ptm.distill.store import root_directory
 from ptm.distill.teacher import Teacher
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ConfigError, ModelError, StorageError
 from ptm.models.size import describe_size
 from ptm.models.weights import weights_digest
 from ptm.objective import all_counts, new_counts
@@ -213,8 +213,12 @@ def _open_store(
     """Why a teacher's outputs on the training split cannot be stored; "" when its store is open."""
     counts = StepCounts.of(spec.train, len(data.train or ()))
     epochs = -(-counts.steps // counts.steps_per_epoch)
+    try:
+        root = root_directory(settings.store)
+    except StorageError as error:
+        return error.problems[0].what
     return teacher.open_store(
-        root_directory(settings.store),
+        root,
         store_identity(spec, data, "train", teacher.pipeline, digest, runtime),
         store_description(spec, name, "train"),
         block=block_size(spec),

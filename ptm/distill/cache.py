@@ -19,6 +19,7 @@ import numpy as np
 from ptm.base import files
 from ptm.base.regular import kind_of, open_descriptor, open_regular, read_bytes
 from ptm.distill.store import NAME_LENGTH, checksum, checksums, digest, size_limit
+from ptm.errors import StorageError
 
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _OWN = re.compile(r"lock|(identity|about|facts)\.json|[\w.-]+\.(bin|crc|json)")
@@ -39,9 +40,16 @@ class Entry:
 
 
 def entries(root: Path) -> list[Entry]:
-    """All stores, the one used last first. Raises OSError where the directory cannot be read."""
-    paths = [path for path in root.iterdir() if _looks_like_a_store(path)] if root.is_dir() else []
-    return sorted(map(_entry, paths), key=lambda entry: -entry.used)
+    """All stores, the one used last first. Raises StorageError where the directory cannot be read."""
+    try:
+        paths = [path for path in root.iterdir() if _looks_like_a_store(path)] if root.is_dir() else []
+        return sorted(map(_entry, paths), key=lambda entry: -entry.used)
+    except OSError as error:
+        raise StorageError(
+            f"the stored outputs of teachers cannot be read: {error.strerror}",
+            where=error.filename or root,
+            cure="change its permissions, or name another directory in $PTM_CACHE",
+        ) from error
 
 
 def _looks_like_a_store(path: Path) -> bool:

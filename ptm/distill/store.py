@@ -25,6 +25,7 @@ import numpy as np
 
 from ptm.base import files
 from ptm.base.regular import NotRegular, kind_of, open_descriptor, open_regular, read_bytes
+from ptm.errors import StorageError
 
 FORMAT = 1
 NAME_LENGTH = 32  # hexadecimal digits of the identity's digest
@@ -55,7 +56,14 @@ def root_directory(choice: str) -> Path:
     if choice not in ("auto", "off"):
         return Path(choice)
     directory = os.environ.get("PTM_CACHE")
-    return Path(directory) if directory else Path.home() / ".cache" / "ptm" / "teachers"
+    if directory:
+        return Path(directory)
+    try:
+        return Path.home() / ".cache" / "ptm" / "teachers"
+    except RuntimeError:
+        raise StorageError(
+            "there is no home directory for the outputs of teachers", cure="name a directory in $PTM_CACHE"
+        ) from None
 
 
 def size_limit() -> float:

@@ -78,9 +78,11 @@ class Teacher:
         """
         blocks = order.eval_plan(self._source.size("train"), block, self._lengths)
         size = views * sum(self._bytes(field) for field in self.fields)
+        # One answer for all processes: each would wait for the others' outputs.
+        refusal: str = self._runtime.gather(_no_room(root, size) if self._runtime.main else "")[0]
+        if refusal:
+            return refusal
         try:
-            if self._runtime.main and not room_for(root, size):
-                return f"{size / 1e9:.1f} GB do not fit in {root}"
             self._store = Store(root, identity, blocks, about)
         except StorageError as error:
             return str(error).splitlines()[0]
@@ -313,3 +315,11 @@ def named_outputs(output: Output) -> dict[str, Tensor]:
     """Logits and features of a forward pass by name."""
     assert output.logits is not None
     return {"logits": output.logits, **output.features}
+
+
+def _no_room(root: Path, size: int) -> str:
+    """Why so many bytes cannot be stored; "" when they can."""
+    try:
+        return "" if room_for(root, size) else f"{size / 1e9:.1f} GB do not fit in {root}"
+    except StorageError as error:
+        return str(error).splitlines()[0]

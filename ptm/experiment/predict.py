@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter
+from ptm.base.printable import printable_json
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
@@ -164,7 +165,7 @@ def _writer(
         yield pass_on
         return
     if output is None:
-        yield lambda row: print(_json(row, row), flush=True)
+        yield lambda row: print(printable_json(_json(row, row)), flush=True)
         return
     with files.new_file(output) as file:
         as_json = lambda row: print(_json(row, row), file=file)  # noqa: E731
@@ -177,14 +178,20 @@ def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
     Where not every label has a score, the highest stand in pairs, ``label_1``, ``score_1``, …. What is neither a text
     nor a number is written as JSON. Raises DataError for a row with other columns than the first.
     """
-    table = csv.writer(file, lineterminator="\n")
+    # A carriage return must be quoted as well, which the writer does for the characters of its own line ends only.
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write_row(cells: Collection[str]) -> None:
+        (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
+
     header: list[str] = []
 
     def write(row: Row) -> None:
         cells = _cells(row, labels)
         if not header:
             header.extend(cells)
-            table.writerow(header)
+            write_row([guarded(name) for name in header])
         elif list(cells) != header:
             raise DataError(
                 f"the columns {', '.join(cells)} are not those of the inputs before",
@@ -192,7 +199,7 @@ def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
                 expected=", ".join(header),
                 cure="predict these inputs apart, or write JSON lines: --output FILE.jsonl",
             )
-        table.writerow(cells.values())
+        write_row(cells.values())
 
     return write
 
@@ -221,7 +228,18 @@ def _score_cells(scores: Mapping[str, float], labels: tuple[str, ...]) -> Row:
 
 
 def _cell(value: Any, row: Row) -> str:
-    return value if isinstance(value, str) else "" if value is None else _json(value, row)
+    return guarded(value) if isinstance(value, str) else "" if value is None else _json(value, row)
+
+
+def guarded(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: with an apostrophe before it, unless it is a number."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _json(value: Any, row: Row) -> str:

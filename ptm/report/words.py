@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ptm.base.printable import printable
 from ptm.report.inputs import number
 
 TEXT_LIMIT = 1000  # characters of an example shown
@@ -86,13 +87,18 @@ def duration(value: Any) -> str:
 
 def markdown(value: Any) -> str:
     """Text that Markdown leaves as it is, on one line, also within a table."""
-    text = " ".join(plain(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = (
+        printable(" ".join(plain(value).split()))
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
     return "".join(f"\\{char}" if char in "\\`*_[]|#~$" else char for char in text)
 
 
 def code_span(value: Any) -> str:
     """A Markdown code span, its fence longer than any run of backticks within; pipes as tables need them."""
-    text = " ".join(plain(value).split()).replace("|", "\\|") or " "
+    text = printable(" ".join(plain(value).split())).replace("|", "\\|") or " "
     fence = "`"
     while fence in text:
         fence += "`"

@@ -22,7 +22,10 @@ class MetricsLog:
     def write(self, record: Mapping[str, Any]) -> None:
         if self._path is not None:
             line = json.dumps(_jsonable(record), ensure_ascii=False, allow_nan=False) + "\n"
-            with storage_errors(self._path), open_regular(self._path, "a", encoding="utf-8") as file:
+            with (
+                storage_errors(self._path),
+                open_regular(self._path, "a", encoding="utf-8", errors="backslashreplace") as file,
+            ):
                 file.write(line)
 
     def sync(self) -> int:

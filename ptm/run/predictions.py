@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
+from ptm.base.files import utf8
 from ptm.base.regular import read_text
 from ptm.pipeline import Pipeline, Prediction
 
@@ -14,7 +15,7 @@ from ptm.pipeline import Pipeline, Prediction
 def prediction_lines(predictions: Iterable[Prediction], pipeline: Pipeline) -> bytes:
     """The content of the file. ``pipeline`` says where each example stands in the data, and its text."""
     lines = [json.dumps(_described(prediction, pipeline), ensure_ascii=False) for prediction in predictions]
-    return ("\n".join(lines) + "\n").encode()
+    return utf8("\n".join(lines) + "\n")
 
 
 def _described(prediction: Prediction, pipeline: Pipeline) -> Prediction:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ptm.base.files import utf8
 from ptm.config.tasks import IMAGE_CLASSIFICATION, OBJECT_DETECTION, SEMANTIC_SEGMENTATION, Task
 from ptm.errors import ModelError
 from ptm.models.seals import require_intact
@@ -171,7 +172,7 @@ def read_segmenter(directory: Path) -> SavedSegmenter:
 
 def _write(directory: Path, task: Task, content: Mapping[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, "task": task.name, **content}, indent=2, ensure_ascii=False)
-    (directory / FILE).write_text(text + "\n", encoding="utf-8")
+    (directory / FILE).write_bytes(utf8(text + "\n"))
 
 
 @dataclass(frozen=True)

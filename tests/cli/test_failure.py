@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ptm.cli.show import json_text
+from ptm.base.printable import json_text
 
 CASES = {
     "no such config": ["finetune", "nowhere.yaml"],
