@@ -1,12 +1,13 @@
-"""Kill runs with SIGKILL at random moments and in the middle of writes, resume them, and compare every bit.
+"""Kill and hang up runs at random moments and in the middle of writes, resume them, and compare every bit.
 
     python benchmarks/crash/crash.py --kills 300 --seed 1        (or: make crash N=300)
 
-One process imports everything and forks a child a run, so that a kill costs two seconds, not ten. Half of the
-children die after a random time; the others at a chosen write operation (tests/faults.py numbers them): before it,
-after it, or with half of the bytes written. A run is then resumed, perhaps killed again, and at last left to
-finish. Weights, optimizer state, progress, history, metrics and predictions must equal those of a run that nobody
-touched. Every death is checked to be one by SIGKILL. The last line of the output is JSON.
+One process imports everything and forks a child a run, so that a kill costs two seconds, not ten. Most children die
+of SIGKILL, after a random time or at a chosen write operation (tests/faults.py numbers them): before it, after it, or
+with half of the bytes written. Some are hung up (SIGHUP), and must save and end with 75. Of runs in two processes,
+some are started as a user starts them, and their launcher is killed or hung up: it must leave no orphan. A run is then
+resumed, perhaps stopped again, and at last left to finish. Weights, optimizer state, progress, history, metrics and
+predictions must equal those of a run that nobody touched. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -36,12 +38,17 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import faults
 from helpers import history, image_spec, last_state, run, text_spec
 from ptm.base import files
+from ptm.config.load import dump_config
 from ptm.config.spec import DistillSpec, RunSpec, TeacherSpec
+from ptm.errors import Interrupted
 from ptm.run.checkpoint import CheckpointStore
 from tiny.samples import save_tiny_bert, sentences, write_csv
 
 _LIVES = 3  # kills of one run before it is left to finish
 _HANGS_AFTER_SECONDS = 240.0
+_LAUNCH_SECONDS = 10.0  # in which real processes import everything, and begin
+_ORPHAN_SECONDS = 60.0  # after which they must be gone when their launcher is
+_STOPPED = 75
 
 # All that a run imports on the way: none of it may compute with tensors, for children inherit no threads.
 _IMPORTS = (
@@ -73,12 +80,25 @@ class Case:
 
 @dataclass(frozen=True)
 class Kill:
-    """Of process ``rank``: ``seconds`` after the start, or ``at`` a write operation, in one of three ways."""
+    """Of process ``rank``: ``seconds`` after the start, or ``at`` a write operation, in one of three ways.
+
+    A hang-up (``number``) comes to all processes. ``launcher``: to the launcher of real processes.
+    """
 
     seconds: float | None = None
     at: int | None = None
     how: faults.How = "before"
     rank: int = 0
+    number: signal.Signals = signal.SIGKILL
+    launcher: bool = False
+
+    @property
+    def name(self) -> str:
+        if self.launcher:
+            return f"the launcher, {self.number.name}"
+        if self.number != signal.SIGKILL:
+            return "a hang-up"
+        return "after a time" if self.at is None else f"{self.how} an operation"
 
 
 @dataclass(frozen=True)
@@ -121,21 +141,27 @@ def campaign(folder: Path, kills: int, seed: int, names: Sequence[str]) -> dict[
         place = folder / f"trial-{trial}"
         place.mkdir()
         trial += 1
-        told = []
+        kills_of_run: list[Kill] = []
+        problems: list[str] = []
         for _ in range(_LIVES):
             kill = random_kill(draw, expected, case.processes)
-            died, inside = fork(case, folder, place, kill)
+            try:
+                died, inside = (launched if kill.launcher else fork)(case, folder, place, kill)
+            except ChildFailed as error:
+                problems.append(f"{kill}: {error}")
+                break
             if not died:
                 break  # it was faster
-            told.append(kill)
+            kills_of_run.append(kill)
             by_case[name] += 1
-            by_way["after a time" if kill.at is None else f"{kill.how} an operation"] += 1
+            by_way[kill.name] += 1
             in_write += inside
             if by_case.total() >= kills:
                 break
-        problem = finish(case, folder, place, expected)
-        if problem:
-            differences.append(f"trial {trial} ({name}), {told}: {problem}")
+        problems.append(finish(case, folder, place, expected))
+        if any(problems):
+            told = "; ".join(problem for problem in problems if problem)
+            differences.append(f"trial {trial} ({name}), {kills_of_run}: {told}")
             print(differences[-1], file=sys.stderr, flush=True)
         shutil.rmtree(place, ignore_errors=True)
         if trial % 20 == 0:
@@ -185,6 +211,13 @@ def reference(folder: Path, name: str) -> Reference:
 
 
 def random_kill(draw: random.Random, expected: Reference, processes: int) -> Kill:
+    kind = draw.random()
+    if kind < 0.1:
+        return Kill(seconds=draw.uniform(0.02, expected.seconds), number=signal.SIGHUP)
+    if processes > 1 and kind < 0.25:
+        seconds = draw.uniform(0.5, _LAUNCH_SECONDS + expected.seconds)
+        number = draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGHUP))
+        return Kill(seconds=seconds, number=number, launcher=True)
     if draw.random() < 0.5:
         how = draw.choice(get_args(faults.How))
         return Kill(at=draw.randrange(expected.operations) + 1, how=how)
@@ -223,6 +256,7 @@ def fork(case: Case, folder: Path, place: Path, kill: Kill, *, count: bool = Fal
     children = [_start(functools.partial(live, rank)) for rank in range(case.processes)]
     deadline = time.monotonic() + (_HANGS_AFTER_SECONDS if kill.seconds is None else kill.seconds)
     statuses: dict[int, int] = {}
+    asked = hung = False
     while len(statuses) < len(children):
         for child in [c for c in children if c not in statuses]:
             pid, status = os.waitpid(child, os.WNOHANG)
@@ -231,12 +265,24 @@ def fork(case: Case, folder: Path, place: Path, kill: Kill, *, count: bool = Fal
         killed = any(os.WIFSIGNALED(status) for status in statuses.values())
         victim = children[kill.rank]
         late = time.monotonic() > deadline and victim not in statuses
+        if late and kill.number != signal.SIGKILL and not asked:
+            for child in children:
+                if child not in statuses:
+                    os.kill(child, kill.number)
+            asked, late, deadline = True, False, time.monotonic() + _HANGS_AFTER_SECONDS
+        hung = hung or (late and asked)
         if killed or late:
             for child in (victim, *children):  # the others too, as a launcher ends them
                 if child not in statuses:
                     os.kill(child, signal.SIGKILL)
                     statuses[child] = os.waitpid(child, 0)[1]
         time.sleep(0.002)
+    codes = [os.waitstatus_to_exitcode(status) for status in statuses.values()]
+    if kill.number != signal.SIGKILL:
+        # Before a process catches it, a hang-up ends it, and leaves its peers without it.
+        if hung or not {*codes} <= {0, _STOPPED, -signal.SIGHUP, -signal.SIGKILL}:
+            raise ChildFailed(f"hung up, it ended with {codes}")
+        return any(codes), False
     if any(os.WIFSIGNALED(status) for status in statuses.values()):
         died = statuses[children[kill.rank]]
         if kill.seconds is None and kill.at is None:
@@ -249,6 +295,57 @@ def fork(case: Case, folder: Path, place: Path, kill: Kill, *, count: bool = Fal
     return False, False
 
 
+def launched(case: Case, folder: Path, place: Path, kill: Kill) -> tuple[bool, bool]:
+    """As :func:`fork`, with real processes: ``ptm … --nproc N --resume``, whose launcher gets the signal.
+
+    Raises ChildFailed for processes that outlive it.
+    """
+    assert kill.seconds is not None
+    spec = case.spec(folder, place / "run")
+    config = place / "run.yaml"
+    config.write_text(dump_config(spec), encoding="utf-8")
+    command = "distill" if spec.teacher else "finetune"
+    words = [sys.executable, "-m", "ptm", command, str(config), "--nproc", str(case.processes), "--resume"]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PTM_CACHE": str(place / "cache"), "PYTHONPATH": root}
+    with (place / "output").open("wb") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=output, env=environment)
+        try:
+            code = process.wait(kill.seconds)
+        except subprocess.TimeoutExpired:
+            ranks = _children_of(process.pid)
+            process.send_signal(kill.number)
+            code = process.wait(_HANGS_AFTER_SECONDS)
+            deadline = time.monotonic() + _ORPHAN_SECONDS
+            while any(_alive(rank) for rank in ranks):
+                if time.monotonic() > deadline:
+                    for rank in ranks:
+                        os.kill(rank, signal.SIGKILL)
+                    raise ChildFailed("a process outlived its launcher") from None
+                time.sleep(0.05)
+    if code == 0:
+        return False, False
+    said = (place / "output").read_text(errors="replace")
+    if code not in (_STOPPED, -kill.number, 128 + kill.number) or "Traceback" in said:
+        raise ChildFailed(f"the launcher ended with {code}: {said[-500:]}")
+    return True, False
+
+
+def _children_of(parent: int) -> list[int]:
+    return [pid for pid, fields in _processes() if int(fields[1]) == parent]
+
+
+def _alive(pid: int) -> bool:
+    return any(pid == other and fields[0] != "Z" for other, fields in _processes())
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Number and the fields of /proc/PID/stat after the name: state, parent, …"""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            yield int(path.parent.name), path.read_text().rpartition(")")[2].split()
+
+
 def _start(job: Callable[[], object]) -> int:
     sys.stdout.flush()
     child = os.fork()
@@ -258,6 +355,8 @@ def _start(job: Callable[[], object]) -> int:
             os.setsid()
             job()
             code = 0
+        except Interrupted:
+            code = _STOPPED
         except BaseException as error:  # a child must never come back into our loop
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(code)

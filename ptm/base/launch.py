@@ -15,19 +15,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from ptm.base.signals import stop_signals
+from ptm.base.signals import StopFlag, stop_signals
 from ptm.errors import ConfigError, OutOfMemory, PeerLost, Problem, PtmError
 
 _LAUNCHER = "PTM_LAUNCHER"  # its process id, and the descriptor on which it is told of errors
 _PEER_TIMEOUT = "PTM_PEER_TIMEOUT"
 _DEFAULT_TIMEOUT_SECONDS = 600.0
-_GRACE_SECONDS = 30.0  # for the others to end after one has, and for all after the launcher
+_GRACE_SECONDS = 30.0  # for a process that was asked to stop
+_FAILED_SECONDS = 10.0  # for the others when one has failed
 _STOPPED = 75
 _REPORT_BYTES = 32_000  # at most: half of what a pipe holds
 _RESUME = "the same command with --resume goes on from what was saved"
@@ -95,14 +96,14 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
     """
     peer_timeout()  # so that a wrong one is told once
     children: list[_Child] = []
-    asked = False
+    asked = StopFlag()
 
     def forward(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+        known = asked.requested
+        again = asked.note(number)
         for child in children:
-            if child.running():
-                child.process.send_signal(number)
+            if child.running() and (again or not known):
+                child.process.send_signal(signal.SIGKILL if again else number)
 
     memory_kills = _memory_kills()
     with _handling(forward):
@@ -117,8 +118,9 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
     main = children[0].code or 0
     if failed is None or (main > 0 and main != PeerLost.exit_code):
         return main  # the first process has said what there was to say
-    if asked and children[0].killed:
-        raise ProcessFailed([Problem("stopped before anything was written")], 128 - main)
+    if asked.requested and any(child.killed for child in children):
+        number = signal.Signals[asked.name]
+        raise ProcessFailed([Problem(f"stopped by {asked.name}", cure=_RESUME)], 128 + number)
     raise _cause(children, failed, memory_kills)
 
 
@@ -132,10 +134,21 @@ def _started(arguments: Sequence[str], processes: int, stdout: int | None) -> It
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    for rank in range(processes):
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _LAUNCHER: f"{os.getpid()}:{writing}"}
+    # The processes are born with these signals blocked, and let them in when they can do more than die of them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        for rank in range(processes):
+            yield _start(rank, arguments, common, stdout)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(rank: int, arguments: Sequence[str], common: Mapping[str, str], stdout: int | None) -> _Child:
+    """Raises ConfigError where the system has no room for another process."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _LAUNCHER: f"{os.getpid()}:{writing}"}
+    try:
         process = subprocess.Popen(
             # -P: Python files in the working directory are none of ours.
             [sys.executable, "-P", "-m", "ptm", *arguments],
@@ -145,8 +158,12 @@ def _started(arguments: Sequence[str], processes: int, stdout: int | None) -> It
             # A group of their own: Ctrl-C reaches them once, through us, not twice.
             start_new_session=True,
         )
+    except OSError as error:
+        what = f"process {rank} cannot be started: {error.strerror}"
+        raise ConfigError(what, where="--nproc", cure="use fewer processes") from None
+    finally:
         os.close(writing)
-        yield _Child(rank, process, reading)
+    return _Child(rank, process, reading)
 
 
 @contextmanager
@@ -168,9 +185,10 @@ def _wait(children: Sequence[_Child]) -> _Child | None:
         if failed is None:
             failed = next((child for child in children if child.code), None)
             if failed is not None:
-                kill = now + _GRACE_SECONDS
                 # A process that stops for a signal stops with its peers; one that failed leaves them waiting.
-                terminate = kill if failed.code == _STOPPED else now + 1.0
+                stopped = failed.code == _STOPPED
+                kill = now + (_GRACE_SECONDS if stopped else _FAILED_SECONDS)
+                terminate = kill if stopped else now + 1.0
         for child in running:
             if now > kill:
                 child.end(signal.SIGKILL)

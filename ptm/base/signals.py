@@ -24,11 +24,17 @@ class StopFlag:
     def requested(self) -> bool:
         return bool(self.name)
 
-    def repeats(self, name: str) -> bool:
-        """Whether a signal is the one that is already known: a shell and the kernel both tell of a hang-up, a job
-        scheduler and a launcher both pass SIGTERM on."""
-        soon = time.monotonic() < self.time + _ONCE_SECONDS
-        return name == self.name and (name == "SIGHUP" or soon)
+    def note(self, number: int) -> bool:
+        """Take a signal in. Returns whether it asks a second time.
+
+        One that comes twice at once is one: a shell and the kernel both tell of a hang-up, a job scheduler and a
+        launcher both pass SIGTERM on.
+        """
+        name, now = signal.Signals(number).name, time.monotonic()
+        if not self.requested:
+            self.name, self.time = name, now
+            return False
+        return name != self.name or (number != signal.SIGHUP and now > self.time + _ONCE_SECONDS)
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -46,17 +52,17 @@ def stop_on_signals() -> Iterator[StopFlag]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if flag.requested:
-            if flag.repeats(name):
-                return
+        known = flag.requested
+        if flag.note(number):
             os._exit(128 + number)
-        flag.name, flag.time = name, time.monotonic()
+        if known:
+            return
         # After a hang-up there may be nobody to tell.
         with suppress(OSError):
             os.write(2, f"{flag.name}: finishing this step, then saving (again to stop at once)\n".encode())
 
     before = {number: signal.signal(number, handle) for number in stop_signals()}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())  # as a launcher has them blocked until here
     try:
         yield flag
     finally:

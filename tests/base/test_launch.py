@@ -164,6 +164,38 @@ def test_15_11_no_process_outlives_its_launcher(number, launched, tmp_path):
         assert there.resuming
 
 
+@pytest.mark.parametrize(
+    ("number", "seconds"), [(signal.SIGHUP, 0.5), (signal.SIGINT, 2.5), (signal.SIGTERM, 5.0)]
+)
+def test_15_11_a_signal_while_the_processes_start_stops_them_all(
+    number, seconds, tiny_bert, reviews, tmp_path
+):
+    config = write_config(tiny_bert, reviews, tmp_path, **LONG)
+    command = [sys.executable, "-m", "ptm", "finetune", str(config), "--nproc", "2", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: len(children_of(process.pid)) == 2)
+    time.sleep(seconds)
+    process.send_signal(number)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert said.count("error: stopped by") == 1
+    assert "Traceback" not in said
+    assert json.loads(printed)["error"]["exit_code"] == 75
+
+
+def test_15_11_asked_twice_all_processes_stop_at_once(launched):
+    process, ranks = launched()
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)  # so that they cannot do what they are asked to
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert not any(alive(pid) for pid in ranks)
+    assert said.count("error: stopped by SIGINT") == 1
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_15_11_a_process_killed_by_the_system_is_one_sentence(victim, launched, tmp_path):
     process, ranks = launched("--json")
