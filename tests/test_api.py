@@ -27,6 +27,8 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
         shutil.copy(ROOT / "configs" / name, tmp_path / "configs")
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "seven.png")
     monkeypatch.chdir(tmp_path)
+    # The example leaves the number of threads open; beside other tests more than one is slow.
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     variables: dict = {}
     exec(compile(example, "docs/api.md", "exec"), variables)
     *_, same, predicted = capsys.readouterr().out.splitlines()
