@@ -20,6 +20,7 @@ from ptm.errors import ConfigError, RunDirectoryError
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
     [example] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
     (tmp_path / "configs").mkdir()
@@ -57,6 +58,7 @@ def finished(tiny_bert, reviews, tmp_path_factory):
     return config, api.train(config)
 
 
+@pytest.mark.slow
 def test_a_run_is_there_after_train_and_not_written_over(finished):
     config, results = finished
     assert (Path(results.output) / "model" / "model.safetensors").is_file()
@@ -97,6 +99,7 @@ def test_the_function_must_fit_the_config(tmp_path):
         api.train(image_spec(tmp_path / "r", teacher=TeacherSpec(name="x")))
 
 
+@pytest.mark.slow
 def test_a_distillation_with_its_control_has_a_verdict(tmp_path):
     teacher = image_spec(tmp_path / "teacher", epochs=1)
     api.train(teacher)

@@ -87,6 +87,7 @@ def test_every_task_has_a_tiny_config():
     assert {load_config(tiny.CONFIGS / f"{name}.yaml").task for name in tiny.NAMES} == set(TASKS)
 
 
+@pytest.mark.slow
 def test_micro_batches_give_the_gradient_of_the_whole_batch(name, make):
     pipeline = build(make())
     ids = np.array([3, 0, 7, 5])
@@ -99,6 +100,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(name, make):
         torch.testing.assert_close(pieces[key], gradient, rtol=close["rtol"], atol=close["atol"] * largest)
 
 
+@pytest.mark.slow
 def test_batches_are_a_function_of_the_plan_and_the_epoch(make):
     plan = [np.array([4, 2]), np.array([7, 0, 1])]
     first, again = (list(build(make()).batches("train", plan, e)) for e in (3, 3))
@@ -120,6 +122,7 @@ def same(a, b):
     return a == b
 
 
+@pytest.mark.slow
 def test_new_weights_are_a_function_of_the_seed(make):
     models = [build(make(f"train.seed={seed}")) for seed in (1, 1, 2)]
     new = models[0].load_report.new or ("",)  # nothing is new by name where nothing was loaded
@@ -133,6 +136,7 @@ def test_new_weights_are_a_function_of_the_seed(make):
     assert not head or any(n.startswith(head) for n, _ in models[0].model.named_parameters())
 
 
+@pytest.mark.slow
 def test_one_step_changes_the_weights(make):
     spec = make("train.epochs=null", "train.steps=1")
     before = {n: t.clone() for n, t in build(spec).model.state_dict().items()}
@@ -146,6 +150,7 @@ def test_one_step_changes_the_weights(make):
     assert len(pipeline.labels) == len(results["labels"])
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_equals_uninterrupted(make):
     changes = ("train.epochs=null", "train.steps=5", "train.save_every_steps=2")
     whole, parts = make(*changes, output="whole"), make(*changes, output="parts")

@@ -19,6 +19,7 @@ from ptm.experiment.train import run_training
 from ptm.metrics.classification import ClassificationMetrics
 
 
+@pytest.mark.slow
 def test_a_text_model_learns_and_everything_is_written(tiny_bert, reviews, tmp_path):
     results = run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=6, learning_rate=3e-3))
     assert results["metrics"]["accuracy"] >= 0.9
@@ -35,11 +36,13 @@ def test_a_text_model_learns_and_everything_is_written(tiny_bert, reviews, tmp_p
     assert all(p["prediction"] == max(p["scores"], key=p["scores"].get) for p in predictions)
 
 
+@pytest.mark.slow
 def test_an_image_model_learns(tmp_path):
     spec = image_spec(tmp_path / "r", epochs=12, max_train_examples=400, augment="none", width=8)
     assert run(spec)["metrics"]["accuracy"] > 0.6
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_bits(tiny_bert, reviews, tmp_path):
     for name in "ab":
         run(text_spec(tiny_bert, reviews, tmp_path / name))
@@ -49,6 +52,7 @@ def test_the_same_run_twice_gives_the_same_bits(tiny_bert, reviews, tmp_path):
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_micro_batches_and_whole_batches_give_the_same_training(tiny_bert, reviews, tmp_path):
     """The last batch of an epoch is smaller, and texts differ in length: sums and counts must still agree."""
     model = without_dropout(tiny_bert, tmp_path / "bert")
@@ -67,6 +71,7 @@ def text_case(tiny_bert, reviews, tmp_path, **changes):
     return lambda name: text_spec(tiny_bert, reviews, tmp_path / name, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("kind", ["text", "image", "distilled text", "distilled image"])
 def test_stopped_and_resumed_equals_uninterrupted(kind, accumulate, tiny_bert, reviews, tmp_path):
@@ -112,6 +117,7 @@ def test_ctrl_c_stops_too_and_a_finished_run_is_not_trained_again(tiny_bert, rev
     assert any("finished already" in line for line in said.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, tiny_bert, reviews, tmp_path):
     make = text_case(tiny_bert, reviews, tmp_path, save_every_steps=2)
@@ -127,6 +133,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, tiny_b
     assert history(tmp_path / "whole") == history(tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_the_best_evaluation_becomes_the_model_and_is_kept(tiny_bert, reviews, tmp_path):
     """Loss as the measure, a rate so high that it soon gets worse: the best is not the last."""
     best = BestSpec(metric="loss", mode="min")
@@ -180,6 +187,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_are_not_saved(tiny_bert, r
         assert all(tensor.isfinite().all() for tensor in load_file(path).values())
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_keeps_its_bits_and_its_statistics(tmp_path):
     run(image_spec(tmp_path / "base", epochs=1))
     frozen = image_spec(
@@ -196,6 +204,7 @@ def test_a_frozen_backbone_keeps_its_bits_and_its_statistics(tmp_path):
     assert changed == {"linear.weight", "linear.bias"}
 
 
+@pytest.mark.slow
 def test_label_smoothing_is_in_training_only(tiny_bert, reviews, tmp_path):
     """With a vanishing learning rate both runs evaluate the same weights; only the training losses differ."""
     for name, smoothing in (("plain", 0.0), ("smooth", 0.5)):
@@ -209,6 +218,7 @@ def test_label_smoothing_is_in_training_only(tiny_bert, reviews, tmp_path):
     assert plain[-1]["metrics"]["loss"] == pytest.approx(smooth[-1]["metrics"]["loss"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_bf16_trains(tiny_bert, reviews, tmp_path):
     results = run(
         text_spec(tiny_bert, reviews, tmp_path / "r", epochs=6, learning_rate=3e-3, precision="bf16")
@@ -219,6 +229,7 @@ def test_bf16_trains(tiny_bert, reviews, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_distilled_loss_is_its_parts_and_the_teacher_stays_as_it_was(tiny_bert, reviews, tmp_path):
     run(text_spec(tiny_bert, reviews, tmp_path / "teacher", epochs=3, learning_rate=3e-3))
     before = weights(tmp_path / "teacher")
@@ -243,6 +254,7 @@ def test_a_distilled_loss_is_its_parts_and_the_teacher_stays_as_it_was(tiny_bert
     assert results["teacher"]["metrics"] == pytest.approx(saved["metrics"])
 
 
+@pytest.mark.slow
 def test_a_teacher_with_another_tokenizer_reads_its_own_tokens(tiny_bert, tiny_gpt2, reviews, tmp_path):
     run(text_spec(tiny_gpt2, reviews, tmp_path / "teacher", epochs=1))
     spec = text_spec(
@@ -258,6 +270,7 @@ def test_a_teacher_with_another_tokenizer_reads_its_own_tokens(tiny_bert, tiny_g
     assert results["teacher"]["metrics"] == pytest.approx(saved["metrics"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_distilled_run_without_its_teacher_is_its_control(tiny_bert, reviews, tmp_path):
     """With all weight on the labels, the teacher changes nothing: same order, same dropout, same bits."""
     run(text_spec(tiny_bert, reviews, tmp_path / "teacher", epochs=1))
@@ -277,6 +290,7 @@ def test_a_distilled_run_without_its_teacher_is_its_control(tiny_bert, reviews, 
     assert all(torch.equal(control[name], taught[name]) for name in control)
 
 
+@pytest.mark.slow
 def test_random_weights_differ_from_loaded_ones(tiny_bert, reviews, tmp_path):
     spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)
     scratch = text_spec(tiny_bert, reviews, tmp_path / "s", epochs=1, weights="none")
@@ -320,6 +334,7 @@ def test_changed_inputs_are_not_resumed_unless_asked_for(tiny_bert, reviews, tmp
     assert manifest["drift"] == results["drift"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_takes_more_epochs(tiny_bert, reviews, tmp_path):
     """With a constant rate it ends as the longer run would have; the record says that it was extended."""
     options = {"scheduler": "constant", "warmup": 0.0}
@@ -337,6 +352,7 @@ def test_a_finished_run_takes_more_epochs(tiny_bert, reviews, tmp_path):
         run_training(more, mode="resume", reporter=Silent(), allow_drift=True)
 
 
+@pytest.mark.slow
 def test_an_extension_that_is_stopped_goes_on(tiny_bert, reviews, tmp_path):
     run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
     longer = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=3)
@@ -365,6 +381,7 @@ def test_weights_that_overflow_are_not_saved(tiny_bert, reviews, tmp_path):
     assert json.loads((tmp_path / "r" / "results.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_damaged_best_checkpoint_is_trained_again(tiny_bert, reviews, tmp_path):
     """The newest is intact, but speaks of a best one that is not: resuming goes back before that one."""
     options = {"epochs": 3, "best": BestSpec(metric="loss", mode="max")}

@@ -27,6 +27,7 @@ run(text_spec(Path({model!r}), Path({data!r}), Path({output!r}), save_every_step
 """
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_second_signal_stops_at_once_and_what_was_saved_is_gone_on_with(
     tiny_bert, reviews, tmp_path, request
@@ -67,6 +68,7 @@ def test_one_signal_is_only_noted(number, capfd):
     assert "finishing this step" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_15_12_a_hang_up_saves_like_sigterm(tiny_bert, reviews, tmp_path):
     run(text_spec(tiny_bert, reviews, tmp_path / "whole", epochs=1))
     spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)

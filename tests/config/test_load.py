@@ -364,6 +364,7 @@ expect: {accuracy: 0.9}
     ]  # train.learning_rate is not said to be missing: `lr` in model stands for it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", ["  labels: [" + "1, " * 90_000 + "]", "\n".join(f"  key{i}: *x" for i in range(20_000))]
 )
@@ -679,6 +680,7 @@ def test_what_must_hold_between_keys(text, overrides, where, what):
 # --- YAML that is not read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
@@ -965,6 +967,7 @@ runs = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs)
 def test_a_dumped_spec_reads_back_as_itself_from_anywhere(data):
@@ -1012,6 +1015,7 @@ def broken(draw) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(broken())
 def test_a_broken_file_is_a_spec_or_a_config_error(text):

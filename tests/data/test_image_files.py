@@ -32,6 +32,7 @@ def load(folder, **changes):
     return load_dataset(data, {"image": "image"})
 
 
+@pytest.mark.slow
 def test_paths_in_a_table_are_relative_to_the_table(listed, monkeypatch):
     monkeypatch.chdir("/")
     spec = parse_config(

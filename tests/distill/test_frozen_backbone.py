@@ -21,6 +21,7 @@ def make(tiny_bert, reviews, tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_the_result_is_that_of_running_it_every_time(kind, make, monkeypatch, tmp_path):
     """Dropout before the head included: it draws the same numbers. The bits may differ by how batches are padded."""
@@ -44,6 +45,7 @@ def test_the_result_is_that_of_running_it_every_time(kind, make, monkeypatch, tm
         assert sum(computed) == size + 2 + teachers.SAMPLE
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bits(make, tmp_path):
     run(make("text", "whole"))
     with pytest.raises(Interrupted):

@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
+
 from helpers import image_spec, run
 from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.distill.cache import entries
 from ptm.distill.store import digest
 
 
+@pytest.mark.slow
 def test_the_keys_of_an_identity_stay_as_they_are(tmp_path):
     run(image_spec(tmp_path / "teacher", epochs=1))
     teacher = TeacherSpec(name=str(tmp_path / "teacher"))

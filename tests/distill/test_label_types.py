@@ -30,6 +30,7 @@ def distilled(config, name, *changes):
     return load_config(config, [*teacher, "train.epochs=8", *changes])
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_its_teacher(world, tmp_path):
     reporter = Saying()
     results = run(
@@ -59,6 +60,7 @@ def test_the_command_compares_by_a_metric_that_the_task_has(run_cli, tmp_path):
     assert "parameters, mean_squared_error " in done.stdout or "parameters, spearman " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_fresh_teacher_is_refused(world, tmp_path):
     run(load_config(world, [f"output={tmp_path / 'fresh'}", "train.learning_rate=1e-9"]))
     changes = [f"teacher.name={tmp_path / 'fresh'}", f"output={tmp_path / 'refused'}"]
@@ -66,6 +68,7 @@ def test_a_fresh_teacher_is_refused(world, tmp_path):
         run(load_config(world, changes))
 
 
+@pytest.mark.slow
 def test_what_means_nothing_to_a_label_type_is_refused(world):
     if world.stem == "token-classification":
         assert distilled(world, "r", "distill.method=dkd").distill.method == "dkd"
@@ -83,6 +86,7 @@ def test_a_teacher_that_cuts_into_other_pieces_cannot_be_compared_word_by_word(t
         run(distilled(config, "student", "distill.audit=off"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["masked-lm", "causal-lm"])
 def test_a_language_model_learns_from_one_token_by_token(name, tmp_path):
     config = prepare(name, tmp_path)

@@ -57,6 +57,7 @@ def test_cifar_networks_have_the_parameters_that_are_listed(all_choices):
     assert listed["resnet20"].value == 100 - 8.75  # He et al., table 6: the error in percent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", catalogue.TEXT_MODELS, ids=lambda model: model.name)
 def test_text_models_have_the_parameters_that_are_listed(model):
     from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
@@ -145,6 +146,7 @@ def test_a_batch_that_would_take_too_long_is_left_out(quick, monkeypatch):
     assert set(measure_here("image-classification", "resnet8", 1, (1, 4)).latency_ms) == {"1"}
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_in_a_process_of_its_own():
     cost = measure(Choice(task="image-classification", name="resnet8"), threads=1, batches=(1,))
     assert cost.problem == ""

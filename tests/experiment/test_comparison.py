@@ -40,6 +40,7 @@ def spec(request, tmp_path, monkeypatch):
     return load_config(config, [*changes, "distill.audit=off", "distill.control=true"])
 
 
+@pytest.mark.slow
 def test_verdict_and_scorecard_speak_of_the_metric_that_the_runs_measured(spec, tmp_path):
     verdict = run_with_control(spec, [1, 2], mode="new", reporter=Silent())
     measure = measure_of(spec)

@@ -34,6 +34,7 @@ def _contents(path):
     return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -119,6 +120,7 @@ def distilled(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_15_7_nothing_is_written_where_a_received_config_says(distilled, tmp_path, monkeypatch):
     """Its output, its store of teacher outputs: eval, report and reproduce write to neither."""
     received = copy_of(distilled / "r", tmp_path / "received")

@@ -88,6 +88,7 @@ def inputs_of(spec, evaluated):
     return {"sources": [path if path.is_file() else next(path.parent.glob(f"{path.name}*"))]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_every_task_predicts_what_an_evaluation_does(ready, tmp_path, suffix):
     output, evaluated = ready
@@ -142,6 +143,7 @@ def close(ours, theirs):
         assert ours == theirs
 
 
+@pytest.mark.slow
 def test_pieces_say_what_the_whole_says(trained, texts, tmp_path, monkeypatch):
     from ptm.text import classification
 
@@ -183,6 +185,7 @@ def test_a_config_whose_model_is_trained_predicts(trained, reviews, tmp_path, wr
     assert rows_of(tmp_path / "a.jsonl") == rows_of(tmp_path / "b.jsonl")
 
 
+@pytest.mark.slow
 def test_pairs_are_read_by_their_columns(tiny_bert, tmp_path):
     pairs = [(f"the film was {a}", f"the film was {b}", str(int(a == b))) for a in "xyz" for b in "xyz"]
     path = write_csv(tmp_path / "pairs.csv", pairs, header=("one", "two", "same"))

@@ -17,6 +17,7 @@ from records import RECORD
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
+@pytest.mark.slow
 def test_the_same_machine_gives_the_same_bits(tiny_bert, reviews, tmp_path):
     run(text_spec(tiny_bert, reviews, tmp_path / "text"))
     run(image_spec(tmp_path / "image"))
@@ -46,6 +47,7 @@ def test_other_data_are_named_and_the_first_different_step_too(run_cli, tiny_ber
     assert any(change.startswith("digests.data.train") for change in found["changed"])
 
 
+@pytest.mark.slow
 def test_what_a_run_did_on_its_way_is_told(tiny_bert, reviews, tmp_path):
     """A linear decay that was extended is no longer run of the new length, and that is said."""
     run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
@@ -77,6 +79,7 @@ def test_changed_inputs_are_named_and_the_config_is_none_of_them():
 SHIPPED = ["quickstart", "quickstart_scratch", "digits_resnet", "digits_distill"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_offline_config_reproduces(name, tmp_path, monkeypatch):
     """A few steps of each; docs/reliability.md says of whole runs."""

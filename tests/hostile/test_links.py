@@ -111,6 +111,7 @@ def test_15_1_only_debris_in_ptm_s_own_form_is_removed(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(theirs)
 
 
+@pytest.mark.slow
 def test_15_1_the_report_of_a_received_run_writes_into_it_alone(finished, precious):
     (finished / ".writing-README.md").symlink_to(precious)
     write_report(finished)
@@ -124,6 +125,7 @@ def test_15_1_the_report_of_a_received_run_writes_into_it_alone(finished, precio
         (finished / name).unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["resume", "eval", "report", "reproduce", "predict", "locked"])
 @pytest.mark.parametrize("kind", ["link", "pipe", "device"])
 @pytest.mark.parametrize("name", NAMES)

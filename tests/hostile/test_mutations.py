@@ -192,6 +192,7 @@ def test_two_thousand_cases_are_tried():
     assert sum(kind.cases for kind in KINDS) >= 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_spoilt_file_is_read_or_refused(kind, tmp_path):
     valid = kind.valid(tmp_path)

@@ -141,6 +141,7 @@ def test_other_tensors_are_refused(tampered, how):
         run(spec(tampered), "resume")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -158,6 +159,7 @@ def test_an_impossible_state_is_refused(tampered, changes):
         run(spec(tampered), "resume")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"drift": 5, "extended": {}}', b"[]"]
 )

@@ -72,6 +72,7 @@ def fill(model):
 # -- in the model ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_stands_where_the_paper_put_it_and_changes_nothing_at_first(bert):
     before = bert(**some_tokens()).logits
     names = adapters.add_adapter(bert, LORA, ("classifier.",), seed=3)
@@ -229,6 +230,7 @@ def test_the_best_of_several_checkpoints_is_what_is_saved(text, tmp_path):
     assert results["metrics"]["accuracy"] == results["best"]["value"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_stopped_and_resumed_equals_uninterrupted(kind, request, tmp_path):
     make = request.getfixturevalue(kind)
@@ -241,6 +243,7 @@ def test_stopped_and_resumed_equals_uninterrupted(kind, request, tmp_path):
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_saved_apart_it_is_evaluated_to_the_same_numbers(kind, request, tmp_path):
     make = request.getfixturevalue(kind)
@@ -251,6 +254,7 @@ def test_saved_apart_it_is_evaluated_to_the_same_numbers(kind, request, tmp_path
     assert again["metrics"] == pytest.approx(apart["metrics"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_saved_apart_the_weights_are_those_that_were_loaded_without_the_head(
     text, image, tiny_bert, resnet, tmp_path
 ):
@@ -265,6 +269,7 @@ def test_saved_apart_the_weights_are_those_that_were_loaded_without_the_head(
     assert all(torch.equal(saved[name], loaded[name]) for name in saved)
 
 
+@pytest.mark.slow
 def test_a_stranger_loads_what_was_saved_apart(text, tiny_bert, tmp_path):
     """transformers reads the directory; peft puts the adapter onto the same weights from elsewhere."""
     from peft import PeftModel
@@ -282,6 +287,7 @@ def test_a_stranger_loads_what_was_saved_apart(text, tiny_bert, tmp_path):
         torch.testing.assert_close(logits, merged, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_saved_apart_it_teaches_and_is_trained_on(kind, request, tmp_path):
     make = request.getfixturevalue(kind)
@@ -296,6 +302,7 @@ def test_saved_apart_it_teaches_and_is_trained_on(kind, request, tmp_path):
     assert on["model"]["trainable_parameters"] == on["model"]["parameters"]
 
 
+@pytest.mark.slow
 def test_a_student_with_an_adapter_learns_from_the_inside_of_its_teacher(text, tmp_path):
     run(text("teacher", adapter=None))
     distill = DistillSpec(features="minilm", relation_heads=4, audit="off", store="off")

@@ -73,6 +73,7 @@ def test_hostile_texts_are_only_texts(tmp_path: Path) -> None:
     assert all(len(re.findall(r"(?<!\\)\|", line)) in (3, 4) for line in rows_of_tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_left_of_a_ruined_run_is_shown(tmp_path: Path, name: str) -> None:
     classes = ["negative", "positive"]
@@ -142,6 +143,7 @@ def test_files_that_disagree_are_told(tmp_path: Path) -> None:
     assert "accuracy 0.1230 in results.json" in page.words
 
 
+@pytest.mark.slow
 def test_the_card_says_how_to_use_pairs_of_texts(tmp_path: Path) -> None:
     classes = ["no", "yes"]
     run = make_run(tmp_path / "run", classes, make_predictions(classes, 40))
@@ -154,6 +156,7 @@ def test_the_card_says_how_to_use_pairs_of_texts(tmp_path: Path) -> None:
         compile(code, "card", "exec")
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     classes = [f"class {i}" for i in range(10)]
     run = make_run(tmp_path / "run", classes, make_predictions(classes))

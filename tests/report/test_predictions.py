@@ -17,6 +17,7 @@ from report_runs import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [["negative", "positive"], [f"class {i}" for i in range(10)]])
 def test_numbers_are_those_of_scikit_learn(tmp_path: Path, classes: list[str]) -> None:
     rows = make_predictions(classes)

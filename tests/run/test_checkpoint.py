@@ -35,6 +35,7 @@ def test_the_free_space_is_looked_at_before_the_run(tmp_path, monkeypatch):
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_would_not_fit_is_refused_before_its_first_step(tiny_bert, reviews, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
     with pytest.raises(StorageError, match="are needed and"):

@@ -39,6 +39,7 @@ def plain(tokenizer, text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+@pytest.mark.slow
 def test_packed_blocks_of_an_encoder_hold_all_texts_in_order(bert):
     blocks, rows, _ = blocks_of(bert, pack=True, overlap=False)
     stream = [token for text in TEXTS for token in [*plain(bert, text), bert.sep_token_id]]

@@ -35,6 +35,7 @@ def logits(pipeline, ids):
         return batch, pipeline.forward(pipeline.model, batch)
 
 
+@pytest.mark.slow
 def test_a_stranger_gets_the_same_scores(world, tmp_path):
     from transformers import pipeline as stranger
 
@@ -122,6 +123,7 @@ def test_a_number_has_one_output(tmp_path):
         build(spec, ModelRef(name=str(folder)), complete=True)
 
 
+@pytest.mark.slow
 def test_the_report_of_such_a_run_shows_metrics_and_no_classes(world, tmp_path):
     run(world("train.epochs=1"))
     page = (tmp_path / "r" / "report.html").read_text()

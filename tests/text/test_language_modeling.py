@@ -377,6 +377,7 @@ def test_the_names_of_new_models(texts, monkeypatch):
 # From one task to another
 
 
+@pytest.mark.slow
 def test_a_classifier_starts_from_a_pretrained_encoder(texts, reviews, tmp_path):
     results = run(spec_of(texts, output=tmp_path / "mlm", train={"log_every_steps": 1}))
     assert list(results["metrics"]) == ["loss", "perplexity", "masked_accuracy"]
@@ -404,6 +405,7 @@ def test_a_classifier_starts_from_a_pretrained_encoder(texts, reviews, tmp_path)
     assert bare.load_report.loaded == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [NEW_BERT, NEW_GPT2])
 def test_a_classifier_from_nothing(model, reviews, tmp_path):
     spec = text_spec(tmp_path, reviews, tmp_path / "r", epochs=1)
@@ -446,6 +448,7 @@ def completed(task, texts, trained, given, batch_size=2):
     return list(evaluated(pipeline, batch_size).predictions())
 
 
+@pytest.mark.slow
 def test_blanks_are_filled_as_a_stranger_fills_them(texts, trained):
     from transformers import pipeline as stranger
 
@@ -508,6 +511,7 @@ def test_a_saved_model_is_what_a_stranger_expects(trained):
     assert config["model_max_length"] == SMALL.positions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["masked-lm", "causal-lm"])
 def test_an_adapter_for_other_texts(task, texts, trained, tmp_path):
     pytest.importorskip("peft")

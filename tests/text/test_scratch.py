@@ -22,6 +22,7 @@ def tokenizer_for(model_type, size=None, texts=TEXTS):
     return scratch.train_tokenizer(texts, size or SIZES[model_type], **scratch.TOKENIZERS[model_type])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", TYPES)
 def test_the_same_texts_give_the_same_tokenizer_in_any_process(model_type):
     script = (

@@ -251,6 +251,7 @@ def test_the_signatures_stand_in_the_record(make):
 # -- writing, saving -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_stranger_loads_the_model_and_writes_the_same(make, beams):
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -361,6 +362,7 @@ def save_seq2seq(folder, kind, **config):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tiny_bart", "tiny_t5"])
 def test_models_of_a_directory(make, request, kind):
     spec = make({"name": str(request.getfixturevalue(kind))}, generate=GenerateSpec(beams=2, max_length=10))

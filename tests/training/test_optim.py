@@ -93,6 +93,7 @@ def test_layers_join_from_the_top():
     assert optim.learning_layers(layers, 100, 2) == layers
 
 
+@pytest.mark.slow
 def test_what_does_not_learn_has_no_gradient_and_no_state():
     """A fused optimizer that was given all parameters leaves the frozen ones alone, weight decay included."""
     model = Stack()

@@ -48,6 +48,7 @@ def layer(name):
     return "top" if "layer.1." in name or "pooler" in name else "middle" if "layer.0." in name else "bottom"
 
 
+@pytest.mark.slow
 def test_a_layer_joins_after_each_epoch_and_until_then_not_one_bit_of_it_moves(spec, tmp_path):
     run(spec())
     moved = []
@@ -62,6 +63,7 @@ def test_a_layer_joins_after_each_epoch_and_until_then_not_one_bit_of_it_moves(s
     ]
 
 
+@pytest.mark.slow
 def test_the_first_epoch_leaves_the_weights_as_they_were_loaded(spec, tiny_bert, tmp_path):
     run(spec())
     loaded = load_file(tiny_bert / "model.safetensors")
@@ -69,6 +71,7 @@ def test_the_first_epoch_leaves_the_weights_as_they_were_loaded(spec, tiny_bert,
     assert all(torch.equal(after[f"bert.{name}"], tensor) for name, tensor in loaded.items())
 
 
+@pytest.mark.slow
 def test_the_optimizer_knows_of_a_layer_when_it_joins(spec, tmp_path):
     run(spec())
     known = [len(checkpoint(tmp_path / "r", step, "optimizer")) for step in (1, 4, 5, 8, 9, 12, 13, 16)]
@@ -76,6 +79,7 @@ def test_the_optimizer_knows_of_a_layer_when_it_joins(spec, tmp_path):
     assert known[1] < known[2] == known[3] < known[4] == known[5] < known[6] == known[7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 5])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_stop_around_a_thaw_changes_no_bit(step, optimizer, spec, tmp_path):
@@ -89,6 +93,7 @@ def test_a_stop_around_a_thaw_changes_no_bit(step, optimizer, spec, tmp_path):
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_statistics_of_a_frozen_stage_stand_still(tmp_path):
     """As in evaluation: a batch norm that does not learn does not drift with the data either."""
     changes = {"epochs": 2, "unfreeze_every": 1, "keep_checkpoints": 20, "save_every_steps": 1}
@@ -125,6 +130,7 @@ def test_the_log_tells_the_rate_of_the_schedule(spec, tmp_path):
     assert {line["learning_rate"] for line in history(tmp_path / "r") if line["kind"] == "train"} == {1e-3}
 
 
+@pytest.mark.slow
 def test_a_student_can_be_unfrozen(spec, tiny_bert, reviews, tmp_path):
     run(text_spec(tiny_bert, reviews, tmp_path / "teacher", epochs=1))
     taught = {"teacher": TeacherSpec(name=str(tmp_path / "teacher")), "distill": DistillSpec(audit="off")}

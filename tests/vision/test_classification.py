@@ -237,6 +237,7 @@ def test_teacher_labels_that_contradict_the_model_are_refused(tmp_path: Path) ->
         built(spec(NET, teacher), model=teacher.refs()[0], complete=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "side", "heads", "weight"), [("inception_v3", 299, 1, 0.4), ("googlenet", 64, 2, 0.3)]
 )
@@ -304,6 +305,7 @@ def test_facts_are_plain_and_complete() -> None:
     assert facts["preprocessing"]["augment"] == "crop" and facts["preprocessing"]["image_size"] == 16
 
 
+@pytest.mark.slow
 def test_metrics_take_what_forward_gives() -> None:
     pipeline = built(spec())
     pipeline.model.eval()

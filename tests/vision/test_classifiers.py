@@ -71,6 +71,7 @@ def out_features(module: nn.Module) -> int:
     return module.out_features if isinstance(module, nn.Linear) else module.out_channels  # type: ignore
 
 
+@pytest.mark.slow
 def test_every_classifier_has_a_plan_and_a_head_with_as_many_outputs_as_classes(on_meta: Any) -> None:
     assert len(TORCHVISION) >= 80
     for name in architectures():
@@ -83,6 +84,7 @@ def test_every_classifier_has_a_plan_and_a_head_with_as_many_outputs_as_classes(
         assert len(heads) == {"inception_v3": 2, "googlenet": 3}.get(name, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_A_FAMILY)
 def test_the_size_of_its_weights_is_taken_by_a_model_of_every_family(on_meta: Any, name: str) -> None:
     size = plan(name).preprocessing.image_size

@@ -25,6 +25,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_loss_is_torchvisions_and_comes_in_named_parts(built, family):
     pipeline = built(family)
@@ -45,6 +46,7 @@ def test_the_loss_is_torchvisions_and_comes_in_named_parts(built, family):
     assert all(not part.requires_grad for part in output.parts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name in ("fcos", "ssdlite", "yolox")])
 def test_micro_batches_add_up_where_the_loss_is_a_mean_over_matched_anchors(built, family):
     pipeline = built(family)
@@ -168,6 +170,7 @@ def test_a_saved_model_holds_all_weights(built, tmp_path):
     assert all(torch.equal(tensors[n], t) for n, t in pipeline.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_sampled_anchors_are_the_same_after_a_stop(voc, tmp_path):
     """Faster R-CNN draws anchors and proposals in training; a stopped run goes on to the same bits."""
 

@@ -15,6 +15,7 @@ from tiny.object_detection import write_voc
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_labels_that_a_model_knows_keep_their_outputs_in_any_order(built, voc, tmp_path, family):
     pipeline = built(family)  # bar, disc

@@ -112,6 +112,7 @@ def test_trivial_augmentation_is_refused(pairs):
         load_data(spec(pairs, data={"augment": "trivial"}))
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_it_found(finished):
     results = json.loads((finished / "results.json").read_text())
     assert {"loss", "miou", "dice", "pixel_accuracy", "iou/disc", "dice/box"} <= set(results["metrics"])
@@ -222,6 +223,7 @@ def test_a_teacher_sees_what_its_student_sees(pairs, finished):
     assert taught._mean.flatten().tolist() == pytest.approx(names.IMAGENET_MEAN)
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_the_pixels_of_a_teacher(pairs, finished, tmp_path):
     chosen = spec(pairs, output=tmp_path / "s", data={"augment": "standard"}, steps=2, batch_size=4)
     chosen = replace(chosen, teacher=TeacherSpec(name=str(finished)), distill=DistillSpec())

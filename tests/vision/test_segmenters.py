@@ -14,6 +14,7 @@ from ptm.vision import segmenter_plan, segmenters
 from segmentation_samples import LRASPP, built, spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", segmenter_plan.SMP)
 def test_networks_of_smp_give_a_score_a_pixel(name):
     plan = segmenter_plan.plan_segmenter(ModelRef(name=name, weights="none"))

@@ -157,6 +157,7 @@ def test_auxiliary_outputs_are_refused():
         built(plan("timm:volo_d1_224"), size=224)
 
 
+@pytest.mark.slow
 def test_a_run_is_saved_and_loaded_as_any_other(tmp_path):
     spec = image_spec(tmp_path / "run", name=NAME, width=None, image_size=32, epochs=1)
     results = run(spec)
