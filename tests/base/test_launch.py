@@ -16,6 +16,7 @@ from ptm.run.directory import open_run
 
 pytestmark = pytest.mark.processes
 
+pytestmark = pytest.mark.processes
 FOREIGN = """
 from pathlib import Path
 Path({marker!r}).write_text("this ran")

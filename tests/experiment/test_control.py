@@ -11,6 +11,8 @@ from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.errors import Interrupted, RunDirectoryError
 from ptm.experiment.control import arm_spec, read_verdict, run_with_control
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def spec(tmp_path):
