@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -72,7 +72,7 @@ def manifest_of(
         runtime=_runtime(runtime),
         torch_build=" ".join(torch.__config__.show().split()),
         seed=spec.train.seed,
-        git=_git(),
+        git=git_state(),
         digests=Digests(
             config=hashlib.sha256(config.encode()).hexdigest(),
             data=dict(data.digests),
@@ -150,15 +150,41 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def _git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the working directory's repository; None outside of one."""
+# What a repository's own settings could have git start, turned off. `git status` runs hooks too, when it refreshes the
+# index.
+_GIT = (
+    "git",
+    "--no-optional-locks",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.pager=cat",
+)
 
-    def run(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+
+def git_state(folder: Path | None = None) -> dict[str, Any] | None:
+    """``commit`` and ``dirty`` flag of the repository around ``folder`` (default: the working directory); None outside
+    of one.
+
+    A folder that was received may be a repository whose settings name programs. None of them is started: monitors and
+    hooks are turned off; where the repository itself defines filters, which cannot be, ``dirty`` is None: not known.
+    """
+
+    def run(*words: str, allowed: Sequence[int] = (0,)) -> str:
+        done = subprocess.run(
+            [*_GIT, *words], capture_output=True, text=True, check=False, timeout=10, cwd=folder
+        )
+        if done.returncode not in allowed:
+            raise subprocess.CalledProcessError(done.returncode, words)
+        return done.stdout.strip()
 
     try:
-        return {"commit": run("rev-parse", "HEAD"), "dirty": bool(run("status", "--porcelain"))}
+        commit = run("rev-parse", "HEAD")
+        filters = run("config", "--includes", "--show-scope", "--get-regexp", r"^filter\.", allowed=(0, 1))
+        if any(line.startswith(("local", "worktree")) for line in filters.splitlines()):
+            return {"commit": commit, "dirty": None}
+        return {"commit": commit, "dirty": bool(run("status", "--porcelain", "--ignore-submodules=all"))}
     except (OSError, subprocess.SubprocessError):
         return None
