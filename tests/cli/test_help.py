@@ -40,6 +40,14 @@ OPTIONS = {
     for name in NAMES
 }
 ANY = set().union(*OPTIONS.values())
+OF_GIT = {
+    "--get-regexp",
+    "--ignore-submodules",
+    "--includes",
+    "--no-optional-locks",
+    "--porcelain",
+    "--show-scope",
+}
 OF_SCRIPTS = {
     option
     for script in (ROOT / "benchmarks").rglob("*.py")
@@ -134,7 +142,7 @@ def messages(module: Path):
 def test_messages_name_commands_and_options_that_exist():
     for module in (ROOT / "ptm").rglob("*.py"):
         for message in messages(module):
-            unknown = set(OPTION.findall(message)) - ANY - {"--porcelain"}  # git's
+            unknown = set(OPTION.findall(message)) - ANY - OF_GIT
             assert not unknown, (module, message)
             # What follows tells a command from a sentence about ptm.
             for name in re.findall(r"\bptm ([a-z]+) (?:--|…|\{|[A-Z]{2}|[a-z]+\.yaml)", message):
