@@ -9,7 +9,7 @@ import pytest
 import tiny
 from helpers import run
 from ptm.base.console import Silent
-from ptm.config.load import load_config
+from ptm.config.load import dump_config, load_config
 from ptm.config.tasks import TASKS
 from ptm.errors import ConfigError, RunDirectoryError
 from ptm.experiment.comparison import MEASURES, measure_of, scores_of
@@ -97,6 +97,7 @@ def test_arms_that_were_evaluated_on_other_examples_are_refused(tmp_path):
     spec = load_config(config, [f"output={tmp_path / 'r'}"])
     for arm, words in (("distilled", 2), ("control", 3)):
         (tmp_path / "r" / f"{arm}-1").mkdir(parents=True)
+        (tmp_path / "r" / f"{arm}-1" / "config.yaml").write_text(dump_config(spec))
         row = {"id": 0, "tags": ["O"] * words, "predicted_tags": ["O"] * words}
         (tmp_path / "r" / f"{arm}-1" / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(RunDirectoryError, match="evaluated on different examples"):
