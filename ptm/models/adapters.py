@@ -222,8 +222,8 @@ def save_beside(
     }
     take_out(model, merge=False)
     save_model(directory)
-    tensors = {name: t for name, t in load_file(directory / _MODEL).items() if name not in of_head}
-    (directory / _MODEL).write_bytes(save(tensors, metadata={"format": "pt"}))
+    rest = {name: tensor for name, tensor in load_file(directory / _MODEL).items() if name not in of_head}
+    (directory / _MODEL).write_bytes(save(rest, metadata={"format": "pt"}))
     (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     (directory / CONFIG).write_text(json.dumps(_plain(config.to_dict()), indent=2, sort_keys=True) + "\n")
 
