@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -80,11 +82,13 @@ def six_digits(probability: float) -> float:
     return float(f"{probability:.6g}")
 
 
-class ClassificationMetrics:
-    """Accuracy and friends over single-label classes. Holds 4 bytes an example and class: the logits, because
-    probabilities of a certain model are all 0 or 1, and no longer in any order."""
+class LogitMetrics(ABC):
+    """What metrics of one row of logits an example share: they hold the logits, fp32 [n, outputs], and the targets.
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    Logits, because probabilities of a certain model are all 0 or 1, and no longer in any order.
+    """
+
+    def __init__(self, labels: Sequence[str] = ()) -> None:
         self._labels = tuple(labels)
         self._accumulator = Accumulator()
 
@@ -92,12 +96,22 @@ class ClassificationMetrics:
         assert output.logits is not None
         self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
 
-    def merge(self, others: Sequence[Metrics]) -> ClassificationMetrics:
-        merged = ClassificationMetrics(self._labels)
+    def merge(self, others: Sequence[Metrics]) -> Self:
+        merged = type(self)(self._labels)
         for part in (self, *others):
-            assert isinstance(part, ClassificationMetrics)
+            assert isinstance(part, type(self))
             merged._accumulator = merged._accumulator.joined(part._accumulator)
         return merged
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]: ...
+
+    @abstractmethod
+    def predictions(self) -> Iterator[Prediction]: ...
+
+
+class ClassificationMetrics(LogitMetrics):
+    """Accuracy and friends over single-label classes."""
 
     def compute(self) -> dict[str, float]:
         from sklearn import metrics

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from ptm.metrics.classification import Accumulator, six_digits
-from ptm.pipeline import Batch, Metrics, Output, Prediction
+from ptm.metrics.classification import LogitMetrics, six_digits
+from ptm.pipeline import Prediction
 
 THRESHOLD_LOGIT = 0.0  # from which a class is predicted: a probability of 0.5
 
@@ -19,24 +19,8 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.asarray(expit(logits.astype(np.float64)))
 
 
-class MultiLabelMetrics:
-    """F1, exact match and AUROC over independent yes-or-no classes. Holds 8 bytes an example and class:
-    logits and targets; probabilities of a certain model are all 0 or 1, and no longer in any order."""
-
-    def __init__(self, labels: Sequence[str]) -> None:
-        self._labels = tuple(labels)
-        self._accumulator = Accumulator()
-
-    def update(self, batch: Batch, output: Output) -> None:
-        assert output.logits is not None
-        self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
-
-    def merge(self, others: Sequence[Metrics]) -> MultiLabelMetrics:
-        merged = MultiLabelMetrics(self._labels)
-        for part in (self, *others):
-            assert isinstance(part, MultiLabelMetrics)
-            merged._accumulator = merged._accumulator.joined(part._accumulator)
-        return merged
+class MultiLabelMetrics(LogitMetrics):
+    """F1, exact match and AUROC over independent yes-or-no classes."""
 
     def compute(self) -> dict[str, float]:
         """``subset_accuracy`` is the share of examples with every class right; ``auroc_macro`` the mean over the

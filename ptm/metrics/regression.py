@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ptm.metrics.classification import Accumulator
-from ptm.pipeline import Batch, Metrics, Output, Prediction
+from ptm.metrics.classification import LogitMetrics
+from ptm.pipeline import Prediction
 
 
-class NumberMetrics:
+class NumberMetrics(LogitMetrics):
     """Correlations and errors of one number an example, in double precision."""
-
-    def __init__(self) -> None:
-        self._accumulator = Accumulator()
-
-    def update(self, batch: Batch, output: Output) -> None:
-        assert output.logits is not None
-        self._accumulator.add(batch, output, output.logits[:, 0].float().cpu().numpy())
-
-    def merge(self, others: Sequence[Metrics]) -> NumberMetrics:
-        merged = NumberMetrics()
-        for part in (self, *others):
-            assert isinstance(part, NumberMetrics)
-            merged._accumulator = merged._accumulator.joined(part._accumulator)
-        return merged
 
     def compute(self) -> dict[str, float]:
         """``pearson`` and ``spearman`` are 0 where one side is constant, so that nothing is correlated."""
-        _, targets, predicted = self._accumulator.labelled()
-        truth, predictions = targets.astype(np.float64), predicted.astype(np.float64)
+        _, targets, logits = self._accumulator.labelled()
+        truth, predictions = targets.astype(np.float64), logits[:, 0].astype(np.float64)
         return {
             "loss": self._accumulator.mean_loss(),
             "pearson": pearson(truth, predictions),
@@ -42,12 +28,12 @@ class NumberMetrics:
 
     def predictions(self) -> Iterator[Prediction]:
         """``label`` and ``prediction`` are numbers; there are no scores."""
-        ids, targets, predicted = self._accumulator.by_id()
+        ids, targets, logits = self._accumulator.by_id()
         for row, index in enumerate(ids):
             prediction = Prediction(id=int(index))
             if targets is not None:
                 prediction["label"] = _shown(targets[row])
-            prediction["prediction"] = _shown(predicted[row])
+            prediction["prediction"] = _shown(logits[row, 0])
             yield prediction
 
 
