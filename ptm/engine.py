@@ -151,7 +151,7 @@ class _Training:
         # Some models keep tables of positions that never learn.
         self.trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
         self.lengths = pipeline.lengths("train") if spec.train.group_by_length else None
-        self.micro = spec.train.micro_batch_size or math.ceil(spec.train.batch_size / runtime.ranks)
+        self.micro = spec.train.forward_size
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
         self.progress = Progress()
         self.selection = Selection(spec.best, spec.train.early_stopping)

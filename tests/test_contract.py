@@ -215,11 +215,26 @@ def test_it_learns_and_the_saved_model_evaluates_to_the_same_numbers(name, make,
 
 
 def what_is_said_of_an_example_does_not_depend_on_those_beside_it(pipeline):
-    """10.2: batches of 1, 4 and 64; the numbers of one matrix product may round otherwise than those of another."""
+    """10.2: metrics and predictions of batches of 1, 4 and 64, and of 3 in a drawn order; the numbers of one matrix
+    product may round otherwise than those of another."""
     runtime = Runtime(device=torch.device("cpu"), precision="fp32", threads=1)
-    alone, *others = (list(evaluate(pipeline, runtime, batch_size=size).predictions()) for size in (1, 4, 64))
-    for together in others:
-        assert all(map(alike, alone, together)) and len(alone) == len(together)
+    measured = [evaluate(pipeline, runtime, batch_size=size) for size in (1, 4, 64)]
+    measured.append(evaluated_in_a_drawn_order(pipeline, batch_size=3))
+    alone, *others = ((metrics.compute(), list(metrics.predictions())) for metrics in measured)
+    for metrics, predictions in others:
+        assert alike(alone[0], metrics)
+        assert all(map(alike, alone[1], predictions)) and len(alone[1]) == len(predictions)
+
+
+def evaluated_in_a_drawn_order(pipeline, *, batch_size):
+    drawn = np.random.default_rng(0).permutation(pipeline.size("eval"))
+    plan = [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
+    metrics = pipeline.new_metrics()
+    pipeline.model.eval()
+    with torch.inference_mode():
+        for batch in pipeline.batches("eval", plan, 0):
+            metrics.update(batch, pipeline.evaluate_batch(pipeline.model, batch))
+    return metrics
 
 
 def alike(a, b):

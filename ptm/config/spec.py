@@ -223,7 +223,7 @@ class TrainSpec:
     micro_batch_size: Positive | None = Field(
         default=None,
         description="Examples a forward pass: a batch is cut into such pieces and their gradients are added "
-        "(default: the batch divided by the number of processes).",
+        "(default: the whole batch). Several processes share the pieces, so that there must be one for each.",
     )
     eval_batch_size: Annotated[Positive, null_means(64, Positive | None)] = Field(
         default=64, description="Examples an evaluation batch."
@@ -286,6 +286,12 @@ class TrainSpec:
     early_stopping: Positive | None = Field(
         default=None, description="Stop after so many evaluations without a better `best` metric."
     )
+
+    @property
+    def forward_size(self) -> int:
+        """Examples a forward pass. Dropout and batch norms depend on it, so that it is the same in any number of
+        processes."""
+        return self.micro_batch_size or self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,22 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
         if pins is not None:
             require_unchanged(pins, Pins.of(manifest), session.spec.model.name)
     choose_trained(session, pipeline)
+    _say_idle_processes(session)
     return Prepared(data, pipeline, objective, distillation, manifest)
+
+
+def _say_idle_processes(session: Session) -> None:
+    """A batch of fewer micro-batches than processes leaves some without work; how it is cut is not for the number of
+    processes to decide, for dropout and batch norms depend on it."""
+    train, ranks = session.spec.train, session.runtime.ranks
+    pieces = math.ceil(train.batch_size / train.forward_size)
+    if pieces < ranks:
+        share = max(1, train.batch_size // ranks)
+        session.reporter.say(
+            f"warning: {ranks - pieces} of {ranks} processes only evaluate: a batch of {train.batch_size} is "
+            f"{pieces} micro-batch{'es' if pieces > 1 else ''} of {train.forward_size}; "
+            f"train.micro_batch_size: {share} gives each a share, in one process and in {ranks} alike"
+        )
 
 
 def load_data(session: Session) -> Dataset:

@@ -89,7 +89,7 @@ def memory_errors(spec: RunSpec) -> Iterator[None]:
         ):
             raise
         batch = spec.train.batch_size
-        micro = spec.train.micro_batch_size or batch
+        micro = spec.train.forward_size
         raise OutOfMemory(
             "out of memory",
             where=f"batch_size {batch}, micro_batch_size {micro}",

@@ -265,6 +265,6 @@ def _padding_fraction(session: Session, prepared: Prepared) -> float | None:
     grouped = lengths if spec.group_by_length else None
     computed = 0
     for ids in order.epoch_plan(len(lengths), spec.batch_size, spec.seed, 0, grouped):
-        for piece in order.micro_batches(ids, spec.micro_batch_size or spec.batch_size, grouped):
+        for piece in order.micro_batches(ids, spec.forward_size, grouped):
             computed += int(lengths[piece].max()) * len(piece)
     return round(1 - int(np.sum(lengths)) / computed, 4)

@@ -36,7 +36,8 @@ output: {output}
 """
 
 
-def train(config: str, tmp_path, name: str, *how: str) -> None:
+def train(config: str, tmp_path, name: str, *how: str) -> str:
+    """Train in processes as ``how`` says; returns what was said."""
     path = tmp_path / f"{name}.yaml"
     path.write_text(config)
     command = ["-m", "ptm"] if not how or how[0] == "--nproc" else list(how)
@@ -45,6 +46,7 @@ def train(config: str, tmp_path, name: str, *how: str) -> None:
         [sys.executable, *command, "finetune", str(path), *rest], capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,28 @@ def test_two_processes_equal_one_on_images_with_batch_norm(tmp_path):
     states = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", ["", "micro_batch_size: 2, "])
+def test_10_14_one_two_and_four_processes_train_the_same(settings, tiny_bert, reviews, tmp_path):
+    """Without a micro-batch size, too: dropout depends on it, so that the number of processes must not decide it."""
+    by_count = {}
+    for count in (1, 2, 4):
+        config = TEXT.replace("micro_batch_size: 5, ", settings)
+        config = config.format(model=tiny_bert, data=reviews, output=tmp_path / str(count))
+        said = train(config, tmp_path, f"config_{count}", *(("--nproc", str(count)) if count > 1 else ()))
+        by_count[count] = history(tmp_path / str(count))
+        pieces = 1 if not settings else 5
+        idle = f"{count - pieces} of {count} processes only evaluate: a batch of 10 is 1 micro-batch of 10"
+        assert (idle in said) == (pieces < count)
+    for count in (2, 4):
+        for a, b in zip(by_count[1], by_count[count], strict=True):
+            if a["kind"] == "train":
+                assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+                assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4)
+            else:
+                assert b["metrics"] == pytest.approx(a["metrics"], rel=1e-5)
 
 
 DISTILLED = """
