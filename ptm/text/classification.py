@@ -20,7 +20,7 @@ from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
 from ptm.text.pipeline import ClassifierPipeline
-from ptm.text.tokens import Tokens, longest_text, tokenize
+from ptm.text.tokens import Tokens, longest_text, separate_pairs, tokenize
 
 missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
@@ -48,6 +48,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
         purpose=PURPOSES[spec.data.label_type],
         texts=None if data.train is None else partial(_all_texts, data.train),
     )
+    if spec.data.text_pair is not None and not complete:  # a trained one reads as it was trained
+        separate_pairs(loaded.tokenizer, model.where)
     added = loaded.tokenizer.num_special_tokens_to_add(pair=spec.data.text_pair is not None)
     max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
     encode = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptm.data.examples import Examples
-from ptm.errors import ConfigError, DataError, Problem, refuse
+from ptm.errors import ConfigError, DataError, ModelError, Problem, refuse
 
 DEFAULT_MAX_LENGTH = 128
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
@@ -127,6 +127,45 @@ def longest_text(requested: int | None, longest: int | None, name: str, *, added
             cure=f"set it to {added + 1} or more",
         )
     return max_length
+
+
+def separate_pairs(tokenizer: Any, where: str) -> None:
+    """Put a separator between the texts of a pair where the tokenizer has none: those of decoders join them, and two
+    pairs with the border elsewhere would be the same tokens.
+
+    The separator is ``sep_token``, else ``eos_token``, as a delimiter token parts the texts in GPT-1's fine-tuning
+    (Radford et al. 2018, §3.3). It becomes a part of the tokenizer and is saved with it. Raises ModelError for a
+    tokenizer that can be given none.
+    """
+    if _separates(tokenizer):
+        return
+    separator = tokenizer.sep_token or tokenizer.eos_token
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if separator is not None and backend is not None:
+        from tokenizers import processors
+
+        number = tokenizer.convert_tokens_to_ids(separator)
+        template = processors.TemplateProcessing(
+            single="$A", pair=f"$A {separator} $B:1", special_tokens=[(separator, number)]
+        )
+        own = [] if backend.post_processor is None else [backend.post_processor]
+        backend.post_processor = processors.Sequence([*own, template])
+    if not _separates(tokenizer):
+        raise ModelError(
+            "its tokenizer joins the two texts of a pair with nothing between them",
+            where=where,
+            expected="a tokenizer with sep_token or eos_token",
+            cure="take another model or tokenizer",
+        )
+
+
+def _separates(tokenizer: Any) -> bool:
+    """Whether a special token stands between the texts of a pair."""
+    if not tokenizer.is_fast:
+        alone, both = (tokenizer.num_special_tokens_to_add(pair=pair) for pair in (False, True))
+        return bool(both > alone)
+    numbers = tokenizer("a", "b").encodings[0].sequence_ids
+    return None in numbers[numbers.index(0) : numbers.index(1)]
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -1,5 +1,6 @@
 """The text pipeline: what a batch computes, what is refused before training, what a stranger gets."""
 
+import itertools
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import text_spec
+from helpers import evaluation, run, text_spec
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import TeacherSpec
 from ptm.errors import ConfigError, DataError
@@ -111,6 +112,48 @@ def test_pairs_go_through_every_architecture_and_depend_on_their_order(tiny, pai
     turned = write_turned(pairs, tmp_path / "turned")
     swapped = sharpened(build(tiny, turned, tmp_path, text_pair="second", labels=("same", "other")))
     assert not torch.allclose(logits(pipeline, [0]).logits, logits(swapped, [0]).logits, rtol=0, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_10_13_a_decoder_sees_where_the_second_text_of_a_pair_begins(tiny_gpt2, tmp_path):
+    """All that the labels depend on is where the border is: glued together, the pairs are the same tokens."""
+    words = ["the", "film", "was", "really", "good"]
+    rows = []
+    for more, again in itertools.product(range(3), range(1, 5)):
+        text = [*words[: more + 3], *words[:again]]
+        for border, label in ((2, "early"), (3, "late")):
+            rows.append((" ".join(text[:border]), " " + " ".join(text[border:]), label))
+    for name in ("train.csv", "eval.csv"):
+        write_csv(tmp_path / name, rows, ("text", "second", "label"))
+    how = {"text_pair": "second", "labels": ("early", "late"), "epochs": 40, "learning_rate": 1e-2}
+    spec = text_spec(tiny_gpt2, tmp_path, tmp_path / "r", **how)
+    assert run(spec)["metrics"]["accuracy"] == 1.0
+    from transformers import AutoTokenizer
+
+    saved = AutoTokenizer.from_pretrained(tmp_path / "r" / "model")
+    first, second = (saved(*pair)["input_ids"] for pair in (("the film", " was"), ("the", " film was")))
+    assert sorted(first) == sorted(second)
+    assert first != second
+    assert first.count(saved.eos_token_id) == 1
+    assert saved("the film was")["input_ids"] == [token for token in first if token != saved.eos_token_id]
+    assert evaluation(tmp_path / "r")["metrics"]["accuracy"] == 1.0
+
+
+def test_10_13_a_trained_decoder_reads_pairs_as_it_was_trained(tiny_gpt2, pairs, tmp_path):
+    """One that somebody trained without a separator is evaluated without."""
+    columns = {"text_pair": "second", "labels": ("same", "other")}
+    build(tiny_gpt2, pairs, tmp_path, **columns).save_model(tmp_path / "m")
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(tiny_gpt2).save_pretrained(tmp_path / "m")
+    spec = text_spec(tmp_path / "m", pairs, tmp_path / "r", **columns)
+    data = classification.load_data(spec)
+    trained = classification.build(spec, data, model=ModelRef(name=str(tmp_path / "m")), complete=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    (batch,) = trained.batches("eval", [np.array([0])], 0)
+    row = [data.eval.columns[role][0] for role in ("text", "text_pair")]
+    assert batch.inputs["input_ids"][0].tolist() == tokenizer(*row)["input_ids"]
+    assert tokenizer.eos_token_id not in batch.inputs["input_ids"]
 
 
 def write_turned(pairs, folder):
