@@ -1,0 +1,180 @@
+"""The section ``data:`` of a config. No torch in here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ptm.config.keys import (
+    IMAGES_ONLY,
+    STRICT,
+    TEXT_ONLY,
+    Floats,
+    OneOf,
+    Positive,
+    Serves,
+    Strings,
+    null_means,
+    only,
+)
+from ptm.config.label_types import LABEL_TYPES
+from ptm.config.tasks import (
+    IMAGE_CLASSIFICATION,
+    MASKED_LM,
+    OBJECT_DETECTION,
+    SEMANTIC_SEGMENTATION,
+    TEXT_CLASSIFICATION,
+    TRANSLATION,
+)
+from ptm.errors import ConfigError
+
+Augmentation = Literal["none", "crop", "standard", "trivial"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataSpec:
+    """Which examples, and which of their fields."""
+
+    source: str = Field(
+        min_length=1,
+        description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
+        "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:` (detection), "
+        "`masks:` (segmentation: a folder of images, one of masks), each followed by a file or folder; or "
+        "`builtin:digits`.",
+    )
+    train: str | None = Field(
+        default=None, description="The training split: a split name, or a file or folder under the source."
+    )
+    eval: str | None = Field(
+        default=None,
+        description="The evaluation split, likewise; or a percentage such as `20%`, held out of train (every class "
+        "alike, always the same rows).",
+    )
+    text: str | None = Field(
+        default=None,
+        json_schema_extra=TEXT_ONLY,
+        description="The column with the text (default `text`; token classification: the list of words, default "
+        "`words`).",
+    )
+    target_text: str | None = Field(
+        default=None,
+        json_schema_extra=only(TRANSLATION),
+        description="The column with the translation (default `target_text`).",
+    )
+    text_pair: str | None = Field(
+        default=None,
+        json_schema_extra=only(TEXT_CLASSIFICATION),
+        description="The column with the second text of a pair.",
+    )
+    image: str | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION),
+        description="Tables of images: the column with the image, or with its path, relative to the table (default "
+        "`image`).",
+    )
+    label: str = Field(
+        default="label",
+        min_length=1,
+        description="The column with the label: names or whole numbers (token classification: the list of tags; "
+        "default `label` if there is such a column, else `tags`).",
+    )
+    label_type: Annotated[str, OneOf(LABEL_TYPES)] = Field(
+        default="class",
+        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        description="`class` (one of several), `classes` (any number of them: a list, or `a|b` in "
+        "a table, empty for none; the loss is the binary cross-entropy, its mean over classes), `number` (text: a "
+        "quantity is predicted; the loss is the squared error).",
+    )
+    labels: Strings | None = Field(
+        default=None,
+        description="The label names; index = position. Default: those of the source, else those found in train, "
+        "sorted.",
+    )
+    max_length: int | None = Field(
+        default=None,
+        ge=2,
+        json_schema_extra=TEXT_ONLY,
+        description="Longer texts are cut to so many tokens (default 128).",
+    )
+    image_size: Positive | None = Field(
+        default=None,
+        json_schema_extra=IMAGES_ONLY,
+        description="Side of the square input in pixels (default: that of the weights).",
+    )
+    longest_side: Positive | None = Field(
+        default=None,
+        json_schema_extra=only(OBJECT_DETECTION),
+        description="`image_size` is the shorter side; no side becomes longer than this (default: that of "
+        "the weights).",
+    )
+    augment: Annotated[Augmentation, null_means("none", Augmentation | None)] = Field(
+        default="none",
+        json_schema_extra=IMAGES_ONLY,
+        description="Of training images: `crop` (small images: pad by 1/8 and crop; large "
+        "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment). Boxes and "
+        "masks move with their image. Detection: `standard` mirrors only, `crop` also cuts out a part as SSD does "
+        "(arXiv:1512.02325).",
+    )
+    views: Positive | None = Field(
+        default=None,
+        description="With random augmentation or masking: use the views of so many epochs in rotation (default: new "
+        "ones in each epoch). In a distillation, `distill.views` says it.",
+    )
+    mask_values: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(
+        default=None,
+        json_schema_extra=only(SEMANTIC_SEGMENTATION),
+        description="The value in a mask of each label, in the order of `labels` (default 0, 1, 2, …).",
+    )
+    ignore_value: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        default=None,
+        json_schema_extra=only(SEMANTIC_SEGMENTATION),
+        description="Pixels with this value in the mask do not count.",
+    )
+    mask_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        json_schema_extra=only(MASKED_LM),
+        description="The fraction of the tokens to predict (default 0.15); of them 80 % are "
+        "masked, 10 % replaced, 10 % left (arXiv:1810.04805).",
+    )
+    whole_words: bool | None = Field(
+        default=None,
+        json_schema_extra=only(MASKED_LM),
+        description="Mask whole words, not pieces of them (default true).",
+    )
+    pack: bool | None = Field(
+        default=None,
+        json_schema_extra=Serves(lambda task: task.language_model),
+        description="Put short texts together to `max_length` tokens (default true).",
+    )
+    mean: Floats | None = Field(
+        default=None,
+        json_schema_extra=IMAGES_ONLY,
+        description="Mean a channel, on [0, 1] (default: the weights').",
+    )
+    std: Floats | None = Field(
+        default=None, json_schema_extra=IMAGES_ONLY, description="Standard deviation a channel, likewise."
+    )
+    max_train_examples: Positive | None = Field(
+        default=None, description="Use only so many training examples; always the same ones."
+    )
+    max_eval_examples: Positive | None = Field(default=None, description="The same for evaluation.")
+
+    @property
+    def held_out(self) -> float | None:
+        """The fraction of train that is held out for evaluation: 0.2 for ``eval: 20%``; None where ``eval`` names a
+        split. Raises ConfigError for a percentage that leaves nothing, or nothing over."""
+        if self.eval is None or not self.eval.endswith("%"):
+            return None
+        try:
+            fraction = float(self.eval.removesuffix("%")) / 100
+        except ValueError:
+            fraction = 0.0
+        if not 0 < fraction < 1:
+            raise ConfigError(
+                f"data.eval is {self.eval!r}",
+                where="data.eval",
+                expected="a percentage between 0% and 100%, such as 20%",
+            )
+        return fraction
