@@ -13,6 +13,8 @@ from ptm.errors import ConfigError, Interrupted
 from ptm.experiment.predict import run_prediction
 from tiny.samples import sentences, write_csv
 
+pytestmark = pytest.mark.slow  # each trains
+
 CONFIG = """
 version: 1
 task: vowel-counting

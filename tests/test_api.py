@@ -68,6 +68,7 @@ def test_a_run_is_there_after_train_and_not_written_over(finished):
     assert api.train(config, mode="resume") == results
 
 
+@pytest.mark.slow
 def test_a_missed_bound_is_in_the_results(finished):
     _, results = finished
     evaluated = api.evaluate(results.output, expect={"accuracy": "> 1", "loss": ">= 0"})

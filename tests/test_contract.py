@@ -39,7 +39,10 @@ def worlds(tmp_path_factory):
     return get
 
 
-@pytest.fixture(params=tiny.NAMES)
+QUICK = ("text-classification", "text-classification-pairs", "text-classification-gpt2")  # a second each
+
+
+@pytest.fixture(params=[n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in tiny.NAMES])
 def name(request):
     return request.param
 

@@ -106,6 +106,7 @@ def test_stopped_and_resumed_equals_uninterrupted(kind, accumulate, tiny_bert, r
     assert predictions[0] == predictions[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_too_and_a_finished_run_is_not_trained_again(tiny_bert, reviews, tmp_path):
     spec = text_spec(tiny_bert, reviews, tmp_path / "r")
     with pytest.raises(Interrupted, match="SIGINT"):
@@ -149,6 +150,7 @@ def test_the_best_evaluation_becomes_the_model_and_is_kept(tiny_bert, reviews, t
     assert kept == {lowest["step"], *[line["step"] for line in evaluations if line is not lowest][-2:]}
 
 
+@pytest.mark.slow
 def test_early_stopping(tiny_bert, reviews, tmp_path):
     spec = text_spec(
         tiny_bert,
@@ -315,6 +317,7 @@ def test_other_runtime_errors_stay_what_they_are(tmp_path):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 
 
+@pytest.mark.slow
 def test_changed_inputs_are_not_resumed_unless_asked_for(tiny_bert, reviews, tmp_path):
     """Data and threads: both named; with --allow-drift the run goes on and the record says what changed."""
     data = tmp_path / "data"

@@ -12,6 +12,8 @@ from helpers import StopAt, history, run, text_spec, weights
 from ptm.base.console import Silent
 from ptm.errors import Interrupted
 
+pytestmark = pytest.mark.slow  # each trains
+
 _TWICE = """
 import os, signal, sys
 from pathlib import Path
@@ -27,7 +29,6 @@ run(text_spec(Path({model!r}), Path({data!r}), Path({output!r}), save_every_step
 """
 
 
-@pytest.mark.slow
 @pytest.mark.processes
 def test_a_second_signal_stops_at_once_and_what_was_saved_is_gone_on_with(
     tiny_bert, reviews, tmp_path, request
@@ -68,7 +69,6 @@ def test_one_signal_is_only_noted(number, capfd):
     assert "finishing this step" in capfd.readouterr().err
 
 
-@pytest.mark.slow
 def test_15_12_a_hang_up_saves_like_sigterm(tiny_bert, reviews, tmp_path):
     run(text_spec(tiny_bert, reviews, tmp_path / "whole", epochs=1))
     spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)

@@ -139,6 +139,7 @@ def messages(module: Path):
             yield node.value
 
 
+@pytest.mark.slow
 def test_messages_name_commands_and_options_that_exist():
     for module in (ROOT / "ptm").rglob("*.py"):
         for message in messages(module):

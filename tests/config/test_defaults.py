@@ -53,6 +53,7 @@ def test_a_held_out_fraction_leaves_something_on_both_sides(fraction):
         _ = DataSpec(source="csv:d", eval=fraction).held_out
 
 
+@pytest.mark.slow
 def test_a_run_that_an_earlier_version_began_is_resumed_to_the_same_bits(tmp_path):
     changes = {"augment": "none", "epochs": None, "steps": 6, "save_every_steps": 2}
     whole, parts = image_spec(tmp_path / "whole", **changes), image_spec(tmp_path / "parts", **changes)

@@ -1022,12 +1022,14 @@ def test_a_broken_file_is_a_spec_or_a_config_error(text):
     result(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.sampled_from("ab1:- \n[]{},#&*!|>'\"%?\\\t"), max_size=60))
 def test_any_text_is_a_config_error(text):
     assert isinstance(result(text), ConfigError)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.binary(max_size=80), at=st.integers(0, len(TEXT)))
 def test_bytes_put_into_a_file_are_a_spec_or_a_config_error(raw, at, tmp_path):
@@ -1039,6 +1041,7 @@ def test_bytes_put_into_a_file_are_a_spec_or_a_config_error(raw, at, tmp_path):
         assert all(problem.where.startswith(str(path)) for problem in error.problems)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_any_override_is_a_spec_or_a_config_error(key, value):

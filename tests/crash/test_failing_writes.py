@@ -15,6 +15,8 @@ from ptm.errors import StorageError
 from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.training.progress import Progress
 
+pytestmark = pytest.mark.slow  # each trains
+
 SAMPLE = int(
     os.environ.get("PTM_FAULT_EVERY", "61")
 )  # operations of a whole run; all would take many minutes

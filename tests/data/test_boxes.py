@@ -304,6 +304,7 @@ def test_what_coco_refuses(coco, spoil, where, what):
     assert where in caught.value.problems[0].where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["voc", "coco"])
 def test_a_damaged_annotation_is_read_or_refused_and_nothing_else(voc, coco, kind):
     folder, name, splits = {

@@ -51,6 +51,7 @@ def load(place, **keys):
     return load_dataset(data, {"text": "sentence"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["someone/My-Reviews", "someone/My-Reviews/plain_text"])
 def test_a_data_set_in_the_cache_needs_no_network(cache, place, capfd):
     import datasets

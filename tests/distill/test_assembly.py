@@ -18,6 +18,8 @@ from ptm.experiment.control import arm_spec
 from ptm.objective import Supervised
 from ptm.pipeline import task_module
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 @pytest.fixture(scope="module")
 def text_teacher(tiny_bert, reviews, tmp_path_factory):
@@ -64,7 +66,6 @@ def computed(monkeypatch):
     return seen
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_cold_warm_and_stopped_runs_end_with_the_same_bits(kind, make, computed, tmp_path):
     cold = run(make(kind, "cold"))
@@ -85,7 +86,6 @@ def test_cold_warm_and_stopped_runs_end_with_the_same_bits(kind, make, computed,
     assert weights(tmp_path / "parts") == weights(tmp_path / "cold")
 
 
-@pytest.mark.slow
 def test_live_outputs_give_the_same_training_up_to_rounding(make, tmp_path):
     run(make("text", "stored")), run(make("text", "live", store="off"))
     for a, b in zip(history(tmp_path / "stored"), history(tmp_path / "live"), strict=True):
@@ -107,7 +107,6 @@ def test_what_was_stored_before_a_stop_is_not_computed_again(make, computed, tmp
     assert weights(tmp_path / "r") == weights(tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_seeds_sizes_and_temperatures_share_what_is_stored(make, tmp_path):
     run(make("text", "a"))
     for name, changes, distill in (
@@ -119,7 +118,6 @@ def test_seeds_sizes_and_temperatures_share_what_is_stored(make, tmp_path):
         assert results["distill"]["store"]["misses"] == 0
 
 
-@pytest.mark.slow
 def test_views_in_rotation_need_no_teacher_later(make, computed, tmp_path):
     """Views of epochs 0 and 1; epochs 2 and 3 see the same pixels and run no teacher."""
     epochs = {"epochs": 4}
@@ -134,7 +132,6 @@ def test_views_in_rotation_need_no_teacher_later(make, computed, tmp_path):
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-2)
 
 
-@pytest.mark.slow
 def test_a_teacher_whose_answers_are_stored_stays_on_the_cpu_and_is_not_evaluated(make, monkeypatch):
     run(make("text", "cold"))
     monkeypatch.setattr(
@@ -156,7 +153,6 @@ def _only_students(evaluate):
     return checked
 
 
-@pytest.mark.slow
 def test_a_store_that_says_something_else_is_filled_anew(make, tmp_path):
     run(make("text", "a"))
     entry = next(e for e in cache.entries(tmp_path / "cache") if e.split == "train")
@@ -182,7 +178,6 @@ def _reseal(path):
     np.array(sums, dtype="<u4").tofile(path / "fixed.logits.fp32.crc")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"store_precision": "fp16"}, {"top_k": 4}])
 def test_less_exact_outputs_teach_nearly_the_same(settings, make, tmp_path):
     exact, rough = run(make("image", "exact")), run(make("image", "rough", cache="rough_cache", **settings))
@@ -223,7 +218,6 @@ def load_config_text(text):
     return parse_config(text, "config.yaml", base=Path.cwd(), cwd=Path.cwd())
 
 
-@pytest.mark.slow
 def test_several_teachers_are_averaged(make, text_teacher, tiny_bert, reviews, tmp_path):
     run(text_spec(tiny_bert, reviews, tmp_path / "other", epochs=1, seed=5))
     both = TeacherSpec(name=str(text_teacher), others=(str(tmp_path / "other"),), shares=(1.0, 3.0))
@@ -240,7 +234,6 @@ def stores_left(root):
     return cache.entries(root)
 
 
-@pytest.mark.slow
 def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
     run(make("text", "r"))
     assert stores_left(tmp_path / "cache") == []

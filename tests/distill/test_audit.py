@@ -20,6 +20,8 @@ from ptm.distill.audit import (
 )
 from ptm.errors import ModelError
 
+pytestmark = pytest.mark.slow  # each trains
+
 RNG = np.random.default_rng(0)
 TARGETS = RNG.integers(0, 4, 400)
 
@@ -127,7 +129,6 @@ def distilled(tmp_path, teacher, name="r", **changes):
     return image_spec(tmp_path / name, **given)
 
 
-@pytest.mark.slow
 def test_a_teacher_whose_labels_were_shuffled_is_refused_and_can_be_let_through(digits_teacher, tmp_path):
     assert run(distilled(tmp_path, digits_teacher, "good"))["status"] == "done"
     shuffled = tmp_path / "shuffled"

@@ -54,6 +54,7 @@ def test_a_stopped_run_ends_with_the_same_bits(make, tmp_path):
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
     run(make("text", "r"))
     assert len(cache.entries(tmp_path / "cache")) == 1

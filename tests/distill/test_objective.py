@@ -11,6 +11,8 @@ from ptm.config.load import parse_config
 from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.errors import ConfigError, Interrupted
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 @pytest.fixture(scope="module")
 def teachers(tiny_bert, tiny_gpt2, reviews, tmp_path_factory):
@@ -38,7 +40,6 @@ def make(teachers, tiny_bert, reviews, tmp_path):
     return make
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dkd", "dist"])
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_methods_of_outputs_train(kind, method, make, tmp_path):
@@ -48,7 +49,6 @@ def test_methods_of_outputs_train(kind, method, make, tmp_path):
     assert line["loss"] == pytest.approx(0.5 * line["parts"]["ce"] + 0.5 * line["parts"]["kd"], rel=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "features"),
     [
@@ -70,7 +70,6 @@ def test_methods_of_the_inside_train_on_stored_outputs(kind, features, make, tmp
     assert stored["features"] == pytest.approx(live["features"], rel=2e-2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_projections_learn_and_resume_with_the_student(kind, make, tmp_path):
     run(make(kind, "whole", features="hidden"))

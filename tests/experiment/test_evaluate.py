@@ -16,6 +16,8 @@ from ptm.errors import NotFinite
 from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.scorecard import measure_scorecard
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 def spoil(run_directory, *, row: int | None = None) -> None:
     """Weights that are no numbers, sealed as if they had been written so; ``row``: of one embedding alone."""

@@ -10,6 +10,8 @@ from helpers import copy_of, run, small_spec, text_spec
 from ptm.cli.app import app
 from ptm.errors import ConfigError, PtmError
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 @pytest.fixture(scope="module")
 def text_run(tiny_bert, reviews, tmp_path_factory):
@@ -34,7 +36,6 @@ def _contents(path):
     return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -120,7 +121,6 @@ def distilled(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_15_7_nothing_is_written_where_a_received_config_says(distilled, tmp_path, monkeypatch):
     """Its output, its store of teacher outputs: eval, report and reproduce write to neither."""
     received = copy_of(distilled / "r", tmp_path / "received")

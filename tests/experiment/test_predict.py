@@ -161,6 +161,7 @@ def near(ours, theirs):
         assert ours == theirs
 
 
+@pytest.mark.slow
 def test_every_task_that_draws_draws_a_png_an_input(ready, tmp_path):
     output, evaluated = ready
     spec = load_config(output / "config.yaml")
@@ -202,6 +203,7 @@ def test_pieces_say_what_the_whole_says(trained, texts, tmp_path, monkeypatch):
         close(a, b)
 
 
+@pytest.mark.slow
 def test_texts_come_from_the_command_line_files_and_standard_input(trained, tmp_path, monkeypatch, capsys):
     (tmp_path / "a.txt").write_text("the film was great\n\nthe soup was awful\n", encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the film was great\n")))
@@ -219,6 +221,7 @@ def test_texts_come_from_the_command_line_files_and_standard_input(trained, tmp_
     assert rows[0]["scores"] == pytest.approx(rows[2]["scores"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_config_whose_model_is_trained_predicts(trained, reviews, tmp_path, write_config):
     config = write_config(
         tmp_path,

@@ -15,6 +15,8 @@ from ptm.experiment.predict import run_prediction
 from ptm.experiment.reproduce import reproduce
 from ptm.experiment.train import run_training
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 def stopped(spec, step: int = 3) -> None:
     with pytest.raises(Interrupted):

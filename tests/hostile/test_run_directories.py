@@ -121,6 +121,7 @@ def test_a_pickle_in_place_of_weights_runs_nothing(tampered, tmp_path):
     assert not canary.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["shape", "dtype", "missing", "added", "moment"])
 def test_other_tensors_are_refused(tampered, how):
     def change(path):

@@ -25,6 +25,8 @@ from ptm.experiment.reproduce import Reproduction
 from ptm.report.words import code_span, markdown
 from ptm.run.results import ModelSize, Results, Throughput, TrainSummary
 
+pytestmark = pytest.mark.slow  # each trains
+
 EVIL = "[/disc] \x1b[2J\x9b1m \x1b]0;title\x07 \u202egnp.exe \r :smile: {what} \udcff [red]x"
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 SOURCE = Path(printing.__file__).parent.parent

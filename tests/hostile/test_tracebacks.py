@@ -22,6 +22,8 @@ from ptm.distill.cache import room_for
 from ptm.distill.store import root_directory
 from ptm.errors import PtmError, StorageError
 
+pytestmark = pytest.mark.slow  # each trains
+
 CODES = {0, 2, 3, 4, 6, 7, 75}
 
 
@@ -119,7 +121,6 @@ def _cases(made, kind):
             yield from ((name, command) for command in (TRAINING if finished else TRAINING[:2]))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("made", ["finished", "stopped"])
 def test_15_17_every_file_of_a_run_in_every_bad_state(request, tmp_path, ptm, kind, made):

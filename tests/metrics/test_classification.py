@@ -116,6 +116,7 @@ def test_half_precision_and_numbers_that_are_none():
     assert "auroc" not in broken
 
 
+@pytest.mark.slow
 @given(st.permutations(range(5)), st.integers(1, 20))
 def test_neither_batches_nor_processes_nor_their_order_matter(order, batch_size):
     logits, targets = random_case(3, size=50)

@@ -82,6 +82,7 @@ def test_it_stands_where_the_paper_put_it_and_changes_nothing_at_first(bert):
     assert torch.equal(bert(**some_tokens()).logits, before)
 
 
+@pytest.mark.slow
 def test_the_adapter_and_the_head_are_trained_and_nothing_else(bert):
     adapters.add_adapter(bert, LORA, ("classifier.",), seed=3)
     trained = {n for n, p in bert.named_parameters() if p.requires_grad}
@@ -206,6 +207,7 @@ def test_a_run_says_and_records_what_is_trained(text, tmp_path):
     assert manifest["packages"]["peft"]
 
 
+@pytest.mark.slow
 def test_the_record_of_the_starting_weights_is_that_of_a_run_without(text, tmp_path):
     run(text())
     run(text("plain", adapter=None))
@@ -222,6 +224,7 @@ def test_a_checkpoint_holds_what_is_trained(text, tmp_path):
     assert len(names) == 4 * 2 + 2
 
 
+@pytest.mark.slow
 def test_the_best_of_several_checkpoints_is_what_is_saved(text, tmp_path):
     """Restoring reads only what a checkpoint holds, and puts it beside the weights that were loaded."""
     spec = text(epochs=4, learning_rate=0.3, scheduler="constant", max_grad_norm=None)
@@ -314,6 +317,7 @@ def test_a_student_with_an_adapter_learns_from_the_inside_of_its_teacher(text, t
     assert all(bool(matrix.any()) for name, matrix in matrices.items() if "lora_B" in name)
 
 
+@pytest.mark.slow
 def test_an_adapter_that_does_not_fit_or_cannot_be_read_is_one_message(image, tmp_path):
     run(image(adapter=AdapterSpec(merge=False)))
     model = tmp_path / "r" / "model"

@@ -15,6 +15,7 @@ from report_runs import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", ["missing", "empty", "cut", "binary", "list", "deep"])
 def test_ruined_files_are_noted(tmp_path: Path, name: str, how: str) -> None:

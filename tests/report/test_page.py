@@ -124,6 +124,7 @@ def test_a_run_that_diverged_shows_where(tmp_path: Path) -> None:
     assert "did not come to its end (status: failed)" in card
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_shows_its_last_evaluation(tmp_path: Path) -> None:
     classes = ["negative", "positive"]
     run = make_run(tmp_path / "run", classes, make_predictions(classes, 40), status="interrupted", metrics={})

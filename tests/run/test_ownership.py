@@ -131,6 +131,7 @@ def test_15_4_runs_are_known_by_their_mark_their_manifest_or_their_checkpoints(f
     assert not is_run(target)
 
 
+@pytest.mark.slow
 def test_15_4_a_finished_and_a_stopped_run_can_be_overwritten(finished, stopped_run, tmp_path):
     run(small_spec(finished), "overwrite")
     assert json.loads((finished / "results.json").read_bytes())["status"] == "done"

@@ -150,6 +150,7 @@ def test_weights_that_do_not_fit_are_refused(tiny_bert, tmp_path):
 # A file of weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin", ".pth"])
 @pytest.mark.parametrize("headless", [False, True])
 def test_weights_from_a_file(tiny, tmp_path, suffix, headless):

@@ -468,11 +468,13 @@ def test_blanks_are_filled_as_a_stranger_fills_them(texts, trained):
     assert [row["prediction"] for row in again] == [row["prediction"] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_text_without_a_blank_is_named(texts, trained):
     with pytest.raises(DataError, match=r"--text 2: no \[MASK\] among its first 24 tokens"):
         completed("masked-lm", texts, trained, ["a [MASK]", "a film"])
 
 
+@pytest.mark.slow
 def test_texts_are_continued_as_when_alone(texts, trained):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -33,6 +33,7 @@ def masked(count, share=0.15, words=WORDS, ids=IDS):
     return np.array([seen for seen, _ in pairs]), np.array([targets for _, targets in pairs])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.15, 0.4])
 def test_shares_over_many_draws(share):
     seen, targets = masked(3000, share)

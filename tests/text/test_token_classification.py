@@ -181,6 +181,7 @@ def test_the_column_of_tags_may_be_called_otherwise(world):
 # Saved models
 
 
+@pytest.mark.slow
 def test_a_stranger_gets_the_same_entities(world, tmp_path):
     from transformers import pipeline as stranger
 

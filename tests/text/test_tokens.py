@@ -150,6 +150,7 @@ def test_a_text_without_any_token_is_named():
         tokenize(tokenizer, examples(["a a", "b"]), 8, segments=False)
 
 
+@pytest.mark.slow
 def test_many_texts_are_tokenised_fast(bert):
     """SST-2 has 67,349 sentences; a tenth of it must not take seconds, even on a busy machine."""
     import time

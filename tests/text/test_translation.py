@@ -239,6 +239,7 @@ def test_an_evaluation_without_translations_has_no_scores():
         TranslationMetrics().compute()
 
 
+@pytest.mark.slow
 def test_the_signatures_stand_in_the_record(make):
     spec = make()
     run(spec)
@@ -283,6 +284,7 @@ def test_what_is_written_does_not_depend_on_the_batch(make):
     assert together == alone
 
 
+@pytest.mark.slow
 def test_an_earlier_run_goes_on(make):
     spec = make()
     run(spec)
@@ -292,6 +294,7 @@ def test_an_earlier_run_goes_on(make):
     assert isinstance(pipeline.with_examples(pipeline._data.eval), translation.Translation)
 
 
+@pytest.mark.slow
 def test_a_file_of_weights_is_loaded_whole_or_not_at_all(make):
     from safetensors.torch import load_file, save_file
 
@@ -398,6 +401,7 @@ def two_berts(tmp_path_factory):
     return {"name": str(first), "decoder": str(second)}
 
 
+@pytest.mark.slow
 def test_two_encoders_become_one_model(make, two_berts):
     from transformers import AutoTokenizer, EncoderDecoderModel
 
@@ -429,6 +433,7 @@ def test_two_encoders_become_one_model(make, two_berts):
     assert again._loaded.target_tokenizer.get_vocab() == target.get_vocab()
 
 
+@pytest.mark.slow
 def test_only_what_is_new_learns_when_two_encoders_are_frozen(make, two_berts):
     spec = make({**two_berts, "freeze": "backbone"})
     before = {name: p.clone() for name, p in build(spec).model.named_parameters()}
@@ -440,6 +445,7 @@ def test_only_what_is_new_learns_when_two_encoders_are_frozen(make, two_berts):
     assert all(name.startswith(pipeline.head) for name in changed)
 
 
+@pytest.mark.slow
 def test_positions_of_marian_stay_what_they_are(make):
     spec = make({**NEW, "freeze": ("model.encoder.layers.0.*",)})
     before = build(spec).model.model.encoder.embed_positions.weight.clone()
@@ -566,6 +572,7 @@ def tiny_marian(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_marian_of_a_directory_reads_each_side_with_its_own_pieces(make, tiny_marian):
     spec = make({"name": str(tiny_marian)}, generate=GenerateSpec(beams=2, max_length=8))
     pipeline = build(spec)

@@ -117,6 +117,7 @@ def test_what_a_model_never_trains_does_not_join(tmp_path):
     assert model["parameters"] - model["trainable_parameters"] == fixed > 0
 
 
+@pytest.mark.slow
 def test_it_is_said_how_many_layers_learn(spec):
     said = Saying()
     run_training(spec(), mode="new", reporter=said)
@@ -125,6 +126,7 @@ def test_it_is_said_how_many_layers_learn(spec):
     ]
 
 
+@pytest.mark.slow
 def test_the_log_tells_the_rate_of_the_schedule(spec, tmp_path):
     run(spec(layer_decay=0.5, head_learning_rate=0.1, scheduler="constant", log_every_steps=1, epochs=1))
     assert {line["learning_rate"] for line in history(tmp_path / "r") if line["kind"] == "train"} == {1e-3}

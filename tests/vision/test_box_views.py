@@ -104,6 +104,7 @@ def test_an_image_without_boxes_can_be_augmented_and_crowds_are_not_learned():
     assert len(replace(crowded, learning=False)(0, np.array([0]))[0][1]) == 2
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_batches(voc):
     plan = [np.array([4, 2]), np.array([0, 1, 5])]
     batches = [

@@ -93,6 +93,7 @@ def test_the_size_of_its_weights_is_taken_by_a_model_of_every_family(on_meta: An
     classifiers._check_size(model, name, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"), [("inception_v3", 96), ("vit_b_32", 100), ("alexnet", 32), ("maxvit_t", 230)]
 )
@@ -113,6 +114,7 @@ def test_random_weights_are_a_function_of_the_seed_and_touch_no_other_randomness
     assert not torch.equal(first.linear.weight, other.linear.weight)
 
 
+@pytest.mark.slow
 def test_a_file_is_fitted_and_the_head_is_new_for_other_classes(tmp_path: Path) -> None:
     source = small("shufflenet_v2_x0_5", 5)
     torch.save({"state_dict": {f"module.{n}": t for n, t in source.state_dict().items()}}, tmp_path / "w.pth")
@@ -175,6 +177,7 @@ def test_position_embeddings_follow_the_image_size() -> None:
     assert torch.equal(resized[:, 0], given["encoder.pos_embedding"][:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["resnet18", "efficientnet_b0", "mobilenet_v3_small", "mnasnet0_5", "squeezenet1_1"]
 )

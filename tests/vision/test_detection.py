@@ -71,6 +71,7 @@ def test_micro_batches_add_up_where_the_loss_is_a_mean_over_matched_anchors(buil
     torch.testing.assert_close(whole[2], pieces[2], rtol=1e-3, atol=1e-4 * float(whole[2].abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_without_any_box_has_a_finite_loss_and_the_same_parts(built, family):
     pipeline = built(family)
@@ -89,6 +90,7 @@ def test_one_image_that_cannot_be_normalised_is_refused_in_words(built):
         pipeline.forward(pipeline.model.train(), batch_of(pipeline, [0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_boxes_are_found_in_the_pixels_of_each_image_whatever_else_is_in_the_batch(
     built, family, monkeypatch

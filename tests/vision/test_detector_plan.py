@@ -71,6 +71,7 @@ def test_yolox_without_its_package_says_how_to_get_it(voc, monkeypatch):
         make(spec_of(voc, model={"name": "libreyolo:yolox-n", "backbone": None}))
 
 
+@pytest.mark.slow
 def test_a_strange_description_and_another_tasks_model_are_refused(built, tmp_path):
     folder = saved(built("fcos"), tmp_path / "m")
     content = json.loads((folder / "model.json").read_text())

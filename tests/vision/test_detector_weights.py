@@ -36,6 +36,7 @@ def test_labels_that_a_model_knows_keep_their_outputs_in_any_order(built, voc, t
     torch.testing.assert_close(swapped_boxes, boxes)
 
 
+@pytest.mark.slow
 def test_new_labels_get_a_new_scoring_layer_and_keep_all_else(built, voc, tmp_path):
     pipeline = built("fasterrcnn")
     folder = saved(pipeline, tmp_path / "m")
@@ -88,6 +89,7 @@ def test_names_in_published_files_are_understood_as_torchvision_does(built, fami
     assert model.load_state_dict(dict(published)) is not None
 
 
+@pytest.mark.slow
 def test_weights_of_a_backbone_start_a_detector(voc, tmp_path, monkeypatch):
     from torchvision.models import ResNet18_Weights, resnet18
 

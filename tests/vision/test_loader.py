@@ -19,6 +19,8 @@ from ptm.vision.loader import ViewLoader
 from ptm.vision.views import ImageViewMaker
 from view_samples import jpeg, picture, preprocessing, view_maker
 
+pytestmark = pytest.mark.slow  # each trains
+
 PLANS = [order.epoch_plan(12, 5, 7, epoch) for epoch in range(2)]
 
 

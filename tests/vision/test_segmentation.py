@@ -60,6 +60,7 @@ def test_labels_are_smoothed_in_training_only(pairs):
         torch.testing.assert_close(output.loss_sum, expected)
 
 
+@pytest.mark.slow
 def test_the_auxiliary_head_counts_half_and_in_training_only(pairs):
     pipeline = built(spec(pairs, ModelSpec(name="fcn_resnet50", weights="none")))
     assert pipeline.head == ("classifier", "aux_classifier")
@@ -123,6 +124,7 @@ def test_a_run_writes_what_it_found(finished):
     assert (finished / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_described_and_evaluates_to_the_same(finished):
     saved = json.loads((finished / "model" / "model.json").read_text())
     assert saved["task"] == "semantic-segmentation" and saved["architecture"] == LRASPP.name
@@ -135,6 +137,7 @@ def test_a_saved_model_is_described_and_evaluates_to_the_same(finished):
     assert segmentation.stored_labels(str(finished)) == LABELS
 
 
+@pytest.mark.slow
 def test_a_stranger_gets_the_same_scores(finished, pairs):
     pipeline = built(
         spec(pairs, data={"augment": "standard"}), model=ModelRef(name=str(finished)), complete=True

@@ -48,6 +48,7 @@ def test_without_smp_the_extra_is_named(monkeypatch):
     assert "pip install 'ptm[unet]'" in caught.value.problems[0].cure
 
 
+@pytest.mark.slow
 def test_damaged_descriptions_are_refused(finished, tmp_path):
     content = json.loads((finished / "model" / "model.json").read_text())
     for change in (

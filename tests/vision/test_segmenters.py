@@ -33,6 +33,7 @@ def published(monkeypatch, tmp_path, name: str, state: dict) -> None:
     monkeypatch.setattr(segmenters, "fetch", lambda url: tmp_path / "published.pth")
 
 
+@pytest.mark.slow
 def test_published_weights_keep_their_head_for_their_own_labels(pairs, monkeypatch, tmp_path):
     name = "lraspp_mobilenet_v3_large"
     source = zoo.get_model(name, weights=None, weights_backbone=None, num_classes=21)
