@@ -60,8 +60,14 @@ class Operations:
 
     def _counting(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(target: Any, *words: Any, **more: Any) -> Any:
+            def half() -> Any:
+                content, *rest = words
+                return original(target, content[: (len(content) + 1) // 2], *rest, **more)
+
             do = lambda: original(target, *words, **more)  # noqa: E731
-            return self.act(name, do) if self._inside(target, more.get("dir_fd")) else do()
+            if not self._inside(target, more.get("dir_fd")):
+                return do()
+            return self.act(name, do, half if name == "pwrite" else None)
 
         return call
 
@@ -133,7 +139,7 @@ def failing(at: int | None, code: int, *, half: bool) -> Act:
     def act(operation: Operation) -> Any:
         if operation.number != at:
             return operation.do()
-        if half and operation.name == "write":
+        if half and operation.name in ("write", "pwrite"):
             operation.half()
         raise OSError(code, os.strerror(code))
 
@@ -142,4 +148,4 @@ def failing(at: int | None, code: int, *, half: bool) -> Act:
 
 def short(operation: Operation) -> Any:
     """Every write takes only half of what it is given, as the system may, and says so."""
-    return operation.half() if operation.name == "write" else operation.do()
+    return operation.half() if operation.name in ("write", "pwrite") else operation.do()

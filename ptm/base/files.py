@@ -125,6 +125,16 @@ def write_pieces(path: Path, pieces: Iterable[Piece], *, mode: str = "wb") -> di
         return {"bytes": sum(map(len, whole)), "sha256": digest.result()}
 
 
+def write_at(descriptor: int, content: Piece, offset: int) -> None:
+    """All of ``content``, from byte ``offset`` on. Raises OSError."""
+    written = 0
+    while written < len(content):  # the system may take less than it is given
+        taken = os.pwrite(descriptor, content[written:], offset + written)
+        if not taken:
+            raise OSError(errno.EIO, "the disk takes nothing")
+        written += taken
+
+
 def _digest(pieces: Iterable[Piece]) -> str:
     digest = hashlib.sha256()
     for piece in pieces:
@@ -282,8 +292,28 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def tree_bytes(path: Path) -> int:
+    """Bytes that a file or a directory with all in it takes on the disk; 0 where there is none."""
+    try:
+        entries = [path, *path.rglob("*")]
+        return sum(entry.lstat().st_blocks * 512 for entry in entries)
+    except OSError:
+        return 0
+
+
 def free_bytes(path: Path) -> int:
     """Bytes free on the disk that holds, or would hold, ``path``."""
-    while not path.exists():
+    return shutil.disk_usage(_present(path)).free
+
+
+def disk_of(path: Path) -> int:
+    """The number of the disk that holds, or would hold, ``path``. Raises StorageError."""
+    with storage_errors(path):
+        return _present(path).stat().st_dev
+
+
+def _present(path: Path) -> Path:
+    """What of a path is there; a working directory that was removed is not."""
+    while not path.exists() and path != path.parent:
         path = path.parent
-    return shutil.disk_usage(path).free
+    return path

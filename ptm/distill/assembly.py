@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ptm.base import files
 from ptm.base.console import Reporter, parameters
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
@@ -22,19 +24,18 @@ from ptm.models.size import describe_size
 from ptm.models.weights import weights_digest
 from ptm.objective import all_counts, new_counts
 from ptm.pipeline import Pipeline, TaskModule
+from ptm.run.checkpoint import SpaceNeeded
 from ptm.training.optim import StepCounts
 from ptm.training.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class LoadedTeacher:
-    """A teacher that passed its audit. ``summary`` is what results.json says of it, ``digest`` that of its weights,
-    ``no_store`` why its outputs are not stored, "" where they are."""
+    """A teacher that passed its audit. ``summary`` is what results.json says of it, ``digest`` that of its weights."""
 
     teacher: Teacher
     summary: dict[str, Any]
     digest: str
-    no_store: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Distillation:
         counts = all_counts(runtime.gather(self.objective.counts))
         used, computed = int(counts["used"]), int(counts["computed"])
         stores = [each.teacher.store for each in self.teachers if each.teacher.store is not None]
-        no_store = next((each.no_store for each in self.teachers if each.no_store), "")
+        no_store = next((each.teacher.no_store for each in self.teachers if each.teacher.no_store), "")
         return {
             "teacher_seconds": round(counts["teacher_seconds"], 3),
             "student_seconds": round(step_seconds - counts["step_seconds"], 3),
@@ -116,7 +117,7 @@ def open_distillation(
                 pipeline, student, runtime, settings, requested=requested, seed=spec.train.seed, counts=counts
             )
             stores.callback(teacher.close)
-            loaded.append(_examine(spec, settings, data, teacher, ref.name, runtime, reporter))
+            loaded.append(_examine(spec, settings, data, teacher, student, ref.name, runtime, reporter))
         objective = Distilled(
             student,
             [each.teacher for each in loaded],
@@ -156,10 +157,10 @@ def open_frozen_backbone(
     digest = weights_digest(pipeline.model, without=pipeline.head)
     with ExitStack() as stores:
         stores.callback(backbone.close)
-        reason = _open_store(spec, settings, data, backbone, spec.model.name, digest, runtime)
-        if reason:
-            reporter.say(f"model: what the frozen backbone says is not stored ({reason})")
-        yield None if reason else HeadOnly(pipeline, backbone, counts)
+        _open_store(spec, settings, data, backbone, pipeline, spec.model.name, digest, runtime)
+        if backbone.no_store:
+            reporter.say(f"model: what the frozen backbone says is not stored ({backbone.no_store})")
+        yield None if backbone.no_store else HeadOnly(pipeline, backbone, counts)
 
 
 def _require_comparable_rows(teacher: Pipeline, student: Pipeline, name: str) -> None:
@@ -177,6 +178,7 @@ def _examine(
     settings: DistillSpec,
     data: Dataset,
     teacher: Teacher,
+    student: Pipeline,
     name: str,
     runtime: Runtime,
     reporter: Reporter,
@@ -191,14 +193,15 @@ def _examine(
     reporter.say(f"teacher: {name}, {size}, {headline} on the eval split")
     audit_teacher(spec, settings, data, pipeline, name, evaluation, reporter)
     if settings.store == "off":
-        return LoadedTeacher(teacher, summary, digest, "distill.store: off")
+        teacher.no_store = "distill.store: off"
+        return LoadedTeacher(teacher, summary, digest)
     if pipeline.per_example:
-        reason = _open_store(spec, settings, data, teacher, name, digest, runtime)
+        _open_store(spec, settings, data, teacher, student, name, digest, runtime)
     else:
-        reason = "a store keeps a row an example; these have one a word, token or pixel"
-    if reason:
-        reporter.say(f"teacher: outputs are not stored ({reason})")
-    return LoadedTeacher(teacher, summary, digest, reason)
+        teacher.no_store = "a store keeps a row an example; these have one a word, token or pixel"
+    if teacher.no_store:
+        reporter.say(f"teacher: outputs are not stored ({teacher.no_store})")
+    return LoadedTeacher(teacher, summary, digest)
 
 
 def _open_store(
@@ -206,21 +209,26 @@ def _open_store(
     settings: DistillSpec,
     data: Dataset,
     teacher: Teacher,
+    student: Pipeline,
     name: str,
     digest: str,
     runtime: Runtime,
-) -> str:
-    """Why a teacher's outputs on the training split cannot be stored; "" when its store is open."""
-    counts = StepCounts.of(spec.train, len(data.train or ()))
+) -> None:
+    """Store a teacher's outputs on the training split; where that cannot be, its ``no_store`` says why."""
+    examples = len(data.train or ())
+    counts = StepCounts.of(spec.train, examples)
     epochs = -(-counts.steps // counts.steps_per_epoch)
     try:
         root = root_directory(settings.store)
+        same_disk = files.disk_of(root) == files.disk_of(Path(spec.output))
     except StorageError as error:
-        return error.problems[0].what
-    return teacher.open_store(
+        teacher.no_store = error.problems[0].what
+        return
+    teacher.open_store(
         root,
         store_identity(spec, data, "train", teacher.pipeline, digest, runtime),
         store_description(spec, name, "train"),
         block=block_size(spec),
         views=(settings.views or epochs) if teacher.random_views else 1,
+        reserve=SpaceNeeded.of(spec, student.model, None, examples).bytes if same_disk else 0,
     )

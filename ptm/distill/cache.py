@@ -125,7 +125,7 @@ def _problems(crc_file: Path) -> list[str]:
     return [
         f"{name}: block {block} has changed since it was written"
         for block, (first, last) in bounds
-        if sums[block] and sums[block] != checksum(content[first:last])
+        if sums[block] and sums[block] != checksum(content[first:last].tobytes())
     ]
 
 
@@ -180,9 +180,10 @@ def _is_own(path: Path) -> bool:
     return kind_of(path) is None and (_OWN.fullmatch(path.name) is not None or files.is_debris(path.name))
 
 
-def room_for(root: Path, size: int) -> bool:
-    """Whether ``size`` more bytes may be stored; older stores make room for them if they must."""
+def room_for(root: Path, size: int, reserve: int = 0) -> bool:
+    """Whether ``size`` more bytes may be stored, and leave ``reserve`` bytes of the disk; older stores make room for
+    them if they must."""
     total = sum(entry.bytes for entry in entries(root))
     if total + size > size_limit():
         total -= prune(root, max(0.0, size_limit() - size))
-    return total + size <= size_limit() and size < 0.9 * files.free_bytes(root)
+    return total + size <= size_limit() and size < 0.9 * files.free_bytes(root) - reserve

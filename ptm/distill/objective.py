@@ -99,5 +99,10 @@ class HeadOnly:
         )
 
     def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
+        if train_batch.teacher_outputs[0].outputs is None:
+            # The store was given up. The head must draw its dropout once, so the model runs as without a store.
+            self.counts["used"] += len(train_batch.batch)
+            self.counts["computed"] += len(train_batch.batch)
+            return self._pipeline.forward(model, train_batch.batch)
         features = self._backbone.outputs(train_batch.teacher_outputs[0], train_batch.batch)
         return self._pipeline.forward_head(train_batch.batch, features[self._pipeline.head_input])

@@ -10,6 +10,7 @@ bits do not depend on which run filled them, in what order, or how often it was 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,6 +18,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from ptm.errors import StorageError
 FORMAT = 1
 NAME_LENGTH = 32  # hexadecimal digits of the identity's digest
 DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB is set
+_ZEROS = 2**22  # bytes written at once where a file system cannot allocate
 _DTYPES: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "int32": np.dtype("<i4")}
 
 
@@ -148,19 +151,24 @@ class Shard:
         self._block_ends = np.cumsum([len(ids) for ids in blocks], dtype=np.int64)
         self._data, self._crc = path.with_name(path.name + ".bin"), path.with_name(path.name + ".crc")
         size = int(self._starts[-1]) * field.width * field.dtype.itemsize
+        self._map: np.ndarray = np.empty((0, field.width), dtype=field.dtype)
         with files.storage_errors(path):
-            _grow(self._data, size)
-            _grow(self._crc, 4 * len(blocks))
-            self._map: np.ndarray = np.empty((0, field.width), dtype=field.dtype)
+            self._new = _allocate(self._data, size)
+            _allocate(self._crc, 4 * len(blocks))
             if size:
-                with open_regular(self._data, "r+b") as file:
-                    self._map = np.memmap(file, field.dtype, "r+", shape=(int(self._starts[-1]), field.width))
+                # Only read through the map: without room, a page that is touched would end the process with SIGBUS.
+                with open_regular(self._data) as file:
+                    self._map = np.memmap(file, field.dtype, "r", shape=(int(self._starts[-1]), field.width))
         ends = self._starts[self._block_ends] * field.width * field.dtype.itemsize
         _write_once(path.with_name(path.name + ".json"), {"ends": ends.tolist()})
 
     def missing(self) -> list[int]:
-        """Numbers of the blocks that were not written, or whose numbers are not what was written."""
-        sums = checksums(self._crc)
+        """Numbers of the blocks that were not written, or whose numbers are not what was written.
+
+        Raises StorageError.
+        """
+        with files.storage_errors(self._crc):
+            sums = checksums(self._crc)
         return [i for i in range(len(self._blocks)) if sums[i] == 0 or sums[i] != self._checksum(i)]
 
     def write(self, block: int, rows: Sequence[np.ndarray]) -> None:
@@ -169,26 +177,29 @@ class Shard:
         The numbers are written before their CRC. Two runs that fill the same block write the same bytes.
         """
         first, last = self._bounds(block)
-        content = np.concatenate([np.asarray(r).reshape(-1, self.field.width) for r in rows])
-        assert content.shape[0] == last - first
-        with files.storage_errors(self._data):
-            self._map[first:last] = content.astype(self.field.dtype)
-            checksum = np.array([self._checksum(block)], dtype="<u4").tobytes()
-            with open_regular(self._crc, "r+b") as file:
-                os.pwrite(file.fileno(), checksum, 4 * block)
+        numbers = np.concatenate([np.asarray(r).reshape(-1, self.field.width) for r in rows])
+        assert numbers.shape[0] == last - first
+        content = numbers.astype(self.field.dtype).tobytes()
+        _write_at(self._data, content, first * self.field.width * self.field.dtype.itemsize)
+        _write_at(self._crc, checksum(content).to_bytes(4, "little"), 4 * block)
 
     def clear(self) -> None:
         """Forget everything."""
         with files.storage_errors(self._crc), open_regular(self._crc, "r+b") as file:
             file.write(bytes(4 * len(self._blocks)))
 
+    def release(self) -> None:
+        """Give room back that was allocated for this object, if nobody has written anything there."""
+        with suppress(OSError):
+            if self._new and not checksums(self._crc).any():
+                self._data.unlink()
+                self._crc.unlink()
+
     def sync(self) -> None:
-        """All that was written is on the disk."""
-        if isinstance(self._map, np.memmap):
-            with files.storage_errors(self._data):
-                self._map.flush()
-                with open_regular(self._crc) as file:
-                    os.fsync(file.fileno())
+        """All that was written is on the disk: numbers before their CRC. Raises StorageError."""
+        for path in (self._data, self._crc):
+            with files.storage_errors(path), open_regular(path) as file:
+                os.fsync(file.fileno())
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         """fp32 [n, *shape]; for a field a token [n, longest, *shape], padded with zeros."""
@@ -208,7 +219,7 @@ class Shard:
 
     def _checksum(self, block: int) -> int:
         first, last = self._bounds(block)
-        return checksum(self._map[first:last])
+        return checksum(self._map[first:last].tobytes())
 
 
 def checksums(path: Path) -> np.ndarray:
@@ -216,9 +227,9 @@ def checksums(path: Path) -> np.ndarray:
     return np.frombuffer(read_bytes(path), dtype="<u4")
 
 
-def checksum(numbers: np.ndarray) -> int:
+def checksum(content: bytes) -> int:
     """CRC-32 of the bytes, never 0, which means: not written."""
-    return zlib.crc32(np.ascontiguousarray(numbers).tobytes()) or 1
+    return zlib.crc32(content) or 1
 
 
 def _lock_shared(directory: Path) -> int:
@@ -266,11 +277,41 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _grow(path: Path, size: int) -> None:
-    """A file of ``size`` bytes: what is there stays, what is new is zero and takes no room until written."""
-    with open_regular(path, "ab") as file:
-        if os.fstat(file.fileno()).st_size != size:
-            os.truncate(file.fileno(), size)
+def _allocate(path: Path, size: int) -> bool:
+    """A file of ``size`` bytes that the disk has room for: what is there stays, what is new is zero. Whether there
+    was nothing. Raises OSError, and then leaves the file as long as it was."""
+    descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # another process must not map what is cut off again below
+        present = os.fstat(descriptor).st_size
+        if present > size:
+            os.truncate(descriptor, size)
+        try:
+            _fill_with_zeros(descriptor, present, size)
+        except OSError:
+            os.truncate(descriptor, min(present, size))
+            raise
+    finally:
+        os.close(descriptor)
+    return present == 0
+
+
+def _fill_with_zeros(descriptor: int, present: int, size: int) -> None:
+    """Have blocks of the disk for bytes 0 … ``size``, of which the first ``present`` were written before."""
+    if not size:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        for start in range(present, size, _ZEROS):  # the file system knows no such thing
+            files.write_at(descriptor, bytes(min(_ZEROS, size - start)), start)
+
+
+def _write_at(path: Path, content: bytes, offset: int) -> None:
+    with files.storage_errors(path), open_regular(path, "r+b") as file:
+        files.write_at(file.fileno(), content, offset)
 
 
 def shrink_logits(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

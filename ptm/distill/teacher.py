@@ -58,6 +58,7 @@ class Teacher:
         self._seed = seed
         self._counts = counts
         self._store: Store | None = None
+        self.no_store = ""  # why there is none, or none any longer
         self._lengths = self._source.lengths("train")
         self._shards: dict[str, dict[str, Shard]] = {}  # of the views that are complete
         self._verified = False
@@ -70,23 +71,42 @@ class Teacher:
     # --- the store
 
     def open_store(
-        self, root: Path, identity: Mapping[str, Any], about: Mapping[str, Any], *, block: int, views: int
-    ) -> str:
-        """Use the store of this identity for the outputs; the reason when that cannot be, else "".
+        self,
+        root: Path,
+        identity: Mapping[str, Any],
+        about: Mapping[str, Any],
+        *,
+        block: int,
+        views: int,
+        reserve: int = 0,
+    ) -> None:
+        """Use the store of this identity for the outputs; where that cannot be, ``no_store`` says why.
 
-        ``block``: examples that are computed at once; ``views``: how many a run will need.
+        ``block``: examples that are computed at once; ``views``: how many a run will need; ``reserve``: bytes of the
+        disk that the run needs for other things.
         """
         blocks = order.eval_plan(self._source.size("train"), block, self._lengths)
         size = views * sum(self._bytes(field) for field in self.fields)
         # One answer for all processes: each would wait for the others' outputs.
-        refusal: str = self._runtime.gather(_no_room(root, size) if self._runtime.main else "")[0]
-        if refusal:
-            return refusal
+        self.no_store = self._first_problem(_no_room(root, size, reserve) if self._runtime.main else "")
+        if self.no_store:
+            return
+        problem = ""
         try:
             self._store = Store(root, identity, blocks, about)
         except StorageError as error:
-            return str(error).splitlines()[0]
-        return ""
+            problem = _line(error)
+        if problem := self._first_problem(problem):
+            self._do_without(problem)
+
+    def _first_problem(self, problem: str) -> str:
+        """What any process found wrong, in all of them; "" where none did."""
+        return next((found for found in self._runtime.gather(problem) if found), "")
+
+    def _do_without(self, problem: str) -> None:
+        """From now on the teacher is run on each batch as it comes."""
+        self.close()
+        self._store, self.no_store = None, problem
 
     def _bytes(self, field: Field) -> int:
         """What a field of all examples takes under one view."""
@@ -139,37 +159,42 @@ class Teacher:
         return f"seed{self._seed}-epoch{own}", own
 
     def prepare(self, epoch: int, stop: Callable[[], bool], reporter: Reporter) -> bool:
-        """Fill what the store lacks for an epoch. False: asked to stop before it was done."""
+        """Fill what the store lacks for an epoch. False: asked to stop before it was done.
+
+        A store that takes no more, as on a full disk, is given up: ``no_store`` then says why. All processes take the
+        same way through here.
+        """
         view, own_epoch = self.view_of(epoch)
         if self._store is None or view in self._shards:
             return True
         begun = time.perf_counter()
-        shards = self._open_shards(view)
-        missing = sorted({block for shard in shards.values() for block in shard.missing()})
-        if len(missing) < len(self._store.blocks) and not self._verified:
-            if not self._matches(shards, set(missing), own_epoch):
-                reporter.say(
-                    "teacher store: a stored output is not what the teacher says; all are computed anew"
-                )
-                self._runtime.barrier()
-                for shard in shards.values():
-                    shard.clear()
-                self._runtime.barrier()
-                missing = list(range(len(self._store.blocks)))
-            self._verified = True
-        share = [block for block in missing if block % self._runtime.ranks == self._runtime.rank]
-        complete = self._fill(shards, share, own_epoch, stop, reporter)
+        shards, problem = self._open_shards(view)
+        complete = False
+        if not problem:
+            missing, problem = self._missing(shards, own_epoch, reporter)
+        if not problem:
+            share = missing[self._runtime.rank :: self._runtime.ranks]
+            try:
+                complete = self._fill(shards, share, own_epoch, stop, reporter)
+            except StorageError as error:
+                problem = _line(error)
+            # Waits for the others, too.
+            problem = self._first_problem(problem)
         self._counts["teacher_seconds"] += time.perf_counter() - begun
+        if problem:
+            self._do_without(problem)
+            reporter.say(f"warning: outputs are stored no longer, but computed for each batch ({problem})")
+            return True
         if not complete:
             return False
-        self._runtime.barrier()
         if not self._source.random_views or self._spec.views is None:
             # The views of an epoch are not needed again in this run.
             self._shards.clear()
         self._shards[view] = shards
         return True
 
-    def _open_shards(self, view: str) -> dict[str, Shard]:
+    def _open_shards(self, view: str) -> tuple[dict[str, Shard], str]:
+        """The files of a view by field, and what any process found wrong, in all of them; the first makes the files."""
         assert self._store is not None
         fields = list(self.fields)
         fields += [
@@ -177,11 +202,51 @@ class Teacher:
             for f in self.fields
             if f.name.startswith("top")
         ]
-        lengths = self._lengths
+        shards: dict[str, Shard] = {}
+        for first in (True, False):
+            problem = ""
+            if self._runtime.main is first:
+                try:
+                    for field in fields:
+                        shards[field.name] = self._store.shard(view, field, self._lengths)
+                except StorageError as error:
+                    problem = _line(error)
+            if problem := self._first_problem(problem):
+                for shard in shards.values():
+                    shard.release()
+                break
+        return shards, problem
+
+    def _missing(self, shards: Mapping[str, Shard], epoch: int, reporter: Reporter) -> tuple[list[int], str]:
+        """Numbers of the blocks to compute, and what was wrong, in all processes. The first one looks: the others
+        would see what it fills."""
+        missing: list[int] = []
+        problem = ""
         if self._runtime.main:
-            opened = {f.name: self._store.shard(view, f, lengths) for f in fields}
-        self._runtime.barrier()
-        return opened if self._runtime.main else {f.name: self._store.shard(view, f, lengths) for f in fields}
+            try:
+                missing = sorted({block for shard in shards.values() for block in shard.missing()})
+                if not self._verified:
+                    missing = self._verify(shards, missing, epoch, reporter)
+            except StorageError as error:
+                problem = _line(error)
+        found: tuple[list[int], str] = self._runtime.gather((missing, problem))[0]
+        return found
+
+    def _verify(
+        self, shards: Mapping[str, Shard], missing: list[int], epoch: int, reporter: Reporter
+    ) -> list[int]:
+        """``missing``, or all blocks where what is stored is not what the teacher says."""
+        assert self._store is not None
+        everything = list(range(len(self._store.blocks)))
+        if len(missing) == len(everything):
+            return missing
+        self._verified = True
+        if self._matches(shards, set(missing), epoch):
+            return missing
+        reporter.say("teacher store: a stored output is not what the teacher says; all are computed anew")
+        for shard in shards.values():
+            shard.clear()
+        return everything
 
     def _fill(
         self,
@@ -317,9 +382,13 @@ def named_outputs(output: Output) -> dict[str, Tensor]:
     return {"logits": output.logits, **output.features}
 
 
-def _no_room(root: Path, size: int) -> str:
+def _no_room(root: Path, size: int, reserve: int) -> str:
     """Why so many bytes cannot be stored; "" when they can."""
     try:
-        return "" if room_for(root, size) else f"{size / 1e9:.1f} GB do not fit in {root}"
+        return "" if room_for(root, size, reserve) else f"{size / 1e9:.1f} GB do not fit in {root}"
     except StorageError as error:
-        return str(error).splitlines()[0]
+        return _line(error)
+
+
+def _line(error: StorageError) -> str:
+    return str(error).splitlines()[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ptm import engine
+from ptm.base import files
 from ptm.base.console import Reporter, Silent
 from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.expect import check_expectations
@@ -24,7 +25,7 @@ from ptm.models.size import describe_size
 from ptm.objective import all_counts
 from ptm.pipeline import Metrics
 from ptm.report.page import write_report
-from ptm.run.checkpoint import CheckpointStore, checkpoint_bytes, restore
+from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, restore
 from ptm.run.directory import Mode, RunDirectory, config_changes, is_run, open_run
 from ptm.run.lockfile import Pins
 from ptm.run.log import MetricsLog
@@ -40,7 +41,7 @@ from ptm.run.results import (
     Throughput,
     TrainSummary,
 )
-from ptm.training import optim, order
+from ptm.training import order
 from ptm.training.finite import finite_values
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
@@ -144,8 +145,9 @@ def _begin(
     spec, model = session.spec, prepared.pipeline.model
     store = CheckpointStore(run.checkpoints, spec.train.keep_checkpoints)
     if prepared.manifest is not None:
-        copies = optim.state_copies(spec.train)
-        store.require_space(checkpoint_bytes(model, prepared.objective.module, copies))
+        needed = SpaceNeeded.of(spec, model, prepared.objective.module, prepared.pipeline.size("train"))
+        # Of a run that goes on, its checkpoints count among these; one that is overwritten goes as a whole.
+        store.require_space(needed, files.tree_bytes(run.checkpoints if run.resuming else run.path))
         run.begin(dump_config(spec), prepared.manifest, pins, session.reporter.say)
     return engine.RunContext(
         spec=spec,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from ptm.base import files
 from ptm.base.regular import read_bytes
+from ptm.config.spec import RunSpec
 from ptm.errors import ModelError, StorageError
 from ptm.models import adapters
+from ptm.training.optim import StepCounts, state_copies
 from ptm.training.progress import Progress
 
 FORMAT = 1
@@ -34,8 +36,6 @@ _MISFITS = (
     OSError,
     SafetensorError,
 )
-_SPARE = 1.5  # free space wanted before a run, in checkpoints
-
 # What the format calls the element types that models are made of, in the order in which the library writes them.
 _DTYPES = {
     torch.int64: "I64",
@@ -49,6 +49,34 @@ _DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+
+
+@dataclass(frozen=True)
+class SpaceNeeded:
+    """What a run takes on the disk at most: bytes of a checkpoint, how many lie there at once, bytes of ``model/``."""
+
+    checkpoint: int
+    checkpoints: int
+    model: int
+
+    @property
+    def bytes(self) -> int:
+        return self.checkpoint * self.checkpoints + self.model
+
+    @classmethod
+    def of(cls, spec: RunSpec, model: nn.Module, extra: nn.Module | None, examples: int) -> SpaceNeeded:
+        """For a run over so many training examples. The newest checkpoint is whole before the oldest one goes; the
+        best one stays."""
+        train, counts = spec.train, StepCounts.of(spec.train, examples)
+        saves = -(-counts.steps // (train.eval_every_steps or counts.steps_per_epoch))
+        saves += counts.steps // train.save_every_steps if train.save_every_steps else 0
+        adapter = spec.model.adapter
+        saved = model.state_dict() if adapter is None or adapter.merge else changing(model)
+        return cls(
+            checkpoint=checkpoint_bytes(model, extra, state_copies(train)),
+            checkpoints=min(saves, train.keep_checkpoints + 1 + (spec.best is not None)),
+            model=_bytes(tensors_of(saved).values()),
+        )
 
 
 class CheckpointStore:
@@ -74,17 +102,15 @@ class CheckpointStore:
             files.seal(aside, written)
         self._prune(progress)
 
-    def require_space(self, size: int) -> None:
-        """Raise StorageError when the disk does not have 1.5 times ``size`` bytes, those of a checkpoint, free.
-
-        One and a half, because the oldest one is removed only after the newest is whole.
-        """
-        needed, free = round(_SPARE * size), files.free_bytes(self._directory)
+    def require_space(self, space: SpaceNeeded, present: int = 0) -> None:
+        """Raise StorageError when the disk has not this much free, or taken by what goes (``present`` bytes)."""
+        needed, free = max(0, space.bytes - present), files.free_bytes(self._directory)
         if free < needed:
             raise StorageError(
                 f"{_shown(needed)} are needed and {_shown(free)} are free",
                 where=self._directory,
-                expected=f"space for 1.5 checkpoints of {_shown(size)}",
+                expected=f"space for {space.checkpoints} checkpoints of {_shown(space.checkpoint)}, which lie there "
+                f"at once, and a model of {_shown(space.model)}",
                 cure="free some space or choose an --output on another disk",
             )
 
@@ -223,7 +249,11 @@ def checkpoint_bytes(model: nn.Module, extra: nn.Module | None, copies: int) -> 
     modules = [model, *([extra] if extra is not None else [])]
     tensors = [tensor for module in modules for tensor in tensors_of(changing(module)).values()]
     trained = [p for module in modules for p in module.parameters() if p.requires_grad]
-    return sum(t.numel() * t.element_size() for t in (*tensors, *(trained * copies)))
+    return _bytes((*tensors, *(trained * copies)))
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def changing(model: nn.Module) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """Runs that learn from stored outputs: the same bits warm, cold and after a stop; no teacher where none is needed."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
+from ptm.base import files
 from ptm.base.console import Silent
 from ptm.config.load import dump_config, parse_config
 from ptm.config.spec import DistillSpec, TeacherSpec
@@ -17,6 +20,7 @@ from ptm.errors import Interrupted, ModelError
 from ptm.experiment.control import arm_spec
 from ptm.objective import Supervised
 from ptm.pipeline import task_module
+from ptm.run.checkpoint import CheckpointStore
 
 pytestmark = pytest.mark.slow  # each trains
 
@@ -259,3 +263,82 @@ def test_an_interrupted_or_refused_run_leaves_no_store_locked(make, text_teacher
     with pytest.raises(ModelError, match="refused"):
         run(make("text", "refused", changes={"teacher": pair}), reporter=FailAt(f"teacher: {second}"))
     assert stores_left(tmp_path / "cache") == []
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Let a function of os fail from its n-th call on that is for a file whose name ends so."""
+
+    def install(name, ending, at):
+        original, seen = getattr(os, name), []
+
+        def call(descriptor, *words):
+            if str(Path(f"/proc/self/fd/{descriptor}").readlink()).endswith(ending):
+                seen.append(descriptor)
+                if len(seen) >= at:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return original(descriptor, *words)
+
+        monkeypatch.setattr(os, name, call)
+
+    return install
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "function", "ending", "at"),
+    [
+        ("text", "posix_fallocate", ".bin", 1),
+        ("text", "posix_fallocate", ".crc", 1),
+        ("text", "pwrite", ".bin", 2),
+        ("text", "pwrite", ".crc", 3),
+        ("image", "posix_fallocate", ".bin", 2),  # in the second epoch
+        ("image", "pwrite", ".bin", 8),
+    ],
+)
+def test_15_13_on_a_full_disk_the_teacher_is_asked_live(kind, function, ending, at, make, failing, tmp_path):
+    live, changes = Saying(), {"eval_batch_size": 16}
+    run(make(kind, "live", store="off", changes=changes), reporter=live)
+    failing(function, ending, at)
+    reporter = Saying()
+    results = run(make(kind, "r", changes=changes), reporter=reporter)
+    (warning,) = [line for line in reporter.lines if line.startswith("warning: outputs are stored no longer")]
+    assert "No space left" in warning
+    store = results["distill"]["store"]
+    assert not store["used"] and "No space left" in store["reason"]
+    for a, b in zip(history(tmp_path / "r"), history(tmp_path / "live"), strict=True):
+        if a["kind"] == "train":
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_15_13_on_a_full_disk_a_frozen_backbone_is_run_live(
+    tiny_bert, reviews, failing, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PTM_CACHE", str(tmp_path / "cache"))
+    frozen = {"freeze": "backbone", "epochs": 1}
+    run(text_spec(tiny_bert, reviews, tmp_path / "stored", **frozen))
+    failing("posix_fallocate", ".bin", 1)
+    reporter = Saying()
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", **frozen), reporter=reporter)
+    assert len([line for line in reporter.lines if "stored no longer" in line]) == 1
+    for a, b in zip(history(tmp_path / "r"), history(tmp_path / "stored"), strict=True):
+        if a["kind"] == "train":
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def test_15_13_a_store_leaves_room_for_the_run_itself(make, monkeypatch, tmp_path):
+    """Its 64 logits take 512 bytes, and that much is free, but not besides checkpoints and model."""
+    changes = {"epochs": 3}
+    asked: list[int] = []
+    require = CheckpointStore.require_space
+    monkeypatch.setattr(
+        CheckpointStore, "require_space", lambda *words: asked.append(words[1].bytes) or require(*words)
+    )
+    run(make("text", "r", changes=changes))
+    for free, used in ((round(asked[0] * 1.05), False), (asked[0] * 2, True)):
+        monkeypatch.setattr(files, "free_bytes", lambda path, free=free: free)
+        reporter = Saying()
+        results = run(make("text", f"r{used}", cache=f"cache{used}", changes=changes), reporter=reporter)
+        assert results["distill"]["store"]["used"] is used
+        assert any("do not fit in" in line for line in reporter.lines) is not used

@@ -1,7 +1,12 @@
 """The store on its own: what is written is found again, what does not belong is not."""
 
+import errno
 import json
 import os
+import shutil
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from scipy.special import softmax
 
 from ptm.distill.cache import entries, prune, room_for, verify
 from ptm.distill.store import Field, Store, grow_logits, shrink_logits
+from ptm.errors import StorageError
 
 BLOCKS = (np.array([4, 0]), np.array([3, 1]), np.array([2]))
 ABOUT = {"teacher": "t", "data": "d", "split": "train"}
@@ -141,3 +147,101 @@ def test_the_command_lists_verifies_and_prunes(run_cli, tmp_path):
     assert done.returncode == 3 and "block 2 has changed" in done.stdout
     assert "freed" in run_cli("cache", "prune", "--store", tmp_path).stdout
     assert entries(tmp_path) == []
+
+
+def on_a_small_disk(tmp_path, size, code):
+    """Run Python in ``disk``, a file system of its own of ``size``. Skips where none can be mounted."""
+    (tmp_path / "disk").mkdir()
+    mount = f"mount -t tmpfs -o size={size} tmpfs disk"
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(["unshare", "-rm", "sh", "-c", mount], cwd=tmp_path, capture_output=True).returncode
+    ):
+        pytest.skip("no file system can be mounted here")
+    (tmp_path / "code.py").write_text(textwrap.dedent(code))
+    command = f"{mount} && exec {sys.executable} code.py"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_15_13_a_full_disk_is_an_error_of_python_not_a_signal(tmp_path):
+    done = on_a_small_disk(
+        tmp_path,
+        "1m",
+        """
+        import os
+        from pathlib import Path
+        import numpy as np
+        from ptm.distill.store import Field, Store
+        from ptm.errors import StorageError
+
+        blocks = tuple(np.arange(n, n + 100) for n in range(0, 1000, 100))
+        store = Store(Path("disk"), {"weights": "a"}, blocks, {})
+        small, large = Field(name="small", shape=(10,)), Field(name="logits", shape=(1000,))
+        full = os.statvfs("disk").f_bavail
+        try:
+            store.shard("fixed", large)
+        except StorageError as error:
+            print(error)
+        assert os.statvfs("disk").f_bavail >= full - 1, "what could not be used is free again"
+        # Made by an earlier version: a file with holes, of which reading one takes room on this file system.
+        with open(store.path / "fixed.logits.fp32.bin", "wb") as file:
+            os.truncate(file.fileno(), 1000 * 1000 * 4)
+        try:
+            store.shard("fixed", large)
+        except StorageError as error:
+            print(error)
+        (store.path / "fixed.logits.fp32.bin").unlink()
+        shard = store.shard("fixed", small)
+        with open("disk/rest", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+        for block in range(10):
+            shard.write(block, list(np.full((100, 10), block, dtype=np.float32)))
+        print(shard.missing(), shard.read(np.array([0, 999])).tolist())
+        """,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert done.stdout.count("No space left on device") == 2
+    assert done.stdout.endswith(f"[] {[[0.0] * 10, [9.0] * 10]}\n")
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_15_13_where_nothing_can_be_allocated_zeros_are_written(tmp_path, monkeypatch, number):
+    def refuse(descriptor, offset, size):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    store = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT)
+    shard = fill(store, blocks=(0, 1))
+    data = store.path / "fixed.logits.fp32.bin"
+    assert data.stat().st_size == 5 * 3 * 4
+    assert shard.missing() == [2]
+    np.testing.assert_array_equal(fill(store, blocks=(2,)).read(np.arange(5)), VALUES)
+
+
+def test_15_13_what_was_allocated_in_vain_is_given_back(tmp_path, monkeypatch):
+    store = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT)
+    store.shard("fixed", LOGITS).release()
+    assert [path.suffix for path in store.path.glob("fixed.*")] == [".json"]
+    fill(store, blocks=(1,))
+    store.shard("fixed", LOGITS).release()
+    assert store.shard("fixed", LOGITS).missing() == [0, 2]
+    new = store.shard("other", LOGITS)
+    new.write(0, list(VALUES[BLOCKS[0]]))
+    new.release()
+    assert store.shard("other", LOGITS).missing() == [1, 2]
+
+    def full(descriptor, offset, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageError, match="No space left"):
+        store.shard("third", LOGITS)
+    assert (store.path / "third.logits.fp32.bin").stat().st_size == 0
