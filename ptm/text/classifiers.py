@@ -17,6 +17,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.data.labels import match_labels, unnamed
 from ptm.errors import ConfigError, ModelError, listing
 from ptm.models import adapters
+from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.text import scratch
 from ptm.text.models import (
@@ -26,6 +27,7 @@ from ptm.text.models import (
     head_of,
     keep_layers,
     max_positions,
+    output_layer,
     with_prefix,
 )
 from ptm.text.origins import Origin, find_origin, label_names, loading
@@ -97,6 +99,7 @@ def build_classifier(
                 report = _renew_head(model, report, purpose)  # it was trained to tell other classes apart
         else:
             model, report = _with_weights_of_file(ref, config, purpose, complete=complete)
+        draw_new_head(model, (output_layer(model),), seed, new=report.new)
     if ref.layers is not None:
         keep_layers(model, ref.layers)
     check_vocabulary(model, tokenizer, ref.where)

@@ -69,6 +69,13 @@ def head_of(model: Any) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def output_layer(model: Any) -> str:
+    """The name of the layer of a classifier that gives a score an output: the last linear one of its head."""
+    head = head_of(model)
+    linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return str([name for name in linear if f"{name}.".startswith(head)][-1])
+
+
 def embeddings_of(model: Any) -> tuple[str, ...]:
     """Prefixes of the embedding tables: ``bert.embeddings.``; ``transformer.wte.``, ``transformer.wpe.``."""
     table = model.get_input_embeddings()

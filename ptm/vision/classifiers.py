@@ -7,7 +7,7 @@ and the weights are fitted into it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,12 @@ from torchvision.models import WeightsEnum
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
 from ptm.models import adapters
+from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.vision import resnet_cifar, timm_models
 from ptm.vision.classifier_plan import AUXILIARY, ClassifierPlan, usual_preprocessing
 from ptm.vision.downloads import fetch
 from ptm.vision.timm_models import TimmWeights, is_timm
-
-# Of the weights of a new classifier, as in SSD, RetinaNet and FCOS; BERT has 0.02.
-NEW_HEAD_STD = 0.01
 
 # Names in published torchvision files that the current code spells differently.
 _RENAMED = (
@@ -56,6 +54,7 @@ def build_classifier(
         model = _construct(plan, classes, image_size, auxiliary=not complete)
     _check_size(model, plan.architecture, image_size)
     if plan.weights is None:
+        draw_new_head(model, head_of(model, plan.architecture), seed)
         return model, LoadReport("random start", 0)
     path, where = _weights_file(plan.weights)
     stored = read_weights(path)
@@ -72,26 +71,9 @@ def build_classifier(
     optional = AUXILIARY.get(plan.architecture, ((), 0.0))[0]
     last = timm_models.heads(model) if is_timm(plan.architecture) else (last_layer(model),)
     report = fit_weights(model, state, (*last, *optional), where, complete=complete)
-    draw_new_head(model, head_of(model, plan.architecture), report.new, seed)
+    draw_new_head(model, head_of(model, plan.architecture), seed, new=report.new)
     adapters.merge_saved(model, path.parent)
     return model, report
-
-
-@torch.no_grad()
-def draw_new_head(model: nn.Module, head: Sequence[str], new: Sequence[str], seed: int) -> None:
-    """Draw a classifier that is new above pre-trained layers: weights with a standard deviation of 0.01, biases 0.
-
-    Constructors draw some of them 40 times as large (EfficientNet, MobileNet, MNASNet). The first loss is then several
-    times that of guessing, and its gradients spoil the pre-trained layers before the classifier has learned anything.
-    ``head``: prefixes of names; ``new``: the parameters that did not come with the weights.
-    """
-    generator = torch.Generator().manual_seed(mix(seed, INIT, 2))
-    for name, module in model.named_modules():
-        inside = any(name == prefix or name.startswith(f"{prefix}.") for prefix in head)
-        if inside and isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.weight" in new:
-            module.weight.normal_(0.0, NEW_HEAD_STD, generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
 
 
 def _weights_file(weights: Path | WeightsEnum | TimmWeights) -> tuple[Path, str]:

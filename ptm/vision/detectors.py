@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,12 +20,16 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
+from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights
 from ptm.vision.detector_plan import FIXED, PYRAMIDS, YOLOX, DetectorPlan
 from ptm.vision.detector_weights import read_detector_weights, scoring_layers, select_labels
 
 # Layers that torchvision's recipes do not train when they start from pre-trained weights.
 _STEM = ("backbone.body.conv1.", "backbone.body.bn1.", "backbone.body.layer1.")
+_NEW_BOXES_STD = 0.001  # of the weights of new layers that move and scale boxes
+# Its loss is that of the worst of thousands of anchors, so that small scores are large losses.
+_NEW_SSD_STD = 0.0001
 _NOT_TRAINED = {
     "ssd300_vgg16": ("backbone.features.0.", "backbone.features.2."),
     "ssdlite320_mobilenet_v3_large": (),
@@ -58,15 +62,34 @@ def build_detector(
         torch.default_generator.manual_seed(mix(seed, INIT))
         model = construct(plan, len(labels))
     if plan.weights is None:
+        _draw_scoring_layers(model, seed)
         return model, LoadReport("random start", 0), plan
     _leave_untrained(model, plan)
     if plan.backbone_only:
         new = ("backbone.fpn", "rpn", "roi_heads", "head")
-        return model, fit_weights(model, state, new, where, complete=False), plan
-    if plan.outputs is not None:
-        state = select_labels(state, plan.outputs, labels, where, complete=complete)
-    scores = scoring_layers(model.state_dict())
-    return model, fit_weights(model, state, scores, where, complete=complete), plan
+        report = fit_weights(model, state, new, where, complete=False)
+    else:
+        if plan.outputs is not None:
+            state = select_labels(state, plan.outputs, labels, where, complete=complete)
+        scores = scoring_layers(model.state_dict())
+        report = fit_weights(model, state, scores, where, complete=complete)
+    _draw_scoring_layers(model, seed, report.new)
+    return model, report, plan
+
+
+def _draw_scoring_layers(model: nn.Module, seed: int, new: Collection[str] | None = None) -> None:
+    """New layers above a softmax are drawn to guess, with their boxes (Fast R-CNN, arXiv:1504.08083, section 2.3).
+
+    Those above sigmoids keep the bias of their constructors: an anchor shows an object of a class with a probability of
+    0.01 (RetinaNet, arXiv:1708.02002, section 4.1). RetinaNet and FCOS draw the weights small themselves.
+    """
+    if isinstance(model, detection.FasterRCNN):
+        draw_new_head(model, ("roi_heads.box_predictor.cls_score",), seed, new=new)
+        draw_new_head(model, ("roi_heads.box_predictor.bbox_pred",), seed, new=new, most=_NEW_BOXES_STD)
+    elif isinstance(model, SSD):
+        draw_new_head(model, scoring_layers(model.state_dict()), seed, new=new, most=_NEW_SSD_STD)
+    elif hasattr(model, "positives"):  # YOLOX
+        draw_new_head(model, ("head.cls_preds", "head.obj_preds"), seed, new=new, keep_bias=True)
 
 
 def construct(plan: DetectorPlan, labels: int) -> nn.Module:

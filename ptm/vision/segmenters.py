@@ -11,6 +11,7 @@ from torchvision.models import WeightsEnum
 
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
+from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.vision.downloads import fetch
 from ptm.vision.segmenter_plan import SMP, SegmenterPlan, smp_package
@@ -44,19 +45,23 @@ def build_segmenter(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mix(seed, INIT))
         model = _construct(plan, classes, auxiliary=not complete)
+    last = last_layers(plan.architecture)
     if plan.weights is None:
+        draw_new_head(model, last, seed)
         return model, LoadReport("random start", 0)
     path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
     where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
     state = read_weights(path)
     if plan.weights_of_backbone:
         state = {f"encoder.{name}": tensor for name, tensor in state.items()}
-        return model, fit_weights(model, state, ("decoder", "segmentation_head"), where, complete=False)
-    last = last_layers(plan.architecture)
-    if not keep_head:
-        state = {name: tensor for name, tensor in state.items() if not name.startswith(last)}
-    # An auxiliary head only helps training; weights may come without it.
-    return model, fit_weights(model, state, (*last, "aux_classifier"), where, complete=complete)
+        report = fit_weights(model, state, ("decoder", "segmentation_head"), where, complete=False)
+    else:
+        if not keep_head:
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(last)}
+        # An auxiliary head only helps training; weights may come without it.
+        report = fit_weights(model, state, (*last, "aux_classifier"), where, complete=complete)
+    draw_new_head(model, last, seed, new=report.new)
+    return model, report
 
 
 def head_of(architecture: str) -> tuple[str, ...]:

@@ -187,6 +187,7 @@ def test_a_new_classifier_above_loaded_weights_guesses_at_first(name: str, tmp_p
     chosen = plan(name, str(tmp_path / "w.pth"), None)
     model, report = build_classifier(chosen, 2, image_size=64, seed=1, complete=False)
     (weight,) = (tensor for key, tensor in model.named_parameters() if key in report.new and tensor.ndim > 1)
-    assert float(weight.detach().std()) == pytest.approx(0.01, rel=0.2)
+    inputs = weight[0].numel()
+    assert float(weight.detach().std()) == pytest.approx(min(0.01, 0.1 / inputs**0.5), rel=0.2)
     again, _ = build_classifier(chosen, 2, image_size=64, seed=1, complete=False)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
