@@ -149,6 +149,7 @@ class Pipeline(ABC):
     output_fingerprint: str = (
         ""  # what decides outputs besides weights and inputs: architecture, order of outputs
     )
+    reads: str = ""  # what its preprocessing makes of an example, in words
     head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
     feature_names: tuple[str, ...] = ()  # what ``forward`` gives besides logits: "pooled", "hidden.1", …
 

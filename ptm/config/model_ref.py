@@ -31,6 +31,11 @@ class ModelRef:
     shape: ShapeSpec | None = None
     tokenizer: str | None = None
     vocabulary: int | None = None
+    # What a teacher reads, where it is not what comes with its weights.
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    image_size: int | None = None
+    max_length: int | None = None
 
     @property
     def where(self) -> str:

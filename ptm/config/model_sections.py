@@ -9,7 +9,13 @@ from pydantic.dataclasses import dataclass
 
 from ptm.config.keys import STRICT, TEXT_ONLY, Floats, Positive, Strings, only
 from ptm.config.model_ref import ModelRef
-from ptm.config.tasks import IMAGE_CLASSIFICATION, OBJECT_DETECTION, SEMANTIC_SEGMENTATION, TRANSLATION
+from ptm.config.tasks import (
+    IMAGE_CLASSIFICATION,
+    OBJECT_DETECTION,
+    SEMANTIC_SEGMENTATION,
+    TEXT_CLASSIFICATION,
+    TRANSLATION,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -159,9 +165,34 @@ class TeacherSpec:
         description="Names of the teacher's outputs in its own order, for a checkpoint that does not carry them. "
         "Its outputs are matched to the student's labels by name.",
     )
+    mean: Floats | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION, SEMANTIC_SEGMENTATION),
+        description="Mean a channel, on [0, 1], of what the teacher reads (default: that of its weights, else of its "
+        "architecture; `data.mean` is the student's).",
+    )
+    std: Floats | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION, SEMANTIC_SEGMENTATION),
+        description="Standard deviation a channel, likewise.",
+    )
+    image_size: Positive | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION),
+        description="Side of the square that the teacher reads (default: that of its weights, else of its "
+        "architecture; `data.image_size` is the student's).",
+    )
+    max_length: int | None = Field(
+        default=None,
+        ge=2,
+        json_schema_extra=only(TEXT_CLASSIFICATION),
+        description="The teacher's texts are cut to so many tokens (default: the length it was trained with, where its "
+        "tokenizer says one, else `data.max_length`).",
+    )
     others: Strings = Field(
         default=(),
-        description="More teachers, named as `model.name`; the student learns from the mean of all.",
+        description="More teachers, named as `model.name`; the student learns from the mean of all. Each reads what "
+        "its own weights say.",
     )
     shares: Floats | None = Field(
         default=None,
@@ -177,6 +208,10 @@ class TeacherSpec:
             revision=self.revision,
             labels=self.labels,
             width=self.width,
+            mean=self.mean,
+            std=self.std,
+            image_size=self.image_size,
+            max_length=self.max_length,
         )
         others = (ModelRef(role="teacher", name=name, labels=self.labels) for name in self.others)
         return (first, *others)

@@ -45,6 +45,8 @@ def cross_check(
     if spec.teacher is not None and not spec.descriptor.distillable:
         what = f"{spec.task} cannot be distilled"
         yield ("teacher",), what, "remove teacher: and distill:"
+    if spec.teacher is not None:
+        yield from _check_channels("teacher", spec.teacher.mean, spec.teacher.std)
     if spec.distill is not None:
         yield from _check_distill(spec, spec.distill)
     if spec.runtime.precision == "fp16" and spec.runtime.device == "cpu":
@@ -143,11 +145,7 @@ def _check_views(spec: RunSpec) -> Complaints:
 
 
 def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
-    for key, values in (("mean", data.mean), ("std", data.std)):
-        if values is not None and len(values) != 3:
-            yield ("data", key), f"data.{key} has {len(values)} numbers", "give three: red, green, blue"
-    if data.std is not None and any(value <= 0 for value in data.std):
-        yield ("data", "std"), "a standard deviation must be above 0", "give three positive numbers"
+    yield from _check_channels("data", data.mean, data.std)
     if data.labels is not None:
         if len(data.labels) < fewest:
             yield (
@@ -162,6 +160,16 @@ def _check_data(data: DataSpec, *, fewest: int) -> Complaints:
                 f"label names repeat: {', '.join(duplicates)}",
                 "give each class its own name",
             )
+
+
+def _check_channels(
+    section: str, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Complaints:
+    for key, values in (("mean", mean), ("std", std)):
+        if values is not None and len(values) != 3:
+            yield (section, key), f"{section}.{key} has {len(values)} numbers", "give three: red, green, blue"
+    if std is not None and any(value <= 0 for value in std):
+        yield (section, "std"), "a standard deviation must be above 0", "give three positive numbers"
 
 
 def _check_label_type(spec: RunSpec) -> Complaints:

@@ -191,6 +191,8 @@ def _examine(
     size = parameters(summary["parameters"])
     headline = evaluation.headline(spec.evaluation.headline)
     reporter.say(f"teacher: {name}, {size}, {headline} on the eval split")
+    if pipeline.reads:
+        reporter.say(f"teacher: it reads {pipeline.reads}")
     audit_teacher(spec, settings, data, pipeline, name, evaluation, reporter)
     if settings.store == "off":
         teacher.no_store = "distill.store: off"

@@ -19,6 +19,7 @@ from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
+from ptm.text.models import position_limit
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import Tokens, longest_text, separate_pairs, tokenize
 
@@ -51,9 +52,22 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     if spec.data.text_pair is not None and not complete:  # a trained one reads as it was trained
         separate_pairs(loaded.tokenizer, model.where)
     added = loaded.tokenizer.num_special_tokens_to_add(pair=spec.data.text_pair is not None)
-    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
+    requested = _taught_length(spec, model, loaded) if model.role == "teacher" else spec.data.max_length
+    max_length = longest_text(requested, loaded.max_positions, model.name, added=added)
     encode = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
     return TextClassification(spec, data, loaded, encode, max_length)
+
+
+def _taught_length(spec: RunSpec, model: ModelRef, loaded: Classifier) -> int | None:
+    """Tokens that a teacher's texts are cut to: ``teacher.max_length``, else what it was trained with, where its
+    tokenizer says less than it has positions for, else the student's; never more than it takes. None: the default."""
+    limit = loaded.max_positions
+    if model.max_length is not None:
+        return model.max_length
+    if limit is not None and limit < position_limit(loaded.model):
+        return limit
+    requested = spec.data.max_length
+    return requested if requested is None or limit is None else min(requested, limit)
 
 
 def _all_texts(examples: Examples) -> list[str]:
@@ -65,6 +79,7 @@ class TextClassification(ClassifierPipeline[Tokens]):
 
     def __init__(self, spec: RunSpec, data: Dataset, loaded: Classifier, *arguments: Any) -> None:
         super().__init__(spec, data, loaded, *arguments)
+        self.reads = f"texts of at most {arguments[-1]} tokens"
         self.head_input = "pooler" if "pooler" in self.feature_names else ""
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:

@@ -52,14 +52,19 @@ def config_digest(model: Any) -> str:
 
 def max_positions(model: Any, tokenizer: Any) -> int | None:
     """Longest input in tokens, special ones included; None for models without a limit."""
+    limit = int(min(tokenizer.model_max_length, position_limit(model)))
+    return limit if limit < 10**8 else None
+
+
+def position_limit(model: Any) -> int:
+    """Longest input in tokens that the model itself has positions for; 10^9 without a limit."""
     positions = getattr(model.config, "max_position_embeddings", None) or -1
     positions = positions if positions > 0 else 10**9  # XLNet's is -1
     for name, table in model.named_modules():
         if name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None:
             # RoBERTa and its kin count on from the padding index.
             positions = table.num_embeddings - table.padding_idx - 1
-    limit = int(min(tokenizer.model_max_length, positions))
-    return limit if limit < 10**8 else None
+    return int(positions)
 
 
 def head_of(model: Any) -> tuple[str, ...]:

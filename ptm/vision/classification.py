@@ -58,13 +58,14 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ImageClassification:
     """Load the model, and find unreadable images. ``complete`` models must come with their output layer.
 
-    A teacher looks at its student's batches wherever it takes images of the same size ("consistent teaching",
-    Beyer et al. 2022, arXiv:2106.05237). Its images are read only if it is asked for batches of its own.
+    A teacher reads the size that it was made for, or that ``teacher.image_size`` says. Where that is the student's,
+    it looks at the same views ("consistent teaching", Beyer et al. 2022, arXiv:2106.05237), and its own images are not
+    read.
     """
     teacher = model.role == "teacher"
     plan = classifier_plan.plan_classifier(model)
     made_for = plan.preprocessing.image_size if plan.own_normalisation else None  # else nobody says
-    plan = replace(plan, preprocessing=_preprocessing(spec, plan, teacher=teacher))
+    plan = replace(plan, preprocessing=_preprocessing(spec, plan, model))
     labels = _output_labels(plan, model) if complete else None
     permutation = None
     if complete:
@@ -122,6 +123,8 @@ class ImageClassification(ImagePipeline):
         self._output_labels = output_labels
         self._set_order(permutation)
         self._set_normalisation(plan.preprocessing.mean, plan.preprocessing.std)
+        side = plan.preprocessing.image_size
+        self.reads = f"{side}x{side} pixels, {self.reads}"
         self._loaders: dict[Split, ViewLoader] = {}
         self._decoded_bytes: dict[Split, int] = {}
         self._made_for = made_for
@@ -233,20 +236,22 @@ def _examples_per_label(targets: np.ndarray, labels: tuple[str, ...]) -> np.ndar
     return np.bincount(targets if targets.ndim == 1 else np.nonzero(targets)[1], minlength=len(labels))
 
 
-def _preprocessing(spec: RunSpec, plan: ClassifierPlan, *, teacher: bool) -> Preprocessing:
-    """The weights' own, or what ``data:`` says; a teacher keeps the mean and std it was trained with."""
-    preprocessing, data = plan.preprocessing, spec.data
-    if data.image_size is not None:
-        preprocessing = preprocessing.at_size(data.image_size)
-    if not (teacher and plan.own_normalisation):
-        preprocessing = replace(
-            preprocessing, mean=data.mean or preprocessing.mean, std=data.std or preprocessing.std
-        )
-    if teacher:
-        student = _preprocessing(spec, classifier_plan.plan_classifier(spec.model.ref()), teacher=False)
-        if student.image_size == preprocessing.image_size:
-            preprocessing = replace(student, mean=preprocessing.mean, std=preprocessing.std)
-    return preprocessing
+def _preprocessing(spec: RunSpec, plan: ClassifierPlan, model: ModelRef) -> Preprocessing:
+    """What ``data:`` says, of a teacher ``teacher:``; else what comes with the weights or the architecture."""
+    section = model if model.role == "teacher" else spec.data
+    own = plan.preprocessing
+    chosen = replace(
+        own.at_size(section.image_size or own.image_size),
+        mean=section.mean or own.mean,
+        std=section.std or own.std,
+    )
+    if model.role != "teacher":
+        return chosen
+    student_ref = spec.model.ref()
+    student = _preprocessing(spec, classifier_plan.plan_classifier(student_ref), student_ref)
+    if student.image_size == chosen.image_size:
+        return replace(student, mean=chosen.mean, std=chosen.std)
+    return chosen
 
 
 def _output_labels(plan: ClassifierPlan, ref: ModelRef) -> tuple[str, ...] | None:

@@ -67,6 +67,9 @@ class ImagePipeline(Pipeline):
         return decode(examples.columns["image"][index], examples.where(index))
 
     def _set_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.reads = "mean {}, std {}".format(
+            *(", ".join(f"{v:g}" for v in values) for values in (mean, std))
+        )
         self._mean = torch.tensor(mean).view(1, 3, 1, 1)
         self._std = torch.tensor(std).view(1, 3, 1, 1)
 

@@ -84,7 +84,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
         complete=complete,
         keep_head=complete or plan.labels in (None, data.labels),
     )
-    preprocessing = _preprocessing(spec, plan, data, complete=complete, teacher=teacher)
+    preprocessing = _preprocessing(spec, plan, data, model, complete=complete)
     outputs_named = (labels or data.labels) if complete else data.labels
     pipeline = SemanticSegmentation(spec, data, plan, preprocessing, net, report, outputs_named, permutation)
     if not teacher:
@@ -340,10 +340,10 @@ class SemanticSegmentation(ImagePipeline):
 
 
 def _preprocessing(
-    spec: RunSpec, plan: SegmenterPlan, data: Dataset, *, complete: bool, teacher: bool
+    spec: RunSpec, plan: SegmenterPlan, data: Dataset, model: ModelRef, *, complete: bool
 ) -> MaskPreprocessing:
-    """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, but keeps its own
-    mean and std; a trained network keeps its scale."""
+    """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, for their pixels are
+    compared one by one, but has a mean and std of its own; a trained network keeps its scale."""
     section = spec.data
     masks = data.eval.columns.get("mask")
     if masks is not None:
@@ -365,11 +365,11 @@ def _preprocessing(
         std=section.std or plan.std,
         mask_values=values,
     )
-    if teacher:
-        student = _preprocessing(
-            spec, segmenter_plan.plan_segmenter(spec.model.ref()), data, complete=False, teacher=False
-        )
-        return replace(student, mean=plan.mean, std=plan.std)
+    if model.role == "teacher":
+        student_ref = spec.model.ref()
+        student_plan = segmenter_plan.plan_segmenter(student_ref)
+        student = _preprocessing(spec, student_plan, data, student_ref, complete=False)
+        return replace(student, mean=model.mean or plan.mean, std=model.std or plan.std)
     return replace(own, whole=plan.saved.preprocessing.whole) if complete and plan.saved is not None else own
 
 

@@ -298,6 +298,33 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(tiny, tmp_pa
     assert origins.stored_labels(str(copy)) == ("c", "a", "b")
 
 
+@pytest.mark.parametrize(
+    ("trained", "asked", "student", "read"),
+    [(None, None, 12, 12), (9, None, 12, 9), (9, None, 7, 9), (None, 8, 12, 8), (9, 8, 12, 8)],
+)
+def test_10_04_a_teacher_reads_as_much_of_a_text_as_it_was_trained_on(
+    tiny_bert, reviews, tmp_path, trained, asked, student, read
+):
+    """``trained``: what its tokenizer says; its positions are more."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    build(tiny_bert, reviews, tmp_path).save_model(folder)
+    if trained is not None:
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        config["model_max_length"] = trained
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    teacher = TeacherSpec(name=str(folder), max_length=asked)
+    long = tmp_path / "long"
+    long.mkdir()
+    for name in ("train", "eval"):
+        write_csv(long / f"{name}.csv", [("good film " * 20, "positive"), ("bad film " * 20, "negative")])
+    options = {"teacher": teacher, "max_length": student}
+    taught = build(tiny_bert, long, tmp_path, model=teacher.refs()[0], complete=True, **options)
+    assert taught.lengths("train").tolist() == [read, read]
+    assert build(tiny_bert, long, tmp_path, **options).lengths("train").tolist() == [student, student]
+    assert taught.reads == f"texts of at most {read} tokens"
+
+
 # What would have to be downloaded
 
 

@@ -20,7 +20,7 @@ from ptm.pipeline import Batch
 from ptm.training import order
 from ptm.vision import classification
 from ptm.vision.classification import ImageClassification, build
-from ptm.vision.names import IMAGENET_MEAN
+from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD
 
 LABELS = ("circle", "square", "star")
 NET = ModelSpec(name="resnet8", weights="none", width=4)
@@ -209,17 +209,42 @@ def test_a_teacher_sees_its_students_batches_and_keeps_its_own_normalisation(tmp
     assert taught._loaders == {}  # it decoded nothing
 
 
-def test_a_teacher_whose_file_says_nothing_is_normalised_as_the_data(tmp_path: Path) -> None:
-    torch.save(built(spec()).model.state_dict(), tmp_path / "w.pth")
-    teacher = TeacherSpec(
-        name="resnet8", width=4, weights=str(tmp_path / "w.pth"), labels=("star", "circle", "square")
-    )
-    run = spec(NET, teacher, data={"mean": (0.3, 0.3, 0.3)})
-    taught = built(run, model=teacher.refs()[0], complete=True)
-    assert taught._mean.flatten().tolist() == pytest.approx([0.3] * 3)
+def test_10_04_a_teacher_from_a_file_is_not_normalised_as_its_student(tmp_path: Path) -> None:
+    """By its architecture's pixels, or those of teacher:; the published ResNet-56 fell from 0.83 to 0.34."""
+    source = built(spec())
+    torch.save(source.model.state_dict(), tmp_path / "w.pth")
+    file = {"name": "resnet8", "width": 4, "weights": str(tmp_path / "w.pth")}
+    teacher = TeacherSpec(**file, labels=("star", "circle", "square"))
+    odd = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    run = spec(NET, teacher, data=odd)
+    taught, student = built(run, model=teacher.refs()[0], complete=True), built(run)
+    assert taught._mean.flatten().tolist() == pytest.approx(IMAGENET_MEAN)
+    assert student._mean.flatten().tolist() == [0.0, 0.0, 0.0]
     assert taught._permutation is not None and taught._permutation.tolist() == [1, 2, 0]
-    plain = built(spec(NET, teacher), model=teacher.refs()[0], complete=True)
-    assert plain._mean.flatten().tolist() == pytest.approx(IMAGENET_MEAN)
+    batch = first_batch(student)
+    pixels = batch.inputs["pixels"] / 255
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        expected = source.model.eval()((pixels - mean) / std)[:, [1, 2, 0]]
+        logits = taught.forward(taught.model.eval(), batch).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert "mean 0.485, 0.456, 0.406" in taught.reads
+
+    own = TeacherSpec(**file, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.5))
+    told = built(spec(NET, own, data=odd), model=own.refs()[0], complete=True)
+    assert told._mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert told._std.flatten().tolist() == [0.5] * 3
+
+
+def test_10_04_a_teacher_reads_the_size_that_it_was_made_for(tmp_path: Path) -> None:
+    teacher = TeacherSpec(name=saved(built(spec()), tmp_path / "run"))  # of 16x16
+    run = spec(NET, teacher, data={"image_size": 24})
+    taught = built(run, model=teacher.refs()[0], complete=True)
+    assert first_batch(taught).inputs["pixels"].shape[-1] == 16
+    assert taught.input_fingerprint != built(run).input_fingerprint
+    larger = TeacherSpec(name=teacher.name, image_size=24)
+    told = built(spec(NET, larger, data={"image_size": 24}), model=larger.refs()[0], complete=True)
+    assert told.input_fingerprint == built(run).input_fingerprint
 
 
 def test_a_teacher_of_another_size_has_a_view_of_its_own(tmp_path: Path) -> None:
