@@ -26,10 +26,15 @@ from ptm.config.tasks import (
     OBJECT_DETECTION,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
     TRANSLATION,
 )
 from ptm.errors import ConfigError
 
+# Labels that are written as words: in a column, as names of folders, in annotations of boxes.
+_LABEL_COLUMN = Serves(
+    lambda task: bool(task.label_types) or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION)
+)
 Augmentation = Literal["none", "crop", "standard", "trivial"]
 
 
@@ -83,14 +88,37 @@ class DataSpec:
     label_type: Annotated[str, OneOf(LABEL_TYPES)] = Field(
         default="class",
         json_schema_extra=Serves(lambda task: bool(task.label_types)),
-        description="`class` (one of several), `classes` (any number of them: a list, or `a|b` in "
-        "a table, empty for none; the loss is the binary cross-entropy, its mean over classes), `number` (text: a "
-        "quantity is predicted; the loss is the squared error).",
+        description="`class` (one of several), `classes` (any number of them: a list, `a|b` in a table "
+        "(`label_separator`), or a vector of 0 and 1; empty for none; the loss is the binary cross-entropy, its mean "
+        "over classes), `number` (text: a quantity is predicted; the loss is the squared error).",
     )
     labels: Strings | None = Field(
         default=None,
         description="The label names; index = position. Default: those of the source, else those found in train, "
         "sorted.",
+    )
+    label_map: dict[str, str] | None = Field(
+        default=None,
+        json_schema_extra=_LABEL_COLUMN,
+        description='Spellings of labels to the labels that they mean: `{Positive: positive, "1": positive}`. A value '
+        "that is not named stays as it is.",
+    )
+    label_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        description="`label_type: classes`: what stands between the labels of a cell (default `|`). Lists, also "
+        "printed ones such as `['a', 'b']`, and vectors of 0 and 1 need none.",
+    )
+    labels_from: Strings | None = Field(
+        default=None,
+        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        description="Instead of `label`: columns of 0 and 1, one for each label, whose names are the labels.",
+    )
+    positive_label: str | None = Field(
+        default=None,
+        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        description="Of two labels, the one that `f1` is computed for (default: the second).",
     )
     max_length: int | None = Field(
         default=None,

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
+from ptm.config.label_types import LabelType
 from ptm.config.spec import DataSpec, DistillSpec, RunSpec
 from ptm.config.tasks import IMAGE_SOURCES, SOURCES, TABLE_SOURCES, TASKS
 
@@ -179,6 +180,7 @@ def _check_label_type(spec: RunSpec) -> Complaints:
         tasks = " and ".join(name for name, task in TASKS.items() if kind.name in task.label_types)
         what = f"label_type: {kind.name} is for {tasks}, this is {spec.task}"
         yield ("data", "label_type"), what, f"use {' or '.join(own)}"
+    yield from _check_label_column(spec.data, kind)
     if not kind.named and spec.data.labels is not None:
         yield ("data", "labels"), f"label_type: {kind.name} has no labels", "remove them"
     if not kind.smoothable and spec.train.label_smoothing:
@@ -194,6 +196,41 @@ def _check_label_type(spec: RunSpec) -> Complaints:
     if distill.top_k is not None:
         what = f"top_k leaves out classes of which one applies, this is label_type: {kind.name}"
         yield ("distill", "top_k"), what, "remove it"
+
+
+def _check_label_column(data: DataSpec, kind: LabelType) -> Complaints:
+    """Keys that say how labels are written, where they mean nothing."""
+    source = data.source.partition(":")[0]
+    if data.labels_from is not None:
+        key = ("data", "labels_from")
+        if data.label != "label":
+            yield key, "labels_from and label both say where the labels are", "remove one of them"
+        if not kind.named:
+            yield key, f"label_type: {kind.name} is one column", "name it in label"
+        if len(set(data.labels_from)) < max(2, len(data.labels_from)):
+            yield key, "labels_from names fewer than two different columns", "name a column for each label"
+        if source not in (*TABLE_SOURCES, "hub"):
+            yield key, f"{source}: has no columns", "remove it"
+        elif data.labels is not None and set(data.labels) != set(data.labels_from):
+            yield key, "labels_from and labels are not the same names", "remove labels"
+    if data.label_separator is not None and (kind.name != "classes" or data.labels_from is not None):
+        yield (
+            ("data", "label_separator"),
+            "a cell holds one label only",
+            "use label_type: classes, or remove it",
+        )
+    if data.label_map and not kind.named:
+        yield ("data", "label_map"), f"label_type: {kind.name} has no labels", "remove it"
+    if data.positive_label is not None and kind.name != "class":
+        yield ("data", "positive_label"), "it is for label_type: class with two labels", "remove it"
+    elif (
+        data.positive_label is not None and data.labels is not None and data.positive_label not in data.labels
+    ):
+        yield (
+            ("data", "positive_label"),
+            f"{data.positive_label!r} is none of data.labels",
+            "name one of them",
+        )
 
 
 def _check_metrics(spec: RunSpec, *, best: bool) -> Complaints:

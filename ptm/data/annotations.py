@@ -44,10 +44,14 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxTable:
-    """The images of one split; ``digest`` is the SHA-256 over names and bytes of images and annotations."""
+    """The images of one split; ``digest`` is the SHA-256 over names and bytes of images and annotations.
+
+    ``categories``: the names of classes that the file states, whether there are boxes of them or not.
+    """
 
     annotations: tuple[Annotation, ...]
     digest: str
+    categories: tuple[str, ...] = ()
 
 
 def box_within(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from ptm.config.spec import DataSpec
 from ptm.data.annotations import BoxTable
 from ptm.data.coco import read_coco
 from ptm.data.examples import Dataset, Examples
-from ptm.data.labels import check_classes, choose_labels, one_of
+from ptm.data.label_spelling import Spelling, spelling_warnings
+from ptm.data.label_warnings import untaught_warning
+from ptm.data.labels import choose_labels, one_of, untaught_classes
 from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
 from ptm.data.voc import read_voc
@@ -28,14 +32,21 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     contents that cannot be used.
     """
     splits = read_splits(data, lambda split: read_boxes(data.source, split), train=train)
-    names = choose_labels(data.labels, labels, None, lambda: _labels_in(splits.first))
-    if not names:
+    if data.label_map:
+        splits = splits.with_tables([_renamed(table, data.label_map) for table in splits.tables])
+    stated = tuple(dict.fromkeys(name for table in splits.tables for name in table.categories))
+    names = choose_labels(data.labels, labels, stated or None, lambda: _labels_in(splits.first))
+    if not names or not any(row.boxes for row in splits.first.annotations):
         raise DataError("there is not one box in it", where=data.source, expected="images with boxes")
+    warnings = [] if data.labels or labels else spelling_warnings(names, _spellings(splits.tables))
 
     def check_train(examples: Examples) -> None:
         classes, crowds = examples.columns["classes"], examples.columns["crowd"]
         learned = [numbers[~crowd] for numbers, crowd in zip(classes, crowds, strict=True)]
-        check_classes(np.concatenate(learned), names, f"{data.source} {data.train or ''}".strip())
+        untaught = untaught_classes(np.concatenate(learned), names)
+        if len(untaught) == len(names):
+            raise DataError("no training image has a box to learn from", where=data.source, expected="boxes")
+        warnings.extend(untaught_warning(untaught, names, data.max_train_examples is not None))
 
     to_examples = partial(_examples, labels=names)
     dataset = make_dataset(data, splits, names, to_examples, train=train, check_train=check_train)
@@ -45,7 +56,25 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
             where=f"{data.source} {data.eval or ''}".strip(),
             expected="at least one image with a box",
         )
-    return dataset
+    return replace(dataset, warnings=(*dataset.warnings, *warnings))
+
+
+def _renamed(table: BoxTable, names: Mapping[str, str]) -> BoxTable:
+    rows = tuple(
+        replace(row, boxes=tuple(replace(box, label=names.get(box.label, box.label)) for box in row.boxes))
+        for row in table.annotations
+    )
+    categories = tuple(dict.fromkeys(names.get(name, name) for name in table.categories))
+    return replace(table, annotations=rows, categories=categories)
+
+
+def _spellings(tables: Sequence[BoxTable]) -> dict[str, Spelling]:
+    boxes = [box for table in tables for row in table.annotations for box in row.boxes]
+    first = {box.label: box.where for box in reversed(boxes)}
+    return {
+        name: Spelling(name, rows, first[name], "box")
+        for name, rows in Counter(box.label for box in boxes).items()
+    }
 
 
 def read_boxes(source: str, split: str | None) -> BoxTable:

@@ -66,7 +66,8 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         )
     refuse(problems, noun="problems")
     files = [path, *(row.image for row in annotations)]
-    return BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files))
+    categories = tuple(dict.fromkeys(names[number] for number in sorted(names)))
+    return BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files), categories=categories)
 
 
 def _coco_file(folder: Path, split: str | None) -> Path:

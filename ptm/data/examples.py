@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ptm.errors import Problem
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -34,12 +36,13 @@ class Examples:
 @dataclass(frozen=True)
 class Dataset:
     """The examples of a run. ``train`` is None when only evaluating; ``labels`` is () for tasks without classes;
-    ``digests`` are SHA-256 a split."""
+    ``digests`` are SHA-256 a split. ``warnings``: what may be wrong with them and stops nothing."""
 
     train: Examples | None
     eval: Examples
     labels: tuple[str, ...]
     digests: Mapping[str, str]
+    warnings: tuple[Problem, ...] = ()
 
 
 def singleton_rows(examples: Examples, labels: Sequence[str]) -> list[tuple[str, str]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ptm.errors import DataError, ModelError, Problem, listing, refuse
-
-_NUMBER = re.compile(r"\s*-?\d{1,18}\s*")
+from ptm.data.label_spelling import closest_label, map_cure
+from ptm.data.label_values import number_of, whole_number
+from ptm.errors import ModelError, Problem, listing, refuse
 
 
 def choose_labels(
@@ -36,14 +35,29 @@ def choose_labels(
 def discover_labels(values: Sequence[Any]) -> tuple[str, ...]:
     """The distinct values as names: numbers in numeric order, names in alphabetical order.
 
-    What cannot be a label (nothing, a blank, a fraction) is left out, for :func:`encode_labels` to refuse.
+    Whole numbers are one class however they are written: 3, 3.0, "3", "03". What cannot be a label (nothing, a blank,
+    a fraction) is left out, for :func:`encode_labels` to refuse.
     """
-    numbers = {value: _whole(value) for value in _distinct(values)}
-    names = {value for value in numbers if isinstance(value, str) and value.strip()}
-    if all(numbers[name] is not None for name in names):
-        return tuple(str(number) for number in sorted(n for n in set(numbers.values()) if n is not None))
-    others = (number for value, number in numbers.items() if not isinstance(value, str))
-    return tuple(sorted(names | {str(number) for number in others if number is not None}))
+    distinct = list(_distinct(values))
+    truths = {str(value).casefold() for value in distinct if isinstance(value, str)}
+    names = {
+        name
+        for value in distinct
+        if (name := label_name(value)) is not None
+        and not (isinstance(value, bool) and str(value).casefold() in truths)
+    }
+    numbers = {name: number_of(name) for name in names}
+    if all(number is not None for number in numbers.values()):
+        return tuple(sorted(names, key=lambda name: (numbers[name] or 0.0, name)))
+    return tuple(sorted(names))
+
+
+def label_name(value: Any) -> str | None:
+    """What a value is called as a label; None where it cannot be one."""
+    number = whole_number(value)
+    if number is not None:
+        return str(number)
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def encode_labels(
@@ -52,12 +66,12 @@ def encode_labels(
     stored_names: tuple[str, ...] | None,
     where: Callable[[int], str],
 ) -> np.ndarray:
-    """Class numbers, int64 [n]. A value is a name in ``labels``, or a whole number.
+    """Class numbers, int64 [n]. A value is a name in ``labels``, or a number.
 
-    A number stands for a name of the source (``stored_names``) where it has names, and these are found in
-    ``labels`` by name, or, where none of them is there, by position. Without them it is itself the name of a
-    class if labels are numbers (1, 2, … stars), else a position in ``labels``. Raises DataError naming the
-    rows that fit nothing.
+    Numbers are names where labels are numbers (1, 2, … stars), by value: "1.0" is 1. Else a whole number stands for a
+    name of the source (``stored_names``) where it has names, and these are found in ``labels`` by name; where none of
+    them is there, or the source has none, it is a position in ``labels``, which :func:`positions_used` tells. Raises
+    DataError naming the rows that fit nothing.
     """
     known = class_numbers(_distinct(values), labels, stored_names)
     classes = [known.get(value) if isinstance(value, Hashable) else None for value in values]
@@ -69,25 +83,75 @@ def encode_labels(
                 f"label {values[row]!r} is not one of the {len(labels)} labels",
                 where(row),
                 one_of(labels) + numbers if labels else "a name or a whole number",
-                "correct the row, or add the name to data.labels",
+                _cure(values[row], labels),
             )
             for row in wrong
         )
     return np.array(classes, dtype=np.int64)
 
 
+def _cure(value: Any, labels: tuple[str, ...]) -> str:
+    if isinstance(value, list | tuple):
+        return "where any number of labels may apply: data.label_type: classes"
+    name = label_name(value)
+    close = None if name is None else closest_label(name, labels)
+    if name is not None and close is not None:
+        return f"correct the row, or: {map_cure({name: close})}"
+    return "correct the row, or add the name to data.labels"
+
+
 def class_numbers(
     values: Iterable[Hashable], labels: tuple[str, ...], stored_names: tuple[str, ...] | None
 ) -> dict[Hashable, int | None]:
     """What :func:`encode_labels` makes of each of these values; None where it fits nothing."""
-    index = {name: number for number, name in enumerate(labels)}
+    find, by_number = _finder(labels), _by_number(labels, stored_names)
+
+    def number_of_class(value: Hashable) -> int | None:
+        indexes = stored_names is not None and not isinstance(value, str)
+        found = None if indexes else find(value)
+        named = isinstance(value, str) and value in (stored_names or ())
+        whole = whole_number(value)
+        return by_number.get(whole) if found is None and whole is not None and not named else found
+
+    return {value: number_of_class(value) for value in values}
+
+
+def positions_used(
+    values: Iterable[Any], labels: tuple[str, ...], stored_names: tuple[str, ...] | None
+) -> list[int]:
+    """The numbers among ``values`` that :func:`encode_labels` takes for positions in ``labels``, though these have
+    names, sorted."""
+    find = _finder(labels)
+    if any(find(name) is not None for name in stored_names or ()):
+        return []
+    named = set(stored_names or ())
+    others = {
+        value
+        for value in values
+        if isinstance(value, Hashable)
+        and value not in named
+        and (find(value) is None or (stored_names is not None and not isinstance(value, str)))
+    }
     by_number = _by_number(labels, stored_names)
-    known = {value: index.get(value) if isinstance(value, str) else None for value in values}
-    for value, class_number in known.items():
-        number = _whole(value)
-        if class_number is None and number is not None:
-            known[value] = by_number.get(number)
-    return known
+    return sorted({n for v in others if (n := whole_number(v)) is not None and n in by_number})
+
+
+def _finder(labels: tuple[str, ...]) -> Callable[[Any], int | None]:
+    """What finds a class by its name, or by the value of a name that is a number or a truth value."""
+    index = {name: number for number, name in enumerate(labels)}
+    plain_last = sorted(index, key=lambda name: name == str(whole_number(name)))  # "1" wins over "01"
+    by_value = {value: index[name] for name in plain_last if (value := number_of(name)) is not None}
+    truths = {name.casefold(): number for name, number in index.items()}
+
+    def find(value: Any) -> int | None:
+        if isinstance(value, str) and value in index:
+            return index[value]
+        if isinstance(value, bool | np.bool_) and str(bool(value)).casefold() in truths:
+            return truths[str(bool(value)).casefold()]
+        number = number_of(value)
+        return None if number is None else by_value.get(number)
+
+    return find
 
 
 def one_of(labels: Sequence[str]) -> str:
@@ -105,30 +169,25 @@ def _numbers_known(by_number: Mapping[int, int]) -> str:
 
 def _by_number(labels: tuple[str, ...], stored_names: tuple[str, ...] | None) -> dict[int, int]:
     """Numbers in the data to class numbers."""
-    index = {name: number for number, name in enumerate(labels)}
-    if stored_names is not None and not index.keys().isdisjoint(stored_names):
-        return {number: index[name] for number, name in enumerate(stored_names) if name in index}
-    if stored_names is None and _numbers(labels):
-        plain_last = sorted(index, key=lambda name: name == str(_whole(name)))  # "1" wins over "01"
-        return {int(name): index[name] for name in plain_last if _whole(name) is not None}
+    find = _finder(labels)
+    if stored_names is not None:
+        named = {number: find(name) for number, name in enumerate(stored_names)}
+        if any(found is not None for found in named.values()):
+            return {number: found for number, found in named.items() if found is not None}
+    elif _numbers(labels):
+        values = {whole_number(name): find(name) for name in labels}
+        return {n: found for n, found in values.items() if n is not None and found is not None}
     return {number: number for number in range(len(labels))}
 
 
 def _numbers(labels: tuple[str, ...]) -> bool:
-    return any(_whole(name) is not None for name in labels)
+    return any(number_of(name) is not None for name in labels)
 
 
-def check_classes(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
-    """Every class has an example to learn from, or DataError."""
+def untaught_classes(targets: np.ndarray, labels: tuple[str, ...]) -> list[str]:
+    """The classes that no example has. ``targets``: class numbers, int64 [n], repeats included."""
     counts = np.bincount(targets, minlength=len(labels))
-    empty = [name for name, count in zip(labels, counts, strict=True) if count == 0]
-    if empty:
-        raise DataError(
-            f"no training example has the label {', '.join(empty)}",
-            where=where,
-            expected="at least one example a class",
-            cure="add examples or raise data.max_train_examples; of a name that stands in data.labels alone: remove it",
-        )
+    return [name for name, count in zip(labels, counts, strict=True) if count == 0]
 
 
 def match_labels(
@@ -137,8 +196,8 @@ def match_labels(
     """How to bring a trained model's outputs into the data's order: ``logits[:, permutation]``.
 
     None when nothing is to be done: the same names in the same order, or a model whose outputs have no names,
-    or none but numbers (then they are taken to be in the data's order). Raises ModelError when numbers or
-    names differ.
+    or none but numbers (then they are taken to be in the data's order, :func:`outputs_by_position`). Names that are
+    numbers are the same by value. Raises ModelError when numbers or names differ.
     """
     if outputs != len(data_labels):
         raise ModelError(
@@ -149,8 +208,9 @@ def match_labels(
         )
     if not model_labels or model_labels == data_labels:
         return None
-    if set(model_labels) != set(data_labels):
-        if unnamed(model_labels):
+    keys, wanted = _by_value(model_labels), _by_value(data_labels)
+    if set(keys) != set(wanted):
+        if outputs_by_position(model_labels, data_labels):
             return None
         raise ModelError(
             f"the model's labels are {listing(model_labels)}, the data's are {listing(data_labels)}",
@@ -158,7 +218,25 @@ def match_labels(
             expected="the same names, in any order",
             cure="set data.labels (or teacher.labels) to the names that belong together, index by index",
         )
-    return np.array([model_labels.index(name) for name in data_labels])
+    permutation = [keys.index(key) for key in wanted]
+    return None if permutation == list(range(outputs)) else np.array(permutation)
+
+
+def outputs_by_position(model_labels: Sequence[str] | None, data_labels: Sequence[str]) -> bool:
+    """Whether nothing but their order says which output is which class: the model's have no names."""
+    if not model_labels:
+        return True
+    if not unnamed(model_labels) or set(_by_value(model_labels)) == set(_by_value(data_labels)):
+        return False
+    numbered = all(number_of(name) is not None for name in (*model_labels, *data_labels))
+    return not numbered  # 0 to 4 and 1 to 5 are other numbers, not other names
+
+
+def _by_value(labels: Sequence[str]) -> list[float | str]:
+    """Numbers where all are numbers, else the names."""
+    numbers = [number_of(name) for name in labels]
+    known = [number for number in numbers if number is not None]
+    return [*known] if len(set(known)) == len(labels) else [*labels]
 
 
 def unnamed(labels: Sequence[str]) -> bool:
@@ -172,14 +250,3 @@ def _distinct(values: Sequence[Any]) -> Iterable[Any]:
         return set(values)
     except TypeError:
         return {value for value in values if isinstance(value, Hashable)}
-
-
-def _whole(value: Any) -> int | None:
-    """The number that a value is: 3, 3.0, True, "3"; None for all else."""
-    if isinstance(value, (bool, int, np.integer)):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return int(value)
-    return None

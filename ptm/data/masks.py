@@ -11,7 +11,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.label_warnings import untaught_warning
 from ptm.data.labels import choose_labels
 from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
@@ -80,14 +81,21 @@ def load_masks(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     pairs = splits.first.pairs
     values_there = sorted({value for pair in pairs for value in pair.counts} - {data.ignore_value})
     names, values = label_values(data, labels, occurring=values_there, where=str(pairs[0].mask.parent))
-    return make_dataset(
+    warnings: list[Problem] = []
+
+    def check_train(examples: Examples) -> None:
+        untaught = _untaught(examples, names, str(source))
+        warnings.extend(untaught_warning(untaught, names, data.max_train_examples is not None))
+
+    dataset = make_dataset(
         data,
         splits,
         names,
         lambda split: _examples(split.pairs, values, data.ignore_value),
         train=train,
-        check_train=lambda examples: _require_all_classes(examples, names, str(source)),
+        check_train=check_train,
     )
+    return replace(dataset, warnings=(*dataset.warnings, *warnings))
 
 
 def label_values(
@@ -311,16 +319,18 @@ def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | No
     return Examples({"image": images, "mask": masks}, None, lambda row: str(images[row]))
 
 
-def _require_all_classes(examples: Examples, labels: tuple[str, ...], where: str) -> None:
+def _untaught(examples: Examples, labels: tuple[str, ...], where: str) -> list[str]:
+    """The classes without a pixel. Raises DataError where there are not two that have some."""
     counts = np.sum([mask.pixels for mask in examples.columns["mask"]], axis=0)
     empty = [name for name, count in zip(labels, counts, strict=True) if count == 0]
-    if empty:
+    if len(empty) > len(labels) - 2:
         raise DataError(
             f"no pixel of the training masks has the label {', '.join(empty)}",
             where=where,
-            expected="something to learn each class from",
-            cure="correct data.mask_values, add masks, or remove the name from data.labels",
+            expected="at least two classes to learn",
+            cure="correct data.mask_values, or add masks",
         )
+    return empty
 
 
 def _unreadable(path: Path, error: Exception, expected: str) -> Problem:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -45,6 +45,15 @@ class Splits(Generic[TableT]):
     def first(self) -> TableT:
         """The one whose labels count, where nobody names them."""
         return self.eval if self.train is None else self.train
+
+    @property
+    def tables(self) -> tuple[TableT, ...]:
+        """What was read, each once."""
+        return (self.eval,) if self.train is None or self.train is self.eval else (self.train, self.eval)
+
+    def with_tables(self, tables: Sequence[TableT]) -> Splits[TableT]:
+        """The same splits with these in the place of :attr:`tables`."""
+        return replace(self, train=None if self.train is None else tables[0], eval=tables[-1])
 
 
 def read_splits(data: DataSpec, read: Callable[[str | None], TableT], *, train: bool) -> Splits[TableT]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base.files import file_digest
+from ptm.config.yaml_tree import plain_value
 from ptm.errors import DataError, listing
 
 MAX_FIELD_CHARS = 10_000_000
@@ -170,11 +171,24 @@ def naming_keys(columns: Mapping[str, str]) -> Iterator[None]:
         yield
     except ColumnMissing as error:
         role = next((role for role, name in columns.items() if name == error.column), "text")
-        key = f"data.{'text' if role == 'words' else role}"
-        change = shlex.quote(f"{key}={error.close or 'COLUMN'}")
+        key = f"data.{'text' if role == 'words' else role.partition(' ')[0]}"
+        name = yaml_text(error.close or "COLUMN")
+        if key == "data.labels_from":
+            others = [name for role, name in columns.items() if role.startswith("labels_from ")]
+            name = json.dumps([error.close or "COLUMN" if n == error.column else n for n in others])
+        change = shlex.quote(f"{key}={name}")
         lead = f"did you mean {error.close!r}? " if error.close else ""
         cure = f"{lead}name the right column in {key}: --set {change}"
         raise DataError(replace(error.problems[0], cure=cure)) from None
+
+
+def yaml_text(text: str) -> str:
+    """A text as the value of a key: in quotes where YAML would take it for something else."""
+    return (
+        text
+        if text.replace("-", "_").isidentifier() and text.isascii()
+        else json.dumps(text, ensure_ascii=False)
+    )
 
 
 _KINDS = {",": "csv", "\t": "tsv"}  # by what stands between the fields

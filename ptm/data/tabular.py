@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import numpy as np
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples, singleton_rows
 from ptm.data.image_files import require_classes
+from ptm.data.label_columns import label_roles, plain_labels, unused_spellings
+from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.labels import choose_labels
 from ptm.data.sources import read_split
 from ptm.data.splits import Splits, make_dataset, read_splits
 from ptm.data.tables import Table
-from ptm.data.targets import KINDS, TargetKind
-from ptm.errors import DataError, Problem, refuse
+from ptm.data.targets import KINDS, TargetKind, require_different
+from ptm.errors import DataError, Problem, listing, refuse
 
 
 def load_dataset(
@@ -33,37 +36,98 @@ def load_dataset(
     Raises ConfigError for a split that is not there, DataError for contents that cannot be used, both before
     any model is loaded.
     """
-    kind = KINDS["tags" if tags else data.label_type]
-    splits = _read(data, {**columns, "label": data.label}, train=train)
+    kind_name = "tags" if tags else data.label_type
+    kind = KINDS[kind_name]
+    read = _read(data, {**columns, **label_roles(data)}, train=train)
+    plain = plain_labels(read.tables, data, kind_name, labels)
+    splits = read.with_tables(plain.tables)
     names: tuple[str, ...] = ()
     if kind.named:
-        labels_of_rows = splits.first.columns["label"]
+        first = splits.first
         names = choose_labels(
-            data.labels, labels, splits.first.label_names, lambda: kind.discover(labels_of_rows)
+            data.labels, labels, _unique(first.label_names), lambda: kind.discover(first.columns["label"])
         )
     if len(names) == 1:
         raise DataError(
             f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
         )
     exclusive = kind.exclusive
+    require_positive(data, names, kind_name)
     if exclusive and data.source.startswith("imagefolder:"):
         _require_folders(data, splits, names)
+    warnings = [*plain.warnings, *_warnings(data, read, splits, names, kind, labels)]
+    where = f"{data.source} {data.train or ''}".strip()
 
     def strata(examples: Examples) -> np.ndarray:
         if exclusive:
             _require_two(examples, names)
         return kind.strata(examples.targets)
 
-    where = f"{data.source} {data.train or ''}".strip()
-    return make_dataset(
+    def check_train(examples: Examples) -> None:
+        if not kind.named:
+            require_different(examples.targets, where)
+        untaught = kind.untaught(examples.targets, names)
+        if names and len(untaught) > len(names) - (2 if exclusive else 1):
+            taught = [name for name in names if name not in untaught]
+            raise DataError(
+                f"every training example has the label {taught[0]!r}"
+                if taught
+                else "no training example has a label",
+                where=where,
+                expected="at least two classes" if exclusive else "at least one label",
+                cure="add examples, or raise data.max_train_examples",
+            )
+        warnings.extend(untaught_warning(untaught, names, data.max_train_examples is not None))
+        if exclusive:
+            warnings.extend(rare_positive(examples.targets, names, data))
+
+    dataset = make_dataset(
         data,
         splits,
         names,
         partial(_examples, columns=columns, labels=names, kind=kind),
         train=train,
         strata=strata,
-        check_train=lambda examples: kind.check(examples.targets, names, where),
+        check_train=check_train,
     )
+    return replace(dataset, warnings=(*dataset.warnings, *warnings))
+
+
+def _unique(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """``data.label_map`` may make one name of two."""
+    return None if names is None else tuple(dict.fromkeys(names))
+
+
+def _warnings(
+    data: DataSpec,
+    read: Splits[Table],
+    splits: Splits[Table],
+    names: tuple[str, ...],
+    kind: TargetKind,
+    model_labels: tuple[str, ...] | None,
+) -> list[Problem]:
+    """What is to be said of the labels, as they were read and as they are used."""
+    if not kind.named:
+        return []
+    warnings = matched_by_position(splits.tables, names, kind, data, model_labels)
+    if data.labels is None and model_labels is None:
+        warnings += found_labels(splits.tables, names, kind)
+    if data.label_map and splits.train is not None and data.labels_from is None:
+        warnings += unused_spellings(data.label_map, read.tables)
+    return warnings
+
+
+def require_positive(data: DataSpec, labels: Sequence[str], kind: str) -> None:
+    """DataError for a ``data.positive_label`` that is none of two labels."""
+    positive = data.positive_label
+    if positive is None or (kind == "class" and len(labels) == 2 and positive in labels):
+        return
+    what = (
+        f"{positive!r} is not one of the labels"
+        if positive not in labels
+        else f"there are {len(labels)} labels"
+    )
+    raise DataError(what, where="data.positive_label", expected=f"one of two labels, here: {listing(labels)}")
 
 
 def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = True) -> Dataset:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from ptm.config.label_types import CLASS, CLASSES, NUMBER
-from ptm.data.labels import check_classes, discover_labels, encode_labels
+from ptm.data.label_cells import is_list, label_list, quoted_list
+from ptm.data.labels import discover_labels, encode_labels, untaught_classes
 from ptm.errors import DataError, Problem, refuse
 
 Where = Callable[[int], str]
 
-SEPARATOR = "|"  # between the labels of a field in a table
 _BINS = 10  # a held-out fraction of numbers is taken of each tenth of them
 
 
@@ -26,7 +26,8 @@ class TargetKind:
     discover: Callable[[Sequence[Any]], tuple[str, ...]]  # names in a column, sorted
     encode: Callable[[Sequence[Any], tuple[str, ...], tuple[str, ...] | None, Where], np.ndarray]
     strata: Callable[[np.ndarray], np.ndarray]  # int64 [n]: groups of which a fraction is held out alike
-    check: Callable[[np.ndarray, tuple[str, ...], str], None]  # whether there is something to learn
+    untaught: Callable[[np.ndarray, tuple[str, ...]], list[str]]  # the classes that no example has
+    elements: Callable[[Sequence[Any]], Sequence[Any]]  # all labels in a column, one after the other
     named: bool = True  # whether there are label names
     exclusive: bool = False  # whether an example has exactly one class, its target
 
@@ -36,7 +37,7 @@ def split_labels(values: Sequence[Any], where: Where) -> list[list[Any]]:
 
     Raises DataError for what is neither.
     """
-    rows = [_listed(value) for value in values]
+    rows = [label_list(value) for value in values]
     wrong = [row for row, listed in enumerate(rows) if listed is None]
     _refuse(
         wrong,
@@ -95,11 +96,19 @@ def rarest_label(targets: np.ndarray) -> np.ndarray:
 
 
 def _names_of_sets(values: Sequence[Any]) -> tuple[str, ...]:
-    return discover_labels([label for value in values for label in _listed(value) or ()])
+    return discover_labels(_of_sets(values))
+
+
+def _of_sets(values: Sequence[Any]) -> list[Any]:
+    return [label for value in values for label in label_list(value) or ()]
 
 
 def _names_of_tags(values: Sequence[Any]) -> tuple[str, ...]:
-    return discover_labels([tag for value in values if _is_list(value) for tag in value])
+    return discover_labels(_of_tags(values))
+
+
+def _of_tags(values: Sequence[Any]) -> list[Any]:
+    return [tag for value in values for tag in _tags(value) or ()]
 
 
 def _tenths(targets: np.ndarray) -> np.ndarray:
@@ -115,11 +124,17 @@ def _rarest_tag(targets: np.ndarray) -> np.ndarray:
     return rarest_label(present)
 
 
-def _check_sets(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
-    check_classes(np.nonzero(targets)[1], labels, where)
+def _untaught_sets(targets: np.ndarray, labels: tuple[str, ...]) -> list[str]:
+    return untaught_classes(np.nonzero(targets)[1], labels)
 
 
-def _check_numbers(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
+def _untaught_tags(targets: np.ndarray, labels: tuple[str, ...]) -> list[str]:
+    """A tag (I-MISC) may well be so rare that a sample lacks it."""
+    return []
+
+
+def require_different(targets: np.ndarray, where: str) -> None:
+    """DataError where numbers, float [n], are all the same: there is nothing to learn."""
     if len(targets) and targets.min() == targets.max():
         raise DataError(
             f"every training example has the number {targets[0]:g}",
@@ -128,34 +143,45 @@ def _check_numbers(targets: np.ndarray, labels: tuple[str, ...], where: str) -> 
         )
 
 
-def _no_check(targets: np.ndarray, labels: tuple[str, ...], where: str) -> None:
-    """A tag (I-MISC) may well be so rare that a sample lacks it."""
-
-
 KINDS = {
     CLASS.name: TargetKind(
-        discover_labels, encode_labels, lambda targets: targets, check_classes, exclusive=CLASS.exclusive
+        discover_labels,
+        encode_labels,
+        lambda targets: targets,
+        untaught_classes,
+        lambda values: values,
+        exclusive=CLASS.exclusive,
     ),
-    CLASSES.name: TargetKind(_names_of_sets, encode_label_sets, rarest_label, _check_sets),
-    NUMBER.name: TargetKind(lambda values: (), encode_numbers, _tenths, _check_numbers, named=NUMBER.named),
-    "tags": TargetKind(_names_of_tags, encode_tags, _rarest_tag, _no_check),
+    CLASSES.name: TargetKind(_names_of_sets, encode_label_sets, rarest_label, _untaught_sets, _of_sets),
+    NUMBER.name: TargetKind(
+        lambda values: (),
+        encode_numbers,
+        _tenths,
+        lambda targets, labels: [],
+        lambda values: (),
+        named=NUMBER.named,
+    ),
+    "tags": TargetKind(_names_of_tags, encode_tags, _rarest_tag, _untaught_tags, _of_tags),
 }
 
 
-def _listed(value: Any) -> list[Any] | None:
+def _tags(value: Any) -> list[Any] | None:
+    """A list as it is, or one that was printed into a table."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split(SEPARATOR)] if value.strip() else []
-    return list(value) if _is_list(value) else None
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple | np.ndarray)
+        return quoted_list(value)
+    return list(value) if is_list(value) else None
 
 
 def _tag_lists(values: Sequence[Any], where: Where) -> list[list[Any]]:
-    wrong = [row for row, value in enumerate(values) if not _is_list(value)]
-    _refuse(wrong, lambda row: f"the tags are {values[row]!r}", where, "a list, a tag for each word", "")
-    return [list(value) for value in values]
+    lists = [_tags(value) for value in values]
+    _refuse(
+        [row for row, tags in enumerate(lists) if tags is None],
+        lambda row: f"the tags are {values[row]!r}",
+        where,
+        "a list, a tag for each word, as JSON or as Python prints it",
+        'write ["B-PER", "O"] into the cell',
+    )
+    return [tags or [] for tags in lists]
 
 
 def _encode_flat(

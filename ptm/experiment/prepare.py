@@ -85,6 +85,8 @@ def load_data(session: Session) -> Dataset:
     labels = f", labels {_listed(data.labels)}" if data.labels else ""
     assert data.train is not None
     session.reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{labels}")
+    for warning in data.warnings:
+        session.reporter.say(f"warning: {warning}")
     for label, where in singleton_labels(data):
         session.reporter.say(f"warning: the label {label!r} has one training example, {where}: a typo?")
     return data

@@ -149,9 +149,12 @@ def test_one_class_is_refused(tmp_path):
         load(f"csv:{path}", train=None, eval="25%")
 
 
-def test_a_class_without_examples_is_refused(folder):
-    with pytest.raises(DataError, match="no training example has the label d, e"):
-        load(f"csv:{folder}", labels=("a", "b", "c", "d", "e"))
+def test_10_38_a_class_without_examples_is_a_warning(folder):
+    data = load(f"csv:{folder}", labels=("a", "b", "c", "d", "e"))
+    (warning,) = data.warnings
+    assert "no training example has the labels d, e" in warning.what
+    with pytest.raises(DataError, match="every training example has the label 'b'"):
+        load(f"csv:{folder}", labels=("a", "b", "c"), max_train_examples=1)
 
 
 def test_given_labels_set_the_order(folder):
