@@ -6,7 +6,8 @@ one of these is a bug of ours, and ends with exit code 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -89,6 +90,29 @@ def refuse(problems: Iterable[Problem], noun: str = "rows") -> None:
     """DataError with the first few of these problems of data, if there are any."""
     if first := shorten(problems, noun):
         raise DataError(first)
+
+
+class Gathered:
+    """Problems of several checks, so that all are told at once.
+
+    ``with gathered.of(): …`` keeps what a check inside refuses; ``gathered.refuse()`` raises it in the end.
+    """
+
+    def __init__(self) -> None:
+        self._errors: list[PtmError] = []
+
+    @contextmanager
+    def of(self) -> Iterator[None]:
+        try:
+            yield
+        except (ConfigError, DataError) as error:
+            self._errors.append(error)
+
+    def refuse(self, noun: str = "") -> None:
+        """Raises the first error, with the problems of all; of many ``noun``, the first few."""
+        if self._errors:
+            problems = list(dict.fromkeys(problem for error in self._errors for problem in error.problems))
+            raise type(self._errors[0])(shorten(problems, noun) if noun else problems)
 
 
 class ModelError(PtmError):

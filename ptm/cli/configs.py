@@ -8,30 +8,34 @@ from typing import Annotated
 
 import typer
 
-from ptm.cli.options import Config
+from ptm.cli.options import Config, Set
 from ptm.cli.printing import echo, echo_json
 
 
 def check(
     files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)],
     data: Annotated[
-        bool, typer.Option("--data", help="Read the data as well, and look whether the models are there.")
+        bool, typer.Option("--data", help="Read the data as well, and load the models over them.")
     ] = False,
+    set_: Set = [],  # noqa: B006
 ) -> None:
     """Say what is wrong with configs, without running them."""
     from ptm.config.load import check_files, load_config
 
-    problems, code = check_files(files), 2
+    problems, warnings, code = check_files(files, set_), [], 2
     if data and not problems:
         from ptm.experiment.check import check_inputs
 
-        problems, code = [problem for file in files for problem in check_inputs(load_config(file))], 3
-    for problem in problems:
-        echo(str(problem), err=True)
+        inspections = [check_inputs(load_config(file, set_)) for file in files]
+        problems, code = [problem for inspection in inspections for problem in inspection.problems], 3
+        warnings = [line for inspection in inspections for line in inspection.warnings]
+    for line in (*warnings, *map(str, problems)):
+        echo(line, err=True)
     if problems:
         raise typer.Exit(code)
     unread = "" if data else "; data and models were not looked at (--data)"
-    echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{unread}")
+    told = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{told}{unread}")
 
 
 def schema() -> None:

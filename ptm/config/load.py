@@ -84,12 +84,14 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = (), *, base: P
         raise ConfigError("a folder on the way has a name that is not UTF-8", where=name) from None
 
 
-def check_files(paths: Iterable[Path | str], *, cwd: Path | None = None) -> list[Problem]:
-    """Everything wrong with these files; [] when each is a config that could be run."""
+def check_files(
+    paths: Iterable[Path | str], overrides: Sequence[str] = (), *, cwd: Path | None = None
+) -> list[Problem]:
+    """Everything wrong with these files and ``overrides``; [] when each is a config that could be run."""
     problems: list[Problem] = []
     for path in paths:
         try:
-            load_config(path, cwd=cwd)
+            load_config(path, overrides, cwd=cwd)
         except ConfigError as error:
             problems += error.problems
     return problems

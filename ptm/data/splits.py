@@ -12,7 +12,7 @@ from ptm.base import seeds
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.sources import splits_there
-from ptm.errors import ConfigError, DataError
+from ptm.errors import ConfigError, DataError, Gathered
 
 # Stream of the draw behind held-out fractions and limits. It is not the run's seed: the rows are always the same.
 _SELECT = 0x5E1EC7
@@ -62,8 +62,13 @@ def read_splits(data: DataSpec, read: Callable[[str | None], TableT], *, train: 
     if fraction is not None:
         table = read(data.train)
         return Splits(train=table, eval=table, held_out=fraction)
-    train_table = read(data.train) if train else None
-    return Splits(train=train_table, eval=read(_require_eval(data)), held_out=None)
+    gathered, tables = Gathered(), dict[str, TableT]()
+    for name, wanted in (("train", train), ("eval", True)):
+        with gathered.of():
+            if wanted:
+                tables[name] = read(data.train if name == "train" else _require_eval(data))
+    gathered.refuse()
+    return Splits(train=tables.get("train"), eval=tables["eval"], held_out=None)
 
 
 def make_dataset(
@@ -82,10 +87,13 @@ def make_dataset(
     a DataError where the training examples cannot be learned from. Without ``train``, there are only those to evaluate
     on.
     """
-    train_set = None if splits.train is None else to_examples(splits.train)
-    if splits.held_out is None:
-        eval_set = to_examples(splits.eval)
-    else:
+    gathered, sets = Gathered(), dict[int, Examples]()
+    for table in splits.tables:
+        with gathered.of():
+            sets[id(table)] = to_examples(table)
+    gathered.refuse()
+    train_set, eval_set = sets.get(id(splits.train)), sets[id(splits.eval)]
+    if splits.held_out is not None:
         assert train_set is not None
         groups = np.zeros(len(train_set), dtype=np.int64) if strata is None else strata(train_set)
         remaining, held_out = hold_out(groups, splits.held_out)

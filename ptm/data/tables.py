@@ -15,14 +15,13 @@ import io
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ptm.base.files import file_digest
-from ptm.config.yaml_tree import plain_value
-from ptm.errors import DataError, listing
+from ptm.errors import DataError, Gathered, Problem, listing, refuse
 
 MAX_FIELD_CHARS = 10_000_000
 CSV: Mapping[str, Any] = {"delimiter": ",", "strict": True}
@@ -58,10 +57,13 @@ def read_json(path: Path, columns: Sequence[str]) -> Table:
     text, digest = _read_text(path)
     values: dict[str, list[Any]] = {name: [] for name in columns}
     places: list[str] = []
-    for place, record in json_records(io.StringIO(text, newline="\n"), path, columns):
+    gathered = Gathered()
+    for place, record in json_records(io.StringIO(text, newline="\n"), path, columns, gathered):
         places.append(place)
         for name in columns:
-            values[name].append(require_unicode(record[name], place))
+            with gathered.of():
+                values[name].append(require_unicode(record[name], place))
+    gathered.refuse("rows")
     require_rows(len(places), path)
     return Table(values, lambda row: places[row], digest)
 
@@ -141,23 +143,35 @@ def join_tables(tables: Sequence[Table]) -> Table:
     return Table(columns, where, digest, first)
 
 
-class ColumnMissing(DataError):
-    """A column that a config names, or a default does; ``close``: one that is there and may be meant."""
+class ColumnsMissing(DataError):
+    """Columns that a config names, or a default does. ``names``: (column, one that is there and may be meant)."""
 
-    def __init__(self, column: str, close: str, present: Sequence[str], where: str) -> None:
-        cure = f"did you mean {close!r}?" if close else "name the right column in data:"
+    def __init__(self, names: Sequence[tuple[str, str]], present: Sequence[str], where: str) -> None:
         expected = f"one of the columns there: {listing(map(repr, present), most=30)}"
-        super().__init__(f"no column {column!r}", where=where, expected=expected, cure=cure)
-        self.column, self.close = column, close
+        super().__init__(
+            [
+                Problem(
+                    f"no column {column!r}",
+                    where,
+                    expected,
+                    f"did you mean {close!r}?" if close else "name the right column in data:",
+                )
+                for column, close in names
+            ]
+        )
+        self.names = tuple(names)
 
 
 def require_columns(requested: Sequence[str], present: Sequence[str], where: str) -> None:
-    """ColumnMissing naming the missing column, those that are there, and the closest of them."""
-    for name in requested:
-        if name not in present:
-            raise ColumnMissing(name, _closest(name, present), present, where)
-        if present.count(name) > 1:
-            raise DataError(f"the column {name!r} stands there twice", where=where, cure="rename one of them")
+    """ColumnsMissing naming all missing columns, those that are there, and the closest of them."""
+    missing = [name for name in dict.fromkeys(requested) if name not in present]
+    if missing:
+        raise ColumnsMissing([(name, _closest(name, present)) for name in missing], present, where)
+    refuse(
+        Problem(f"the column {name!r} stands there twice", where, cure="rename one of them")
+        for name in dict.fromkeys(requested)
+        if present.count(name) > 1
+    )
 
 
 def _closest(name: str, present: Sequence[str]) -> str:
@@ -169,17 +183,24 @@ def naming_keys(columns: Mapping[str, str]) -> Iterator[None]:
     """A missing column's cure names the key of a config that names columns. ``columns``: role → name."""
     try:
         yield
-    except ColumnMissing as error:
-        role = next((role for role, name in columns.items() if name == error.column), "text")
-        key = f"data.{'text' if role == 'words' else role.partition(' ')[0]}"
-        name = yaml_text(error.close or "COLUMN")
-        if key == "data.labels_from":
-            others = [name for role, name in columns.items() if role.startswith("labels_from ")]
-            name = json.dumps([error.close or "COLUMN" if n == error.column else n for n in others])
-        change = shlex.quote(f"{key}={name}")
-        lead = f"did you mean {error.close!r}? " if error.close else ""
-        cure = f"{lead}name the right column in {key}: --set {change}"
-        raise DataError(replace(error.problems[0], cure=cure)) from None
+    except ColumnsMissing as error:
+        problems = zip(error.problems, error.names, strict=True)
+        raise DataError(
+            [replace(problem, cure=_naming_cure(columns, name, close)) for problem, (name, close) in problems]
+        ) from None
+
+
+def _naming_cure(columns: Mapping[str, str], missing: str, close: str) -> str:
+    """``columns``: role → name."""
+    role = next((role for role, name in columns.items() if name == missing), "text")
+    key = f"data.{'text' if role == 'words' else role.partition(' ')[0]}"
+    name = yaml_text(close or "COLUMN")
+    if key == "data.labels_from":
+        others = [column for role, column in columns.items() if role.startswith("labels_from ")]
+        name = json.dumps([close or "COLUMN" if column == missing else column for column in others])
+    lead = f"did you mean {close!r}? " if close else ""
+    more = "; where each label has a column: data.labels_from" if role == "label" and not close else ""
+    return f"{lead}name the right column in {key}: --set {shlex.quote(f'{key}={name}')}{more}"
 
 
 def yaml_text(text: str) -> str:
@@ -272,7 +293,8 @@ def _wrong_encoding(what: str, where: object, path: object, encoding: str) -> Da
 
 def _read_separated(path: Path, columns: Sequence[str], dialect: Mapping[str, Any]) -> Table:
     text, digest = _read_text(path)
-    rows = separated_rows(io.StringIO(text, newline=""), path, columns, dialect)
+    gathered = Gathered()
+    rows = separated_rows(io.StringIO(text, newline=""), path, columns, dialect, gathered)
     _, header = next(rows)
     values: dict[str, list[str]] = {name: [] for name in columns}
     places = [(values[name], header.index(name)) for name in columns]
@@ -281,15 +303,21 @@ def _read_separated(path: Path, columns: Sequence[str], dialect: Mapping[str, An
         for column, place in places:
             column.append(fields[place])
         lines.append(line)
+    gathered.refuse("rows")
     return Table(values, lambda row: f"{path}:{lines[row]}", digest)
 
 
 def separated_rows(
-    text: Iterable[str], name: object, columns: Sequence[str], dialect: Mapping[str, Any]
+    text: Iterable[str],
+    name: object,
+    columns: Sequence[str],
+    dialect: Mapping[str, Any],
+    gathered: Gathered | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """(line it begins on, fields) of the header, then of each row. ``text``: lines with their ends.
 
-    Raises DataError, with ``name`` and the line, for a column that is not there and for whatever is malformed.
+    Raises DataError, with ``name`` and the line, for a column that is not there and for whatever is malformed; with
+    ``gathered``, rows of another length are left out and told there.
     """
     csv.field_size_limit(MAX_FIELD_CHARS)
     reader = csv.reader(text, **dialect)
@@ -305,14 +333,18 @@ def separated_rows(
                 if not fields:  # a blank line
                     start = reader.line_num + 1
                     continue
-                raise DataError(
-                    f"{len(fields)} fields, the header has {len(header)}",
-                    where=f"{name}:{start}",
-                    expected=f"a value each for {', '.join(header)}",
-                    cure='put texts that contain the separator into "quotes"'
-                    if dialect["delimiter"] == ","
-                    else "tabs separate fields; quotes do not protect them in a tsv",
-                )
+                with _told(gathered):
+                    raise DataError(
+                        f"{len(fields)} fields, the header has {len(header)}",
+                        where=f"{name}:{start}",
+                        expected=f"a value each for {', '.join(header)}",
+                        cure='put texts that contain the separator into "quotes"'
+                        if dialect["delimiter"] == ","
+                        else "tabs separate fields; quotes do not protect them in a tsv",
+                    )
+                start = reader.line_num + 1
+                rows += 1
+                continue
             yield start, fields
             rows += 1
             start = reader.line_num + 1
@@ -326,17 +358,28 @@ def separated_rows(
     require_rows(rows, name)
 
 
+def _told(gathered: Gathered | None) -> AbstractContextManager[None]:
+    """What is refused inside is raised, or kept by ``gathered``."""
+    return nullcontext() if gathered is None else gathered.of()
+
+
 def json_records(
-    text: Iterable[str], name: object, columns: Sequence[str]
+    text: Iterable[str], name: object, columns: Sequence[str], gathered: Gathered | None = None
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where it stands, object): the line, or in a list the number of the object, from 1. ``text``: lines."""
+    """(where it stands, object): the line, or in a list the number of the object, from 1. ``text``: lines.
+
+    With ``gathered``, lines that cannot be used are left out and told there.
+    """
     begun = False
-    for place, record in _json_values(iter(text), name):
-        if not isinstance(record, dict):
-            raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
-        if begun:
-            _require_keys(columns, record, place)
-        else:
+    for place, record in _json_values(iter(text), name, gathered):
+        with _told(gathered):
+            if not isinstance(record, dict):
+                raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
+            if begun:
+                _require_keys(columns, record, place)
+        if not isinstance(record, dict) or (begun and not set(columns) <= record.keys()):
+            continue
+        if not begun:
             require_columns(columns, list(record), place)
         begun = True
         yield place, record
@@ -344,19 +387,22 @@ def json_records(
 
 def _require_keys(columns: Sequence[str], record: Mapping[str, Any], place: str) -> None:
     """For a row after the first, which had them all: so it is the row that is wrong."""
-    for name in columns:
-        if name not in record:
-            close = _closest(name, list(record))
-            cure = f"rename {close!r} in it, or remove the row" if close else "add it, or remove the row"
-            raise DataError(
-                f"no {name!r}, which the rows before have",
-                where=place,
-                expected=f"an object with {', '.join(map(repr, columns))}",
-                cure=cure,
-            )
+    missing = [name for name in columns if name not in record]
+    closest = {name: _closest(name, list(record)) for name in missing}
+    refuse(
+        Problem(
+            f"no {name!r}, which the rows before have",
+            place,
+            f"an object with {', '.join(map(repr, columns))}",
+            f"rename {closest[name]!r} in it, or remove the row"
+            if closest[name]
+            else "add it, or remove the row",
+        )
+        for name in missing
+    )
 
 
-def _json_values(lines: Iterator[str], name: object) -> Iterator[tuple[str, Any]]:
+def _json_values(lines: Iterator[str], name: object, gathered: Gathered | None) -> Iterator[tuple[str, Any]]:
     begun = False
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -365,11 +411,17 @@ def _json_values(lines: Iterator[str], name: object) -> Iterator[tuple[str, Any]
             yield from _json_list("\n" * (number - 1) + line + "".join(lines), name)
             return
         begun, place = True, f"{name}:{number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"not JSON: {error}", where=place, expected="an object a line") from None
-        yield place, record
+        values = []
+        with _told(gathered):
+            values.append(_parsed(line, place))
+        yield from ((place, value) for value in values)
+
+
+def _parsed(line: str, place: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON: {error}", where=place, expected="an object a line") from None
 
 
 def _json_list(text: str, name: object) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,8 @@ from ptm.data.sources import read_split
 from ptm.data.splits import Splits, make_dataset, read_splits
 from ptm.data.tables import Table
 from ptm.data.targets import KINDS, TargetKind, require_different
-from ptm.errors import DataError, Problem, listing, refuse
+from ptm.data.texts import column_problems, plain_words
+from ptm.errors import DataError, Gathered, Problem, listing, refuse
 
 
 def load_dataset(
@@ -133,9 +134,12 @@ def require_positive(data: DataSpec, labels: Sequence[str], kind: str) -> None:
 def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = True) -> Dataset:
     """As :func:`load_dataset`, for tasks whose columns hold all there is to learn: no labels, targets None."""
     splits = _read(data, columns, train=train)
-    return make_dataset(
-        data, splits, (), lambda table: Examples(table.columns, None, table.where), train=train
-    )
+
+    def to_examples(table: Table) -> Examples:
+        refuse(column_problems(table.columns, table.where))
+        return Examples(table.columns, None, table.where)
+
+    return make_dataset(data, splits, (), to_examples, train=train)
 
 
 def _read(data: DataSpec, columns: Mapping[str, str], *, train: bool) -> Splits[Table]:
@@ -145,8 +149,17 @@ def _read(data: DataSpec, columns: Mapping[str, str], *, train: bool) -> Splits[
 def _examples(
     table: Table, columns: Mapping[str, str], labels: tuple[str, ...], kind: TargetKind
 ) -> Examples:
-    targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
-    return Examples({role: table.columns[role] for role in columns}, targets, table.where)
+    """Raises DataError with what is wrong with texts and labels."""
+    inputs = {role: table.columns[role] for role in columns}
+    if "words" in inputs:
+        inputs["words"] = [plain_words(cell) for cell in inputs["words"]]
+    gathered = Gathered()
+    with gathered.of():
+        refuse(column_problems(inputs, table.where))
+    with gathered.of():
+        targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
+    gathered.refuse()
+    return Examples(inputs, targets, table.where)
 
 
 def _require_folders(data: DataSpec, splits: Splits[Table], labels: tuple[str, ...]) -> None:

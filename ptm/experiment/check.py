@@ -1,19 +1,51 @@
-"""``ptm check --data``: what a run would stumble over, without a run."""
+"""``ptm check --data``: what a run would stumble over, without a run. It does what a run does before its first step."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from ptm.base.console import Silent
 from ptm.config.spec import RunSpec
 from ptm.errors import Problem, PtmError
-from ptm.experiment.session import missing_downloads, require_named_metrics
-from ptm.pipeline import task_module
+from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_teachers
+from ptm.experiment.session import missing_downloads, open_session
 
 
-def check_inputs(spec: RunSpec) -> list[Problem]:
-    """What of a run's data cannot be used, and what is not there. Reads data, builds no model."""
+@dataclass(frozen=True)
+class Inspection:
+    """``problems`` stop a run; ``warnings`` are told and stop nothing."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+
+
+class _Warnings(Silent):
+    """Keeps what a run would warn of."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        if line.startswith(WARNING):
+            self.lines.append(line)
+
+
+def check_inputs(spec: RunSpec) -> Inspection:
+    """What of a run's data and models cannot be used, what is not there, and what it would warn of.
+
+    The data are read as a run reads them, and the models are loaded over them, by the same functions; a teacher is not
+    measured.
+    """
     problems: list[Problem] = []
+    heard = _Warnings()
     try:
         problems += missing_downloads(spec)
-        require_named_metrics(spec, task_module(spec.task).load_data(spec))
+        with open_session(spec, heard) as session:
+            data = load_data(session)
+            if not problems:
+                pipeline = load_model(session, data)
+                load_teachers(session, data)
+                choose_trained(session, pipeline)
     except PtmError as error:
         problems += error.problems
-    return list(dict.fromkeys(problems))
+    return Inspection(tuple(dict.fromkeys(problems)), tuple(heard.lines))

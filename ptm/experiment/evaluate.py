@@ -13,6 +13,7 @@ from ptm.config.load import dump_config, load_config
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.errors import ModelError
 from ptm.experiment.outputs import refuse_inputs, require_new_file
+from ptm.experiment.prepare import WARNING
 from ptm.experiment.session import evaluate, open_session, require_downloads
 from ptm.models.seals import require_intact
 from ptm.models.size import describe_size
@@ -47,6 +48,8 @@ def run_evaluation(
     require_downloads(spec, model=model, teacher=False)
     with open_session(spec, reporter) as session:
         data = session.task.load_data(spec, labels=session.task.stored_labels(model.name), train=False)
+        for warning in data.warnings:
+            reporter.say(f"{WARNING}{warning}")
         bounds = (*spec.expect.items(), *expect)
         spec.evaluation.require([("expect", name) for name, _ in bounds], data.labels)
         pipeline = session.task.build(spec, data, model=model.ref(), complete=True)

@@ -24,6 +24,7 @@ from ptm.run.manifest import Manifest
 from ptm.run.provenance import manifest_of
 from ptm.training import optim
 
+WARNING = "warning: "  # before a line that tells of what may be wrong and stops nothing
 _LABELS_TOLD = 10
 
 
@@ -86,9 +87,9 @@ def load_data(session: Session) -> Dataset:
     assert data.train is not None
     session.reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{labels}")
     for warning in data.warnings:
-        session.reporter.say(f"warning: {warning}")
+        session.reporter.say(f"{WARNING}{warning}")
     for label, where in singleton_labels(data):
-        session.reporter.say(f"warning: the label {label!r} has one training example, {where}: a typo?")
+        session.reporter.say(f"{WARNING}the label {label!r} has one training example, {where}: a typo?")
     return data
 
 
@@ -99,6 +100,17 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
     size = parameters(sum(p.numel() for p in pipeline.model.parameters()))
     session.reporter.say(f"model: {spec.model.name}, {size}; {pipeline.load_report}")
     return pipeline
+
+
+def load_teachers(session: Session, data: Dataset) -> dict[str, Pipeline]:
+    """The teachers that the config names, by their role in the record."""
+    spec = session.spec
+    return {
+        f"teacher {number}" if number > 1 else "teacher": session.task.build(
+            spec, data, model=teacher, complete=True
+        )
+        for number, teacher in enumerate(spec.teacher.refs() if spec.teacher else (), start=1)
+    }
 
 
 def choose_objective(
@@ -142,10 +154,8 @@ def make_pins(spec: RunSpec, reporter: Reporter) -> Pins:
     require_downloads(spec)
     with open_session(spec, reporter) as session:
         data = session.task.load_data(spec)
-        pipelines = {"model": session.task.build(spec, data, model=spec.model.ref(), complete=False)}
-        for number, teacher in enumerate(spec.teacher.refs() if spec.teacher else (), start=1):
-            role = f"teacher {number}" if number > 1 else "teacher"
-            pipelines[role] = session.task.build(spec, data, model=teacher, complete=True)
+        model = session.task.build(spec, data, model=spec.model.ref(), complete=False)
+        pipelines = {"model": model, **load_teachers(session, data)}
         return Pins.of(manifest_of(spec, dump_config(spec), data, session.runtime, pipelines, {}))
 
 

@@ -27,7 +27,7 @@ from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, build_classifier
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import longest_text
-from ptm.text.words import WordTokens, require_words, tokenize_words
+from ptm.text.words import WordTokens, tokenize_words
 
 IGNORED = -100  # the target of a token that is not the first of its word
 
@@ -43,12 +43,11 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
     try:
         data = _load(spec.data, labels, train)
     except DataError as error:
-        if spec.data.label != "label" or all(p.what != "no column 'label'" for p in error.problems):
+        if spec.data.label != "label" or "no column 'label'" not in {p.what for p in error.problems}:
             raise
         data = _load(replace(spec.data, label="tags"), labels, train)
     for examples in (data.train, data.eval):
         if examples is not None:
-            require_words(examples.columns["words"], examples)
             _require_as_many(examples)
     return data
 

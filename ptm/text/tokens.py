@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ptm.data.examples import Examples
-from ptm.errors import ConfigError, DataError, ModelError, Problem, refuse
+from ptm.data.texts import text_problems
+from ptm.errors import ConfigError, DataError, ModelError, refuse
 
 DEFAULT_MAX_LENGTH = 128
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
@@ -185,13 +186,4 @@ def no_limits(backend: Any) -> None:
 
 def require_text(column: Sequence[Any], role: str, examples: Examples) -> None:
     """DataError with the rows whose value is not a text or holds no word."""
-    refuse(
-        Problem(
-            f"no {role} here" if value is None or value == "" else f"the {role} is {value!r}",
-            examples.where(row),
-            "a text",
-            "remove the row or fill it in",
-        )
-        for row, value in enumerate(column)
-        if not isinstance(value, str) or not value.strip()
-    )
+    refuse(text_problems(column, role, examples.where))

@@ -31,11 +31,7 @@ missing = origins.missing_downloads
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
     """Pairs of texts; there are no ``labels``. Raises DataError for rows with an empty side."""
     columns = {"text": spec.data.text or "text", "target_text": spec.data.target_text or "target_text"}
-    data = load_columns(spec.data, columns, train=train)
-    for examples in (data.train, data.eval):
-        if examples is not None:
-            _require_texts(examples)
-    return data
+    return load_columns(spec.data, columns, train=train)
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:

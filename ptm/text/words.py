@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ptm.data.examples import Examples
-from ptm.errors import DataError, ModelError, Problem, refuse
+from ptm.data.texts import word_problems
+from ptm.errors import DataError, ModelError, refuse
 from ptm.text.tokens import Tokens, no_limits
 
 _CHUNK = 20_000  # sentences tokenised at a time: bounds the memory of Python lists
@@ -110,20 +111,4 @@ def _beginnings(word_ids: Sequence[int | None]) -> np.ndarray:
 
 def require_words(sentences: Sequence[Any], examples: Examples) -> None:
     """Every row is a list of words, or DataError naming those that are none."""
-    refuse(
-        Problem(defect, examples.where(row), "a list of words", "correct or remove the row")
-        for row, sentence in enumerate(sentences)
-        if (defect := _defect(sentence))
-    )
-
-
-def _defect(sentence: Any) -> str:
-    """What a row is instead of words; "" when all is well."""
-    if not isinstance(sentence, list | tuple | np.ndarray):
-        return f"the words are {sentence!r}"
-    if not len(sentence):
-        return "a sentence without words"
-    for place, word in enumerate(sentence, start=1):
-        if not isinstance(word, str) or not word.strip():
-            return f"word {place} is {word!r}"
-    return ""
+    refuse(word_problems(sentences, examples.where))

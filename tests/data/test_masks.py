@@ -199,8 +199,9 @@ def test_classes_that_are_never_there_and_single_ones_are_refused(eight):
 def test_folders_that_are_not_there(tmp_path, eight):
     (problem,) = refusal(spec(tmp_path / "nowhere"))
     assert problem.what == "there is no such folder"
-    (problem,) = refusal(spec(eight, train="train", eval="val"))
+    problem, other = refusal(spec(eight, train="train", eval="val"))
     assert problem.what == "no split 'train'" and "image, label" in problem.cure
+    assert other.what == "no split 'val'"
     (tmp_path / "empty" / "image").mkdir(parents=True)
     (tmp_path / "empty" / "label").mkdir()
     (problem,) = refusal(spec(tmp_path / "empty"))

@@ -100,7 +100,7 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, pairs):
         ('text,label\n"two\nlines",x\n"a" b,c\n', 4, ("malformed", "expected after")),
         ('text,label\na,b\n"opened,b\nc,"d"\n', 3, ("malformed",)),
         ("text,lable\na,b\n", 1, ("no column 'label'", "'text', 'lable'", "did you mean 'lable'?")),
-        ("a,b\n1,2\n", 1, ("no column 'text'", "'a', 'b'")),
+        ("a,text\n1,2\n", 1, ("no column 'label'", "'a', 'text'")),
         ("text\tlabel\n1\t2\n", 1, ("no column 'text'", r"'text\tlabel'", "it is tsv")),
         (
             "id;text;label\n1;2;3\n",

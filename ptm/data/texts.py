@@ -1,0 +1,68 @@
+"""Columns of texts and of words: what a row may hold, for training and for prediction alike."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ptm.data.label_cells import quoted_list
+from ptm.errors import Problem
+
+Where = Callable[[int], str]
+
+TEXT_ROLES = ("text", "text_pair", "target_text")
+_UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # Unicode categories of characters that show nothing
+
+
+def column_problems(columns: Mapping[str, Sequence[Any]], where: Where) -> Iterator[Problem]:
+    """What is wrong with the rows of columns by role; roles that hold no texts are left out."""
+    for role, column in columns.items():
+        if role in TEXT_ROLES:
+            yield from text_problems(column, role, where)
+        elif role == "words":
+            yield from word_problems(column, where)
+
+
+def text_problems(column: Sequence[Any], role: str, where: Where) -> Iterator[Problem]:
+    """The rows whose value is not a text, or holds no word."""
+    for row, value in enumerate(column):
+        if not isinstance(value, str) or not _seen(value):
+            what = f"no {role} here" if value is None or value == "" else f"the {role} is {value!r}"
+            yield Problem(what, where(row), "a text", "remove the row or fill it in")
+
+
+def word_problems(sentences: Sequence[Any], where: Where) -> Iterator[Problem]:
+    """The rows that are no list of words."""
+    for row, sentence in enumerate(sentences):
+        defect = _defect(sentence)
+        if defect:
+            yield Problem(defect, where(row), "a list of words", "correct or remove the row")
+
+
+def plain_words(cell: Any) -> Any:
+    """A list of words that was printed into a table, as the list; all else as it is."""
+    words = quoted_list(cell) if isinstance(cell, str) else None
+    return cell if words is None else words
+
+
+def _defect(sentence: Any) -> str:
+    """What a row is instead of words; "" when all is well."""
+    if not isinstance(sentence, list | tuple | np.ndarray):
+        return f"the words are {sentence!r}"
+    if not len(sentence):
+        return "a sentence without words"
+    for place, word in enumerate(sentence, start=1):
+        if not isinstance(word, str) or not word.strip():
+            return f"word {place} is {word!r}"
+    return "" if any(map(_seen, sentence)) else f"the words are {list(sentence)!r}"
+
+
+def _seen(text: str) -> bool:
+    """Whether a character of it can be seen."""
+    stripped = text.strip()
+    if not stripped or stripped[0].isascii():
+        return bool(stripped)
+    return any(unicodedata.category(character) not in _UNSEEN for character in stripped)

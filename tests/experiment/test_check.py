@@ -1,0 +1,124 @@
+"""``ptm check --data`` and ``ptm finetune`` refuse the same, in the same words, all at once."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helpers import Saying, run, text_spec
+from ptm.config.spec import DataSpec
+from ptm.errors import PtmError
+from ptm.experiment.check import check_inputs
+from ptm.experiment.prepare import WARNING
+
+SPOILT = ["", " ", "\u200b", "\u200b\u2060 ", "\u00a0", None, 3, 0.5, True, ["x"], [], {}, "fine", "nan"]
+LABELS = ["a", "b", "A", "", None, 3, 1.0, True, ["a"], [1, 0], "['a', 'b']", "a|b", " a"]
+
+
+def refusal(spec):
+    """What a run says of its inputs, and what it warns of, without a step of training where it refuses."""
+    heard = Saying()
+    try:
+        run(replace(spec, train=replace(spec.train, epochs=1)), "overwrite", heard)
+    except PtmError as error:
+        problems = list(dict.fromkeys(map(str, error.problems)))
+    else:
+        problems = []
+    return problems, [line for line in heard.lines if line.startswith(WARNING)]
+
+
+def inspected(spec):
+    found = check_inputs(spec)
+    return [str(problem) for problem in found.problems], list(found.warnings)
+
+
+def write(folder, name, rows):
+    (folder / name).write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+rows = st.lists(
+    st.fixed_dictionaries({"text": st.sampled_from(SPOILT)}, optional={"label": st.sampled_from(LABELS)}),
+    max_size=3,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(
+    train=rows,
+    evaluation=rows,
+    label_type=st.sampled_from(["class", "classes", "number"]),
+    labels=st.booleans(),
+)
+def test_10_20_check_and_finetune_refuse_the_same(
+    tmp_path_factory, tiny_bert, train, evaluation, label_type, labels
+):
+    folder = tmp_path_factory.mktemp("spoilt")
+    good = [{"text": f"a good text {i}", "label": [1, 2, 1.5][i % 3] if label_type == "number" else "ab"[i % 2]}
+            for i in range(6)]  # fmt: skip
+    write(folder, "train.jsonl", [*good, *train])
+    write(folder, "eval.jsonl", [*good, *evaluation])
+    named = ("a", "b") if labels and label_type != "number" else None
+    spec = text_spec(tiny_bert, folder, folder / "r", source=f"json:{folder}", train="train", eval="eval",
+                     labels=named, label_type=label_type, best=None)  # fmt: skip
+    assert inspected(spec) == refusal(spec)
+
+
+BAD = ["", None, 3, ["x"], "\u200b"]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize(
+    "task", ["text-classification", "token-classification", "masked-lm", "causal-lm", "translation"]
+)
+def test_10_20_a_text_that_is_none_is_refused_in_every_task(tmp_path, tiny_bert, task, bad):
+    good = {
+        "text": "good film",
+        "label": "a",
+        "words": ["good", "film"],
+        "tags": ["O", "B-X"],
+        "target_text": "gut",
+    }
+    other = good | {"label": "b"}
+    spoilt = good | {"text": bad, "words": bad if not isinstance(bad, list) else [3], "target_text": bad}
+    write(tmp_path, "train.jsonl", [good, other, spoilt, other])
+    write(tmp_path, "eval.jsonl", [other, good, spoilt])
+    spec = replace(text_spec(tiny_bert, tmp_path, tmp_path / "r", best=None), task=task)
+    spec = replace(spec, data=DataSpec(source=f"json:{tmp_path}", train="train", eval="eval"))
+    problems = check_inputs(spec).problems
+    places = {problem.where for problem in problems}
+    assert {f"{tmp_path / 'train.jsonl'}:3", f"{tmp_path / 'eval.jsonl'}:3"} <= places, problems
+
+
+def test_10_21_all_problems_of_the_data_at_once(tmp_path, tiny_bert):
+    (tmp_path / "train.csv").write_text("sentence,gold\nx,a\n")
+    (tmp_path / "eval.csv").write_text("sentence,gold\nx,a\n")
+    spec = text_spec(tiny_bert, tmp_path, tmp_path / "r", text="phrase", text_pair="other")
+    said = [(problem.what, problem.where.rpartition("/")[2]) for problem in check_inputs(spec).problems]
+    names = ("phrase", "other", "label")
+    assert said == [
+        (f"no column {name!r}", f"{split}.csv:1") for split in ("train", "eval") for name in names
+    ]
+    (tmp_path / "train.csv").write_text("text,label\n,negative\nx,\ny,positive\nz\nz\n")
+    (tmp_path / "eval.csv").write_text("text,label\nx,bad\n ,positive\n")
+    said = [
+        problem.where.rpartition("/")[2]
+        for problem in check_inputs(text_spec(tiny_bert, tmp_path, "r")).problems
+    ]
+    assert said == ["train.csv:5", "train.csv:6"]  # a table that is none first
+    (tmp_path / "train.csv").write_text("text,label\n,negative\nx,\ny,positive\n")
+    said = [
+        problem.where.rpartition("/")[2]
+        for problem in check_inputs(text_spec(tiny_bert, tmp_path, "r")).problems
+    ]
+    assert said == ["train.csv:2", "train.csv:3", "eval.csv:3", "eval.csv:2"]
+    (tmp_path / "train.jsonl").write_text(
+        '{"text": "x", "label": "a"}\nno\n{"text": "x"}\n[]\n{"label": 1}\n'
+    )
+    spec = text_spec(
+        tiny_bert, tmp_path, "r", source=f"json:{tmp_path}", train="train", eval="train", labels=None
+    )
+    said = [problem.where.rpartition(":")[2] for problem in check_inputs(spec).problems]
+    assert said == ["2", "3", "4", "5"]
