@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.config.model_ref import ModelRef
-from ptm.config.spec import RunSpec
+from ptm.config.spec import GenerateSpec, RunSpec
 from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source
@@ -79,6 +79,17 @@ class Output:
     features: Mapping[str, Tensor] = field(default_factory=dict)  # what ``forward`` was asked for by name
 
 
+class EntityRow(TypedDict):
+    """An entity in a text: ``start`` and ``end`` are characters of ``input`` where that is a text, else of its words
+    with a blank between each two; ``score`` is the mean probability of its words' tags."""
+
+    text: str
+    kind: str
+    start: int
+    end: int
+    score: float
+
+
 class Prediction(TypedDict, total=False):
     """A line of predictions.jsonl: what a model makes of one evaluated example. docs/run_directory.md has the keys of
     each task; ``where`` and ``input`` are added when it is written."""
@@ -95,6 +106,7 @@ class Prediction(TypedDict, total=False):
     words: list[str]
     tags: list[str | None]
     predicted_tags: list[str | None]
+    entities: list[EntityRow]
     # Language models; ``right`` of tokens, and of pixels.
     loss: float
     tokens: int
@@ -151,6 +163,9 @@ class Pipeline(ABC):
     )
     reads: str = ""  # what its preprocessing makes of an example, in words
     head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
+    # What keys of the config that were left open came to: those of ``data:``, and ``generate:``.
+    effective_data: Mapping[str, Any] = {}
+    effective_generate: GenerateSpec | None = None
     feature_names: tuple[str, ...] = ()  # what ``forward`` gives besides logits: "pooled", "hidden.1", …
 
     _data: Dataset

@@ -124,7 +124,8 @@ class DataSpec:
         default=None,
         ge=2,
         json_schema_extra=TEXT_ONLY,
-        description="Longer texts are cut to so many tokens (default 128).",
+        description="Longer texts are cut to so many tokens (default 128, or what the model takes), here and wherever "
+        "the saved model is used.",
     )
     image_size: Positive | None = Field(
         default=None,

@@ -31,7 +31,8 @@ problems at once, each with `file:line:column`. `ptm schema` prints a JSON Schem
   but the shell's: `--set "expect.accuracy=>= 0.9"`.
 - Paths in a file are relative to the file, paths in `--set` to the working directory; `output` (and
   `--output`) always to the working directory. A `~` at the start is your home directory.
-- The `config.yaml` in a run directory has every default and change filled in, and all paths absolute: it runs
+- The `config.yaml` in a run directory has every default and change filled in, what the model decides (`max_length`,
+  `image_size`, `mean`, …) as well, and all paths absolute: it runs
   again unchanged from anywhere.
 """
 

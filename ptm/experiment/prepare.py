@@ -13,6 +13,7 @@ from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
+from ptm.experiment.effective import effective_spec
 from ptm.experiment.session import Session, open_session, require_downloads, require_named_metrics
 from ptm.models import adapters
 from ptm.models.layers import layers_of
@@ -30,8 +31,10 @@ _LABELS_TOLD = 10
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step. ``manifest`` is None in all processes but the first."""
+    """A run before its first step. ``config`` is the YAML of the run with every value that it uses; ``manifest`` is
+    None in all processes but the first."""
 
+    config: str
     data: Dataset
     pipeline: Pipeline
     objective: Objective
@@ -46,13 +49,14 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
     digests = {"model": weights_digest(pipeline.model)} if session.runtime.main else {}
     pipeline.model.to(session.runtime.device)
     objective, distillation = choose_objective(session, data, pipeline)
+    config = dump_config(effective_spec(session.spec, pipeline))
     manifest = None
     if session.runtime.main:
         teachers = distillation.pipelines if distillation else {}
         weights = digests | (distillation.digests if distillation else {})
         manifest = manifest_of(
             session.spec,
-            dump_config(session.spec),
+            config,
             data,
             session.runtime,
             {"model": pipeline, **teachers},
@@ -62,7 +66,7 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
             require_unchanged(pins, Pins.of(manifest), session.spec.model.name)
     choose_trained(session, pipeline)
     _say_idle_processes(session)
-    return Prepared(data, pipeline, objective, distillation, manifest)
+    return Prepared(config, data, pipeline, objective, distillation, manifest)
 
 
 def _say_idle_processes(session: Session) -> None:

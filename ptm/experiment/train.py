@@ -148,7 +148,7 @@ def _begin(
         needed = SpaceNeeded.of(spec, model, prepared.objective.module, prepared.pipeline.size("train"))
         # Of a run that goes on, its checkpoints count among these; one that is overwritten goes as a whole.
         store.require_space(needed, files.tree_bytes(run.checkpoints if run.resuming else run.path))
-        run.begin(dump_config(spec), prepared.manifest, pins, session.reporter.say)
+        run.begin(prepared.config, prepared.manifest, pins, session.reporter.say)
     return engine.RunContext(
         spec=spec,
         pipeline=prepared.pipeline,

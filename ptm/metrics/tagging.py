@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ptm.config.tags import OUTSIDE, entity_tags
 from ptm.errors import DataError
-from ptm.pipeline import Batch, Metrics, Output, Prediction
-
-OUTSIDE = "O"  # the tag of a word that belongs to no entity
-_ENTITY_TAG = re.compile(r"[BIES]-.+", re.DOTALL)
+from ptm.metrics.classification import six_digits
+from ptm.pipeline import Batch, EntityRow, Metrics, Output, Prediction
 
 Entity = tuple[str, int, int]  # kind, first word, last word
 
 
 @dataclass(frozen=True)
 class TaggedWords:
-    """A sentence and what a model says of it. ``predicted`` is -1 for a word that the model did not see."""
+    """A sentence and what a model says of it. ``text``: the sentence as it was given, or its words with blanks between
+    them; ``starts``: where in it each word begins, in characters. ``predicted`` is -1 for a word that the model did not
+    see."""
 
+    text: str
+    starts: Sequence[int]
     words: Sequence[str]
     tags: np.ndarray | None  # int64 [words]; None where nobody knows them
     predicted: np.ndarray  # int64 [words]
     probabilities: np.ndarray  # float32 [words], of the predicted tag
 
 
-def entities(tags: Sequence[str | None]) -> list[Entity]:
+def entities(tags: Sequence[str | None], known: Mapping[str, tuple[str, str]]) -> list[Entity]:
     """The entities in the tags of a sentence, by the rule of conlleval (Tjong Kim Sang 2000), which is seqeval's
-    default: B and S begin one, so do I and E after O, after the end of another, or after another kind; a tag without a
-    prefix ends what was before.
+    default: B and S begin one, so do I and E after O, after the end of another, or after another kind.
+
+    ``known``: (place, kind) of the tags that stand in entities, see :func:`ptm.config.tags.entity_tags`; any other tag
+    ends what was before.
     """
     spans: list[Entity] = []
     open_kind, begin, before = "", 0, OUTSIDE
-    for place, tag in enumerate([*tags, OUTSIDE]):
-        prefix, _, kind = (tag or OUTSIDE).partition("-")
-        inside = prefix in ("B", "I", "E", "S") and bool(kind)
-        starts = inside and (prefix in ("B", "S") or before in (OUTSIDE, "E", "S") or kind != open_kind)
+    for index, tag in enumerate([*tags, None]):
+        place, kind = known.get(tag or OUTSIDE, (OUTSIDE, ""))
+        inside = place != OUTSIDE
+        starts = inside and (place in ("B", "S") or before in (OUTSIDE, "E", "S") or kind != open_kind)
         if before != OUTSIDE and (starts or not inside):
-            spans.append((open_kind, begin, place - 1))
+            spans.append((open_kind, begin, index - 1))
         if starts:
-            open_kind, begin = kind, place
-        before = prefix if inside else OUTSIDE
+            open_kind, begin = kind, index
+        before = place
     return spans
 
 
@@ -56,6 +60,7 @@ class TagMetrics:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
+        self._entity_tags = entity_tags(self._labels)
         self._loss_sum = 0.0
         self._count = 0
         self._sentences: dict[int, TaggedWords] = {}
@@ -79,24 +84,30 @@ class TagMetrics:
         words = sum(len(tags) for tags, _ in pairs)
         right = sum(a == b for tags, predicted in pairs for a, b in zip(tags, predicted, strict=True))
         values = {"loss": self._loss_sum / self._count, "accuracy": right / words}
-        return values | (entity_scores(pairs) if self._has_entities else {})
+        return values | (entity_scores(pairs, self._entity_tags) if self._entity_tags else {})
 
     def predictions(self) -> Iterator[Prediction]:
         """``words``, ``tags`` (if known), ``predicted_tags`` and the probability of each, ``scores``; None for a word
-        that was not seen and cannot be O."""
+        that was not seen and cannot be O. Where tags name entities, those that are predicted: ``entities``."""
         for index, sentence in sorted(self._sentences.items()):
             prediction = Prediction(id=index, words=list(sentence.words))
             if sentence.tags is not None:
                 prediction["tags"] = self._names(sentence.tags)
             prediction["predicted_tags"] = self._names(sentence.predicted)
             pairs = zip(sentence.probabilities, sentence.predicted >= 0, strict=True)
-            prediction["scores"] = [round(float(p), 6) if within else None for p, within in pairs]
+            prediction["scores"] = [six_digits(float(p)) if within else None for p, within in pairs]
+            if self._entity_tags:
+                prediction["entities"] = self._entities(sentence)
             yield prediction
 
-    @property
-    def _has_entities(self) -> bool:
-        others = [label for label in self._labels if label != OUTSIDE]
-        return bool(others) and all(_ENTITY_TAG.fullmatch(label) for label in others)
+    def _entities(self, sentence: TaggedWords) -> list[EntityRow]:
+        rows = []
+        for kind, first, last in entities(self._names(sentence.predicted), self._entity_tags):
+            start, end = sentence.starts[first], sentence.starts[last] + len(sentence.words[last])
+            score = float(sentence.probabilities[first : last + 1].astype(np.float64).mean())
+            text = sentence.text[start:end]
+            rows.append(EntityRow(text=text, kind=kind, start=start, end=end, score=six_digits(score)))
+        return rows
 
     def _names(self, numbers: np.ndarray | None) -> list[str | None]:
         assert numbers is not None
@@ -111,13 +122,15 @@ class TagMetrics:
         return list(self._sentences.values())
 
 
-def entity_scores(pairs: Sequence[tuple[Sequence[str | None], Sequence[str | None]]]) -> dict[str, float]:
+def entity_scores(
+    pairs: Sequence[tuple[Sequence[str | None], Sequence[str | None]]], known: Mapping[str, tuple[str, str]]
+) -> dict[str, float]:
     """``precision``, ``recall``, ``f1`` over all entities of (true, predicted) tags, and ``f1/KIND``; 0 for 0 / 0."""
     true: Counter[str] = Counter()
     claimed: Counter[str] = Counter()
     both: Counter[str] = Counter()
     for tags, predicted in pairs:
-        truth, guess = set(entities(tags)), set(entities(predicted))
+        truth, guess = set(entities(tags, known)), set(entities(predicted, known))
         for counter, spans in ((true, truth), (claimed, guess), (both, truth & guess)):
             counter.update(kind for kind, _, _ in spans)
     precision, recall = _ratio(both.total(), claimed.total()), _ratio(both.total(), true.total())

@@ -32,6 +32,7 @@ class RunFiles:
     predictions: tuple[Mapping[str, Any], ...]  # of one class against another
     samples: tuple[Mapping[str, Any], ...]  # a few predictions of a task that has no such ones
     has_model: bool
+    has_target_tokenizer: bool  # what is written has a vocabulary of its own
     notes: tuple[str, ...]
 
     def result(self, name: str) -> Mapping[str, Any]:
@@ -102,6 +103,7 @@ def read_run(run: Path) -> RunFiles:
         predictions=tuple(usable),
         samples=() if usable else tuple(_spread(predictions, SAMPLES)),
         has_model=(run / "model").is_dir(),
+        has_target_tokenizer=(run / "model" / "target_tokenizer").is_dir(),
         notes=tuple(notes),
     )
 

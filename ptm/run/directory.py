@@ -47,6 +47,13 @@ __all__ = [
 FREE_KEYS = ("output", "runtime.workers", "train.save_every_steps", "train.keep_checkpoints")
 # What ptm advises where memory runs out: it may be changed when the run goes on, and stands in the record as drift.
 CURE_KEYS = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precision")
+# What a config may leave open and the model or the task then decides; in the config of a run they stand decided.
+DECIDED_KEYS = (
+    "train.micro_batch_size",
+    *(f"data.{key}" for key in ("text", "target_text", "image", "max_length", "image_size", "longest_side")),
+    *(f"data.{key}" for key in ("mean", "std", "mask_share", "whole_words", "pack")),
+    *(f"generate.{key}" for key in ("beams", "max_length", "length_penalty")),
+)
 
 
 @dataclass(frozen=True)
@@ -118,9 +125,18 @@ class RunDirectory:
     def _begin_again(self, config: str, manifest: Manifest, say: Callable[[str], None]) -> None:
         old = self.read_manifest()
         changed = changes(old, manifest) if old else self._record_lost()
+        # Keys that this config leaves open, and the one of the run did not: now it is known what they come to.
+        decided = tuple(
+            c
+            for c in config_changes(self.config, config)
+            if c.startswith(DECIDED_KEYS) and c not in self.drift
+        )
+        cures = tuple(change for change in decided if change.startswith(CURE_KEYS))
+        known = (*self.drift, *cures)
+        others = [change for change in decided if change not in cures]
         # Precision stands in the config as well, where it was looked at.
-        drift = (*self.drift, *(change for change in changed if not change.startswith(CURE_KEYS)))
-        if len(drift) > len(self.drift) and not self.allow_drift:
+        drift = (*known, *others, *(change for change in changed if not change.startswith(CURE_KEYS)))
+        if len(drift) > len(known) and not self.allow_drift:
             raise drifted(self.manifest, drift)
         extended = old.extended if old else ()
         if self.extended and extended[-1:] != (self.extended,):
@@ -371,10 +387,12 @@ def config_changes(saved: Path, config: str) -> tuple[str, ...]:
 
 
 def differing_keys(old: str, new: str) -> tuple[str, ...]:
-    """Dotted names by which two configs differ, without those that change nothing."""
+    """Dotted names by which two configs differ, without those that change nothing, and those that one of them leaves
+    open."""
     before, after = _keys(old), _keys(new)
     names = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
-    return tuple(name for name in names if name not in FREE_KEYS)
+    open_ = {name for name in DECIDED_KEYS if before.get(name) is None or after.get(name) is None}
+    return tuple(name for name in names if name not in (*FREE_KEYS, *open_, "generate"))
 
 
 def _keys(config: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
-from ptm.text.models import position_limit
+from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import Tokens, longest_text, separate_pairs, tokenize
 
@@ -53,19 +53,20 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
         separate_pairs(loaded.tokenizer, model.where)
     added = loaded.tokenizer.num_special_tokens_to_add(pair=spec.data.text_pair is not None)
     requested = _taught_length(spec, model, loaded) if model.role == "teacher" else spec.data.max_length
-    max_length = longest_text(requested, loaded.max_positions, model.name, added=added)
+    requested = requested or (trained_length(loaded) if complete else None)
+    max_length = longest_text(requested, loaded.max_positions, model, added=added)
     encode = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
-    return TextClassification(spec, data, loaded, encode, max_length)
+    pipeline = TextClassification(spec, data, loaded, encode, max_length)
+    pipeline.cuts_to(max_length, text=_columns(spec)["text"])
+    return pipeline
 
 
 def _taught_length(spec: RunSpec, model: ModelRef, loaded: Classifier) -> int | None:
     """Tokens that a teacher's texts are cut to: ``teacher.max_length``, else what it was trained with, where its
     tokenizer says less than it has positions for, else the student's; never more than it takes. None: the default."""
-    limit = loaded.max_positions
-    if model.max_length is not None:
-        return model.max_length
-    if limit is not None and limit < position_limit(loaded.model):
-        return limit
+    limit, own = loaded.max_positions, trained_length(loaded)
+    if model.max_length is not None or own is not None:
+        return model.max_length or own
     requested = spec.data.max_length
     return requested if requested is None or limit is None else min(requested, limit)
 

@@ -107,7 +107,8 @@ def build_classifier(
     if "score." in head:  # such decoders judge the last token that is not padding, and know it by this number
         model.config.pad_token_id = tokenizer.pad_token_id
     limit = max_positions(model, tokenizer)
-    tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
+    # Saved, so that pipelines can cut to it. Of a trained model it may be less: what its texts were cut to.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, limit or tokenizer.model_max_length)
     return Classifier(
         model=model,
         tokenizer=tokenizer,

@@ -24,7 +24,7 @@ from ptm.text.blocks import SPECIAL, Blocks, make_blocks
 from ptm.text.completion import completion_pipeline
 from ptm.text.language_models import build_language_model, projecting
 from ptm.text.masking import IGNORED, Masking, evaluation_draws, mask_words, masking_of, training_draws
-from ptm.text.models import TextModel
+from ptm.text.models import TextModel, trained_length
 from ptm.text.pipeline import TextPipeline
 from ptm.text.tokens import longest_text
 
@@ -63,16 +63,24 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> P
         seed=spec.train.seed,
         complete=complete,
     )
-    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=_ADDED)
+    requested = spec.data.max_length or (trained_length(loaded) if complete else None)
+    max_length = longest_text(requested, loaded.max_positions, model, added=_ADDED)
     if isinstance(data.eval, Inputs):
         return completion_pipeline(spec, data, loaded, max_length)
     pack, causal = spec.data.pack is not False, spec.task == "causal-lm"
     encode = partial(make_blocks, loaded.tokenizer, max_length=max_length, pack=pack, overlap=causal)
+    columns = {} if spec.data.source.startswith("text:") else _columns(spec)
     if causal:
-        return CausalModeling(spec, data, loaded, encode, max_length)
+        pipeline = CausalModeling(spec, data, loaded, encode, max_length)
+        # Its tokenizer keeps the length that the model takes: what is continued is not cut to a block.
+        pipeline.effective_data = {"max_length": max_length, "pack": pack, **columns}
+        return pipeline
     fraction = DEFAULT_MASK_FRACTION if spec.data.mask_share is None else spec.data.mask_share
     masking = masking_of(loaded.tokenizer, fraction, model.where)
-    return MaskedModeling(spec, data, loaded, encode, max_length, masking=masking)
+    masked = MaskedModeling(spec, data, loaded, encode, max_length, masking=masking)
+    whole_words = spec.data.whole_words is not False
+    masked.cuts_to(max_length, pack=pack, mask_share=fraction, whole_words=whole_words, **columns)
+    return masked
 
 
 class LanguageModeling(TextPipeline[TextModel, Blocks]):

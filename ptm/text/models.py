@@ -13,6 +13,9 @@ from torch import nn
 
 from ptm.errors import ConfigError, ModelError
 from ptm.models.weights import LoadReport
+from ptm.text.cutting import CONFIG_KEY
+
+_UNLIMITED = 10**8  # tokens, from which on a limit is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +47,33 @@ class TextModel:
 
 def config_digest(model: Any) -> str:
     """SHA-256 of what a model's configuration says of its arithmetic; where it came from does not count."""
-    names_only = ("_name_or_path", "transformers_version")
+    names_only = ("_name_or_path", "transformers_version", CONFIG_KEY)
     config = {key: value for key, value in model.config.to_dict().items() if key not in names_only}
     text = json.dumps([type(model).__name__, config], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def max_positions(model: Any, tokenizer: Any) -> int | None:
-    """Longest input in tokens, special ones included; None for models without a limit."""
-    limit = int(min(tokenizer.model_max_length, position_limit(model)))
-    return limit if limit < 10**8 else None
+    """Longest input in tokens, special ones included; None for models without a limit.
+
+    The model's positions decide where it has such; the tokenizer's own limit may be what a run cut its texts to.
+    """
+    positions = position_limit(model)
+    limit = positions if positions < _UNLIMITED else int(tokenizer.model_max_length)
+    return limit if limit < _UNLIMITED else None
+
+
+def trained_length(loaded: TextModel) -> int | None:
+    """Tokens that a trained model's texts were cut to, where its tokenizer says less than the model has positions for;
+    None where nobody says."""
+    own = int(loaded.tokenizer.model_max_length)
+    return own if own < position_limit(loaded.model) else None
 
 
 def position_limit(model: Any) -> int:
-    """Longest input in tokens that the model itself has positions for; 10^9 without a limit."""
+    """Longest input in tokens that the model itself has positions for; 10^8 without a limit."""
     positions = getattr(model.config, "max_position_embeddings", None) or -1
-    positions = positions if positions > 0 else 10**9  # XLNet's is -1
+    positions = positions if positions > 0 else _UNLIMITED  # XLNet's is -1
     for name, table in model.named_modules():
         if name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None:
             # RoBERTa and its kin count on from the padding index.

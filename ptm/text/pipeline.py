@@ -82,6 +82,13 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         if data.train is not None:
             self._encodings["train"] = encode(data.train)
 
+    def cuts_to(self, max_length: int, **data: object) -> None:
+        """Longer texts are cut to ``max_length`` tokens, wherever the saved tokenizer is used as well. ``data``: other
+        keys of ``data:`` that may have been left open, and what they came to."""
+        self.effective_data = {"max_length": max_length, **data}
+        for tokenizer in self._loaded.tokenizers:
+            tokenizer.model_max_length = max_length
+
     def size(self, split: Split) -> int:
         return len(self._encodings[split])
 

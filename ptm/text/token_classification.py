@@ -25,6 +25,8 @@ from ptm.metrics.tagging import TaggedWords, TagMetrics
 from ptm.pipeline import Batch, Output, Split
 from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, build_classifier
+from ptm.text.cutting import CONFIG_KEY, CutText, WordCut, cut_of, joined_words, learn_cut
+from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import longest_text
 from ptm.text.words import WordTokens, tokenize_words
@@ -72,11 +74,8 @@ def _require_as_many(examples: Examples) -> None:
 
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
-    """Lists of words, or texts that are cut at blanks."""
-    for piece in text_inputs(paths, {"words": spec.data.text or "words"}):
-        rows = piece.columns["words"]
-        words = [row.split() if isinstance(row, str) else row for row in rows]
-        yield replace(piece, columns={**piece.columns, "words": words})
+    """Lists of words, or texts, which the pipeline cuts as its model's words were cut."""
+    return text_inputs(paths, {"words": spec.data.text or "words"})
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> TokenClassification:
@@ -84,10 +83,22 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     loaded = build_classifier(
         model, data.labels, seed=spec.train.seed, complete=complete, purpose=PURPOSES["tags"]
     )
+    if data.train is not None and not complete:
+        setattr(loaded.model.config, CONFIG_KEY, learn_cut(data.train.columns["words"]).as_dict())
+    data = replace(data, eval=_cut(data.eval, cut_of(loaded.model.config)))
     added = loaded.tokenizer.num_special_tokens_to_add(pair=False)
-    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
+    requested = spec.data.max_length or (trained_length(loaded) if complete else None)
+    max_length = longest_text(requested, loaded.max_positions, model, added=added)
     encode = partial(_tokenize, loaded.tokenizer, max_length)
-    return TokenClassification(spec, data, loaded, encode, max_length, "words")
+    pipeline = TokenClassification(spec, data, loaded, encode, max_length, "words")
+    pipeline.cuts_to(max_length, text=spec.data.text or "words")
+    return pipeline
+
+
+def _cut(examples: Examples, how: WordCut) -> Examples:
+    """With texts cut into words."""
+    rows = [how.cut(row) if isinstance(row, str) else row for row in examples.columns["words"]]
+    return replace(examples, columns={**examples.columns, "words": rows})
 
 
 @dataclass(frozen=True)
@@ -155,13 +166,17 @@ class TokenClassification(ClassifierPipeline[TaggedTokens]):
 
     def _tagged(self, index: int, classes: np.ndarray, probabilities: np.ndarray) -> TaggedWords:
         examples, encoded = self._examples("eval"), self._encodings["eval"].words
-        words = list(examples.columns["words"][index])
+        row = examples.columns["words"][index]
+        words = row if isinstance(row, CutText) else joined_words(row)
         places = encoded.words[encoded.tokens.starts[index] : encoded.tokens.starts[index + 1]]
         seen = places[places >= 0]
         predicted, confidence = np.full(len(words), -1), np.zeros(len(words), dtype=np.float32)
         predicted[seen], confidence[seen] = classes, probabilities
         tags = None if examples.targets is None else examples.targets[index]
-        return TaggedWords(words, tags, predicted, confidence)
+        return TaggedWords(words.text, words.starts, list(words), tags, predicted, confidence)
+
+    def with_examples(self, examples: Examples) -> TokenClassification:
+        return self._over(_cut(examples, cut_of(self._loaded.model.config)))
 
     def new_metrics(self) -> TagMetrics:
         return TagMetrics(self.labels)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptm.config.model_ref import ModelRef
 from ptm.data.examples import Examples
 from ptm.data.texts import text_problems
 from ptm.errors import ConfigError, DataError, ModelError, refuse
@@ -108,16 +109,19 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: b
     )
 
 
-def longest_text(requested: int | None, longest: int | None, name: str, *, added: int) -> int:
-    """Tokens that a text is cut to: ``data.max_length`` as ``requested``, or 128, or what the model ``name`` takes.
+def longest_text(requested: int | None, longest: int | None, model: ModelRef, *, added: int) -> int:
+    """Tokens that a text is cut to: ``data.max_length`` as ``requested``, or 128, or what the ``model`` takes.
 
-    ``longest``: what the model takes; None: anything. ``added``: special tokens that the tokenizer adds to a text.
-    Raises ConfigError when the model does not take so much, or nothing is left for a text.
+    ``longest``: what the model takes; None: anything. A teacher that takes less than its student reads as much as it
+    takes. ``added``: special tokens that the tokenizer adds to a text. Raises ConfigError when the model does not take
+    so much, or nothing is left for a text.
     """
     max_length = requested or min(DEFAULT_MAX_LENGTH, longest or DEFAULT_MAX_LENGTH)
+    if model.role == "teacher" and longest is not None:
+        max_length = min(max_length, longest)
     if longest is not None and max_length > longest:
         raise ConfigError(
-            f"max_length {max_length} is more than the {longest} tokens that {name} takes",
+            f"max_length {max_length} is more than the {longest} tokens that {model.name} takes",
             where="data.max_length",
             cure=f"set it to {longest} or less",
         )

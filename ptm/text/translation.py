@@ -22,6 +22,7 @@ from ptm.metrics.translation import TranslationMetrics, signatures
 from ptm.pipeline import Batch, Output, Split
 from ptm.text import origins, seq2seq
 from ptm.text.language_models import projecting
+from ptm.text.models import trained_length
 from ptm.text.pipeline import TextPipeline, unknown_words
 from ptm.text.tokens import Tokens, longest_text, require_text
 
@@ -49,9 +50,16 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     texts = None if data.train is None else partial(_all_texts, data.train)
     loaded = seq2seq.build_seq2seq(model, texts, seed=spec.train.seed, complete=complete)
     added = max(tokenizer.num_special_tokens_to_add(pair=False) for tokenizer in loaded.tokenizers)
-    max_length = longest_text(spec.data.max_length, loaded.max_positions, model.name, added=added)
-    seq2seq.set_generation(loaded, _generation(spec, model.name, loaded))
-    return Translation(spec, data, loaded, partial(_tokenize, loaded, max_length=max_length), max_length)
+    requested = spec.data.max_length or (trained_length(loaded) if complete else None)
+    max_length = longest_text(requested, loaded.max_positions, model, added=added)
+    generation = _generation(spec, model.name, loaded)
+    seq2seq.set_generation(loaded, generation)
+    pipeline = Translation(spec, data, loaded, partial(_tokenize, loaded, max_length=max_length), max_length)
+    pipeline.cuts_to(
+        max_length, text=spec.data.text or "text", target_text=spec.data.target_text or "target_text"
+    )
+    pipeline.effective_generate = generation
+    return pipeline
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ptm.vision import classifier_plan, classifiers, features
 from ptm.vision.classifier_plan import ClassifierPlan
 from ptm.vision.images import check_headers, decode_all
 from ptm.vision.loader import ViewLoader
-from ptm.vision.pipeline import ImagePipeline, apply_model
+from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.saved import SavedClassifier
 from ptm.vision.timm_models import is_timm
@@ -83,6 +83,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
     pipeline = ImageClassification(
         spec, data, plan, net, report, labels or data.labels, permutation, made_for
     )
+    pipeline.effective_data = decided_data(spec, plan.preprocessing)
     if not teacher:
         pipeline.read_images()
     return pipeline

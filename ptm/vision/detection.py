@@ -32,7 +32,7 @@ from ptm.vision.detector_plan import DetectorPlan
 from ptm.vision.drawing import draw_boxes
 from ptm.vision.images import check_headers
 from ptm.vision.loader import ViewLoader
-from ptm.vision.pipeline import ImagePipeline, apply_model
+from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.saved import SavedDetector
 from ptm.vision.views import MEMORY_LIMIT
 
@@ -74,6 +74,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> O
     plan = replace(plan, preprocessing=detector_plan.preprocessing_of(plan, spec.data))
     net, report, plan = detectors.build_detector(plan, data.labels, seed=spec.train.seed, complete=complete)
     pipeline = ObjectDetection(spec, data, plan, net, report)
+    pipeline.effective_data = decided_data(spec, plan.preprocessing)
     pipeline.read_images()
     return pipeline
 

@@ -28,7 +28,7 @@ from ptm.vision.drawing import mask_png, paint_classes, read_mask_png
 from ptm.vision.images import check_headers
 from ptm.vision.loader import ViewLoader
 from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, pad, padded_side
-from ptm.vision.pipeline import ImagePipeline, apply_model
+from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.preprocessing import MaskPreprocessing
 from ptm.vision.saved import SavedSegmenter
 from ptm.vision.segmenter_plan import SegmenterPlan
@@ -87,6 +87,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
     preprocessing = _preprocessing(spec, plan, data, model, complete=complete)
     outputs_named = (labels or data.labels) if complete else data.labels
     pipeline = SemanticSegmentation(spec, data, plan, preprocessing, net, report, outputs_named, permutation)
+    pipeline.effective_data = decided_data(spec, preprocessing)
     if not teacher:
         pipeline.read_images()
     return pipeline

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ptm.config.tags import entity_tags
 from ptm.metrics.tagging import entities
 
 FOLDER = Path(__file__).parents[2] / "configs" / "samples"
@@ -13,8 +14,11 @@ def read(name: str) -> list[dict[str, list[str]]]:
 
 
 def names(rows: list[dict[str, list[str]]]) -> set[str]:
+    known = entity_tags(sorted({tag for row in rows for tag in row["tags"]}))
     return {
-        " ".join(row["words"][first : last + 1]) for row in rows for _, first, last in entities(row["tags"])
+        " ".join(row["words"][first : last + 1])
+        for row in rows
+        for _, first, last in entities(row["tags"], known)
     }
 
 

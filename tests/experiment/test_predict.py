@@ -1,9 +1,11 @@
 """ptm predict: what an evaluation says of the same rows, without labels and without the training data."""
 
+import ast
 import csv
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +21,15 @@ from ptm.config.load import load_config
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError, NotFinite, StorageError
 from ptm.experiment.predict import run_prediction
 from ptm.pipeline import Pipeline, task_module
-from tiny.samples import sentences, write_csv
+from tiny.samples import (
+    POSITIONS,
+    save_base,
+    save_bert_tokenizer,
+    sentences,
+    tagged_sentences,
+    write_csv,
+    write_jsonl,
+)
 
 READY = tuple(
     name
@@ -123,6 +133,181 @@ def test_every_task_predicts_what_an_evaluation_does(ready, tmp_path, suffix):
         assert shared
         for key in shared:
             close(ours[key], theirs[key])
+
+
+# What stands in the snippet of a card for the text of a user, by task.
+PLACES = {
+    "text-classification": '"A text to classify."',
+    "token-classification": '"A text with names in it."',
+    "masked-lm": '"A text with a [MASK] in it."',
+    "causal-lm": '"A text that"',
+    "translation": '"A text to translate."',
+}
+LONG = "the old film was good and really really lovely , the new book was bad . "
+
+
+def snippet(run):
+    """The Python block of a model card; None where there is none."""
+    found = re.search(r"```python\n(.*?)```", (run / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    return found and found.group(1)
+
+
+def said_by(code, place, value, folder, monkeypatch, capsys):
+    """What the code prints where ``value`` stands in the place of the sample."""
+    monkeypatch.chdir(folder)
+    assert place in code
+    capsys.readouterr()
+    exec(code.replace(place, repr(value)), {})
+    return capsys.readouterr().out.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("length", ["short", "long"])
+def test_10_22_the_snippet_of_the_card_says_what_predict_says(ready, length, monkeypatch, capsys):
+    output, _ = ready
+    spec, code = load_config(output / "config.yaml"), snippet(ready[0])
+    if spec.descriptor.modality == "image":
+        assert "ptm predict . IMAGES" in (output / "README.md").read_text()
+        return
+    text = "the film was really good ." if length == "short" else LONG * 20
+    if spec.task == "masked-lm":
+        text = "the [MASK] was really good"
+        text = text if length == "short" else f"{text} {LONG * 20}"
+    rows = []
+    if spec.data.text_pair:
+        pair = {"text": text, "text_pair": "was good " * (1 if length == "short" else 40)}
+        place, value = '{"text": "One text.", "text_pair": "The other."}', pair
+        table = write_jsonl(output / f"{length}.jsonl", [{"text": text, "second": pair["text_pair"]}])
+        predict(output, table, receive=rows.append)
+    else:
+        place, value = PLACES[spec.task], text
+        predict(output, texts=[text], receive=rows.append)
+    said = said_by(code, place, value, output, monkeypatch, capsys)
+    if spec.task == "translation":
+        assert said == rows[0]["prediction"]
+        return
+    answer = ast.literal_eval(re.sub(r"np\.(int64|float32|float64)\(([^()]*)\)", r"\2", said))
+    COMPARED[spec.task](answer, rows[0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("task", ["text-classification", "token-classification"])
+def test_10_22_a_text_is_cut_in_the_saved_model_as_in_training(task, tmp_path, monkeypatch, capsys):
+    """The model takes 256 tokens, training cuts to 128 unasked: what decides stands beyond these, or before."""
+    bert = wide_bert(tmp_path / "bert")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    if task == "text-classification":
+        for name, seed in (("train.csv", 1), ("eval.csv", 2)):
+            write_csv(folder / name, [(text + LONG * 3, label) for text, label in sentences(32, seed)])
+        spec = text_spec(bert, folder, tmp_path / "r", epochs=1)
+    else:
+        for name, seed in (("train.jsonl", 1), ("eval.jsonl", 2)):
+            write_jsonl(folder / name, tagged_sentences(32, seed))
+        config = tmp_path / "tags.yaml"
+        config.write_text(
+            f"version: 1\ntask: {task}\nmodel: {{name: {bert}}}\n"
+            f"data: {{source: 'json:{folder}', train: train.jsonl, eval: eval.jsonl}}\n"
+            "train: {epochs: 3, batch_size: 8, learning_rate: 5.0e-3}\n"
+            f"runtime: {{device: cpu, threads: 1}}\noutput: {tmp_path / 'r'}\n"
+        )
+        spec = load_config(config)
+    run(spec)
+    assert load_config(tmp_path / "r" / "config.yaml").data.max_length == 128
+    saved = json.loads((tmp_path / "r" / "model" / "tokenizer_config.json").read_text())
+    assert saved["model_max_length"] == 128
+    card = (tmp_path / "r" / "README.md").read_text()
+    assert "cut to 128 tokens" in card
+    for count in (1, 7, 9, 15):  # 15 words each, so that the ninth is cut
+        rows = []
+        predict(tmp_path / "r", texts=[LONG * count], receive=rows.append)
+        said = said_by(
+            snippet(tmp_path / "r"), PLACES[task], LONG * count, tmp_path / "r", monkeypatch, capsys
+        )
+        answer = ast.literal_eval(re.sub(r"np\.(int64|float32|float64)\(([^()]*)\)", r"\2", said))
+        COMPARED[task](answer, rows[0])
+
+
+def wide_bert(folder):
+    """A tiny BERT of 256 positions."""
+    size = save_bert_tokenizer(folder)
+    return save_base(
+        folder,
+        "Bert",
+        vocab_size=size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=256,
+    )
+
+
+@pytest.mark.slow
+def test_10_22_a_run_goes_on_from_one_that_read_shorter_texts(trained, reviews, tmp_path):
+    """What a run cut its texts to does not bind the next one: the model takes more."""
+    run(text_spec(trained, reviews, tmp_path / "a", epochs=1, max_length=20))
+    saved = json.loads((tmp_path / "a" / "model" / "tokenizer_config.json").read_text())
+    assert saved["model_max_length"] == 20
+    run(text_spec(tmp_path / "a", reviews, tmp_path / "b", epochs=1, max_length=POSITIONS))
+    assert load_config(tmp_path / "b" / "config.yaml").data.max_length == POSITIONS
+
+
+@pytest.mark.slow
+def test_10_22_a_config_that_names_a_trained_model_reads_what_it_was_trained_on(tmp_path, write_config):
+    bert = wide_bert(tmp_path / "bert")
+    for name, seed in (("train.csv", 1), ("eval.csv", 2)):
+        write_csv(tmp_path / name, [(text + LONG * 15, label) for text, label in sentences(16, seed)])
+    run(text_spec(bert, tmp_path, tmp_path / "r", epochs=1, max_length=200))
+    config = write_config(
+        tmp_path,
+        f"version: 1\ntask: text-classification\nmodel: {{name: {tmp_path / 'r'}}}\n"
+        f"data: {{source: 'csv:{tmp_path}', train: train.csv, eval: eval.csv}}\n"
+        f"train: {{epochs: 1, learning_rate: 1.0e-3}}\noutput: r2\n",
+    )
+    assert evaluation(config)["metrics"] == evaluation(tmp_path / "r")["metrics"]
+
+
+def same_scores(answer, row):
+    answer = answer if isinstance(answer, list) else [answer]  # of a pair
+    answer = answer[0] if isinstance(answer[0], list) else answer  # of several labels a list a text
+    if "scores" not in row:
+        assert answer[0]["score"] == pytest.approx(row["prediction"], abs=1e-4)
+        return
+    assert isinstance(row["prediction"], list) == (len(answer) > 1)
+    assert {one["label"]: one["score"] for one in answer} == pytest.approx(
+        {one["label"]: row["scores"][one["label"]] for one in answer}, abs=1e-4
+    )
+    if len(answer) == 1:
+        assert answer[0]["label"] == row["prediction"]
+    else:
+        assert {one["label"] for one in answer} == set(row["scores"])
+
+
+def same_entities(answer, row):
+    ours = [(entity["kind"], entity["start"], entity["end"]) for entity in row["entities"]]
+    assert [(entity["entity_group"], entity["start"], entity["end"]) for entity in answer] == ours
+    assert ours
+
+
+def same_blanks(answer, row):
+    (blank,) = row["masks"]
+    found = {one["token_str"]: one["score"] for one in answer}
+    assert found == pytest.approx(blank, abs=1e-4)
+
+
+def same_continuation(answer, row):
+    assert answer[0]["generated_text"] == row["prediction"]
+
+
+COMPARED = {
+    "text-classification": same_scores,
+    "token-classification": same_entities,
+    "masked-lm": same_blanks,
+    "causal-lm": same_continuation,
+}
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_15_14_what_changes_no_bit_is_no_drift(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"micro_batch_size": 4}, ["train.micro_batch_size: None → 4"]),
+        ({"micro_batch_size": 4}, ["train.micro_batch_size: 8 → 4"]),
         ({"precision": "bf16"}, ["runtime.precision: fp32 → bf16"]),
         ({"eval_batch_size": 4}, ["train.eval_batch_size: 64 → 4"]),
     ],

@@ -372,9 +372,11 @@ def test_broken_files_are_one_message(tiny_bert, tmp_path, file, content, words)
 
 
 @pytest.mark.parametrize(
-    ("config", "tokenizer", "limit"), [(512, 64, 64), (64, 512, 64), (None, 10**30, None), (-1, 512, 512)]
+    ("config", "tokenizer", "limit"), [(512, 64, 512), (64, 512, 64), (None, 10**30, None), (-1, 512, 512)]
 )
-def test_the_longest_input_is_what_both_model_and_tokenizer_take(config, tokenizer, limit):
+def test_the_longest_input_is_what_the_model_takes_or_where_it_takes_any_its_tokenizer(
+    config, tokenizer, limit
+):
     model = torch.nn.Module()
     model.config = SimpleNamespace(max_position_embeddings=config)
     assert models.max_positions(model, SimpleNamespace(model_max_length=tokenizer)) == limit

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import evaluation, run, text_spec
+from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import (
     AdapterSpec,
@@ -510,7 +511,7 @@ def test_a_saved_model_is_what_a_stranger_expects(trained):
     files = {path.name for path in (trained / "masked-lm" / "model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= files
     config = json.loads((trained / "masked-lm" / "model" / "tokenizer_config.json").read_text())
-    assert config["model_max_length"] == SMALL.positions
+    assert config["model_max_length"] == load_config(trained / "masked-lm" / "config.yaml").data.max_length
 
 
 @pytest.mark.slow

@@ -1,0 +1,28 @@
+"""What a set of tags says of entities: whether it names any, and by which scheme. No torch in here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+OUTSIDE = "O"  # the tag of a word that belongs to no entity
+
+# Where in an entity a word stands: it begins, goes on, ends, or is all of it. BILOU and BMEWO have other letters.
+_PLACES: Mapping[str, str] = {"B": "B", "I": "I", "E": "E", "S": "S", "M": "I", "L": "E", "U": "S", "W": "S"}
+_FIRST = re.compile(rf"([{''.join(_PLACES)}])[-_](.+)", re.DOTALL)  # B-PER, B_PER
+_LAST = re.compile(rf"(.+)[-_]([{''.join(_PLACES)}])", re.DOTALL)  # PER-B
+
+
+def entity_tags(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Tag → (place, kind) of every tag that stands in an entity; place is B, I, E or S. {} where none is named.
+
+    Tags with a place name entities by IOB1, IOB2, IOE1, IOE2, BIOES, BILOU or BMEWO, which one rule reads alike
+    (:func:`ptm.metrics.tagging.entities`). Tags without one, beside ``O``, are the scheme IO: words of the same tag
+    that follow each other are one entity. Without ``O`` they are classes of words, such as parts of speech.
+    """
+    others = [label for label in labels if label != OUTSIDE]
+    for pattern, place, kind in ((_FIRST, 1, 2), (_LAST, 2, 1)):
+        found = [pattern.fullmatch(label) for label in others]
+        if others and all(found):
+            return {match[0]: (_PLACES[match[place]], match[kind]) for match in found if match}
+    return {label: ("I", label) for label in others} if OUTSIDE in labels else {}

@@ -1,0 +1,78 @@
+"""What stands in the config of a run where the one that was given says nothing."""
+
+import json
+
+import pytest
+
+import tiny
+from helpers import StopAt, run, text_spec
+from ptm.config.load import load_config
+from ptm.errors import Interrupted, RunDirectoryError
+from ptm.experiment.effective import effective_spec
+from ptm.pipeline import task_module
+
+# Keys whose default the model or the task decides, by modality; of a language model ``text:`` has no columns.
+OPEN = {
+    "text": ("max_length", "text", "target_text", "mask_share", "whole_words", "pack"),
+    "image": ("image_size", "longest_side", "mean", "std"),
+}
+
+
+def build(spec):
+    module = task_module(spec.task)
+    return module.build(spec, module.load_data(spec), model=spec.model.ref(), complete=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_10_22_the_saved_config_has_every_value_and_builds_the_same(name, tmp_path):
+    from ptm.config.schema import is_for
+
+    spec = load_config(tiny.prepare(name, tmp_path), [f"output={json.dumps(str(tmp_path / 'r'))}"])
+    pipeline = build(spec)
+    filled = effective_spec(spec, pipeline)
+    assert filled.train.micro_batch_size == spec.train.batch_size
+    for key in OPEN[spec.descriptor.modality]:
+        if not is_for(("data", key), spec.task) or (key == "text" and spec.data.source.startswith("text:")):
+            continue
+        assert getattr(filled.data, key) is not None, key
+    if spec.task == "translation":
+        assert filled.generate.beams > 0
+    again = build(filled)
+    assert again.input_fingerprint == pipeline.input_fingerprint
+    assert again.output_fingerprint == pipeline.output_fingerprint
+    assert again.effective_data == pipeline.effective_data
+    assert effective_spec(filled, again) == filled
+
+
+def stopped(spec):
+    with pytest.raises(Interrupted):
+        run(spec, reporter=StopAt(3))
+
+
+def test_10_22_a_run_is_resumed_by_the_config_that_leaves_its_values_open(tiny_bert, reviews, tmp_path):
+    stopped(text_spec(tiny_bert, reviews, tmp_path / "r"))
+    saved = load_config(tmp_path / "r" / "config.yaml")
+    assert (saved.data.max_length, saved.data.text, saved.train.micro_batch_size) == (64, "text", 8)
+    results = run(text_spec(tiny_bert, reviews, tmp_path / "r"), "resume")
+    assert list(results["drift"]) == []
+
+
+def test_10_22_a_value_that_comes_to_something_else_is_drift(tiny_bert, reviews, tmp_path):
+    """``max_length: 20`` was taken out of the config since: it now means 64."""
+    stopped(text_spec(tiny_bert, reviews, tmp_path / "r", max_length=20))
+    with pytest.raises(RunDirectoryError, match=r"data\.max_length: 20 → 64"):
+        run(text_spec(tiny_bert, reviews, tmp_path / "r"), "resume")
+
+
+def test_10_22_a_run_of_an_earlier_version_is_resumed(tiny_bert, reviews, tmp_path):
+    """Its config has null where this one has values."""
+    stopped(text_spec(tiny_bert, reviews, tmp_path / "r"))
+    config = tmp_path / "r" / "config.yaml"
+    text = config.read_text()
+    for line in ("max_length: 64", "text: text", "micro_batch_size: 8"):
+        assert f"  {line}\n" in text
+        text = text.replace(f"  {line}\n", f"  {line.split(':')[0]}: null\n")
+    config.write_text(text)
+    results = run(text_spec(tiny_bert, reviews, tmp_path / "r"), "resume")
+    assert list(results["drift"]) == []
