@@ -62,7 +62,8 @@ def build_language_model(
     if kind == "causal-lm":
         _require_causal(model, ref.name)
     limit = models.max_positions(model, tokenizer)
-    tokenizer.model_max_length = limit or tokenizer.model_max_length  # saved: pipelines can cut to it
+    # Saved, so that pipelines can cut to it.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, limit or tokenizer.model_max_length)
     return TextModel(
         model=model,
         tokenizer=tokenizer,

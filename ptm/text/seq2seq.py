@@ -89,7 +89,8 @@ def build_seq2seq(
     )
     limit = min((end for end in ends if end is not None), default=None)
     for each in (tokenizer, target_tokenizer):
-        each.model_max_length = limit or each.model_max_length  # saved: pipelines can cut to it
+        # Saved, so that pipelines can cut to it.
+        each.model_max_length = min(each.model_max_length, limit or each.model_max_length)
     return Seq2Seq(
         model=model,
         tokenizer=tokenizer,
