@@ -55,7 +55,7 @@ class DataSpec:
     eval: str | None = Field(
         default=None,
         description="The evaluation split, likewise; or a percentage such as `20%`, held out of train (every class "
-        "alike, always the same rows).",
+        "alike, always the same rows; equal examples stay on one side).",
     )
     text: str | None = Field(
         default=None,

@@ -56,7 +56,7 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
             where=f"{data.source} {data.eval or ''}".strip(),
             expected="at least one image with a box",
         )
-    return replace(dataset, warnings=(*dataset.warnings, *warnings))
+    return replace(dataset, warnings=(*warnings, *dataset.warnings))
 
 
 def _renamed(table: BoxTable, names: Mapping[str, str]) -> BoxTable:

@@ -95,7 +95,7 @@ def load_masks(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
         train=train,
         check_train=check_train,
     )
-    return replace(dataset, warnings=(*dataset.warnings, *warnings))
+    return replace(dataset, warnings=(*warnings, *dataset.warnings))
 
 
 def label_values(

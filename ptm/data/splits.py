@@ -10,9 +10,10 @@ import numpy as np
 
 from ptm.base import seeds
 from ptm.config.spec import DataSpec
+from ptm.data.content import equal_groups, leak_warning
 from ptm.data.examples import Dataset, Examples
 from ptm.data.sources import splits_there
-from ptm.errors import ConfigError, DataError, Gathered
+from ptm.errors import ConfigError, DataError, Gathered, Problem
 
 # Stream of the draw behind held-out fractions and limits. It is not the run's seed: the rows are always the same.
 _SELECT = 0x5E1EC7
@@ -93,28 +94,53 @@ def make_dataset(
             sets[id(table)] = to_examples(table)
     gathered.refuse()
     train_set, eval_set = sets.get(id(splits.train)), sets[id(splits.eval)]
+    warnings: list[Problem] = []
     if splits.held_out is not None:
         assert train_set is not None
-        groups = np.zeros(len(train_set), dtype=np.int64) if strata is None else strata(train_set)
-        remaining, held_out = hold_out(groups, splits.held_out)
+        strata_of = np.zeros(len(train_set), dtype=np.int64) if strata is None else strata(train_set)
+        groups = equal_groups(train_set.columns)
+        if len(groups) > 1 and not groups.any():
+            groups = np.arange(len(groups))
+            warnings.append(Problem("all examples are equal, so those that are held out are trained on"))
+        remaining, held_out = hold_out(strata_of, splits.held_out, groups)
         if not len(remaining):
             raise DataError("one example cannot be shared out", where=train_set.where(0), cure="add examples")
         train_set, eval_set = train_set.select(remaining), train_set.select(held_out)
+    elif train_set is not None and train and splits.train is not splits.eval:
+        warnings += leak_warning(train_set.columns, eval_set.columns, eval_set.where)
     if train_set is not None and train:
         train_set = limit(train_set, data.max_train_examples)
         if check_train is not None:
             check_train(train_set)
     digests = {"eval": splits.eval.digest} | ({} if splits.train is None else {"train": splits.train.digest})
-    return Dataset(train_set if train else None, limit(eval_set, data.max_eval_examples), labels, digests)
+    eval_set = limit(eval_set, data.max_eval_examples)
+    return Dataset(train_set if train else None, eval_set, labels, digests, tuple(warnings))
 
 
-def hold_out(strata: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers (remaining, held out): the fraction of every stratum, at least one each, by a fixed draw."""
+def hold_out(
+    strata: np.ndarray, fraction: float, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers (remaining, held out): the fraction of every stratum, at least one each, by a fixed draw.
+
+    ``groups``: int64 [n], the first row that a row is equal to (default: all differ). A group stays on one side, in
+    the stratum of its first row; a stratum of one group of several rows remains.
+    """
+    groups = np.arange(len(strata)) if groups is None else groups
     draw = seeds.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
-    is_held_out = np.zeros(len(strata), dtype=bool)
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        is_held_out[rows[np.argsort(draw[rows], kind="stable")][: max(1, round(fraction * len(rows)))]] = True
+    sizes = np.bincount(groups, minlength=len(strata))
+    firsts = np.flatnonzero(sizes)
+    chosen = np.zeros(len(strata), dtype=bool)
+    for stratum in np.unique(strata[firsts]):
+        of_stratum = firsts[strata[firsts] == stratum]
+        in_order = of_stratum[np.argsort(draw[of_stratum], kind="stable")]
+        counts = sizes[in_order]
+        most = max(1, round(fraction * counts.sum()))
+        # As many groups as come nearest to the share, but never the last one of several rows.
+        number = max(1, int(np.argmin(np.abs(np.cumsum(counts) - most))) + 1)
+        if number == len(counts) and counts.max() > 1:
+            number -= 1
+        chosen[in_order[:number]] = True
+    is_held_out = chosen[groups]
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 

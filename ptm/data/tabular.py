@@ -91,7 +91,7 @@ def load_dataset(
         strata=strata,
         check_train=check_train,
     )
-    return replace(dataset, warnings=(*dataset.warnings, *warnings))
+    return replace(dataset, warnings=(*warnings, *dataset.warnings))
 
 
 def _unique(names: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -187,7 +187,7 @@ def test_values_and_labels_must_belong_together(eight):
 
 
 def test_classes_that_are_never_there_and_single_ones_are_refused(eight):
-    (warning,) = load_masks(spec(eight, labels=("a", "b", "c", "d"), mask_values=(0, 7, 9, 1))).warnings
+    warning, *_ = load_masks(spec(eight, labels=("a", "b", "c", "d"), mask_values=(0, 7, 9, 1))).warnings
     assert "no training example has the label d" in warning.what
     (problem,) = refusal(spec(eight, mask_values=(0,)))
     assert "at least two classes" in problem.expected
