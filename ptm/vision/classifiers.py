@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision import models as zoo
-from torchvision.models import WeightsEnum
 
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
@@ -22,9 +20,9 @@ from ptm.models import adapters
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.vision import resnet_cifar, timm_models
+from ptm.vision.backbones import weights_file
 from ptm.vision.classifier_plan import AUXILIARY, ClassifierPlan, usual_preprocessing
-from ptm.vision.downloads import fetch
-from ptm.vision.timm_models import TimmWeights, is_timm
+from ptm.vision.timm_models import is_timm
 
 # Names in published torchvision files that the current code spells differently.
 _RENAMED = (
@@ -56,7 +54,7 @@ def build_classifier(
     if plan.weights is None:
         draw_new_head(model, head_of(model, plan.architecture), seed)
         return model, LoadReport("random start", 0)
-    path, where = _weights_file(plan.weights)
+    path, where = weights_file(plan.weights)
     stored = read_weights(path)
     if is_timm(plan.architecture):
         named = timm_models.current_names(model, stored)
@@ -74,15 +72,6 @@ def build_classifier(
     draw_new_head(model, head_of(model, plan.architecture), seed, new=report.new)
     adapters.merge_saved(model, path.parent)
     return model, report
-
-
-def _weights_file(weights: Path | WeightsEnum | TimmWeights) -> tuple[Path, str]:
-    """The file, downloaded if need be, and how it is called in messages."""
-    if isinstance(weights, WeightsEnum):
-        return fetch(weights.url), str(weights)
-    if isinstance(weights, TimmWeights):
-        return timm_models.fetch_weights(weights), weights.repository
-    return weights, str(weights)
 
 
 def head_of(model: nn.Module, architecture: str) -> tuple[str, ...]:

@@ -16,10 +16,12 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec
 from ptm.errors import ConfigError, ModelError, Problem
 from ptm.models.weights import SUFFIXES
-from ptm.vision.downloads import missing_file
+from ptm.vision import timm_models
+from ptm.vision.backbones import BackboneWeights, is_timm_backbone, missing_backbone, plan_backbone
 from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, unknown_name
 from ptm.vision.preprocessing import BoxPreprocessing
 from ptm.vision.saved import WEIGHTS, read_detector, saved_directory
+from ptm.vision.timm_models import is_timm
 
 BACKGROUND = "__background__"
 
@@ -53,7 +55,7 @@ class DetectorPlan:
 
     architecture: str
     backbone: str | None
-    weights: Path | WeightsEnum | None  # of the whole detector, or of its backbone; None: a random start
+    weights: BackboneWeights | None  # of the whole detector, or of its backbone; None: a random start
     backbone_only: bool
     # What the outputs of ``weights`` are called, background first, where that is known.
     outputs: tuple[str, ...] | None
@@ -72,6 +74,8 @@ def plan_detector(ref: ModelRef) -> DetectorPlan:
     if ref.name not in NAMES:
         raise unknown_name(ref.name, NAMES, "model.name", "a detector")
     architecture = PYRAMIDS.get(ref.name, ref.name)
+    if architecture in PYRAMIDS.values() and is_timm_backbone(ref.backbone):
+        return _plan_timm_backbone(ref, architecture)
     backbone = _backbone(architecture, ref.backbone)
     weights, backbone_only = _named_weights(architecture, backbone, ref.weights)
     published = isinstance(weights, WeightsEnum)
@@ -98,8 +102,7 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 
 def missing_downloads(ref: ModelRef) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
-    weights = plan_detector(ref).weights
-    return missing_file(weights, ref) if isinstance(weights, WeightsEnum) else []
+    return missing_backbone(plan_detector(ref).weights, ref)
 
 
 def preprocessing_of(plan: DetectorPlan, data: DataSpec) -> BoxPreprocessing:
@@ -135,12 +138,30 @@ def preprocessing_of(plan: DetectorPlan, data: DataSpec) -> BoxPreprocessing:
     )
 
 
+def _plan_timm_backbone(ref: ModelRef, architecture: str) -> DetectorPlan:
+    """Above a network of timm. Weights from a file are those of the backbone, as all that have a name are."""
+    backbone, weights = plan_backbone(ref)
+    timm_models.construct_body(backbone, ref.key("backbone"))
+    preset = timm_models.preprocessing_of(backbone)
+    return DetectorPlan(
+        architecture=architecture,
+        backbone=backbone,
+        weights=weights,
+        backbone_only=weights is not None,
+        outputs=None,
+        frozen_eps=None if weights is None else 1e-5,
+        preprocessing=replace(_preprocessing(architecture), mean=preset.mean, std=preset.std),
+    )
+
+
 def _plan_saved(ref: ModelRef) -> DetectorPlan:
     directory = saved_directory(Path(ref.name).expanduser())
     saved = read_detector(directory)
     if saved.architecture not in NAMES:
         raise unknown_name(saved.architecture, NAMES, str(directory), "a detector")
-    if saved.backbone is not None and saved.backbone not in BACKBONES:
+    if is_timm(saved.backbone or ""):
+        timm_models.require_known(saved.backbone or "", str(directory))
+    elif saved.backbone is not None and saved.backbone not in BACKBONES:
         raise unknown_name(saved.backbone, BACKBONES, str(directory), "a backbone")
     if ref.backbone not in (None, saved.backbone):
         raise ModelError(

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
-from torchvision.models import WeightsEnum
 
 from ptm.errors import ModelError, listing
 from ptm.models.weights import read_weights
+from ptm.vision.backbones import weights_file
 from ptm.vision.detector_plan import BACKGROUND, PYRAMIDS, DetectorPlan
-from ptm.vision.downloads import fetch
+from ptm.vision.timm_models import is_timm
 
 # Tensors with a row a class, or (all but bbox_pred) a row an anchor and class.
 _CLASS_ROWS = re.compile(
@@ -29,9 +29,10 @@ def read_detector_weights(plan: DetectorPlan) -> tuple[Mapping[str, Tensor], str
     """Tensors by the names of the current code, and where they come from."""
     if plan.weights is None:
         return {}, ""
-    path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
-    where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
+    path, where = weights_file(plan.weights)
     state = read_weights(path)
+    if plan.backbone_only and is_timm(plan.backbone or ""):
+        return state, where  # named once the network is there
     if plan.backbone_only:
         return {f"backbone.body.{n}": t for n, t in state.items() if not n.startswith("fc.")}, where
     return {current_name(plan.architecture, name): tensor for name, tensor in state.items()}, where

@@ -22,8 +22,11 @@ from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights
+from ptm.vision import timm_models
 from ptm.vision.detector_plan import FIXED, PYRAMIDS, YOLOX, DetectorPlan
 from ptm.vision.detector_weights import read_detector_weights, scoring_layers, select_labels
+from ptm.vision.timm_models import is_timm
+from ptm.vision.timm_pyramid import TimmPyramid
 
 # Layers that torchvision's recipes do not train when they start from pre-trained weights.
 _STEM = ("backbone.body.conv1.", "backbone.body.bn1.", "backbone.body.layer1.")
@@ -52,7 +55,12 @@ def build_detector(
             cure="use the directory of a finished run, or weights from a file",
         )
     state, where = read_detector_weights(plan)
-    if isinstance(plan.weights, Path) and plan.outputs is None and plan.architecture in PYRAMIDS.values():
+    if (
+        isinstance(plan.weights, Path)
+        and not plan.backbone_only
+        and plan.outputs is None
+        and plan.architecture in PYRAMIDS.values()
+    ):
         counted = any(
             name.startswith("backbone.body.") and name.endswith("batches_tracked") for name in state
         )
@@ -66,6 +74,8 @@ def build_detector(
         return model, LoadReport("random start", 0), plan
     _leave_untrained(model, plan)
     if plan.backbone_only:
+        if is_timm(plan.backbone or ""):
+            state = timm_models.body_names(model.get_submodule("backbone.body"), state, "backbone.body.")
         new = ("backbone.fpn", "rpn", "roi_heads", "head")
         report = fit_weights(model, state, new, where, complete=False)
     else:
@@ -114,13 +124,17 @@ def construct(plan: DetectorPlan, labels: int) -> nn.Module:
     # Two-stage detectors read all four stages, the others the last three and two more above (arXiv:1708.02002).
     one_stage = {"returned_layers": [2, 3, 4], "extra_blocks": LastLevelP6P7(256, 256)}
     two_stage = plan.architecture == PYRAMIDS["fasterrcnn"]
-    backbone = resnet_fpn_backbone(
-        backbone_name=plan.backbone,
-        weights=None,
-        norm_layer=norm,
-        trainable_layers=5,
-        **({} if two_stage else one_stage),
-    )
+    backbone: nn.Module
+    if is_timm(plan.backbone):
+        backbone = TimmPyramid(plan.backbone, two_stage=two_stage, frozen=plan.frozen_eps is not None)
+    else:
+        backbone = resnet_fpn_backbone(
+            backbone_name=plan.backbone,
+            weights=None,
+            norm_layer=norm,
+            trainable_layers=5,
+            **({} if two_stage else one_stage),
+        )
     focal = detection.RetinaNet if plan.architecture == PYRAMIDS["retinanet"] else detection.FCOS
     kind: type[nn.Module] = detection.FasterRCNN if two_stage else focal
     return kind(backbone, **options)

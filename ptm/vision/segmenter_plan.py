@@ -16,9 +16,11 @@ from torchvision.models import WeightsEnum
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError, Problem
 from ptm.models.weights import SUFFIXES
-from ptm.vision.downloads import missing_file
+from ptm.vision import timm_models
+from ptm.vision.backbones import BackboneWeights, is_timm_backbone, missing_backbone, plan_backbone
 from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, named_weights, unknown_name
 from ptm.vision.saved import WEIGHTS, SavedSegmenter, read_segmenter, saved_directory
+from ptm.vision.timm_models import is_timm
 
 TORCHVISION = tuple(zoo.list_models(module=zoo.segmentation))
 SMP = tuple(
@@ -48,7 +50,7 @@ class SegmenterPlan:
 
     architecture: str
     backbone: str | None  # the encoder of an smp: network
-    weights: Path | WeightsEnum | None  # None: a random start
+    weights: BackboneWeights | None  # None: a random start
     weights_of_backbone: bool  # whether they are those of a classifier, for the backbone alone
     labels: tuple[str, ...] | None  # names of the outputs that the weights come with
     image_size: int
@@ -61,6 +63,8 @@ def plan_segmenter(ref: ModelRef) -> SegmenterPlan:
     """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
     if is_path(ref.name):
         return _plan_saved(ref)
+    if ref.name in SMP and is_timm_backbone(ref.backbone):
+        return _plan_timm_backbone(ref)
     if ref.name in SMP:
         return _plan_smp(ref, ref.backbone or _SMP_BACKBONE)
     if ref.name not in TORCHVISION:
@@ -88,8 +92,7 @@ def stored(name: str) -> SavedSegmenter | None:
 
 def missing_downloads(ref: ModelRef) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
-    weights = plan_segmenter(ref).weights
-    return missing_file(weights, ref) if isinstance(weights, WeightsEnum) else []
+    return missing_backbone(plan_segmenter(ref).weights, ref)
 
 
 def _plan_saved(ref: ModelRef) -> SegmenterPlan:
@@ -135,6 +138,24 @@ def _plan_smp(ref: ModelRef, backbone: str) -> SegmenterPlan:
     )
 
 
+def _plan_timm_backbone(ref: ModelRef) -> SegmenterPlan:
+    """Above a network of timm. Weights from a file are those of the backbone, as all that have a name are."""
+    smp_package()
+    backbone, weights = plan_backbone(ref)
+    timm_models.construct_body(backbone, ref.key("backbone"))
+    preset = timm_models.preprocessing_of(backbone)
+    return SegmenterPlan(
+        architecture=ref.name,
+        backbone=backbone,
+        weights=weights,
+        weights_of_backbone=weights is not None,
+        labels=None,
+        image_size=_SMP_IMAGE_SIZE,
+        mean=preset.mean,
+        std=preset.std,
+    )
+
+
 def _file_or_none(ref: ModelRef, name: str, backbone: str | None = None) -> Path | WeightsEnum | None:
     """Weights of a whole network from a file, none, or, for a residual backbone, torchvision's of that backbone."""
     weights = ref.weights
@@ -151,6 +172,9 @@ def _file_or_none(ref: ModelRef, name: str, backbone: str | None = None) -> Path
 
 
 def _require_encoder(backbone: str, where: str) -> None:
+    if is_timm(backbone):
+        timm_models.require_known(backbone, where)
+        return
     known = tuple(smp_package().encoders.encoders)
     if backbone not in known:
         raise unknown_name(backbone, known, where, "a backbone")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models as zoo
-from torchvision.models import WeightsEnum
 
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
-from ptm.vision.downloads import fetch
+from ptm.vision import timm_models
+from ptm.vision.backbones import weights_file
 from ptm.vision.segmenter_plan import SMP, SegmenterPlan, smp_package
+from ptm.vision.timm_models import is_timm
 
 AUXILIARY_WEIGHT = 0.5  # of the loss of the auxiliary head, as in torchvision's reference training
 
@@ -49,11 +51,13 @@ def build_segmenter(
     if plan.weights is None:
         draw_new_head(model, last, seed)
         return model, LoadReport("random start", 0)
-    path = fetch(plan.weights.url) if isinstance(plan.weights, WeightsEnum) else plan.weights
-    where = str(plan.weights) if isinstance(plan.weights, WeightsEnum) else str(path)
-    state = read_weights(path)
+    path, where = weights_file(plan.weights)
+    state: Mapping[str, Tensor] = read_weights(path)
     if plan.weights_of_backbone:
-        state = {f"encoder.{name}": tensor for name, tensor in state.items()}
+        if is_timm(plan.backbone or ""):
+            state = timm_models.body_names(model.get_submodule("encoder.model"), state, "encoder.model.")
+        else:
+            state = {f"encoder.{name}": tensor for name, tensor in state.items()}
         report = fit_weights(model, state, ("decoder", "segmentation_head"), where, complete=False)
     else:
         if not keep_head:
@@ -76,11 +80,16 @@ def last_layers(architecture: str) -> tuple[str, ...]:
     return next(names for family, names in _LAST_LAYERS.items() if architecture.startswith(family))
 
 
+def _encoder(backbone: str) -> str:
+    """As segmentation-models-pytorch calls it: ``timm:NAME`` → ``tu-NAME``."""
+    return f"tu-{backbone.removeprefix(timm_models.PREFIX)}" if is_timm(backbone) else backbone
+
+
 def _construct(plan: SegmenterPlan, classes: int, *, auxiliary: bool) -> nn.Module:
     if plan.architecture in SMP:
         model: nn.Module = smp_package().create_model(
             plan.architecture.removeprefix("smp:"),
-            plan.backbone,
+            _encoder(plan.backbone or ""),
             encoder_weights=None,
             classes=classes,
         )

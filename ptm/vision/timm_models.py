@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 from ptm.base import network
 from ptm.config.model_ref import ModelRef, Role
-from ptm.errors import MissingDownload, ModelError, Problem
+from ptm.errors import MissingDownload, ModelError, Problem, listing
+from ptm.vision import efficientnet_names
 from ptm.vision.preprocessing import INTERPOLATIONS, Preprocessing
 
 PREFIX = "timm:"
@@ -28,6 +30,8 @@ PREFIX = "timm:"
 _FILES = ("model.safetensors", "pytorch_model.bin")
 # What timm's modules call the function that brings older names and shapes of weights up to date.
 _FILTERS = ("checkpoint_filter_fn", "_filter_fn")
+_SCALES = (4, 8, 16, 32)
+_STAGE = re.compile(r"_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,8 @@ def heads(model: nn.Module) -> tuple[str, ...]:
 
 def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Weights with the names and shapes that this version of timm gives them, through its own conversion."""
+    if efficientnet_names.is_foreign(state):
+        state = efficientnet_names.to_timm(state, model.state_dict())
     own, prefixes = model.state_dict(), tuple(f"{name}." for name in heads(model))
     body = {name: tensor for name, tensor in own.items() if not name.startswith(prefixes)}
     if all(name in state and state[name].shape == tensor.shape for name, tensor in body.items()):
@@ -179,6 +185,45 @@ def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str,
     except (KeyError, ValueError, RuntimeError, AssertionError):
         return state  # weights of another network; what does not fit is named when they are fitted
     return {name: tensor for name, tensor in converted.items() if isinstance(tensor, Tensor)}
+
+
+def construct_body(architecture: str, where: str = "model.backbone") -> nn.Module:
+    """The network below its head, at random: a list of four maps, 4, 8, 16 and 32 times smaller than the image.
+
+    Raises ModelError, naming ``where``, for a network that timm does not have, or that has no such stages.
+    """
+    require_known(architecture, where)
+    name = architecture.removeprefix(PREFIX)
+    try:
+        with torch.device("meta"):
+            info: Any = _timm().create_model(name, pretrained=False, features_only=True).feature_info
+        stages = tuple(i for i, scale in enumerate(info.reduction()) if scale in _SCALES)
+        if len(stages) != len(_SCALES):
+            raise RuntimeError(f"its maps are {listing([str(s) for s in info.reduction()])} times smaller")
+        body: nn.Module = _timm().create_model(
+            name, pretrained=False, features_only=True, out_indices=tuple(info.out_indices[i] for i in stages)
+        )
+    except (RuntimeError, AttributeError, NotImplementedError, KeyError, TypeError, AssertionError) as error:
+        why = str(error).splitlines()[0] if str(error) else "it has no stages"
+        raise ModelError(
+            f"{architecture} cannot be the network below another: {why}",
+            where=where,
+            expected="maps 4, 8, 16 and 32 times smaller than the image, as of residual and efficient networks",
+            cure=f"--set {where}=timm:resnet18",
+        ) from None
+    return body
+
+
+def body_names(body: nn.Module, state: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    """Weights of a classifier by the names that :func:`construct_body` gives them, below ``prefix``, without its head.
+
+    Where timm takes stages out one by one it writes ``stages_0.blocks`` for ``stages.0.blocks``.
+    """
+    own = body.state_dict()
+    if efficientnet_names.is_foreign(state):
+        state = efficientnet_names.to_timm(state, own)
+    named = {name: name if name in state else _STAGE.sub(r".\1", name, count=1) for name in own}
+    return {f"{prefix}{name}": state[stored] for name, stored in named.items() if stored in state}
 
 
 def _config(architecture: str) -> Any:
