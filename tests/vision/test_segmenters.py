@@ -10,7 +10,7 @@ from torchvision import models as zoo
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import ModelSpec
 from ptm.errors import ModelError
-from ptm.vision import segmenter_plan, segmenters
+from ptm.vision import backbones, segmenter_plan, segmenters
 from segmentation_samples import LRASPP, built, spec
 
 
@@ -30,7 +30,7 @@ def published(monkeypatch, tmp_path, name: str, state: dict) -> None:
     """Puts weights where torch keeps what it has fetched, under a name without a digest."""
     monkeypatch.setenv("PTM_OFFLINE", "1")
     torch.save(state, tmp_path / "published.pth")
-    monkeypatch.setattr(segmenters, "fetch", lambda url: tmp_path / "published.pth")
+    monkeypatch.setattr(backbones, "fetch", lambda url: tmp_path / "published.pth")
 
 
 @pytest.mark.slow
