@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ptm.base import seeds
 from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
+from ptm.config.evaluation import shown_metric
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted
 from ptm.models.layers import layers_of
@@ -349,7 +350,8 @@ class _Training:
             raise evaluation_not_finite(values["loss"], progress.step, metrics, context.pipeline)
         progress.evaluated_step = progress.step
         mark = "  (best)" if self.selection.consider(values, progress) else ""
-        headline = "  ".join(f"{name} {v:.4f}" for name, v in self.selection.headline(values).items())
+        positive, chosen = spec.positive_of(context.pipeline.labels), self.selection.headline(values)
+        headline = "  ".join(f"{shown_metric(name, positive)} {v:.4f}" for name, v in chosen.items())
         context.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {headline}{mark}")
         if self.selection.exhausted(progress):
             progress.finished = True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptm.base.printable import printable
 from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
+from ptm.config.evaluation import shown_metric
 
 if TYPE_CHECKING:
     from ptm.experiment.reproduce import Reproduction
@@ -27,9 +28,15 @@ def show_results(results: Results, *, as_json: bool) -> None:
     table = new_table()
     table.add_column("metric")
     table.add_column("value", justify="right")
+    if results.constant:
+        table.add_column("constant answer", justify="right")
     for name, value in results.metrics.items():
-        add_row(table, name, f"{value:.4f}")
+        constant = [f"{results.constant[name]:.4f}" if name in results.constant else ""]
+        shown = shown_metric(name, results.positive_label)
+        add_row(table, shown, f"{value:.4f}", *(constant if results.constant else []))
     echo_table(table)
+    for warning in results.warnings:
+        echo(f"warning: {warning}")
     if results.train is not None and results.output is not None:
         _show_training(results, results.train, results.output)
 

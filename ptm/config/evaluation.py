@@ -21,6 +21,11 @@ def best_mode(metric: str) -> Literal["max", "min"]:
     return "min" if metric in LOWER_IS_BETTER else "max"
 
 
+def shown_metric(metric: str, positive: str | None) -> str:
+    """A metric as people read it: ``f1[fraud]``, where it is of one of two labels."""
+    return f"{metric}[{positive}]" if metric == "f1" and positive is not None else metric
+
+
 @dataclass(frozen=True)
 class LabelCount:
     """A condition on the number of labels, and the same in words."""

@@ -8,6 +8,7 @@ data is in :mod:`ptm.config.data_section`, those about models in :mod:`ptm.confi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -247,3 +248,8 @@ class RunSpec:
     def evaluation(self) -> Evaluation:
         """What an evaluation of this task, with these labels, can measure."""
         return self.descriptor.evaluation_of(self.data.label_type)
+
+    def positive_of(self, labels: Sequence[str]) -> str | None:
+        """Of two labels of which one applies, the one that ``f1`` is of; None for all others."""
+        two = bool(self.descriptor.label_types) and self.label_type.exclusive and len(labels) == 2
+        return (self.data.positive_label or labels[1]) if two else None

@@ -14,7 +14,7 @@ from ptm.config.spec import ModelSpec, RunSpec
 from ptm.errors import ModelError
 from ptm.experiment.outputs import refuse_inputs, require_new_file
 from ptm.experiment.prepare import WARNING
-from ptm.experiment.session import evaluate, open_session, require_downloads
+from ptm.experiment.session import beside, evaluate, open_session, require_downloads
 from ptm.models.seals import require_intact
 from ptm.models.size import describe_size
 from ptm.run.directory import require_run
@@ -68,6 +68,7 @@ def run_evaluation(
         task=spec.task,
         status="done",
         metrics=values,
+        **beside(spec, metrics, values),
         eval=Throughput(**Throughput.of(spec.data.eval, pipeline.size("eval"), seconds)),
         model=ModelSize(**describe_size(model.name, pipeline.model)),
         expect=tuple(check_expectations(bounds, values)),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 
@@ -15,6 +16,7 @@ from ptm.base.signals import StopFlag
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.errors import MissingDownload, OutOfMemory, Problem
+from ptm.metrics.summary import summary_of
 from ptm.models import adapters
 from ptm.pipeline import Metrics, Pipeline, TaskModule, task_module
 from ptm.training.runtime import Runtime, open_runtime
@@ -76,6 +78,27 @@ def evaluate(session: Session, pipeline: Pipeline, stop: StopFlag | None = None)
     pipeline.model.to(session.runtime.device)
     size = session.spec.train.eval_batch_size
     return engine.evaluate(pipeline, session.runtime, batch_size=size, stop=stop, reporter=session.reporter)
+
+
+class Aside(TypedDict):
+    """What stands beside the metrics in results.json."""
+
+    constant: dict[str, float]
+    positive_label: str | None
+    absent_labels: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def beside(spec: RunSpec, metrics: Metrics, values: Mapping[str, float]) -> Aside:
+    """A constant answer's metrics, labels that are not there, and what is to be said of ``values``."""
+    summary = summary_of(metrics)
+    chief = spec.best.metric if spec.best is not None else spec.evaluation.headline
+    return Aside(
+        constant={name: value for name, value in summary.constant.items() if name in values},
+        positive_label=summary.positive,
+        absent_labels=summary.absent,
+        warnings=summary.warnings(values, chief if chief != "loss" else spec.evaluation.headline),
+    )
 
 
 @contextmanager

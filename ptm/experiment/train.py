@@ -19,7 +19,7 @@ from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, ModelError, NotFinite
 from ptm.experiment.prepare import Prepared, prepare, trainable_parameters
-from ptm.experiment.session import Session, evaluate, open_session, require_downloads
+from ptm.experiment.session import Session, beside, evaluate, open_session, require_downloads
 from ptm.models import adapters
 from ptm.models.size import describe_size
 from ptm.objective import all_counts
@@ -218,6 +218,7 @@ def _results(
         task=spec.task,
         status="done",
         metrics=values,
+        **beside(spec, measured.metrics, values),
         best=_best(spec, progress),
         train=TrainSummary(
             steps=progress.step,

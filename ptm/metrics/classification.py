@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from ptm.errors import DataError
+from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 _ALL_SCORES = 20  # with more classes, a prediction lists only its five highest
@@ -88,8 +89,10 @@ class LogitMetrics(ABC):
     Logits, because probabilities of a certain model are all 0 or 1, and no longer in any order.
     """
 
-    def __init__(self, labels: Sequence[str] = ()) -> None:
+    def __init__(self, labels: Sequence[str] = (), positive: str | None = None) -> None:
+        """``positive``: of two labels, the one that ``f1`` is of (default: the second)."""
         self._labels = tuple(labels)
+        self._positive = positive
         self._accumulator = Accumulator()
 
     def update(self, batch: Batch, output: Output) -> None:
@@ -97,7 +100,7 @@ class LogitMetrics(ABC):
         self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
 
     def merge(self, others: Sequence[Metrics]) -> Self:
-        merged = type(self)(self._labels)
+        merged = type(self)(self._labels, self._positive)
         for part in (self, *others):
             assert isinstance(part, type(self))
             merged._accumulator = merged._accumulator.joined(part._accumulator)
@@ -114,32 +117,71 @@ class ClassificationMetrics(LogitMetrics):
     """Accuracy and friends over single-label classes."""
 
     def compute(self) -> dict[str, float]:
+        """``recall_macro`` is a mean over the classes that evaluated examples have: of others there is nothing to
+        recall. ``precision_macro`` and ``f1_macro`` are over these and those that are predicted."""
         from sklearn import metrics
 
         _, targets, logits = self._accumulator.labelled()
         predicted = logits.argmax(-1)
-        classes = np.arange(len(self._labels))
+        values = {"loss": self._accumulator.mean_loss(), **self._scores(targets, predicted)}
+        if len(self._labels) == 2 and len(np.unique(targets)) == 2 and np.isfinite(logits).all():
+            margins = logits[:, 1].astype(np.float64) - logits[:, 0]
+            values["auroc"] = float(metrics.roc_auc_score(targets, margins))
+        if len(self._labels) > 5:
+            top = np.argpartition(-logits, 5, axis=-1)[:, :5]
+            values["top5_accuracy"] = float((top == targets[:, None]).any(-1).mean())
+        return values
+
+    def summary(self) -> Summary:
+        _, targets, logits = self._accumulator.labelled()
+        predicted = logits.argmax(-1)
+        counts = np.bincount(targets, minlength=len(self._labels))
+        shares = counts / counts.sum()
+        majority = np.full_like(targets, counts.argmax())
+        constant = {"loss": entropy(shares), **self._scores(targets, majority)}
+        if "f1" in constant:
+            positives = np.full_like(targets, self._positive_class)
+            constant["f1"] = self._scores(targets, positives)["f1"]
+            constant["auroc"] = 0.5
+        if len(self._labels) > 5:
+            constant["top5_accuracy"] = float(np.sort(shares)[-5:].sum())
+        answers = np.unique(predicted)
+        return Summary(
+            constant=constant,
+            absent=absent_labels(counts, self._labels),
+            answers=len(answers),
+            only=repr(self._labels[answers[0]]),
+            positive=self._labels[self._positive_class] if len(self._labels) == 2 else None,
+        )
+
+    @property
+    def _positive_class(self) -> int:
+        return 1 if self._positive is None else self._labels.index(self._positive)
+
+    def _scores(self, targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+        """What is computed of class numbers alone, int64 [n]."""
+        from sklearn import metrics
+
         # Of a class that is neither there nor predicted nothing is known: macro averages leave it out.
         present = np.union1d(targets, predicted)
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        precision, _, f1, _ = metrics.precision_recall_fscore_support(
             targets, predicted, labels=present, average="macro", zero_division=0
         )
+        recall = metrics.recall_score(
+            targets, predicted, labels=np.unique(targets), average="macro", zero_division=0
+        )
         values = {
-            "loss": self._accumulator.mean_loss(),
             "accuracy": metrics.accuracy_score(targets, predicted),
             "f1_macro": f1,
             "precision_macro": precision,
             "recall_macro": recall,
-            "mcc": metrics.matthews_corrcoef(targets, predicted),
+            # Undefined where both sides are one class; scikit-learn gives 0, and a warning.
+            "mcc": metrics.matthews_corrcoef(targets, predicted) if len(present) > 1 else 0.0,
         }
-        if len(classes) == 2:  # the second label is the positive one
-            values["f1"] = metrics.f1_score(targets, predicted, labels=classes, pos_label=1, zero_division=0)
-            if len(np.unique(targets)) == 2 and np.isfinite(logits).all():
-                margins = logits[:, 1].astype(np.float64) - logits[:, 0]
-                values["auroc"] = metrics.roc_auc_score(targets, margins)
-        if len(classes) > 5:
-            top = np.argpartition(-logits, 5, axis=-1)[:, :5]
-            values["top5_accuracy"] = (top == targets[:, None]).any(-1).mean()
+        if len(self._labels) == 2:
+            values["f1"] = metrics.f1_score(
+                targets, predicted, labels=[0, 1], pos_label=self._positive_class, zero_division=0
+            )
         return {name: float(value) for name, value in values.items()}
 
     def predictions(self) -> Iterator[Prediction]:

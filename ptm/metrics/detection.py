@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptm.errors import DataError
+from ptm.metrics.summary import Summary, absent_labels
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 SHOWN_SCORE = 0.05  # detections below are left out of ``predictions``; the metrics count all
@@ -71,6 +72,14 @@ class DetectionMetrics:
             if (precision[..., number] > -1).any():
                 values[f"map/{name}"] = _mean(precision[..., number])
         return values
+
+    def summary(self) -> Summary:
+        """There is no constant answer: what finds nothing has 0 everywhere."""
+        boxes = [boxes.classes for boxes in self._truth.values()]
+        counts = np.bincount(np.concatenate(boxes), minlength=len(self._labels)) if boxes else None
+        found = sum(len(boxes.corners) for boxes in self._detections.values())
+        absent = () if counts is None else absent_labels(counts, self._labels)
+        return Summary(absent=absent, answers=None if found else 0)
 
     def predictions(self) -> Iterator[Prediction]:
         """By rising id: ``boxes`` ([x1, y1, x2, y2] in pixels of the upright image), ``labels`` and ``scores`` of at

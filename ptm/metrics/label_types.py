@@ -18,10 +18,10 @@ from ptm.pipeline import Metrics
 @dataclass(frozen=True)
 class Supervision:
     """``loss(logits, targets, smoothing)`` is summed over examples, ``logits`` fp32 [n, outputs]; ``smoothing`` is the
-    share of a target that is spread over all classes, or over yes and no. ``metrics(labels)`` are empty ones."""
+    share of a target that is spread over all classes, or over yes and no. ``metrics(labels, positive)``: empty ones."""
 
     loss: Callable[[Tensor, Tensor, float], Tensor]
-    metrics: Callable[[Sequence[str]], Metrics]
+    metrics: Callable[[Sequence[str], str | None], Metrics]
 
 
 def supervised_loss(logits: Tensor, targets: Tensor, label_type: str, smoothing: float = 0.0) -> Tensor:
@@ -29,9 +29,9 @@ def supervised_loss(logits: Tensor, targets: Tensor, label_type: str, smoothing:
     return SUPERVISION[label_type].loss(logits, targets, smoothing)
 
 
-def new_metrics(labels: Sequence[str], label_type: str) -> Metrics:
-    """Empty metrics for outputs of this type."""
-    return SUPERVISION[label_type].metrics(labels)
+def new_metrics(labels: Sequence[str], label_type: str, positive: str | None = None) -> Metrics:
+    """Empty metrics for outputs of this type. ``positive``: of two labels, the one that ``f1`` is of."""
+    return SUPERVISION[label_type].metrics(labels, positive)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -53,5 +53,5 @@ def _squared_error(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 SUPERVISION: Mapping[str, Supervision] = {
     CLASS.name: Supervision(_cross_entropy, ClassificationMetrics),
     CLASSES.name: Supervision(_binary_cross_entropy, MultiLabelMetrics),
-    NUMBER.name: Supervision(_squared_error, lambda labels: NumberMetrics()),
+    NUMBER.name: Supervision(_squared_error, lambda labels, positive: NumberMetrics()),
 }

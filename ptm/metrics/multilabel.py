@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptm.metrics.classification import LogitMetrics, six_digits
+from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Prediction
 
 THRESHOLD_LOGIT = 0.0  # from which a class is predicted: a probability of 0.5
@@ -29,25 +30,39 @@ class MultiLabelMetrics(LogitMetrics):
 
         _, targets, logits = self._accumulator.labelled()
         truth, predicted = targets > 0, logits >= THRESHOLD_LOGIT
-        # Of a class that is neither there nor predicted nothing is known: the macro average leaves it out.
-        present = np.flatnonzero(truth.any(0) | predicted.any(0))
-        f1_micro = metrics.f1_score(truth, predicted, average="micro", zero_division=0)
-        f1_macro = (
-            metrics.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
-            if len(present)
-            else 0.0
-        )
-        values = {
-            "loss": self._accumulator.mean_loss(),
-            "f1_micro": f1_micro,
-            "f1_macro": f1_macro,
-            "subset_accuracy": (truth == predicted).all(1).mean(),
-        }
+        values = {"loss": self._accumulator.mean_loss(), **_scores(truth, predicted)}
         both = truth.any(0) & ~truth.all(0)
         if both.any() and np.isfinite(logits).all():
             areas = [metrics.roc_auc_score(truth[:, k], logits[:, k]) for k in np.flatnonzero(both)]
             values["auroc_macro"] = np.mean(areas)
         return {name: float(value) for name, value in values.items()}
+
+    def summary(self) -> Summary:
+        """The constant answer is, for each metric, the set of labels that is best by it."""
+        _, targets, logits = self._accumulator.labelled()
+        truth, predicted = targets > 0, logits >= THRESHOLD_LOGIT
+        counts = truth.sum(0)
+        shares = counts / len(truth)
+        # The best set by the micro F1 holds the most frequent labels; how many is tried out.
+        found = np.cumsum(np.sort(counts)[::-1])
+        sizes = np.arange(1, len(counts) + 1)
+        f1_micro = 2 * found / np.maximum(len(truth) * sizes + counts.sum(), 1)
+        _, repeats = np.unique(truth, axis=0, return_counts=True)
+        everywhere = shares[counts > 0]
+        constant = {
+            "loss": float(np.mean([entropy(np.array([share, 1 - share])) for share in shares])),
+            "f1_micro": float(f1_micro.max()),
+            "f1_macro": float((2 * everywhere / (1 + everywhere)).mean()) if len(everywhere) else 0.0,
+            "subset_accuracy": float(repeats.max() / len(truth)),
+            "auroc_macro": 0.5,
+        }
+        answers = np.unique(predicted, axis=0)
+        return Summary(
+            constant=constant,
+            absent=absent_labels(counts, self._labels),
+            answers=len(answers) if predicted.any() else 0,
+            only=str(self._named(answers[0])),
+        )
 
     def predictions(self) -> Iterator[Prediction]:
         """``label`` and ``prediction`` are lists of names, ``scores`` the probability of each class."""
@@ -64,3 +79,21 @@ class MultiLabelMetrics(LogitMetrics):
 
     def _named(self, applies: np.ndarray) -> list[str]:
         return [self._labels[k] for k in np.flatnonzero(applies)]
+
+
+def _scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """What is computed of yes and no alone, bool [n, classes]."""
+    from sklearn import metrics
+
+    # Of a class that is neither there nor predicted nothing is known: the macro average leaves it out.
+    present = np.flatnonzero(truth.any(0) | predicted.any(0))
+    f1_macro = (
+        metrics.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
+        if len(present)
+        else 0.0
+    )
+    return {
+        "f1_micro": metrics.f1_score(truth, predicted, average="micro", zero_division=0),
+        "f1_macro": f1_macro,
+        "subset_accuracy": (truth == predicted).all(1).mean(),
+    }

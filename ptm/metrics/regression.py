@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptm.metrics.classification import LogitMetrics
+from ptm.metrics.summary import Summary
 from ptm.pipeline import Prediction
 
 
@@ -25,6 +26,21 @@ class NumberMetrics(LogitMetrics):
             "mean_squared_error": float(np.mean((truth - predictions) ** 2)),
             "mean_absolute_error": float(np.mean(np.abs(truth - predictions))),
         }
+
+    def summary(self) -> Summary:
+        """The constant answer is the mean of the numbers."""
+        _, targets, logits = self._accumulator.labelled()
+        truth = targets.astype(np.float64)
+        off = truth - truth.mean()
+        answers = np.unique(logits[:, 0])
+        constant = {
+            "loss": float(np.mean(off**2)),
+            "pearson": 0.0,
+            "spearman": 0.0,
+            "mean_squared_error": float(np.mean(off**2)),
+            "mean_absolute_error": float(np.mean(np.abs(off))),
+        }
+        return Summary(constant=constant, answers=len(answers), only=f"{answers[0]:g}")
 
     def predictions(self) -> Iterator[Prediction]:
         """``label`` and ``prediction`` are numbers; there are no scores."""

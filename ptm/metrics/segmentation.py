@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from ptm.errors import DataError
+from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 
@@ -79,6 +80,22 @@ class SegmentationMetrics:
             finite = ((label, float(s)) for label, s in zip(self._labels, scores, strict=True))
             values |= {f"{name}/{label}": score for label, score in finite if not np.isnan(score)}
         return values
+
+    def summary(self) -> Summary:
+        """The constant answer is the class of the most pixels, everywhere."""
+        counts, answers = self._confusion.sum(1), np.flatnonzero(self._confusion.sum(0))
+        everywhere = np.zeros_like(self._confusion)
+        everywhere[:, counts.argmax()] = counts
+        iou, dice = scores_of(everywhere)
+        constant = {
+            "loss": entropy(counts / counts.sum()),
+            "miou": float(np.nanmean(iou)),
+            "dice": float(np.nanmean(dice)),
+            "pixel_accuracy": float(counts.max() / counts.sum()),
+        }
+        only = f"{self._labels[answers[0]]!r} at every pixel"
+        absent = absent_labels(counts, self._labels)
+        return Summary(constant=constant, absent=absent, answers=len(answers), only=only)
 
     def predictions(self) -> Iterator[Prediction]:
         """``shares``: of the pixels, by label; ``iou`` by label, and the ``pixels`` that count and those that are

@@ -11,6 +11,7 @@ import numpy as np
 from ptm.config.tags import OUTSIDE, entity_tags
 from ptm.errors import DataError
 from ptm.metrics.classification import six_digits
+from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Batch, EntityRow, Metrics, Output, Prediction
 
 Entity = tuple[str, int, int]  # kind, first word, last word
@@ -85,6 +86,24 @@ class TagMetrics:
         right = sum(a == b for tags, predicted in pairs for a, b in zip(tags, predicted, strict=True))
         values = {"loss": self._loss_sum / self._count, "accuracy": right / words}
         return values | (entity_scores(pairs, self._entity_tags) if self._entity_tags else {})
+
+    def summary(self) -> Summary:
+        """The constant answer is the most frequent tag for every word."""
+        known = self._known()
+        truth = np.concatenate([sentence.tags for sentence in known if sentence.tags is not None])
+        counts = np.bincount(truth, minlength=len(self._labels))
+        majority = self._labels[int(counts.argmax())]
+        pairs = [(self._names(s.tags), [majority] * len(s.words)) for s in known]
+        scores = entity_scores(pairs, self._entity_tags) if self._entity_tags else {}
+        constant = {
+            "loss": entropy(counts / counts.sum()),
+            "accuracy": float(counts.max() / counts.sum()),
+            **{name: value for name, value in scores.items() if "/" not in name},
+        }
+        answers = sorted({name for s in known for name in self._names(s.predicted) if name is not None})
+        only = f"{answers[0]!r} for every word" if answers else ""
+        absent = absent_labels(counts, self._labels)
+        return Summary(constant=constant, absent=absent, answers=len(answers), only=only)
 
     def predictions(self) -> Iterator[Prediction]:
         """``words``, ``tags`` (if known), ``predicted_tags`` and the probability of each, ``scores``; None for a word

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from ptm.errors import DataError
+from ptm.metrics.summary import Summary
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 _LARGEST_LOSS = 700.0  # nats a token; the exponential of more is no finite number
@@ -50,6 +51,12 @@ class TranslationMetrics:
             "bleu": float(bleu.corpus_score(written, [targets]).score),
             "chrf": float(chrf.corpus_score(written, [targets]).score),
         }
+
+    def summary(self) -> Summary:
+        """There is no constant answer; whether all are the same is told."""
+        written = {text["prediction"] for text in self._texts.values()}
+        same = len(written) == 1 and len(self._texts) > 1
+        return Summary(answers=1 if same else None, only=repr(next(iter(written), "")))
 
     def predictions(self) -> Iterator[Prediction]:
         for index in sorted(self._texts):

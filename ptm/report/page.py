@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ptm.base import files
+from ptm.config.evaluation import shown_metric
 from ptm.config.tasks import TASKS, Task
 from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
 from ptm.report.examples import Drawings, Examples, sample_predictions, worst_mistakes
-from ptm.report.inputs import RunFiles, mapping, number, read_run
+from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
 from ptm.report.predictions import ClassScores, label_names, score_classes
 
 
@@ -57,6 +59,11 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "descriptor": _descriptor(inputs),
         "status": words.plain(inputs.results.get("status") or "unfinished"),
         "labels": scores.classes if scores else label_names(inputs),
+        "shown": partial(
+            shown_metric, positive=words.plain(inputs.results.get("positive_label") or "") or None
+        ),
+        "constant": {words.plain(name): number(v) for name, v in inputs.result("constant").items()},
+        "told": [words.plain(line) for line in listing(inputs.results.get("warnings"))],
         "teacher_metrics": mapping(inputs.result("teacher").get("metrics")),
         "expectations": tables.expectations(inputs),
         "comparison": tables.teacher_and_student(inputs),

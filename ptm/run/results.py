@@ -124,6 +124,10 @@ class Results:
     task: str
     status: Status
     metrics: dict[str, float] = field(default_factory=dict)
+    constant: dict[str, float] = field(default_factory=dict)  # what a constant answer reaches
+    positive_label: str | None = None  # the one of two that ``f1`` is of
+    absent_labels: tuple[str, ...] = ()  # that no evaluated example has
+    warnings: tuple[str, ...] = ()  # of what was measured
     reason: str | None = None  # why it is not done
     best: Best | None = None
     train: TrainSummary | None = None
@@ -160,7 +164,8 @@ class Results:
         return {name: content.get(name) for name in keys}
 
 
-_EVALUATED = ("schema", "task", "status", "metrics", "eval", "model", "expect", "labels")
+_ASIDE = ("constant", "positive_label", "absent_labels", "warnings")  # what stands beside the metrics
+_EVALUATED = ("schema", "task", "status", "metrics", *_ASIDE, "eval", "model", "expect", "labels")
 _TRAINED = ("best", "train", "teacher", "distill", "backbone", "output", "drift", "extended")
 _ADDED = ("verdict", "control", "scorecard")  # to a finished run, by a later step or command
 _ADAPTER = TypeAdapter(Results)

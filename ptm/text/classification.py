@@ -108,7 +108,8 @@ class TextClassification(ClassifierPipeline[Tokens]):
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
 
     def new_metrics(self) -> Metrics:
-        return new_metrics(self.labels, self._spec.data.label_type)
+        data = self._spec.data
+        return new_metrics(self.labels, data.label_type, data.positive_label)
 
     def _text(self, split: Split, index: int) -> str:
         return " ⟂ ".join(str(column[index]) for column in self._examples(split).columns.values())

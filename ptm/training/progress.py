@@ -14,6 +14,7 @@ class Progress:
     evaluated_step: int = 0  # step of the last finished evaluation
     finished: bool = False
     best_value: float | None = None
+    best_loss: float | None = None  # of the same evaluation, where it has one
     best_step: int | None = None
     worse_evaluations: int = 0  # since the best one
     window: dict[str, float] = field(default_factory=dict)  # sums since the last line of the log

@@ -20,7 +20,8 @@ class Selection:
     def consider(self, values: Mapping[str, float], progress: Progress) -> bool:
         """Whether the evaluation of ``progress.step`` is the best so far; ``progress`` remembers it.
 
-        Raises ConfigError for a metric that was not measured.
+        Among equal values the lower loss wins; early stopping waits for a better value all the same. Raises
+        ConfigError for a metric that was not measured.
         """
         if self.best is None:
             return False
@@ -30,11 +31,13 @@ class Selection:
                 f"there is no metric {name!r}", where="best.metric", expected=f"one of {', '.join(values)}"
             )
         value, sign = values[name], 1 if self.best.mode == "max" else -1
+        loss, former = values.get("loss"), progress.best_loss
         better = progress.best_value is None or sign * value > sign * progress.best_value
-        if better:
-            progress.best_value, progress.best_step = value, progress.step
+        level = value == progress.best_value and loss is not None and former is not None and loss < former
+        if better or level:
+            progress.best_value, progress.best_loss, progress.best_step = value, loss, progress.step
         progress.worse_evaluations = 0 if better else progress.worse_evaluations + 1
-        return better
+        return better or level
 
     def exhausted(self, progress: Progress) -> bool:
         """Whether there have been too many evaluations without a better one."""

@@ -176,7 +176,8 @@ class ImageClassification(ImagePipeline):
         return [f"its weights were made for images of {made_for}x{made_for}, here it sees {used}x{used}"]
 
     def new_metrics(self) -> Metrics:
-        return new_metrics(self.labels, self._spec.data.label_type)
+        data = self._spec.data
+        return new_metrics(self.labels, data.label_type, data.positive_label)
 
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``: architecture, output names, and preprocessing."""

@@ -79,6 +79,7 @@ def test_an_evaluation_has_the_keys_of_an_evaluation():
     evaluated = replace(DONE, train=None, best=None, output=None, extended=())
     assert set(evaluated.as_dict()) == {
         *("schema", "task", "status", "metrics", "eval", "model", "expect", "labels"),
+        *("constant", "positive_label", "absent_labels", "warnings"),
     }
     assert parse_results(evaluated.as_dict()) == evaluated
 

@@ -51,3 +51,14 @@ def test_the_headline_is_the_loss_and_the_metric_that_chooses():
     values = {"loss": 0.1, "accuracy": 0.9, "mcc": 0.8}
     assert set(Selection(BestSpec(metric="mcc"), None).headline(values)) == {"loss", "mcc"}
     assert set(Selection(None, None).headline(values)) == {"loss", "accuracy"}
+
+
+def test_10_26_among_equal_values_the_lower_loss_wins():
+    selection, progress = Selection(BestSpec(metric="f1_micro"), 3), Progress()
+    better = []
+    for step, loss in enumerate([0.7, 0.6, 0.65, 0.5], start=1):
+        progress.step = step
+        better.append(selection.consider({"loss": loss, "f1_micro": 0.0}, progress))
+    assert better == [True, True, False, True]
+    assert (progress.best_step, progress.best_loss) == (4, 0.5)
+    assert selection.exhausted(progress)  # the metric itself never rose
