@@ -260,5 +260,5 @@ class TaskModule(Protocol):
 
 
 def task_module(task: str) -> TaskModule:
-    """The module of a task, imported now. ``tests/test_tasks.py`` holds each against the protocol, with mypy."""
+    """The module of a task, imported now. ``tests/test_pipeline.py`` holds each against the protocol, with mypy."""
     return cast(TaskModule, importlib.import_module(TASKS[task].module))

@@ -8,8 +8,8 @@ import yaml
 
 from helpers import StopAt, image_spec, last_state, run, weights
 from ptm.config.load import dump_config, load_config
-from ptm.config.spec import DataSpec, DistillSpec, TeacherSpec, TrainSpec
-from ptm.errors import ConfigError, Interrupted, RunDirectoryError
+from ptm.config.spec import TeacherSpec
+from ptm.errors import Interrupted, RunDirectoryError
 from ptm.run.directory import RunDirectory
 
 
@@ -18,16 +18,6 @@ def as_written_before(spec) -> str:
     content = yaml.safe_load(dump_config(spec))
     content["train"]["eval_batch_size"] = content["data"]["augment"] = None
     return yaml.safe_dump(content, sort_keys=False)
-
-
-def test_a_spec_has_its_defaults_however_it_is_made(tmp_path):
-    spec = image_spec(tmp_path / "r", augment="none")
-    assert TrainSpec(learning_rate=0.1, epochs=1).eval_batch_size == 64
-    assert DataSpec(source="builtin:digits").augment == "none"
-    assert spec.distill is None
-    taught = replace(spec, teacher=TeacherSpec(name="resnet56"))
-    assert taught.distill == DistillSpec()
-    assert replace(taught, teacher=None, distill=None).distill is None
 
 
 def test_null_is_the_default(tmp_path):
@@ -42,15 +32,6 @@ def test_a_distillation_without_a_distill_section_is_the_same_in_an_old_config(t
     spec = replace(image_spec(tmp_path / "r", augment="none"), teacher=TeacherSpec(name="resnet56"))
     (tmp_path / "old.yaml").write_text(as_written_before(spec))
     assert load_config(tmp_path / "old.yaml", ["distill=null"]) == spec
-
-
-@pytest.mark.parametrize("fraction", ["0%", "100%", "x%", "-5%"])
-def test_a_held_out_fraction_leaves_something_on_both_sides(fraction):
-    assert DataSpec(source="csv:d", eval="12.5%").held_out == 0.125
-    assert DataSpec(source="csv:d", eval="test").held_out is None
-    assert DataSpec(source="csv:d").held_out is None
-    with pytest.raises(ConfigError, match="a percentage between 0% and 100%"):
-        _ = DataSpec(source="csv:d", eval=fraction).held_out
 
 
 @pytest.mark.slow
