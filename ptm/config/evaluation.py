@@ -65,13 +65,13 @@ class Evaluation:
     def objection(self, name: str, labels: Sequence[str] | None = None) -> tuple[str, str] | None:
         """(what may be named, what to do) where no such metric is measured; None where it is one."""
         known = self.names(labels)
-        if any(name == one or (one.endswith("/") and name.startswith(one) and name != one) for one in known):
+        if any((name.startswith(one) and name != one) if one.endswith("/") else name == one for one in known):
             return None
         if name in self.by_label_count:
             words = self.by_label_count[name].words
             return f"one of {', '.join(known)}", f"{name} is measured with {words} labels"
-        close = difflib.get_close_matches(name, known, n=1)
         readable = [f"{one}LABEL" if one.endswith("/") else one for one in known]
+        close = difflib.get_close_matches(name, readable, n=1)
         cure = f"did you mean {close[0]}?" if close else "name one of them"
         return f"one of {', '.join(readable)}", cure
 

@@ -47,7 +47,9 @@ def explain(errors: Iterable[Mapping[str, Any]], root: Section) -> Refusals:
         path, node = _follow(root, error["loc"])
         if error["type"] == "unexpected_keyword_argument":
             unknown.append(path)
-        elif error["type"] == "missing":
+        elif error["type"] == "missing" and isinstance(
+            error["loc"][-1], str
+        ):  # a place in a list is a number
             missing.append((*path, str(error["loc"][-1])))
         else:
             wrong[path] = node
@@ -215,18 +217,19 @@ def _cure(path: Path, node: Node, here: schema.Fragment) -> str:
     if not isinstance(node.value, str):
         return _cure_of_other(path, node, here)
     if schema.accepts(here, "integer"):
-        return _cure_of_number(node.text)
+        return _cure_of_number(node.text, here)
     if schema.accepts(here, "boolean"):
         return _cure_of_boolean(node.text)
     if schema.accepts(here, "object"):
         first = next(iter(schema.required(path)), "")
-        inner = schema.fragment((*path, first))
+        inner = schema.fragment((*path, first)) if first else None
         return f"write {{{first}: {show(node.text)}}}" if inner and schema.accepts(inner, "string") else ""
     words = schema.choices(here)
     completions = [word for word in words if node.text and word.startswith(node.text.lower())]
     if close := completions or difflib.get_close_matches(node.text.lower(), words, n=1):
         return f"did you mean {close[0]}?"
-    return f"write a list: [{show(node.text)}]" if schema.accepts(here, "array") else ""
+    item = schema.item(path)
+    return f"write a list: [{show(node.text)}]" if item and schema.accepts(item, "string") else ""
 
 
 def _cure_of_other(path: Path, node: Scalar, here: schema.Fragment) -> str:
@@ -243,28 +246,37 @@ def _cure_of_other(path: Path, node: Scalar, here: schema.Fragment) -> str:
         return "write none" if node.value is False and "none" in words else ""
     if schema.accepts(here, "string"):
         return f"put it in quotes: {json.dumps(show(node.text))}"
-    if schema.accepts(here, "array"):
-        return f"write a list: [{show(node.text)}]"
-    if isinstance(node.value, float) and node.value.is_integer() and not schema.accepts(here, "number"):
-        return (
-            f"write {int(node.value)}" if schema.accepts(here, "integer") and abs(node.value) < 1e15 else ""
-        )
-    return ""
+    if isinstance(node.value, bool | str):
+        return ""
+    if item := schema.item(path):
+        return f"write a list: [{show(node.text)}]" if schema.takes(item, node.value) else ""
+    return f"write {whole}" if (whole := _whole(node.value, here)) is not None else ""
 
 
-def _cure_of_number(source: str) -> str:
-    """For a text where a number belongs."""
+def _whole(value: float, here: schema.Fragment) -> int | None:
+    """The whole number that a fraction is, such as 1000 for 1e3, where that is what belongs there."""
+    if not isinstance(value, float) or not value.is_integer() or abs(value) >= 1e15:
+        return None
+    return int(value) if schema.takes(here, int(value)) else None
+
+
+def _cure_of_number(source: str, here: schema.Fragment) -> str:
+    """For a text where a number belongs; a number that the key does not take is not proposed."""
     text = source.strip().lower()
-    if _number(source) is not None:
-        return f"remove the quotes: {show(source)}"
     if text.lstrip("+-.") in ("inf", "nan", "infinity"):
         return "give a finite number"
-    if text.endswith("%") and (percent := _number(text[:-1].strip())) is not None:
-        return f"write the fraction: {percent / 100:g}"
-    if (number := _number(text.lstrip("0") or "0")) is not None:
-        return f"write it without the leading 0: {number}"
-    with_point = text.replace(",", ".", 1)
-    return f"write a point for the comma: {show(with_point)}" if _number(with_point) is not None else ""
+    number: float | None = _number(source)
+    cure = f"remove the quotes: {show(source)}"
+    if number is None and text.endswith("%") and (percent := _number(text[:-1].strip())) is not None:
+        number = percent / 100
+        cure = f"write the fraction: {number:g}"
+    if number is None and (number := _number(text.lstrip("0") or "0")) is not None:
+        cure = f"write it without the leading 0: {number}"
+    if number is None and (number := _number(with_point := text.replace(",", ".", 1))) is not None:
+        cure = f"write a point for the comma: {show(with_point)}"
+    if number is None or schema.takes(here, number):
+        return "" if number is None else cure
+    return f"write {whole}" if (whole := _whole(number, here)) is not None else ""
 
 
 def _number(text: str) -> int | float | None:

@@ -14,6 +14,7 @@ from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
 from ptm.config.spec import DataSpec, DistillSpec, RunSpec
 from ptm.config.tasks import IMAGE_SOURCES, SOURCES, TABLE_SOURCES, TASKS
+from ptm.errors import listing
 
 Complaints = Iterator[tuple[tuple[str, ...], str, str]]  # key path, what, cure
 
@@ -207,8 +208,10 @@ def _check_label_column(data: DataSpec, kind: LabelType) -> Complaints:
             yield key, "labels_from and label both say where the labels are", "remove one of them"
         if not kind.named:
             yield key, f"label_type: {kind.name} is one column", "name it in label"
-        if len(set(data.labels_from)) < max(2, len(data.labels_from)):
-            yield key, "labels_from names fewer than two different columns", "name a column for each label"
+        if len(data.labels_from) < 2:
+            yield key, "labels_from names fewer than two columns", "name a column for each label"
+        if repeated := [name for name, times in Counter(data.labels_from).items() if times > 1]:
+            yield key, f"columns of labels_from repeat: {listing(repeated)}", "name each of them once"
         if source not in (*TABLE_SOURCES, "hub"):
             yield key, f"{source}: has no columns", "remove it"
         elif data.labels is not None and set(data.labels) != set(data.labels_from):

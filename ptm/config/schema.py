@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,10 +52,18 @@ def fragment(path: Path) -> Fragment | None:
             here = section["additionalProperties"]
         else:
             lists = [kind for kind in _kinds(here) if kind.get("type") == "array"]
-            if not lists or not part.isdecimal():
+            items = _items_of(lists[0]) if lists and part.isdecimal() else ()
+            if not items or ("items" not in lists[0] and int(part) >= len(items)):
                 return None
-            here = lists[0]["items"]
+            here = items[min(int(part), len(items) - 1)]
     return here
+
+
+def item(path: Path) -> Fragment | None:
+    """The schema of the items of a list that may have any length; None where no such list may stand."""
+    here = fragment(path)
+    lists = [kind for kind in _kinds(here) if "items" in kind] if here is not None else []
+    return lists[0]["items"] if lists else None
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
@@ -97,6 +106,18 @@ def accepts(here: Fragment, kind: str) -> bool:
     return kind in types or (kind == "integer" and "number" in types)
 
 
+def takes(here: Fragment, number: float) -> bool:
+    """Whether this number may stand there: of the right type, and within the bounds."""
+    whole = isinstance(number, int)
+    return any(
+        kind.get("type") in (("integer", "number") if whole else ("number",))
+        and -math.inf < number < math.inf
+        and kind.get("minimum", number) <= number <= kind.get("maximum", number)
+        and kind.get("exclusiveMinimum", -math.inf) < number < kind.get("exclusiveMaximum", math.inf)
+        for kind in _kinds(here)
+    )
+
+
 def choices(here: Fragment) -> tuple[str, ...]:
     """The words that may stand there, when they are fixed."""
     return tuple(
@@ -108,7 +129,7 @@ def choices(here: Fragment) -> tuple[str, ...]:
 
 
 def phrase(here: Fragment) -> str:
-    """What may stand there, in words: ``a whole number, at least 1, or null``."""
+    """What may stand there, in words: ``a whole number of at least 1, or null``."""
     kinds = _kinds(here)
     examples = {"examples": here["examples"]} if "examples" in here else {}
     words = [_phrase_of_one({**kind, **examples}) for kind in kinds if kind.get("type") != "null"]
@@ -131,6 +152,11 @@ def _section_of(here: Fragment) -> Fragment | None:
     return next((kind for kind in _kinds(here) if kind.get("type") == "object"), None)
 
 
+def _items_of(array: Fragment) -> tuple[Fragment, ...]:
+    """The one that all items are like, or one for each place of a list of fixed length."""
+    return (array["items"],) if "items" in array else tuple(array.get("prefixItems", ()))
+
+
 def _type_of(kind: Fragment) -> str:
     if "const" in kind:
         return "string" if isinstance(kind["const"], str) else "integer"
@@ -150,7 +176,7 @@ def _phrase_of_one(kind: Fragment) -> str:
         case "boolean":
             return "true or false"
         case "array":
-            return "a list of numbers" if kind["items"]["type"] == "number" else "a list of texts"
+            return _list_phrase(kind, "a list")
         case "object" if "properties" in kind:
             return "a section with the keys " + ", ".join(kind["properties"])
         case "object":
@@ -158,6 +184,18 @@ def _phrase_of_one(kind: Fragment) -> str:
     if "examples" in kind:
         return "a text such as " + " or ".join(kind["examples"])
     return "a text that is not empty" if kind.get("minLength") else "a text"
+
+
+_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "texts"}
+
+
+def _list_phrase(array: Fragment, noun: str) -> str:
+    """``noun``: ``a list``, or ``lists`` of a list of them."""
+    items = _items_of(array)
+    length = "" if "items" in array else f"{len(items)} "
+    kind = items[0]["type"]
+    inner = _list_phrase(items[0], "lists") if kind == "array" else _PLURALS[kind]
+    return f"{noun} of {length}{inner}"
 
 
 def _range(kind: Fragment) -> str:

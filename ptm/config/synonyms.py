@@ -128,7 +128,11 @@ _NOTED: tuple[tuple[str, str, str], ...] = (
     ("overwrite_output_dir overwrite exist_ok", "", "remove it and run with --overwrite"),
     ("nproc num_processes world_size devices n_gpu", "", "remove it and run with --nproc N"),
     ("report_to push_to_hub wandb hub_model_id use_wandb", "", "remove it; ptm sends nothing anywhere"),
-    ("tokenizer tokenizer_name tokenizer_name_or_path", "", "remove it; the tokenizer comes with the model"),
+    (
+        "tokenizer tokenizer_name tokenizer_name_or_path",
+        "",
+        "the tokenizer comes with the model; another: model.tokenizer",
+    ),
     ("do_train do_eval do_predict", "", "remove it; the command says what is done"),
     (
         "init_from student_init layers_to_keep num_hidden_layers",

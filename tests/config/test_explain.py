@@ -1,8 +1,11 @@
 """What is wrong with single keys and values, in words: what, where, what was expected, what to do."""
 
+import re
+
 import pytest
 
-from config_texts import IMAGE, TEXT, changed, only, refused
+from config_texts import IMAGE, TEXT, changed, only, parse, refused
+from ptm.errors import ConfigError
 
 
 def test_everything_wrong_is_said_at_once_and_in_order():
@@ -129,7 +132,22 @@ FILLED = "a text that is not empty"
     ("override", "what", "expected", "cure"),
     [
         ('train.epochs="3"', "train.epochs is the text '3'", COUNT, "remove the quotes: 3"),
-        ("train.epochs='1e-5'", "train.epochs is the text '1e-5'", COUNT, "remove the quotes: 1e-5"),
+        ("train.epochs='1e-5'", "train.epochs is the text '1e-5'", COUNT, ""),
+        ("train.epochs='1e3'", "train.epochs is the text '1e3'", COUNT, "write 1000"),
+        ("train.epochs='0'", "train.epochs is the text '0'", COUNT, ""),
+        ("train.epochs=1,5", "train.epochs is the text '1,5'", COUNT, ""),
+        ("train.epochs=10%", "train.epochs is the text '10%'", COUNT, ""),
+        ("train.epochs=0.0", "train.epochs is 0.0", COUNT, ""),
+        ("train.warmup='2'", "train.warmup is the text '2'", "a number from 0 to 1", ""),
+        ("train.warmup=150%", "train.warmup is the text '150%'", "a number from 0 to 1", ""),
+        ("train.learning_rate='1e400'", "train.learning_rate is the text '1e400'", ABOVE_0, ""),
+        (
+            "expect=high",
+            "expect is the text 'high'",
+            'names, each with a text such as ">= 0.9" or "< 0.5"',
+            "",
+        ),
+        ("data.label_map=x", "data.label_map is the text 'x'", "names, each with a text, or null", ""),
         ("train.epochs=true", "train.epochs is true", COUNT, ""),
         ("train.epochs=2.5", "train.epochs is 2.5", COUNT, ""),
         ("train.epochs=1e3", "train.epochs is 1e3", COUNT, "write 1000"),
@@ -241,3 +259,37 @@ def test_in_a_file_there_is_a_line_to_remove():
 def test_the_place_of_a_wrong_value_is_the_value():
     assert only(changed("epochs", "  epochs:    x")).where == "run.yaml:10:14"
     assert only(changed("labels", "  labels: [negative, 1]")).where == "run.yaml:8:22"
+
+
+PAIRS = "a list of lists of 2 whole numbers, or null"
+
+
+@pytest.mark.parametrize(
+    ("layers", "what", "expected"),
+    [
+        ("[[1, a]]", "distill.layers[0][1] is the text 'a'", "a whole number"),
+        ("[[1, 2], [2, 3, 4]]", "distill.layers[1] is a list", "a list of 2 whole numbers"),
+        ("[[1, 2], [2]]", "distill.layers[1] is a list", "a list of 2 whole numbers"),
+        ("[1]", "distill.layers[0] is 1", "a list of 2 whole numbers"),
+        ("{a: 1}", "distill.layers is a section with keys", PAIRS),
+        ("last", "distill.layers is the text 'last'", PAIRS),
+    ],
+)
+def test_pairs_of_layers_that_are_none(layers, what, expected):
+    problem = only(IMAGE, "distill.features=hidden", f"distill.layers={layers}")
+    assert (problem.what, problem.expected, problem.cure) == (what, expected, "")
+
+
+def test_a_cure_that_gives_a_value_can_be_written():
+    """Whatever is told to be written for a number is a value that the key takes."""
+    for key in ("train.epochs", "train.warmup", "data.eval"):
+        for text in ("'1'", "0,5", "007", "50%", "1e2", "'2.0'", "-3", "0.5"):
+            try:
+                parse(TEXT, f"{key}={text}")
+            except ConfigError as error:
+                (problem,) = error.problems
+                written = re.fullmatch(r"(?:write|remove the quotes:)(?: .*:)? (\S+)", problem.cure)
+                if written:
+                    parse(TEXT, f"{key}={written[1]}")
+                else:
+                    assert problem.cure.startswith("put it in quotes: ") or not problem.cure

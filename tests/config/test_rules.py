@@ -95,3 +95,16 @@ def test_a_mode_that_contradicts_its_metric_is_refused(metric, mode):
     with pytest.raises(ConfigError, match="is better") as caught:
         parse(TEXT, f"best={{metric: {metric}, mode: {mode}}}")
     assert "remove mode: the metric decides" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "what"),
+    [
+        ("[a]", "labels_from names fewer than two columns"),
+        ("[]", "labels_from names fewer than two columns"),
+        ("[a, b, a]", "columns of labels_from repeat: a"),
+        ("[a, b, a, b, c]", "columns of labels_from repeat: a, b"),
+    ],
+)
+def test_columns_of_labels_are_several_and_each_once(columns, what):
+    assert only(TEXT, "data.labels=null", f"data.labels_from={columns}").what == what

@@ -25,7 +25,13 @@ def test_a_key_a_section_an_item_and_what_is_none():
     assert schema.fragment(("model", "shape", "heads"))["default"] == 4
     assert schema.fragment(("data", "labels", "7"))["type"] == "string"
     assert schema.fragment(("expect", "anything"))["type"] == "string"
-    for path in (("nothing",), ("train", "nothing"), ("data", "labels", "x"), ("train", "epochs", "0")):
+    for path in (
+        ("nothing",),
+        ("train", "nothing"),
+        ("distill", "layers", "0", "2"),
+        ("data", "labels", "x"),
+        ("train", "epochs", "0"),
+    ):
         assert schema.fragment(path) is None
 
 
@@ -84,6 +90,11 @@ def test_the_types_that_a_key_takes(path, kinds):
         ("train.layer_decay", "a number above 0 and of at most 1, or null"),
         ("data.mean", "a list of numbers, or null"),
         ("data.label_map", "names, each with a text, or null"),
+        ("data.mask_values", "a list of whole numbers, or null"),
+        ("model.layers", "every_other, a list of whole numbers, or null"),
+        ("distill.layers", "a list of lists of 2 whole numbers, or null"),
+        ("distill.layers.0", "a list of 2 whole numbers"),
+        ("distill.layers.0.1", "a whole number"),
         ("runtime.device", "a text such as auto or cpu or cuda or cuda:0"),
         ("version", "1"),
         ("model.freeze", "one of none, backbone, embeddings, or a list of texts"),
@@ -97,3 +108,21 @@ def test_fixed_words():
     assert schema.choices(schema.fragment(("model", "freeze"))) == ("none", "backbone", "embeddings")
     assert schema.choices(schema.fragment(("model", "layers"))) == ("every_other",)
     assert schema.choices(schema.fragment(("output",))) == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "numbers", "others"),
+    [
+        ("train.epochs", [1, 7], [0, -1, 1.5, 0.1]),
+        ("train.learning_rate", [1, 2e-5], [0, -0.1]),
+        ("train.warmup", [0, 0.5, 1], [-0.1, 1.1]),
+        ("train.layer_decay", [0.5, 1], [0, 1.01]),
+        ("train.seed", [0, 2**32 - 1], [2**32, -1]),
+        ("generate.length_penalty", [-1.5], [float("inf"), float("nan")]),
+        ("output", [], [1, 0.5]),
+    ],
+)
+def test_the_numbers_that_a_key_takes(path, numbers, others):
+    here = schema.fragment(tuple(path.split(".")))
+    assert all(schema.takes(here, number) for number in numbers)
+    assert not any(schema.takes(here, number) for number in others)

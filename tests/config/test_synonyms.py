@@ -84,3 +84,9 @@ def test_every_key_that_a_note_names_is_there():
     for _, note in SYNONYMS.values():
         for key in re.findall(r"\b([a-z]+\.[a-z_]+)\b", note):
             assert key in KEYS or key.partition(".")[0] not in sections, note
+
+
+def test_a_tokenizer_of_its_own_is_a_key_of_the_model():
+    assert only(TEXT, "tokenizer=train").cure.startswith(
+        "the tokenizer comes with the model; another: model.tokenizer"
+    )
