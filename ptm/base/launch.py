@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from ptm.base.signals import StopFlag, stop_signals
 from ptm.errors import ConfigError, OutOfMemory, PeerLost, Problem, PtmError
@@ -145,25 +146,55 @@ def _started(arguments: Sequence[str], processes: int, stdout: int | None) -> It
 
 def _start(rank: int, arguments: Sequence[str], common: Mapping[str, str], stdout: int | None) -> _Child:
     """Raises ConfigError where the system has no room for another process."""
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    try:
+        process, reports = start_process(arguments, {**common, **own}, stdout=stdout)
+    except OSError as error:
+        what = f"process {rank} cannot be started: {error.strerror}"
+        raise ConfigError(what, where="--nproc", cure="use fewer processes") from None
+    return _Child(rank, process, reports)
+
+
+def start_process(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdin: int | None = None,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+) -> tuple[subprocess.Popen[bytes], int]:
+    """``ptm ARGUMENTS`` as a process that ends when this one does, and the reading end of a pipe for its report.
+
+    Raises OSError.
+    """
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _LAUNCHER: f"{os.getpid()}:{writing}"}
     try:
         process = subprocess.Popen(
             # -P: Python files in the working directory are none of ours.
             [sys.executable, "-P", "-m", "ptm", *arguments],
-            env={**common, **own},
+            env={**environment, _LAUNCHER: f"{os.getpid()}:{writing}"},
+            stdin=stdin,
             stdout=stdout,
+            stderr=stderr,
             pass_fds=[writing],
             # A group of their own: Ctrl-C reaches them once, through us, not twice.
             start_new_session=True,
         )
-    except OSError as error:
-        what = f"process {rank} cannot be started: {error.strerror}"
-        raise ConfigError(what, where="--nproc", cure="use fewer processes") from None
+    except OSError:
+        os.close(reading)
+        raise
     finally:
         os.close(writing)
-    return _Child(rank, process, reading)
+    return process, reading
+
+
+def read_report(descriptor: int) -> PtmError | None:
+    """The error that a process reported, if any."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(os.read(descriptor, 2 * _REPORT_BYTES))
+        return ProcessFailed([Problem(**problem) for problem in content["problems"]], content["exit_code"])
+    return None
 
 
 @contextmanager
@@ -200,7 +231,7 @@ def _wait(children: Sequence[_Child]) -> _Child | None:
 
 def _cause(children: Sequence[_Child], failed: _Child, memory_kills: int) -> PtmError:
     """What ended a run of which the first process could say nothing."""
-    reports = [report for child in children if (report := _read(child.reports)) is not None]
+    reports = [report for child in children if (report := read_report(child.reports)) is not None]
     for report in reports:
         if report.exit_code != PeerLost.exit_code:
             return report
@@ -238,14 +269,6 @@ def _memory_kills() -> int:
         lines = Path("/proc/vmstat").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("oom_kill ")).split()[1])
     return 0
-
-
-def _read(descriptor: int) -> PtmError | None:
-    """The error that a process reported, if any."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(os.read(descriptor, 2 * _REPORT_BYTES))
-        return ProcessFailed([Problem(**problem) for problem in content["problems"]], content["exit_code"])
-    return None
 
 
 # --- a process that was launched

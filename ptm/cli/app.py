@@ -12,6 +12,7 @@ import typer
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
 from ptm.cli import configs, runs, training
+from ptm.cli.batch import batch
 from ptm.cli.cache import cache
 from ptm.cli.evaluate import evaluate
 from ptm.cli.failure import json_requested, print_failure, tell
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(training.finetune)
 app.command()(training.pretrain)
 app.command()(training.distill)
+app.command()(batch)
 app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(models)

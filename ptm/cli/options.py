@@ -54,3 +54,18 @@ def _parameter(field: Field[Any], annotation: Any) -> inspect.Parameter:
         default = field.default_factory()
     empty = inspect.Parameter.empty if default is MISSING else default
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=empty, annotation=annotation)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"1,2,3"`` to numbers. Raises ConfigError for what are no different seeds."""
+    from ptm.errors import ConfigError
+
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise ConfigError(
+            f"{text!r} are no seeds", where="--seeds", expected="different whole numbers: 1,2,3"
+        )
+    return seeds

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptm.cli.options import Config, Json, Locked, Set, takes
+from ptm.cli.options import Config, Json, Locked, Set, parse_seeds, takes
 from ptm.cli.show import show_results, show_verdict
 from ptm.cli.streams import reader_may_go
 
@@ -64,16 +64,22 @@ class TrainingOptions:
         return self.changes if self.output is None else [*self.changes, f"output={json.dumps(self.output)}"]
 
 
+Seeds = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="1,2,3", help="Train once with each of these seeds: see ptm batch."),
+]
+
+
 @takes(TrainingOptions)
-def finetune(options: TrainingOptions) -> None:
+def finetune(options: TrainingOptions, seeds: Seeds = None) -> None:
     """Train a pre-trained model on your data."""
-    _train("finetune", options)
+    _train_each("finetune", options, seeds) if seeds else _train("finetune", options)
 
 
 @takes(TrainingOptions)
-def pretrain(options: TrainingOptions) -> None:
+def pretrain(options: TrainingOptions, seeds: Seeds = None) -> None:
     """Train a language model on text without labels, from scratch or further."""
-    _train("pretrain", options)
+    _train_each("pretrain", options, seeds) if seeds else _train("pretrain", options)
 
 
 @takes(TrainingOptions)
@@ -115,9 +121,23 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
     if options.processes > 1 and "RANK" not in os.environ:
         raise typer.Exit(launch(sys.argv[1:], options.processes))
     if controlled:
-        _train_both_arms(spec, options, pins, _parse_seeds(seeds) if seeds else [spec.train.seed])
+        _train_both_arms(spec, options, pins, parse_seeds(seeds) if seeds else [spec.train.seed])
     else:
         _train_one(spec, options, pins)
+
+
+def _train_each(command: Command, options: TrainingOptions, seeds: str) -> None:
+    """A batch of one config: runs that are finished are not run again, broken ones go on."""
+    from ptm.cli import batch
+    from ptm.config.commands import require_command
+    from ptm.config.load import load_config
+
+    mode = options.mode
+    require_command(command, load_config(options.config, options.overrides), options.config)
+    nproc = ["--nproc", str(options.processes)] if options.processes > 1 else []
+    flags = [*(["--locked"] if options.locked else []), *(["--allow-drift"] if options.allow_drift else [])]
+    how = batch.BatchOptions(overwrite=mode == "overwrite", as_json=options.as_json, options=(*nproc, *flags))
+    raise typer.Exit(batch.run([options.config], how, seeds=parse_seeds(seeds), changes=options.overrides))
 
 
 def _where_it_is(spec: RunSpec, config: Path) -> RunSpec:
@@ -171,18 +191,3 @@ def _train_both_arms(spec: RunSpec, options: TrainingOptions, pins: Pins | None,
             show_verdict(verdict, output, as_json=options.as_json)
         bounds = {name: [Expectation(**b) for b in run["expect"]] for name, run in verdict["runs"].items()}
         require_met({str(output / name): held for name, held in bounds.items()})
-
-
-def _parse_seeds(text: str) -> list[int]:
-    """``"1,2,3"`` to numbers. Raises ConfigError for what are no different seeds."""
-    from ptm.errors import ConfigError
-
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        seeds = []
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-        raise ConfigError(
-            f"{text!r} are no seeds", where="--seeds", expected="different whole numbers: 1,2,3"
-        )
-    return seeds

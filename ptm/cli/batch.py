@@ -1,0 +1,280 @@
+"""``ptm batch``, and ``--seeds`` of the commands that train."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptm.cli.options import Json, Set, parse_seeds
+from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
+from ptm.cli.streams import reader_may_go
+
+if TYPE_CHECKING:
+    from ptm.experiment.batch import Outcome
+    from ptm.experiment.batch_plan import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How the runs of a batch are run, and where it is told what came of them."""
+
+    at_once: int = 1
+    keep_going: bool = True
+    overwrite: bool = False
+    as_json: bool = False
+    junit: Path | None = None
+    summary: Path | None = None
+    options: tuple[str, ...] = ()  # for every run
+
+
+def batch(
+    files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)],
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="1,2,3", help="Run each config with each of these seeds.")
+    ] = None,
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            "--grid",
+            metavar="KEY=V1,V2",
+            help="Run each config with each of these values. Repeatable: all pairs.",
+        ),
+    ] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", metavar="FOLDER", help="The folder of all runs, instead of each config's output."
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, metavar="N", help="Runs side by side.")] = 1,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going/--fail-fast", help="Whether the others are still run when one has failed."
+        ),
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Run again what is finished, too.")] = False,
+    processes: Annotated[
+        int, typer.Option("--nproc", min=1, metavar="N", help="Processes that share the work of each run.")
+    ] = 1,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Start a run only if all is as ptm lock pinned it.")
+    ] = False,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML: a run is a test case.")
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            "--summary",
+            metavar="FILE",
+            help="Write a Markdown summary; also to GITHUB_STEP_SUMMARY where that is set.",
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Train many configs: finished runs are skipped, broken ones resumed, one failure does not stop the others.
+
+    The exit code is the worst of the runs': 1, 137, 5, 7, 3, 2, 6, 75, 4 (a missed bound), 0.
+    """
+    options = [*(["--nproc", str(processes)] if processes > 1 else []), *(["--locked"] if locked else [])]
+    code = run(
+        files,
+        BatchOptions(
+            at_once=jobs,
+            keep_going=keep_going,
+            overwrite=overwrite,
+            as_json=json_,
+            junit=junit,
+            summary=summary,
+            options=tuple(options),
+        ),
+        seeds=parse_seeds(seeds) if seeds else [],
+        grid=grid,
+        changes=set_,
+        output=output,
+    )
+    raise typer.Exit(code)
+
+
+def run(
+    configs: Sequence[Path],
+    options: BatchOptions,
+    *,
+    seeds: Sequence[int] = (),
+    grid: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    output: str | None = None,
+) -> int:
+    """Plan, run, tell. Returns the exit code."""
+    from ptm.experiment.batch import record, run_batch
+    from ptm.experiment.batch_plan import plan_batch
+
+    _refuse_outputs(options, configs)
+    plan = plan_batch(configs, seeds=seeds, grid=grid, changes=changes, output=output)
+    for fault in plan.faults:
+        for problem in fault.problems:
+            echo(f"error: {problem}", err=True)
+    if options.at_once > 1 and any(job.spec.runtime.threads is None for job in plan.jobs):
+        echo(
+            f"{options.at_once} runs side by side, each with as many threads as there are cores: they wait for each "
+            "other; set fewer: --set runtime.threads=1",
+            err=True,
+        )
+    watcher = _watcher(len(plan.jobs))
+    with watcher:
+        outcomes = run_batch(
+            plan,
+            watcher,
+            at_once=options.at_once,
+            overwrite=options.overwrite,
+            keep_going=options.keep_going,
+            options=options.options,
+        )
+    content = record(plan, outcomes)
+    _write(options, content)
+    with reader_may_go():
+        _show(content, as_json=options.as_json)
+    return int(content["exit_code"])
+
+
+def _refuse_outputs(options: BatchOptions, configs: Sequence[Path]) -> None:
+    """Raises ConfigError for a file to write that is one of the configs, or cannot be written, before anything runs."""
+    from ptm.errors import ConfigError
+
+    for option, path in (("--junit", options.junit), ("--summary", options.summary)):
+        if path is None:
+            continue
+        if any(path.resolve() == config.resolve() for config in configs):
+            raise ConfigError("is one of the configs", where=f"{option} {path}", cure="choose another file")
+        if path.is_dir() or path.is_symlink() or not path.absolute().parent.is_dir():
+            raise ConfigError(
+                "cannot be written",
+                where=f"{option} {path}",
+                expected="the name of a file, in a folder that is there",
+            )
+
+
+def _write(options: BatchOptions, content: Mapping[str, Any]) -> None:
+    from ptm.base import files
+    from ptm.report.batch import junit, markdown, workflow_commands
+
+    if options.junit is not None:
+        files.write_file(options.junit.absolute(), junit(content))
+    if options.summary is not None:
+        files.write_file(options.summary.absolute(), files.utf8(markdown(content)))
+    step = os.environ.get("GITHUB_STEP_SUMMARY")
+    if step:  # a file of the runner's that several steps add to
+        with files.storage_errors(Path(step)), Path(step).open("a", encoding="utf-8") as file:
+            file.write(markdown(content))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in workflow_commands(content):
+            echo(line, err=True)
+
+
+def _show(content: Mapping[str, Any], *, as_json: bool) -> None:
+    from ptm.report.batch import group_name, metric_names, spread_text
+
+    if as_json:
+        echo_json(content)
+        return
+    names = metric_names(content["runs"])
+    table = new_table()
+    for column in ("run", "status", *names, "seconds"):
+        table.add_column(column, overflow="fold")
+    for row in content["runs"]:
+        metrics = row.get("metrics") or {}
+        values = [f"{metrics[name]:.4f}" if name in metrics else "" for name in names]
+        add_row(table, row["name"], row["status"], *values, f"{row.get('seconds', 0):.1f}")
+    echo_table(table)
+    for group in content["groups"]:
+        values = [
+            f"{name} {spread_text(group['metrics'][name])}" for name in names if name in group["metrics"]
+        ]
+        counts = f"{group['runs']} of {group['of']} seeds"
+        echo(f"{group_name(group)}, {counts}" + (f": {'; '.join(values)}" if values else ""))
+    bad = sum(row["exit_code"] != 0 for row in content["runs"])
+    echo(f"{len(content['runs'])} runs, {bad} not well" if bad else f"{len(content['runs'])} runs, all well")
+
+
+class _Lines:
+    """Off a terminal: a line when a run begins, and one when it has ended."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._ended = total, 0
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def started(self, job: Job) -> None:
+        echo(f"{job.name}: {job.command} into {os.path.relpath(job.output)}", err=True)
+
+    def running(self, lines: Mapping[str, str]) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None:
+        self._ended += 1
+        echo(f"[{self._ended}/{self._total}] {ending(outcome)}", err=True)
+        for line in details(outcome):
+            echo(line, err=True)
+
+
+class _Table(_Lines):
+    """On a terminal: the runs that are being run, with what each said last, below what has ended."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(stderr=True, highlight=False, markup=False, emoji=False),
+            refresh_per_second=4,
+            transient=True,
+        )
+
+    def __enter__(self) -> None:
+        self._live.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def started(self, job: Job) -> None: ...
+
+    def running(self, lines: Mapping[str, str]) -> None:
+        table = new_table()
+        for column in ("running", "said last"):
+            table.add_column(column, no_wrap=True)
+        for name, line in lines.items():
+            add_row(table, name, line)
+        self._live.update(table if lines else "")
+
+
+def _watcher(total: int) -> _Lines:
+    return _Table(total) if sys.stderr.isatty() else _Lines(total)
+
+
+def ending(outcome: Outcome) -> str:
+    """``quickstart/seed-1: done in 41.2 s, accuracy 0.9000``."""
+    from ptm.report.batch import metric_names
+
+    metrics = outcome.metrics or {}
+    values = [f"{name} {metrics[name]:.4f}" for name in metric_names([{"metrics": metrics}], most=1)]
+    code = f" (exit code {outcome.exit_code})" if outcome.exit_code else ""
+    time = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
+    return ", ".join([f"{outcome.job.name}: {outcome.status}{code}{time}", *values])
+
+
+def details(outcome: Outcome) -> list[str]:
+    """What went wrong, indented."""
+    texts = [str(problem) for problem in outcome.problems]
+    return [f"  {line}" for text in texts for line in text.splitlines()] + [
+        f"  | {line}" for line in outcome.last_lines
+    ]

@@ -1,0 +1,253 @@
+"""What a batch is made of: the runs of several configs, seeds and grid points, each with its place and its identity.
+
+Pure but for reading configs: nothing is trained here, and no torch is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ptm
+from ptm.base.regular import read_bytes
+from ptm.config.commands import Command
+from ptm.config.load import dump_config, load_config
+from ptm.config.spec import RunSpec
+from ptm.errors import ConfigError, Problem, PtmError
+from ptm.run.lockfile import lock_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run of a batch. ``grid``: the changes of its grid point; ``needs``: directories of runs that it starts from."""
+
+    name: str
+    config: Path
+    command: Command
+    spec: RunSpec
+    changes: tuple[str, ...]
+    seed: int | None
+    grid: Mapping[str, str]
+    needs: tuple[Path, ...] = ()
+
+    @property
+    def output(self) -> Path:
+        return Path(self.spec.output)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what decides its bits: the resolved config without its place, the lock file, ptm's version."""
+        lock = lock_path(self.config)
+        parts = (
+            dump_config(replace(self.spec, output=".")).encode(),
+            read_bytes(lock) if lock.is_file() else b"",
+            ptm.__version__.encode(),
+        )
+        return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A config that is no job: what is wrong with it, and the exit code of that."""
+
+    config: Path
+    problems: tuple[Problem, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Jobs in an order in which each follows those that it needs, and the configs that are none."""
+
+    jobs: tuple[Job, ...]
+    faults: tuple[Fault, ...]
+
+
+def plan_batch(
+    configs: Sequence[Path],
+    *,
+    seeds: Sequence[int] = (),
+    grid: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    output: str | None = None,
+) -> BatchPlan:
+    """Read the configs, once for each seed and grid point. A faulty one does not hide the others.
+
+    With seeds a run's directory is ``OUTPUT/seed-1``, with a grid ``OUTPUT/learning_rate=1e-5``, with both one below
+    the other. ``output``: the folder of all runs, instead of each config's own. Raises ConfigError for options that
+    are wrong, two runs with one directory, and runs that wait for each other.
+    """
+    points = grid_points(grid)
+    jobs: list[Job] = []
+    faults: list[Fault] = []
+    for config in configs:
+        try:
+            jobs += _jobs_of(config, seeds, points, changes, output)
+        except PtmError as error:
+            faults.append(Fault(config=config, problems=error.problems, exit_code=error.exit_code))
+    _refuse_shared_directories(jobs)
+    return BatchPlan(jobs=_ordered(_connected(jobs)), faults=tuple(faults))
+
+
+def grid_points(grid: Sequence[str]) -> list[dict[str, str]]:
+    """``["a=1,2", "b=3"]`` → ``[{"a": "1", "b": "3"}, {"a": "2", "b": "3"}]``. Raises ConfigError."""
+    axes: dict[str, list[str]] = {}
+    for axis in grid:
+        key, equals, text = axis.partition("=")
+        values = _split(text)
+        if not equals or not key.strip() or not values or not all(values) or len(set(values)) < len(values):
+            raise ConfigError(
+                f"{axis!r} is no axis of a grid",
+                where="--grid",
+                expected="a key and its different values: --grid train.learning_rate=1e-5,3e-5",
+            )
+        if key.strip() in axes:
+            raise ConfigError(f"{key.strip()} stands twice", where="--grid", cure="name all its values once")
+        axes[key.strip()] = values
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _split(text: str) -> list[str]:
+    """At commas, but those within brackets and quotes."""
+    return [part.strip() for part in re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,])+", text)]
+
+
+def _jobs_of(
+    config: Path,
+    seeds: Sequence[int],
+    points: Sequence[Mapping[str, str]],
+    changes: Sequence[str],
+    output: str | None,
+) -> list[Job]:
+    base = _base_output(config, load_config(config, changes), output)
+    jobs = []
+    for point, seed in itertools.product(points, list[int | None](seeds) or [None]):
+        parts = [*_folders(point), *([] if seed is None else [f"seed-{seed}"])]
+        own = [*changes, *(f"{key}={value}" for key, value in point.items())]
+        own += [] if seed is None else [f"train.seed={seed}"]
+        own.append(f"output={json.dumps(str(base.joinpath(*parts)))}")
+        spec = load_config(config, own)
+        jobs.append(
+            Job(
+                name="/".join([config.stem, *parts]),
+                config=config,
+                command=command_of(spec),
+                spec=spec,
+                changes=tuple(own),
+                seed=seed,
+                grid=dict(point),
+            )
+        )
+    return jobs
+
+
+def command_of(spec: RunSpec) -> Command:
+    """The command that a config is for."""
+    if spec.teacher is not None:
+        return "distill"
+    return "pretrain" if spec.descriptor.language_model else "finetune"
+
+
+def _base_output(config: Path, spec: RunSpec, output: str | None) -> Path:
+    return Path(spec.output) if output is None else Path(output).expanduser().absolute() / config.stem
+
+
+def _folders(point: Mapping[str, str]) -> list[str]:
+    """A folder a key: ``learning_rate=1e-5``; of two keys with one last part, by their whole names."""
+    last = [key.rpartition(".")[2] for key in point]
+    names = [short if last.count(short) == 1 else key for key, short in zip(point, last, strict=True)]
+    values = [re.sub(r"[^\w.+-]+", "_", value)[:80] for value in point.values()]
+    return [f"{name}={value}" for name, value in zip(names, values, strict=True)]
+
+
+def _refuse_shared_directories(jobs: Sequence[Job]) -> None:
+    owners: dict[Path, Job] = {}
+    for job in jobs:
+        other = owners.setdefault(job.output, job)
+        if other is not job:
+            raise ConfigError(
+                f"{other.name} and {job.name} would both write there",
+                where=job.output,
+                cure="give each config its own output:, or all of them a folder: --output runs/batch",
+            )
+
+
+def _connected(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs with what each needs of the others.
+
+    A student whose ``teacher.name`` is the place of a config in the batch learns, with several seeds or grid points,
+    from that run of its own seed and point.
+    """
+    runs: dict[Path, list[Job]] = {}
+    for job in jobs:
+        depth = len(_folders(job.grid)) + (job.seed is not None)
+        base = job.output.parents[depth - 1] if depth else job.output
+        runs.setdefault(base, []).append(job)
+    return [_connect(job, runs) for job in jobs]
+
+
+def _connect(job: Job, runs: Mapping[Path, Sequence[Job]]) -> Job:
+    needs: list[Path] = []
+    extra: list[str] = []
+    for key, name in _starting_points(job.spec):
+        base = next((path for path in _places(name, job.config) if path in runs), None)
+        exact = [j for group in runs.values() for j in group if j.output in _places(name, job.config)]
+        if exact and exact[0] is not job:
+            needs.append(exact[0].output)
+            continue
+        if base is None or any(other.config == job.config for other in runs[base]):
+            continue
+        # All configs of a batch have the same seeds and grid points.
+        match = next(other for other in runs[base] if (other.seed, other.grid) == (job.seed, job.grid))
+        needs.append(match.output)
+        if key in ("teacher.name", "model.name"):
+            extra.append(f"{key}={json.dumps(str(match.output))}")
+    if not extra:
+        return replace(job, needs=tuple(needs))
+    changes = (*job.changes, *extra)
+    return replace(job, needs=tuple(needs), changes=changes, spec=load_config(job.config, changes))
+
+
+def _starting_points(spec: RunSpec) -> list[tuple[str, str]]:
+    """(key, name) of the models that a run starts from or learns of."""
+    teacher = spec.teacher
+    names = [("model.name", spec.model.name)]
+    if teacher is not None:
+        names += [("teacher.name", teacher.name), *(("teacher.others", other) for other in teacher.others)]
+    return names
+
+
+def _places(name: str, config: Path) -> tuple[Path, ...]:
+    """The run directories that a name may mean once they are there."""
+    if ":" in name:
+        return ()
+    roots = (Path.cwd(), config.absolute().parent)
+    paths = [(root / Path(name).expanduser()).resolve() for root in roots]
+    return tuple(
+        dict.fromkeys(
+            place for path in paths for place in (path, path.parent if path.name == "model" else path)
+        )
+    )
+
+
+def _ordered(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """As given, but each after those that it needs. Raises ConfigError for a circle."""
+    remaining, placed, order = list(jobs), set[Path](), []
+    outputs = {job.output for job in jobs}
+    while remaining:
+        ready = next((job for job in remaining if not (set(job.needs) & outputs) - placed), None)
+        if ready is None:
+            raise ConfigError(
+                f"they wait for each other: {', '.join(job.name for job in remaining)}",
+                where="teacher.name",
+                cure="let no run learn from one that learns from it",
+            )
+        remaining.remove(ready)
+        placed.add(ready.output)
+        order.append(ready)
+    return tuple(order)

@@ -1,0 +1,185 @@
+"""Batches through the command line: what is run, what is not run again, and what CI is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree
+
+import pytest
+from scipy.stats import ttest_1samp
+
+from ptm.experiment.batch import spread, worst_code
+
+TEXT = """
+version: 1
+task: image-classification
+model: {{name: resnet8, weights: none, width: 2}}
+data:
+  {{source: builtin:digits, train: train, eval: test, max_train_examples: 100, max_eval_examples: 50, image_size: 8}}
+train: {{epochs: {epochs}, batch_size: 25, learning_rate: 1e-2, save_every_steps: 4}}
+runtime: {{device: cpu, threads: 1}}
+output: runs/{name}
+{more}
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, more="", epochs="1"):
+        (tmp_path / f"{name}.yaml").write_text(TEXT.format(name=name, more=more, epochs=epochs))
+        return f"{name}.yaml"
+
+    return write
+
+
+def statuses(record):
+    return {run["name"]: (run["status"], run["exit_code"]) for run in record["runs"]}
+
+
+@pytest.mark.processes
+def test_a_batch_of_good_and_bad_runs_and_the_same_again(run_cli, config, tmp_path):
+    good, bad = config("good"), config("bad", epochs="two")
+    low = config("low", more='expect: {accuracy: ">= 0.999"}')
+    broken = config("broken", more="teacher: {name: runs/nowhere-at-all}")
+    command = (
+        "batch",
+        good,
+        low,
+        bad,
+        broken,
+        "--seeds",
+        "1,2",
+        "--json",
+        "--junit",
+        "j.xml",
+        "--summary",
+        "s.md",
+    )
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
+    done = run_cli(*command, env=github)
+    record = json.loads(done.stdout)
+    assert done.returncode == record["exit_code"] == 3
+    found = statuses(record)
+    assert found["bad"] == ("failed", 2)
+    assert found["good/seed-1"] == found["good/seed-2"] == ("done", 0)
+    assert found["low/seed-1"] == found["low/seed-2"] == ("missed", 4)
+    assert found["broken/seed-1"][0] == "failed"
+    assert "::error file=bad.yaml,line=6" in done.stderr
+    assert "\r" not in done.stderr and "Traceback" not in done.stderr
+    suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("7", "2", "3")
+    assert (tmp_path / "step.md").read_text() == (tmp_path / "s.md").read_text()
+
+    group = next(group for group in record["groups"] if group["config"] == "good.yaml")
+    values = [run["metrics"]["loss"] for run in record["runs"] if run["config"] == "good.yaml"]
+    assert group["metrics"]["loss"]["mean"] == pytest.approx(statistics.mean(values))
+    assert group["metrics"]["loss"]["sd"] == pytest.approx(statistics.stdev(values))
+
+    # Again: nothing that is finished is run, and a missed bound is still missed.
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/model/*")}
+    again = run_cli("batch", good, low, "--seeds", "1,2", "--json")
+    assert again.returncode == 4
+    assert statuses(json.loads(again.stdout)) == {
+        "good/seed-1": ("finished", 0),
+        "good/seed-2": ("finished", 0),
+        "low/seed-1": ("missed", 4),
+        "low/seed-2": ("missed", 4),
+    }
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/model/*")}
+
+
+@pytest.mark.processes
+def test_a_batch_that_is_stopped_saves_and_goes_on(config, run_cli, tmp_path):
+    first, second = config("first", epochs="2000"), config("second")
+    command = [sys.executable, "-m", "ptm", "batch", first, second, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
+    until(lambda: any((tmp_path / "runs/first/checkpoints").glob("step-*")))
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 75, stderr
+    assert statuses(json.loads(stdout)) == {"first": ("stopped", 75), "second": ("not run", 75)}
+    assert not (tmp_path / "runs/second").exists()
+    steps = max(int(path.name[5:]) for path in (tmp_path / "runs/first/checkpoints").glob("step-*"))
+    # A broken run goes on; what is asked for now, fewer epochs, is another experiment, and is told as one.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
+    until(
+        lambda: (
+            max((int(p.name[5:]) for p in (tmp_path / "runs/first/checkpoints").glob("step-*")), default=0)
+            > steps
+        )
+    )
+    process.kill()
+    process.communicate(timeout=60)
+    log = [json.loads(line) for line in (tmp_path / "runs/first/metrics.jsonl").read_text().splitlines()]
+    numbers = [line["step"] for line in log if line.get("split") == "train" or "loss" in line]
+    assert numbers == sorted(numbers)
+    done = run_cli("batch", config("first", epochs="1"), "--json")
+    assert done.returncode == 2 and "train.epochs" in done.stdout
+
+
+def until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.processes
+def test_fail_fast_and_what_needs_a_run_that_failed(config, run_cli):
+    bad = config("bad", more="teacher: {name: runs/nowhere-at-all}")
+    student = config("student", more="teacher: {name: runs/bad}")
+    other = config("other")
+    done = run_cli("batch", bad, student, other, "--fail-fast", "--json")
+    assert done.returncode == 3
+    found = statuses(json.loads(done.stdout))
+    assert found["bad"][0] == "failed" and found["student"] == ("not run", found["bad"][1])
+    assert found["other"] == ("not run", 0)
+
+
+@pytest.mark.processes
+def test_seeds_of_finetune_are_a_batch(config, run_cli, tmp_path):
+    done = run_cli("finetune", config("a"), "--seeds", "3,4")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 seeds" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "runs/a").iterdir()) == ["seed-3", "seed-4"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--seeds", "1,1"),
+        ("--grid", "train.epochs"),
+        ("--junit", "a.yaml"),
+        ("--summary", "no/such/folder.md"),
+    ],
+)
+def test_options_that_are_wrong_are_told_before_anything_runs(config, run_cli, tmp_path, words):
+    done = run_cli("batch", config("a"), "--json", *words)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["problems"][0]["where"].startswith(words[0])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_spread_is_that_of_students_t():
+    values = [0.90, 0.92, 0.91, 0.95]
+    row, interval = spread(values), ttest_1samp(values, 0).confidence_interval(0.95)
+    assert row["mean"] == pytest.approx(statistics.mean(values))
+    assert row["interval_95"] == pytest.approx([interval.low, interval.high])
+    assert spread([0.5]) == {"mean": 0.5, "sd": None, "interval_95": None}
+
+
+def test_the_worst_exit_code_is_not_the_largest():
+    assert worst_code([]) == worst_code([0, 0]) == 0
+    assert worst_code([0, 4]) == 4
+    assert worst_code([4, 75, 2, 0]) == 2
+    assert worst_code([7, 1, 137]) == 1
+    assert worst_code([4, 99]) == 99  # what nobody knows is worse than all that is known
