@@ -136,7 +136,7 @@ class _Training:
         self.context = context
         spec, pipeline, runtime = context.spec, context.pipeline, context.runtime
         self.model = pipeline.model
-        optim.freeze(self.model, spec.model, pipeline.head, pipeline.embeddings)
+        optim.freeze(self.model, spec.model, pipeline.head, pipeline.embeddings, pipeline.new_parameters)
         groups = optim.parameter_groups(
             self.model, context.objective.module, spec.train, pipeline.head, pipeline.embeddings
         )
@@ -197,7 +197,7 @@ class _Training:
         epoch, _ = self.counts.epoch(self.progress.step)
         if self.layers:
             layers = optim.learning_layers(self.layers, epoch, self.context.spec.train.unfreeze_every or 1)
-            names = {name for names in layers for name in names}
+            names = {name for names in layers for name in names} | self.context.pipeline.new_parameters
             optim.train_only(self.model, names & self.trained)
             if len(layers) != self.learning:
                 self.learning = len(layers)

@@ -170,6 +170,19 @@ class Pipeline(ABC):
 
     _data: Dataset
 
+    @property
+    def new_parameters(self) -> frozenset[str]:
+        """Names of what did not come with the weights, and learns whatever else is frozen: an output layer for other
+        labels, a pooler, a feature pyramid. Empty at a random start, where nothing came."""
+        return frozenset(self.load_report.new) if self.load_report.loaded else frozenset()
+
+    @property
+    def learns_with_adapter(self) -> tuple[str, ...]:
+        """Prefixes of the names of what is trained in full beside an adapter: the head, and what is new below it."""
+        head = tuple(self.head)
+        below = {name for name in self.new_parameters if not (head and name.startswith(head))}
+        return (*head, *sorted({f"{name.rpartition('.')[0]}." if "." in name else name for name in below}))
+
     def _examples(self, split: Split) -> Examples:
         """The examples that a pipeline was built over, for its own use."""
         examples = self._data.train if split == "train" else self._data.eval

@@ -90,6 +90,9 @@ def _check_model(spec: RunSpec) -> Complaints:
     if model.adapter is not None and (model.weights == "none" or model.name.startswith("new:")):
         what = "an adapter learns beside weights that know something already; these are random"
         yield ("model", "adapter"), what, "name pre-trained weights, or remove adapter"
+    if model.freeze != "none" and (model.weights == "none" or model.name.startswith("new:")):
+        what = "freeze keeps layers that have learned something; these are random"
+        yield ("model", "freeze"), what, "name pre-trained weights, or remove freeze"
     if model.adapter is not None and not model.adapter.merge and not spec.descriptor.adapter_beside:
         able = " and ".join(name for name, task in TASKS.items() if task.adapter_beside)
         what = f"an adapter is saved apart for {able}, this is {spec.task}"

@@ -140,7 +140,10 @@ def open_frozen_backbone(
     block ends.
     """
     chosen = spec.model.freeze == "backbone" and spec.model.store_features == "auto"
-    if not chosen or pipeline.random_views or not pipeline.head_input or spec.runtime.compile:
+    why_not = _no_stored_features(spec, pipeline) if chosen else ""
+    if why_not:
+        reporter.say(f"model: what the frozen backbone says is computed in every epoch ({why_not})")
+    if not chosen or why_not:
         yield None
         return
     settings, counts = DistillSpec(), new_counts()
@@ -161,6 +164,18 @@ def open_frozen_backbone(
         if backbone.no_store:
             reporter.say(f"model: what the frozen backbone says is not stored ({backbone.no_store})")
         yield None if backbone.no_store else HeadOnly(pipeline, backbone, counts)
+
+
+def _no_stored_features(spec: RunSpec, pipeline: Pipeline) -> str:
+    """Why a frozen backbone cannot run once for all epochs; "" when it can."""
+    if pipeline.random_views:
+        return "the inputs differ from epoch to epoch: data.augment"
+    if not pipeline.head_input:
+        return "the head of this network reads more than one feature that is the same each time"
+    below = [name for name in pipeline.new_parameters if not name.startswith(tuple(pipeline.head))]
+    if below:
+        return f"{min(below)} is new, and learns"
+    return "a compiled model is run whole" if spec.runtime.compile else ""
 
 
 def _require_comparable_rows(teacher: Pipeline, student: Pipeline, name: str) -> None:

@@ -12,11 +12,12 @@ from ptm.base.console import Reporter, parameters
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, singleton_labels
+from ptm.errors import listing
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.experiment.effective import effective_spec
 from ptm.experiment.session import Session, open_session, require_downloads, require_named_metrics
 from ptm.models import adapters
-from ptm.models.layers import layers_of
+from ptm.models.layers import layers_of, whole_modules
 from ptm.models.weights import weights_digest
 from ptm.objective import Objective, Supervised
 from ptm.pipeline import Pipeline
@@ -27,6 +28,7 @@ from ptm.training import optim
 
 WARNING = "warning: "  # before a line that tells of what may be wrong and stops nothing
 _LABELS_TOLD = 10
+_MODULES_TOLD = 8
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,19 @@ def choose_trained(session: Session, pipeline: Pipeline) -> None:
         if getattr(spec.train, key) is not None:
             layers_of(model, pipeline.head, pipeline.embeddings, where=f"train.{key}")
     if spec.model.adapter is not None:
-        adapted = adapters.add_adapter(model, spec.model.adapter, pipeline.head, seed=spec.train.seed)
+        adapted = adapters.add_adapter(
+            model, spec.model.adapter, pipeline.learns_with_adapter, seed=spec.train.seed
+        )
         session.reporter.say(f"adapter: rank {spec.model.adapter.rank}, beside {len(adapted)} layers")
-    optim.freeze(model, spec.model, pipeline.head, pipeline.embeddings)
+    optim.freeze(model, spec.model, pipeline.head, pipeline.embeddings, pipeline.new_parameters)
     total, trained = sum(p.numel() for p in model.parameters()), trainable_parameters(model)
     if trained < total:
-        session.reporter.say(f"trained: {trained:,} of {total:,} parameters")
+        learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        left = {name for name, _ in model.named_parameters()} - learning
+        session.reporter.say(
+            f"trained: {trained:,} of {total:,} parameters: {listing(whole_modules(model, learning), most=_MODULES_TOLD)}; "
+            f"left as it is: {listing(whole_modules(model, left), most=_MODULES_TOLD)}"
+        )
 
 
 def trainable_parameters(model: nn.Module) -> int:

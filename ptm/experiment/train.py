@@ -195,7 +195,7 @@ def _finish(
         if adapter is None or adapter.merge:
             pipeline.save_model(directory)
         else:
-            adapters.save_beside(pipeline.model, pipeline.head, directory, pipeline.save_model)
+            adapters.save_beside(pipeline.model, pipeline.learns_with_adapter, directory, pipeline.save_model)
 
     if session.runtime.main:
         run.finish(results, prediction_lines(measured.metrics.predictions(), pipeline), save_model)

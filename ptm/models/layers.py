@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import nn
 
@@ -43,6 +43,25 @@ def layers_of(
             current = next((k for k, block in enumerate(blocks, 1) if name.startswith(block)), current)
             layers[current].append(name)
     return [tuple(names) for names in layers if names]
+
+
+def whole_modules(model: nn.Module, names: Collection[str]) -> list[str]:
+    """The parameters ``names`` in few words: the names of the largest modules that hold no others."""
+    return list(_whole_modules(model, "", names))
+
+
+def _whole_modules(module: nn.Module, prefix: str, names: Collection[str]) -> Iterator[str]:
+    own = [f"{prefix}{name}" for name, _ in module.named_parameters()]
+    if not any(name in names for name in own):
+        return
+    if prefix and all(name in names for name in own):
+        yield prefix.rstrip(".")
+        return
+    yield from (
+        f"{prefix}{name}" for name, _ in module.named_parameters(recurse=False) if f"{prefix}{name}" in names
+    )
+    for name, child in module.named_children():
+        yield from _whole_modules(child, f"{prefix}{name}.", names)
 
 
 def _blocks(module: nn.Module, prefix: str, head: tuple[str, ...]) -> Iterator[str]:

@@ -16,8 +16,18 @@ from ptm.errors import ConfigError
 from ptm.models.layers import layers_of
 
 
-def freeze(model: nn.Module, spec: ModelSpec, head: Sequence[str], embeddings: Sequence[str]) -> None:
-    """Mark what is not trained. Raises ConfigError for a pattern that matches nothing, or when nothing is left."""
+def freeze(
+    model: nn.Module,
+    spec: ModelSpec,
+    head: Sequence[str],
+    embeddings: Sequence[str],
+    new: Collection[str] = (),
+) -> None:
+    """Mark what is not trained, besides what is marked already: nothing begins to learn here.
+
+    ``new``: names of parameters that did not come with the weights; they learn, whatever ``spec.freeze`` says. Raises
+    ConfigError for a pattern that matches nothing, or when nothing is left.
+    """
     names = [name for name, _ in model.named_parameters()]
     if spec.freeze == "none":
         return
@@ -43,10 +53,18 @@ def freeze(model: nn.Module, spec: ModelSpec, head: Sequence[str], embeddings: S
         raise ConfigError(
             "this model has no embeddings to freeze", where="model.freeze", cure="use backbone or patterns"
         )
+    frozen -= set(new)
+    if not frozen:
+        raise ConfigError(
+            "all that model.freeze names is new: it did not come with the weights, and learns",
+            where="model.freeze",
+            cure="name layers that were loaded, or remove freeze",
+        )
     if len(frozen) == len(names):
         raise ConfigError("every parameter is frozen", where="model.freeze", cure="leave something to train")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen)
+        if name in frozen:
+            parameter.requires_grad_(False)
 
 
 def training_mode(model: nn.Module) -> None:
