@@ -104,8 +104,9 @@ class ModelSpec:
         default="default",
         min_length=1,
         description="`default` (the pre-trained weights that belong to the name), `none` (random start), the name of "
-        "a torchvision weight enum (`IMAGENET1K_V2`), or a file: `.safetensors`, or `.pth`/`.th`/`.pt`/`.bin` read "
-        "without executing anything in it.",
+        "a torchvision weight enum (`IMAGENET1K_V2`), or a file: `.safetensors`, or `.pth`/`.pt`/`.ckpt`/`.bin` and "
+        "the like, read without executing anything in it. Detectors and segmenters also start from a file of their "
+        "backbone.",
     )
     revision: str | None = Field(
         default=None,
@@ -114,8 +115,8 @@ class ModelSpec:
     )
     freeze: Literal["none", "backbone", "embeddings"] | Strings = Field(
         default="none",
-        description="What is not trained: `backbone` (all but the head), `embeddings`, or a list of name patterns "
-        "(`encoder.layer.0.*`).",
+        description="What is not trained: `backbone` (all but the head and what is new), `embeddings`, or a list of "
+        "name patterns (`encoder.layer.0.*`). What did not come with the weights always learns.",
     )
     store_features: Literal["auto", "off"] = Field(
         default="auto",

@@ -171,7 +171,7 @@ def _no_stored_features(spec: RunSpec, pipeline: Pipeline) -> str:
     if pipeline.random_views:
         return "the inputs differ from epoch to epoch: data.augment"
     if not pipeline.head_input:
-        return "the head of this network reads more than one feature that is the same each time"
+        return "what its head reads is not one feature that is the same each time: dropout before it, or several heads"
     below = [name for name in pipeline.new_parameters if not name.startswith(tuple(pipeline.head))]
     if below:
         return f"{min(below)} is new, and learns"

@@ -12,8 +12,8 @@ from ptm.base.console import Reporter, parameters
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, singleton_labels
-from ptm.errors import listing
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
+from ptm.errors import listing
 from ptm.experiment.effective import effective_spec
 from ptm.experiment.session import Session, open_session, require_downloads, require_named_metrics
 from ptm.models import adapters
@@ -152,9 +152,9 @@ def choose_trained(session: Session, pipeline: Pipeline) -> None:
     if trained < total:
         learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         left = {name for name, _ in model.named_parameters()} - learning
+        told = [listing(whole_modules(model, names), most=_MODULES_TOLD) for names in (learning, left)]
         session.reporter.say(
-            f"trained: {trained:,} of {total:,} parameters: {listing(whole_modules(model, learning), most=_MODULES_TOLD)}; "
-            f"left as it is: {listing(whole_modules(model, left), most=_MODULES_TOLD)}"
+            f"trained: {trained:,} of {total:,} parameters: {told[0]}; left as it is: {told[1]}"
         )
 
 

@@ -21,12 +21,16 @@ from torch import Tensor, nn
 from ptm.errors import MOST_PROBLEMS, ModelError, Problem
 from ptm.models.seals import require_intact
 
-PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin")
+PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin", ".ckpt", ".tar")  # .pth.tar
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 
 # Where programs put weights beside other things.
-_CONTAINERS = ("state_dict", "model", "model_state_dict", "module")
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile, and wrapper classes
+_CONTAINERS = ("state_dict", "model", "model_state_dict", "module", "net", "network")
+# The same weights, averaged over steps: of timm, of torchvision's recipes, of others.
+_AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
+_SAVED = "model.safetensors"
+# Left by DataParallel, torch.compile, and wrapper classes.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 # How torch's restricted unpickler says that it was asked to import, build or call something.
 _REFUSALS = (
     r"GLOBAL (\S+) was not an allowed",
@@ -45,6 +49,7 @@ class LoadReport:
     loaded: int
     new: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()  # other sets of weights in the same file, which were not used
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -52,6 +57,7 @@ class LoadReport:
             "loaded": self.loaded,
             "new": list(self.new),
             "left_over": list(self.left_over),
+            **({"beside": list(self.beside)} if self.beside else {}),
         }
 
     def __str__(self) -> str:
@@ -59,15 +65,25 @@ class LoadReport:
             return f"{self.source}, nothing loaded"
         new = f"; new: {_some(self.new)}" if self.new else ""
         left_over = f"; not used: {_some(self.left_over)}" if self.left_over else ""
-        return f"{self.source}: {self.loaded} tensors loaded{new}{left_over}"
+        others = " and ".join(self.beside)
+        beside = f"; the file holds {others} as well, which was not used" if self.beside else ""
+        return f"{self.source}: {self.loaded} tensors loaded{new}{left_over}{beside}"
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+class Weights(dict[str, Tensor]):
+    """Tensors by name. ``beside``: keys of the file's other sets of weights."""
+
+    beside: tuple[str, ...] = ()
+
+
+def read_weights(path: Path) -> Weights:
     """The tensors of a checkpoint by name, on the CPU, without containers and prefixes around them.
 
     Pickled checkpoints go through torch's restricted unpickler, which knows tensors and plain containers and
-    calls nothing else. Whatever is unreadable or holds more than tensors is a ModelError.
+    calls nothing else. Whatever is unreadable or holds more than tensors is a ModelError. Of a file with weights and
+    their average over steps (``state_dict`` and ``state_dict_ema``) the weights are read; ``beside`` names the other.
     """
+    path = file_of_weights(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ModelError(
@@ -80,13 +96,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(what, where=path, cure="correct the path of the weights")
     require_intact(path.parent)
     content = _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
-    return _strip_prefixes(_require_tensors(_unwrap(content), path))
+    weights = Weights(_strip_prefixes(_require_tensors(_unwrap(content), path)))
+    weights.beside = _beside(content)
+    return weights
+
+
+def file_of_weights(path: Path) -> Path:
+    """The file of weights that a path means: that of a finished run, where it is the run's directory or its model/."""
+    places = (path / "model" / _SAVED, path / _SAVED)
+    return next((place for place in places if place.is_file()), path) if path.is_dir() else path
+
+
+def is_file_name(weights: str) -> bool:
+    """Whether the value of ``weights`` means a file (or the directory of a run), rather than a name."""
+    return "/" in weights or Path(weights).suffix.lower() in SUFFIXES
 
 
 def fit_weights(
-    model: nn.Module, state: Mapping[str, Tensor], head: tuple[str, ...], where: str, *, complete: bool
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    head: tuple[str, ...],
+    where: str,
+    *,
+    complete: bool,
+    beside: tuple[str, ...] = (),
 ) -> LoadReport:
-    """Copy ``state`` into ``model``. ``head`` are prefixes of the names of the output layer.
+    """Copy ``state`` into ``model``. ``head`` are prefixes of the names of the output layer; ``beside`` is recorded.
 
     The backbone must fit in every name and shape. Output layers of another shape, or that are not in
     ``state``, stay as they were initialised and are reported as new; with ``complete`` (a teacher, an
@@ -111,7 +146,8 @@ def fit_weights(
             if name in state and name not in new:
                 tensor.copy_(state[name])
     loaded = sum(name in state for name in own) - sum(name in state for name in new)
-    return LoadReport(where, loaded, new, tuple(name for name in state if name not in own))
+    left_over = tuple(name for name in state if name not in own)
+    return LoadReport(where, loaded, new, left_over, beside)
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
@@ -171,9 +207,19 @@ def _unwrap(content: Any) -> Any:
         if not isinstance(content, Mapping):
             break
         content = next(
-            (content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content
+            (content[key] for key in (*_CONTAINERS, *_AVERAGED) if isinstance(content.get(key), Mapping)),
+            content,
         )
     return content
+
+
+def _beside(content: Any) -> tuple[str, ...]:
+    """Keys of averaged weights in a checkpoint, where others were taken."""
+    if not isinstance(content, Mapping) or not any(
+        isinstance(content.get(key), Mapping) for key in _CONTAINERS
+    ):
+        return ()
+    return tuple(key for key in _AVERAGED if isinstance(content.get(key), Mapping))
 
 
 def _require_tensors(content: Any, path: Path) -> dict[str, Tensor]:

@@ -196,8 +196,10 @@ def _with_weights_of_file(
     """A random model, into which the file that ``ref.weights`` names, if it names one, is read."""
     model = _random_model(config, purpose)
     if ref.weights not in ("none", "default"):
-        state = with_prefix(read_weights(Path(ref.weights)), model)
-        return model, fit_weights(model, state, head_of(model), ref.weights, complete=complete)
+        stored = read_weights(Path(ref.weights))
+        state, head = with_prefix(stored, model), head_of(model)
+        report = fit_weights(model, state, head, ref.weights, complete=complete, beside=stored.beside)
+        return model, report
     if complete:
         what = (
             "a new: model knows nothing" if scratch.is_new(ref.name) else "weights: none, so it knows nothing"

@@ -54,8 +54,9 @@ def build_language_model(
             if ref.weights in ("none", "default"):
                 report = LoadReport("random start", 0, tuple(name for name, _ in model.named_parameters()))
             else:
-                state = _with_tied(models.with_prefix(read_weights(Path(ref.weights)), model), model)
-                report = fit_weights(model, state, models.head_of(model), ref.weights, complete=complete)
+                stored = read_weights(Path(ref.weights))
+                state, head = _with_tied(models.with_prefix(stored, model), model), models.head_of(model)
+                report = fit_weights(model, state, head, ref.weights, complete=complete, beside=stored.beside)
     if ref.layers is not None:
         models.keep_layers(model, ref.layers)
     models.check_vocabulary(model, tokenizer, ref.where)

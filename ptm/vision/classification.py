@@ -116,8 +116,8 @@ class ImageClassification(ImagePipeline):
         )
         # Where the layers of a timm network stand is not known.
         self.feature_names = () if is_timm(plan.architecture) else features.feature_names(model)
-        one_head = "pooled" in self.feature_names and len(self.head) == 1
-        self.head_input = "pooled" if one_head and features.head_reads_pooled(model) else ""
+        one_head = len(self.head) == 1 and features.head_reads_pooled(model, self.head[0])
+        self.head_input = "pooled" if one_head else ""
         self._spec = spec
         self._data = data
         self._plan = plan

@@ -17,6 +17,7 @@ from torchvision import models as zoo
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
 from ptm.models import adapters
+from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.vision import resnet_cifar, timm_models
@@ -60,6 +61,7 @@ def build_classifier(
         named = timm_models.current_names(model, stored)
     else:
         named = _current_names(plan.architecture, stored, image_size)
+    named = within_backbone(model.state_dict(), named, ("",)) or named  # under the name of a wrapper
     state = {**named, **adapters.head_of_adapter(path.parent)}
     if not keep_head:
         state = {
@@ -68,7 +70,7 @@ def build_classifier(
     # Auxiliary heads may be missing whole: torchvision's GoogLeNet drops them after training.
     optional = AUXILIARY.get(plan.architecture, ((), 0.0))[0]
     last = timm_models.heads(model) if is_timm(plan.architecture) else (last_layer(model),)
-    report = fit_weights(model, state, (*last, *optional), where, complete=complete)
+    report = fit_weights(model, state, (*last, *optional), where, complete=complete, beside=stored.beside)
     draw_new_head(model, head_of(model, plan.architecture), seed, new=report.new)
     adapters.merge_saved(model, path.parent)
     return model, report

@@ -15,7 +15,7 @@ from torchvision.models import WeightsEnum
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec
 from ptm.errors import ConfigError, ModelError, Problem
-from ptm.models.weights import SUFFIXES
+from ptm.models.weights import file_of_weights, is_file_name
 from ptm.vision import timm_models
 from ptm.vision.backbones import BackboneWeights, is_timm_backbone, missing_backbone, plan_backbone
 from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, unknown_name
@@ -43,10 +43,10 @@ BACKBONES = (
     "wide_resnet101_2",
 )
 FIXED = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # side of their square inputs in pixels
-_IMPROVED = ("fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2")
+IMPROVED = ("fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2")
 # YOLOX through libreyolo (ptm.vision.yolo); the sides of their square inputs in pixels are those of the authors.
 YOLOX = {f"libreyolo:yolox-{size}": 416 if size in "nt" else 640 for size in "ntsmlx"}
-NAMES = (*PYRAMIDS, *PYRAMIDS.values(), *_IMPROVED, *FIXED, *YOLOX)
+NAMES = (*PYRAMIDS, *PYRAMIDS.values(), *IMPROVED, *FIXED, *YOLOX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,12 @@ class DetectorPlan:
     outputs: tuple[str, ...] | None
     frozen_eps: float | None  # as in SavedDetector; of a file it is known when the file is read
     preprocessing: BoxPreprocessing
+
+    @property
+    def weights_are_foreign(self) -> bool:
+        """Whether they are a file of another program, which does not say whether norms are frozen."""
+        foreign = isinstance(self.weights, Path) and self.outputs is None
+        return foreign and self.architecture in PYRAMIDS.values()
 
 
 def plan_detector(ref: ModelRef) -> DetectorPlan:
@@ -207,10 +213,10 @@ def _named_weights(
     if weights == "none":
         return None, False
     path = Path(weights).expanduser()
-    if "/" in weights or path.suffix.lower() in SUFFIXES:
+    if is_file_name(weights):
         if not path.exists():
             raise ModelError("there is no such file", where=path, cure="correct model.weights")
-        return path, False
+        return file_of_weights(path), False
     if architecture in YOLOX:
         raise ModelError(
             f"no weights of {architecture} can be fetched by name",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torchvision import models as zoo
 
 from ptm.errors import ModelError, listing
+from ptm.models.backbones import within_backbone
 from ptm.models.weights import read_weights
 from ptm.vision.backbones import weights_file
-from ptm.vision.detector_plan import BACKGROUND, PYRAMIDS, DetectorPlan
+from ptm.vision.detector_plan import BACKGROUND, IMPROVED, PYRAMIDS, DetectorPlan
 from ptm.vision.timm_models import is_timm
 
 # Tensors with a row a class, or (all but bbox_pred) a row an anchor and class.
@@ -25,17 +28,40 @@ _RETINANET_NAMES = re.compile(r"^(head\.(?:classification|regression)_head\.conv
 _PROPOSAL_NAMES = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
 
 
-def read_detector_weights(plan: DetectorPlan) -> tuple[Mapping[str, Tensor], str]:
-    """Tensors by the names of the current code, and where they come from."""
+# Above the backbone, and its own place: a file without such names can be a backbone's alone.
+_DETECTOR_NAMES = ("backbone.body.", "backbone.fpn.", "backbone.features.", "rpn.", "roi_heads.", "head.")
+
+
+def read_detector_weights(plan: DetectorPlan) -> tuple[Mapping[str, Tensor], str, DetectorPlan]:
+    """Tensors by the names of the current code, where they come from, and the plan with what they turned out to be.
+
+    A file can hold the residual network below alone: torchvision's or timm's, or that of an earlier classification run.
+    """
     if plan.weights is None:
-        return {}, ""
+        return {}, "", plan
     path, where = weights_file(plan.weights)
     state = read_weights(path)
     if plan.backbone_only and is_timm(plan.backbone or ""):
-        return state, where  # named once the network is there
-    if plan.backbone_only:
-        return {f"backbone.body.{n}": t for n, t in state.items() if not n.startswith("fc.")}, where
-    return {current_name(plan.architecture, name): tensor for name, tensor in state.items()}, where
+        return state, where, plan  # named once the network is there
+    residual = plan.backbone is not None or plan.architecture in IMPROVED
+    if residual and not any(name.startswith(_DETECTOR_NAMES) for name in state):
+        body = within_backbone(_residual_names(plan.backbone or "resnet50"), state, ("backbone.body.",))
+        if body is not None:
+            # As with published weights: its norms stay as they were trained, for a batch holds few images.
+            eps = 1e-5 if plan.frozen_eps is None and plan.backbone is not None else plan.frozen_eps
+            return body, where, replace(plan, backbone_only=True, frozen_eps=eps)
+    named = {current_name(plan.architecture, name): tensor for name, tensor in state.items()}
+    if plan.weights_are_foreign:
+        counted = any(n.startswith("backbone.body.") and n.endswith("batches_tracked") for n in named)
+        plan = replace(plan, frozen_eps=None if counted else 0.0)
+    return named, where, plan
+
+
+def _residual_names(backbone: str) -> list[str]:
+    """Of the tensors of torchvision's residual network, where a detector has them."""
+    with torch.device("meta"):
+        network = zoo.get_model(backbone, weights=None)
+    return [f"backbone.body.{name}" for name in network.state_dict() if not name.startswith("fc.")]
 
 
 def select_labels(

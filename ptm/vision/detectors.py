@@ -5,9 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,23 +46,11 @@ def build_detector(
     name, their outputs are kept and put into this order, else the layer that scores classes is new. ``complete``: it
     will be used as it is, so nothing in it may be random.
     """
-    if complete and (plan.weights is None or plan.backbone_only):
-        raise ModelError(
-            f"{plan.architecture} without trained weights of its own has not learned to find anything",
-            expected="trained weights",
-            cure="use the directory of a finished run, or weights from a file",
-        )
-    state, where = read_detector_weights(plan)
-    if (
-        isinstance(plan.weights, Path)
-        and not plan.backbone_only
-        and plan.outputs is None
-        and plan.architecture in PYRAMIDS.values()
-    ):
-        counted = any(
-            name.startswith("backbone.body.") and name.endswith("batches_tracked") for name in state
-        )
-        plan = replace(plan, frozen_eps=None if counted else 0.0)
+    if complete:
+        _require_trained(plan)
+    state, where, plan = read_detector_weights(plan)
+    if complete:
+        _require_trained(plan)  # a file may have turned out to be a backbone's
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision's of layers that it trains without being asked
         torch.default_generator.manual_seed(mix(seed, INIT))
@@ -85,6 +71,15 @@ def build_detector(
         report = fit_weights(model, state, scores, where, complete=complete)
     _draw_scoring_layers(model, seed, report.new)
     return model, report, plan
+
+
+def _require_trained(plan: DetectorPlan) -> None:
+    if plan.weights is None or plan.backbone_only:
+        raise ModelError(
+            f"{plan.architecture} without trained weights of its own has not learned to find anything",
+            expected="trained weights",
+            cure="use the directory of a finished run, or weights from a file",
+        )
 
 
 def _draw_scoring_layers(model: nn.Module, seed: int, new: Collection[str] | None = None) -> None:

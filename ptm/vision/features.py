@@ -46,10 +46,13 @@ def captured(model: nn.Module, requested: Sequence[str]) -> Iterator[dict[str, T
         yield tensors
 
 
-def head_reads_pooled(model: nn.Module) -> bool:
-    """Whether the last linear layer reads the same of an image each time: nothing before it is dropped at random."""
+def head_reads_pooled(model: nn.Module, head: str) -> bool:
+    """Whether ``head`` is the last linear layer, and reads the same of an image each time: nothing before it is dropped
+    at random, by a module or, as in timm's networks, by a rate that the network keeps."""
     dropped = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
-    return _last_linear(model) is not None and not dropped
+    dropped |= any(getattr(m, "drop_rate", 0) for m in model.modules())
+    last = _last_linear(model)
+    return last is not None and last is model.get_submodule(head) and not dropped
 
 
 def _stages(model: nn.Module) -> dict[str, str]:

@@ -10,7 +10,7 @@ from torchvision.models import WeightsEnum
 
 from ptm.config.model_ref import Role
 from ptm.errors import ModelError
-from ptm.models.weights import SUFFIXES
+from ptm.models.weights import file_of_weights, is_file_name
 from ptm.vision import resnet_cifar, timm_models
 from ptm.vision.timm_models import TimmWeights, is_timm
 
@@ -32,10 +32,10 @@ def named_weights(architecture: str, weights: str, role: Role) -> Path | Weights
     if weights == "none":
         return None
     path = Path(weights).expanduser()
-    if "/" in weights or path.suffix.lower() in SUFFIXES:
+    if is_file_name(weights):
         if not path.exists():
             raise ModelError("there is no such file", where=path, cure=f"correct {role}.weights")
-        return path
+        return file_of_weights(path)
     if is_timm(architecture) and weights == "default":
         return timm_models.published_weights(architecture, role)
     if is_timm(architecture) or architecture in resnet_cifar.NAMES:

@@ -15,7 +15,7 @@ from torchvision.models import WeightsEnum
 
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError, Problem
-from ptm.models.weights import SUFFIXES
+from ptm.models.weights import is_file_name
 from ptm.vision import timm_models
 from ptm.vision.backbones import BackboneWeights, is_timm_backbone, missing_backbone, plan_backbone
 from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, named_weights, unknown_name
@@ -160,7 +160,7 @@ def _file_or_none(ref: ModelRef, name: str, backbone: str | None = None) -> Path
     """Weights of a whole network from a file, none, or, for a residual backbone, torchvision's of that backbone."""
     weights = ref.weights
     residual = backbone in zoo.list_models(module=zoo) and (backbone or "").startswith("resne")
-    file = "/" in weights or Path(weights).suffix.lower() in SUFFIXES
+    file = is_file_name(weights)
     if residual or weights == "none" or file:
         return named_weights(backbone if residual and backbone else "resnet18", weights, ref.role)
     raise ModelError(

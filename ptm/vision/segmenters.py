@@ -11,6 +11,7 @@ from torchvision import models as zoo
 
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
+from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
 from ptm.vision import timm_models
@@ -19,6 +20,9 @@ from ptm.vision.segmenter_plan import SMP, SegmenterPlan, smp_package
 from ptm.vision.timm_models import is_timm
 
 AUXILIARY_WEIGHT = 0.5  # of the loss of the auxiliary head, as in torchvision's reference training
+
+# Where the networks have their backbone: those of smp (of timm's networks, in a wrapper), those of torchvision.
+_BACKBONES = ("encoder.model.", "encoder.", "backbone.")
 
 # What may be new though weights were loaded: the last layers, one name a family.
 _LAST_LAYERS = {
@@ -39,11 +43,7 @@ def build_segmenter(
     fit. Raises ModelError.
     """
     if complete and (plan.weights is None or plan.weights_of_backbone):
-        raise ModelError(
-            f"{plan.architecture} has not learned to segment anything",
-            expected="trained weights",
-            cure="use the directory of a finished run, or weights from a file",
-        )
+        raise _learned_nothing(plan)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mix(seed, INIT))
         model = _construct(plan, classes, auxiliary=not complete)
@@ -52,20 +52,37 @@ def build_segmenter(
         draw_new_head(model, last, seed)
         return model, LoadReport("random start", 0)
     path, where = weights_file(plan.weights)
-    state: Mapping[str, Tensor] = read_weights(path)
-    if plan.weights_of_backbone:
-        if is_timm(plan.backbone or ""):
-            state = timm_models.body_names(model.get_submodule("encoder.model"), state, "encoder.model.")
-        else:
-            state = {f"encoder.{name}": tensor for name, tensor in state.items()}
-        report = fit_weights(model, state, ("decoder", "segmentation_head"), where, complete=False)
+    stored = read_weights(path)
+    state: Mapping[str, Tensor] = stored
+    if is_timm(plan.backbone or "") and plan.weights_of_backbone:
+        body: Mapping[str, Tensor] | None = timm_models.body_names(
+            model.get_submodule("encoder.model"), state, "encoder.model."
+        )
+    else:
+        body = within_backbone(model.state_dict(), state, _BACKBONES)
+    if body is not None:
+        if complete:
+            raise _learned_nothing(plan)
+        report = fit_weights(
+            model, body, head_of(plan.architecture), where, complete=False, beside=stored.beside
+        )
     else:
         if not keep_head:
             state = {name: tensor for name, tensor in state.items() if not name.startswith(last)}
         # An auxiliary head only helps training; weights may come without it.
-        report = fit_weights(model, state, (*last, "aux_classifier"), where, complete=complete)
+        report = fit_weights(
+            model, state, (*last, "aux_classifier"), where, complete=complete, beside=stored.beside
+        )
     draw_new_head(model, last, seed, new=report.new)
     return model, report
+
+
+def _learned_nothing(plan: SegmenterPlan) -> ModelError:
+    return ModelError(
+        f"{plan.architecture} has not learned to segment anything",
+        expected="trained weights",
+        cure="use the directory of a finished run, or weights from a file",
+    )
 
 
 def head_of(architecture: str) -> tuple[str, ...]:
@@ -87,12 +104,18 @@ def _encoder(backbone: str) -> str:
 
 def _construct(plan: SegmenterPlan, classes: int, *, auxiliary: bool) -> nn.Module:
     if plan.architecture in SMP:
-        model: nn.Module = smp_package().create_model(
-            plan.architecture.removeprefix("smp:"),
-            _encoder(plan.backbone or ""),
-            encoder_weights=None,
-            classes=classes,
-        )
+        name = plan.architecture.removeprefix("smp:")
+        try:
+            model: nn.Module = smp_package().create_model(
+                name, _encoder(plan.backbone or ""), encoder_weights=None, classes=classes
+            )
+        except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+            # Not every network of timm gives maps of the sizes that a decoder reads.
+            raise ModelError(
+                f"{plan.architecture} cannot be built on {plan.backbone}: {str(error).splitlines()[0]}",
+                where="model.backbone",
+                cure="choose another backbone, such as resnet18",
+            ) from None
         return model
     options: dict[str, Any] = {} if plan.architecture.startswith("lraspp") else {"aux_loss": auxiliary}
     network: nn.Module = zoo.get_model(

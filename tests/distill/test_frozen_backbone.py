@@ -1,8 +1,10 @@
 """A frozen backbone runs once; the head learns what it would have learned."""
 
 import pytest
+import torch
+from torchvision import models as zoo
 
-from helpers import StopAt, history, image_spec, run, text_spec, weights
+from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
 from ptm.distill import cache
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted
@@ -60,3 +62,31 @@ def test_a_finished_run_leaves_no_store_locked(make, tmp_path):
     assert len(cache.entries(tmp_path / "cache")) == 1
     cache.prune(tmp_path / "cache", 0)
     assert cache.entries(tmp_path / "cache") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["timm:resnet10t", "timm:tf_efficientnet_lite0", "timm:test_vit"])
+def test_10_42_a_backbone_of_timm_runs_once(name, tmp_path, monkeypatch):
+    timm = pytest.importorskip("timm")
+    monkeypatch.setenv("PTM_CACHE", str(tmp_path / "cache"))
+    torch.save(timm.create_model(name.removeprefix("timm:"), num_classes=4).state_dict(), tmp_path / "w.pth")
+
+    def spec(where, stored):
+        options = {"name": name, "width": None, "weights": str(tmp_path / "w.pth"), "store_features": stored}
+        size = 160 if "vit" in name else 32
+        few = {"max_train_examples": 32, "max_eval_examples": 16, "image_size": size}
+        return image_spec(tmp_path / where, augment="none", freeze="backbone", **options, **few)
+
+    stored, plain = run(spec("stored", "auto")), run(spec("plain", "off"))
+    assert len(cache.entries(tmp_path / "cache")) == 1
+    assert stored["metrics"] == pytest.approx(plain["metrics"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_10_42_features_that_are_not_stored_are_told(tmp_path):
+    torch.save(zoo.mobilenet_v3_small(num_classes=4).state_dict(), tmp_path / "w.pth")
+    reporter = Saying()
+    options = {"name": "mobilenet_v3_small", "width": None, "weights": str(tmp_path / "w.pth")}
+    few = {"max_train_examples": 32, "max_eval_examples": 16, "image_size": 32, "epochs": 1}
+    run(image_spec(tmp_path / "r", augment="none", freeze="backbone", **options, **few), reporter=reporter)
+    assert any("computed in every epoch" in line and "dropout" in line for line in reporter.lines)

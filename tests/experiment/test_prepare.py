@@ -16,7 +16,6 @@ from ptm.config.load import parse_config
 from ptm.config.spec import AdapterSpec, BestSpec, ModelSpec, RunSpec
 from ptm.errors import ConfigError
 from ptm.pipeline import task_module
-from ptm.vision import detector_weights, segmenters
 from tiny.mask_samples import write_masks
 from tiny.object_detection import write_voc
 
@@ -71,20 +70,18 @@ def test_10_05_image_classifier_frozen_backbone_is_all_below_the_classifier(
 
 def test_10_05_image_classifier_patterns(image_run: RunSpec) -> None:
     model = replace(image_run.model, freeze=("layer1.*", "conv1.*"))
-    moved, left, _ = changed(replace(image_run, model=model))
+    moved, _, _ = changed(replace(image_run, model=model))
     assert not any(name.startswith(("layer1.0.conv", "conv1")) for name in moved)
     assert any(name.startswith("layer2") for name in moved)
 
 
 @pytest.fixture
-def backbone_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def backbone_file(tmp_path: Path) -> str:
     """A ResNet-18 of ImageNet, as torchvision's file holds it."""
     from torchvision.models import resnet18
 
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
-    for module in (detector_weights, segmenters):
-        monkeypatch.setattr(module, "fetch", lambda url: tmp_path / "resnet18.pth")
-    return tmp_path / "resnet18.pth"
+    return str(tmp_path / "resnet18.pth")
 
 
 def detector(tmp_path: Path, **model) -> RunSpec:
@@ -96,18 +93,16 @@ def detector(tmp_path: Path, **model) -> RunSpec:
     return replace(spec, output=str(tmp_path / "r"))
 
 
-def test_10_05_detector_from_a_backbone_has_a_pyramid_that_learns(
-    tmp_path: Path, backbone_file: Path
-) -> None:
-    moved, left, lines = changed(detector(tmp_path, weights="default", freeze="backbone"))
+def test_10_05_detector_from_a_backbone_has_a_pyramid_that_learns(tmp_path: Path, backbone_file: str) -> None:
+    moved, left, lines = changed(detector(tmp_path, weights=backbone_file, freeze="backbone"))
     assert within(left - {"backbone.fpn"}, "backbone.body.")
     assert any(name.startswith("backbone.fpn.") for name in moved)
     assert within(moved, "backbone.fpn.", "rpn.", "roi_heads.")
     assert "backbone.fpn" in lines_of(lines, "trained:").split(";")[0]
 
 
-def test_10_05_detector_of_an_earlier_run_keeps_its_pyramid(tmp_path: Path, backbone_file: Path) -> None:
-    first = replace(detector(tmp_path, weights="default"), output=str(tmp_path / "first"))
+def test_10_05_detector_of_an_earlier_run_keeps_its_pyramid(tmp_path: Path, backbone_file: str) -> None:
+    first = replace(detector(tmp_path, weights=backbone_file), output=str(tmp_path / "first"))
     run(first)
     moved, left, _ = changed(
         detector(tmp_path, name=str(tmp_path / "first"), weights="default", backbone=None, freeze="backbone")
@@ -117,19 +112,19 @@ def test_10_05_detector_of_an_earlier_run_keeps_its_pyramid(tmp_path: Path, back
 
 
 def test_10_05_a_pattern_thaws_nothing_that_a_family_leaves_untrained(
-    tmp_path: Path, backbone_file: Path
+    tmp_path: Path, backbone_file: str
 ) -> None:
-    moved, left, _ = changed(detector(tmp_path, weights="default", freeze=("backbone.body.layer3.*",)))
+    moved, _, _ = changed(detector(tmp_path, weights=backbone_file, freeze=("backbone.body.layer3.*",)))
     stem = ("backbone.body.conv1.", "backbone.body.layer1.", "backbone.body.layer3.")
     assert not any(name.startswith(stem) for name in moved)
     assert any(name.startswith("backbone.body.layer2.") for name in moved)
 
 
 def test_10_05_segmenter_above_an_encoder_learns_all_of_its_decoder(
-    tmp_path: Path, backbone_file: Path
+    tmp_path: Path, backbone_file: str
 ) -> None:
     pytest.importorskip("segmentation_models_pytorch")
-    model = ModelSpec(name="smp:unet", backbone="resnet18", freeze="backbone")
+    model = ModelSpec(name="smp:unet", backbone="resnet18", weights=backbone_file, freeze="backbone")
     spec = segmentation_samples.spec(write_masks(tmp_path / "pairs"), model, output=tmp_path / "r", steps=2)
     moved, left, _ = changed(spec)
     assert within(left, "encoder.") and within(moved, "decoder.", "segmentation_head.")
