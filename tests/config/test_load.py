@@ -369,7 +369,7 @@ runs = st.builds(
             "model": section(
                 {"name": names},
                 {
-                    "weights": st.sampled_from(["default", "none", "a.bin", "a/b"]),
+                    "weights": st.sampled_from(["default", "a.bin", "a/b"]),
                     "revision": maybe | texts,
                     "freeze": st.sampled_from(["none", "backbone"]) | st.lists(texts, max_size=3),
                 },
