@@ -49,6 +49,30 @@ class DataSpec:
         "`masks:` (segmentation: a folder of images, one of masks), each followed by a file or folder; or "
         "`builtin:digits`.",
     )
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="`csv:`, `tsv:`: what stands between fields (default `,` and a tab).",
+    )
+    quoting: Literal["standard", "none"] | None = Field(
+        default=None,
+        description="`csv:`, `tsv:`: whether quotes protect a field: `standard` (default of `csv:`), `none` (they are "
+        "ordinary characters; default of `tsv:`).",
+    )
+    encoding: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Of files of text: `utf-8` (default), `windows-1252`, `iso-8859-1`, `utf-16`, …",
+    )
+    header: bool | None = Field(
+        default=None,
+        description="`csv:`, `tsv:`: whether the first row names the columns (default: unless `columns` does).",
+    )
+    columns: Strings | None = Field(
+        default=None,
+        description="`csv:`, `tsv:` without a header row: the names of all columns, in their order.",
+    )
     train: str | None = Field(
         default=None, description="The training split: a split name, or a file or folder under the source."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -36,6 +37,7 @@ def cross_check(
     if sure("data.source"):
         yield from _check_source(spec, sure("task"))
     yield from _check_model(spec)
+    yield from _check_text_format(spec.data)
     yield from _check_data(spec.data, fewest=spec.descriptor.fewest_labels)
     yield from _check_views(spec)
     yield from _check_label_type(spec)
@@ -137,6 +139,28 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
         able = [f"{name}:" for name in spec.descriptor.sources]
         cure = f"use {', '.join(able[:-1])}{' or ' if able[:-1] else ''}{able[-1]}"
         yield ("data", "source"), f"{kind}: holds {holds}, this is {spec.task}", cure
+
+
+def _check_text_format(data: DataSpec) -> Complaints:
+    """Keys that say how files are written, where nothing is read that way."""
+    kind = data.source.partition(":")[0]
+    for key in ("delimiter", "quoting", "header", "columns"):
+        if getattr(data, key) is not None and kind not in ("csv", "tsv"):
+            yield ("data", key), f"{key} is for csv: and tsv:, this is {kind}:", "remove it"
+    if data.delimiter in ('"', "\n", "\r", " "):
+        yield ("data", "delimiter"), f"{data.delimiter!r} separates no fields", 'such as ";" or "\\t"'
+    if data.columns is not None and len(set(data.columns)) < len(data.columns):
+        yield ("data", "columns"), "names of columns repeat", "give each column its own name"
+    if data.encoding is not None:
+        if kind not in ("csv", "tsv", "json", "text"):
+            yield ("data", "encoding"), f"{kind}: has no encoding", "remove it"
+        try:
+            known = codecs.lookup(data.encoding)._is_text_encoding
+        except (LookupError, ValueError):
+            known = False
+        if not known:
+            what = f"there is no encoding {data.encoding!r}"
+            yield ("data", "encoding"), what, "such as utf-8, windows-1252, iso-8859-1 or utf-16"
 
 
 def _check_views(spec: RunSpec) -> Complaints:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base.network import reachable
-from ptm.data.tables import Table, require_columns
+from ptm.data.columns import require_columns
+from ptm.data.tables import Table
 from ptm.errors import ConfigError, DataError, MissingDownload, Problem
 
 

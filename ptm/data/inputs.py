@@ -7,6 +7,7 @@ mistake has the same message.
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,16 +19,38 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from ptm.config.data_section import DataSpec
 from ptm.data import tables
+from ptm.data.columns import naming_keys, require_columns
 from ptm.data.examples import Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, is_image
+from ptm.data.separated import CSV, MAX_FIELD_CHARS, TSV, require_rows, separated_rows
+from ptm.data.text_format import (
+    LINES,
+    ROWS,
+    UTF8,
+    TextFormat,
+    has_nul,
+    is_empty,
+    refuse_other_kinds,
+    undecoded,
+)
 from ptm.errors import ConfigError, DataError
 
 STANDARD_INPUT = "-"
 TEXT_SUFFIXES = (".txt", ".text")
-_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-_SEPARATED: Mapping[str, Mapping[str, Any]] = {".csv": tables.CSV, ".tsv": tables.TSV, ".tab": tables.TSV}
-_TABLES = (*_SEPARATED, *_JSON_SUFFIXES, ".parquet")
+# By suffix, as predictions know them: a .txt file is a text a line, unless it is named tsv:FILE.txt.
+_KINDS: Mapping[str, str] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    **dict.fromkeys(TEXT_SUFFIXES, "text"),
+}
+_SEPARATED: Mapping[str, Mapping[str, Any]] = {"csv": CSV, "tsv": TSV}
 _UNDECODED = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of bytes that are not UTF-8
 
 Item = TypeVar("Item")
@@ -40,6 +63,15 @@ class Typed:
     """Texts of the command line, in the place of a file."""
 
     texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file, what it is read as, and how it is written."""
+
+    path: Path
+    kind: str
+    written: TextFormat
 
 
 @dataclass(frozen=True)
@@ -57,17 +89,36 @@ class Inputs(Examples):
 Source = Path | str | Typed
 
 
+def source_path(source: Path | str) -> Path:
+    """The file or folder that a source names, without ``csv:`` and the like before it."""
+    return _kind_and_path(source)[1]
+
+
+def _kind_and_path(source: Path | str) -> tuple[str | None, Path]:
+    kind, colon, place = str(source).partition(":")
+    if colon and kind in (*_SEPARATED, "json", "parquet", "text") and not Path(source).exists():
+        return kind, Path(os.path.expanduser(place.strip()))  # noqa: PTH111 - leaves an unknown ~user as it is
+    return None, Path(source)
+
+
 def text_inputs(
-    sources: Sequence[Source], columns: Mapping[str, str], *, piece: int = 1024
+    sources: Sequence[Source],
+    columns: Mapping[str, str],
+    data: DataSpec | None = None,
+    *,
+    piece: int = 1024,
 ) -> Iterator[Examples]:
     """Rows of text in pieces of at most ``piece``, in the order given; a piece is of one source.
 
     ``columns``: role → name of the column, as in ``load_dataset``. Sources are csv, tsv, JSON and parquet files with
     these columns; ``.txt`` files and ``-``, the standard input, with a text a line (blank lines are left out); and
-    :class:`Typed`. Names and kinds of all sources are checked at once, contents when their piece is asked for.
-    Raises ConfigError or DataError that name the file and the line.
+    :class:`Typed`. A prefix such as ``tsv:`` says what a file is, whatever its name ends in. ``data`` says how files of
+    the kind of its source are written. Names and kinds of all sources are checked at once, contents when their piece is
+    asked for. Raises ConfigError or DataError that name the file and the line.
     """
-    checked = [source if isinstance(source, Typed) else _text_file(source, columns) for source in sources]
+    checked = [
+        source if isinstance(source, Typed) else _text_file(source, columns, data) for source in sources
+    ]
     return (
         inputs
         for source in checked
@@ -90,9 +141,12 @@ def _image_rows(source: Source, column: str, piece: int) -> list[Row]:
     if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
         where = "--text" if isinstance(source, Typed) else STANDARD_INPUT
         raise ConfigError("this run reads images, not texts", where=where, cure="name files or folders")
-    path = _existing(source)
-    if path.suffix.lower() in _TABLES and path.is_file():
-        return [_named_image(row, path.parent) for row in _rows(path, {"image": column}, piece)]
+    stated, path = _kind_and_path(source)
+    _existing(path)
+    kind = stated or _KINDS.get(path.suffix.lower(), "text")
+    if kind != "text" and path.is_file():
+        file = _File(path, kind, TextFormat())
+        return [_named_image(row, path.parent) for row in _rows(file, {"image": column}, piece)]
     paths = sorted(inner for inner in path.rglob("*") if is_image(inner, path)) if path.is_dir() else [path]
     if not paths:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
@@ -116,19 +170,21 @@ def _existing(source: Path | str) -> Path:
     return path
 
 
-def _text_file(source: Path | str, columns: Mapping[str, str]) -> Path | str:
-    """The source itself, once it is sure that it is of a kind that can hold the columns."""
-    plain = str(source) == STANDARD_INPUT
-    if not plain:
-        path = _existing(source)
-        kinds = (*TEXT_SUFFIXES, *_TABLES)
-        if path.is_dir() or path.suffix.lower() not in kinds:
+def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | None) -> _File:
+    """The file, once it is sure that it is of a kind that can hold the columns."""
+    stated, path = _kind_and_path(source)
+    kind = "text"
+    if str(source) != STANDARD_INPUT:
+        _existing(path)
+        found = stated or _KINDS.get(path.suffix.lower())
+        if path.is_dir() or found is None:
             what = "a folder" if path.is_dir() else "no known kind of file"
-            raise DataError(what, where=path, expected=f"a file that ends in {', '.join(kinds)}")
-        plain = path.suffix.lower() in TEXT_SUFFIXES
-    if plain:
+            cure = "" if path.is_dir() else f"say what it is: csv:{path}"
+            raise DataError(what, where=path, expected=f"a file that ends in {', '.join(_KINDS)}", cure=cure)
+        kind = found
+    if kind == "text":
         _require_one(columns, str(source))
-    return source
+    return _File(path, kind, TextFormat() if data is None else TextFormat.of(data, kind))
 
 
 def _require_one(columns: Mapping[str, str], where: str) -> None:
@@ -158,32 +214,32 @@ def _pieces(rows: Iterable[Row], roles: Sequence[str], piece: int) -> Iterator[I
         )
 
 
-def _rows(source: Source, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
+def _rows(source: Typed | _File, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
     if isinstance(source, Typed):
         _require_one(columns, "--text")
         (role,) = columns
         yield from ((f"--text {n}", {role: text}, {}) for n, text in enumerate(source.texts, start=1))
         return
-    with tables.naming_keys(columns):
-        yield from _file_rows(Path(source), columns, piece)
+    with naming_keys(columns):
+        yield from _file_rows(source, columns, piece)
 
 
-def _file_rows(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
-    kind = path.suffix.lower()
+def _file_rows(file: _File, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
+    path, kind, written = file.path, file.kind, file.written
     if str(path) == STANDARD_INPUT:
-        yield from _of_lines(
-            _lines(sys.stdin.buffer, "standard input", tables.LINES), "standard input", columns
-        )
-    elif kind == ".parquet":
+        lines = _lines(sys.stdin.buffer, "standard input", LINES, written)
+        yield from _of_lines(lines, "standard input", columns)
+    elif kind == "parquet":
         yield from _of_parquet(path, columns, piece)
     else:
         with _opened(path) as stream:
-            if kind in TEXT_SUFFIXES:
-                yield from _of_lines(_lines(stream, path, tables.LINES), path, columns)
+            if kind == "text":
+                yield from _of_lines(_lines(stream, path, LINES, written), path, columns)
             elif kind in _SEPARATED:
-                yield from _of_separated(_lines(stream, path), path, columns, _SEPARATED[kind])
+                lines = _lines(stream, path, ROWS, written)
+                yield from _of_separated(lines, path, columns, _SEPARATED[kind], written)
             else:
-                yield from _of_json(_lines(stream, path, ends="\n"), path, columns)
+                yield from _of_json(_lines(stream, path, ROWS, written, ends="\n"), path, columns)
 
 
 def _of_lines(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> Iterator[Row]:
@@ -194,9 +250,13 @@ def _of_lines(lines: Iterable[str], name: object, columns: Mapping[str, str]) ->
 
 
 def _of_separated(
-    lines: Iterable[str], name: object, columns: Mapping[str, str], dialect: Mapping[str, Any]
+    lines: Iterable[str],
+    name: object,
+    columns: Mapping[str, str],
+    usual: Mapping[str, Any],
+    written: TextFormat,
 ) -> Iterator[Row]:
-    rows = tables.separated_rows(lines, name, list(dict.fromkeys(columns.values())), dialect)
+    rows = separated_rows(lines, name, list(dict.fromkeys(columns.values())), usual, written)
     _, header = next(rows)
     used = {role: header.index(column) for role, column in columns.items()}
     others = {
@@ -216,7 +276,7 @@ def _of_json(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> 
         values = {role: tables.require_unicode(record[column], place) for role, column in columns.items()}
         yield place, values, _others(record, requested)
         rows += 1
-    tables.require_rows(rows, name)
+    require_rows(rows, name)
 
 
 def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
@@ -228,7 +288,7 @@ def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
-            tables.require_columns(requested, schema.names, str(path))
+            require_columns(requested, schema.names, str(path))
             simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
             plain = [entry.name for entry in schema if any(is_(entry.type) for is_ in simple)]
             names = list(dict.fromkeys([*requested, *plain]))
@@ -239,7 +299,7 @@ def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[
                     rows += 1
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"not a readable parquet file: {error}", where=path) from None
-    tables.require_rows(rows, path)
+    require_rows(rows, path)
 
 
 def _others(record: Mapping[str, Any], requested: Sequence[str]) -> dict[str, Any]:
@@ -260,13 +320,17 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
 
 
-def _lines(stream: BinaryIO, name: object, holds: str = tables.ROWS, ends: str = "") -> Iterator[str]:
+def _lines(stream: BinaryIO, name: object, holds: str, written: TextFormat, ends: str = "") -> Iterator[str]:
     """Lines with their ends, decoded. ``holds``: what is expected; ``ends``: as ``newline`` of ``open``.
 
-    DataError for what is not UTF-8, holds NUL characters, is without a word, or has lines of no end.
+    DataError for what is not in its encoding, holds NUL characters, is without a word, or has lines of no end.
     """
-    longest = tables.MAX_FIELD_CHARS
-    text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=ends)
+    longest, codec = MAX_FIELD_CHARS, written.codec
+    if isinstance(stream, io.BufferedReader):
+        refuse_other_kinds(stream.peek(16)[:16], name, codec)
+    errors = "surrogateescape" if codec == UTF8 else "strict"  # others do not take what it makes
+    text = io.TextIOWrapper(stream, encoding=codec, errors=errors, newline=ends)
+    number = 0
     try:
         blank: list[str] = []  # held back until it is sure that something follows
         begun = False
@@ -284,7 +348,9 @@ def _lines(stream: BinaryIO, name: object, holds: str = tables.ROWS, ends: str =
                 blank.clear()
             yield clean
         if not begun:
-            raise tables.is_empty(name, holds)
+            raise is_empty(name, holds)
+    except UnicodeDecodeError as error:
+        raise undecoded(error.object[error.start], error.object, name, number + 1, codec) from None
     finally:
         if not stream.closed:
             text.detach()  # or it would close the standard input with it
@@ -292,11 +358,11 @@ def _lines(stream: BinaryIO, name: object, holds: str = tables.ROWS, ends: str =
 
 def _checked(line: str, name: object, number: int) -> str:
     if number == 1:
-        if line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-            raise tables.is_utf16(name)
+        refuse_other_kinds(line[:16].encode(UTF8, "surrogateescape"), name)
         line = line.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     if not line.isascii() and (wrong := _UNDECODED.search(line)):
-        raise tables.not_utf8(ord(wrong.group()) & 0xFF, name, number)
+        raw = line.encode(UTF8, "surrogateescape")
+        raise undecoded(ord(wrong.group()) & 0xFF, raw, name, number)
     if "\0" in line:
-        raise tables.has_nul(name, number)
+        raise has_nul(name, number, line)
     return line

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ptm.config.data_section import DataSpec
+from ptm.data.columns import yaml_text
 from ptm.data.label_spelling import Spelling, map_cure, spelling_warnings
 from ptm.data.labels import label_name, positions_used, unnamed
-from ptm.data.tables import Table, yaml_text
+from ptm.data.tables import Table
 from ptm.data.targets import TargetKind
 from ptm.errors import DataError, Problem, listing
 

@@ -10,23 +10,27 @@ from pathlib import Path
 import numpy as np
 
 from ptm.data import hub as data_hub
+from ptm.data.columns import naming_keys
 from ptm.data.image_files import read_imagefolder, with_image_files
-from ptm.data.tables import READERS, Table, join_tables, naming_keys, no_source
+from ptm.data.tables import READERS, USUAL, Table, join_tables, no_source
+from ptm.data.text_format import TextFormat
 from ptm.errors import ConfigError, DataError, listing
 
 
-def read_split(source: str, split: str | None, columns: Mapping[str, str]) -> Table:
+def read_split(
+    source: str, split: str | None, columns: Mapping[str, str], text_format: TextFormat = USUAL
+) -> Table:
     """One split as a table whose columns are named by role. ``columns``: role → column."""
     with naming_keys(columns):
-        return _read_split(source, split, columns)
+        return _read_split(source, split, columns, text_format)
 
 
-def _read_split(source: str, split: str | None, columns: Mapping[str, str]) -> Table:
+def _read_split(source: str, split: str | None, columns: Mapping[str, str], text_format: TextFormat) -> Table:
     kind, _, place = source.partition(":")
     if kind in READERS:
         reader, suffixes = READERS[kind]
         files = split_files(Path(place), split, suffixes)
-        tables = [reader(path, list(dict.fromkeys(columns.values()))) for path in files]
+        tables = [reader(path, list(dict.fromkeys(columns.values())), text_format) for path in files]
         if "image" in columns:
             pairs = zip(tables, files, strict=True)
             tables = [with_image_files(table, columns["image"], path.parent) for table, path in pairs]

@@ -19,6 +19,7 @@ from ptm.data.sources import read_split
 from ptm.data.splits import Splits, make_dataset, read_splits
 from ptm.data.tables import Table
 from ptm.data.targets import KINDS, TargetKind, require_different
+from ptm.data.text_format import TextFormat
 from ptm.data.texts import column_problems, plain_words
 from ptm.errors import DataError, Gathered, Problem, listing, refuse
 
@@ -56,7 +57,11 @@ def load_dataset(
     require_positive(data, names, kind_name)
     if exclusive and data.source.startswith("imagefolder:"):
         _require_folders(data, splits, names)
-    warnings = [*plain.warnings, *_warnings(data, read, splits, names, kind, labels)]
+    warnings = [
+        *_kept_quotes(data, read),
+        *plain.warnings,
+        *_warnings(data, read, splits, names, kind, labels),
+    ]
     where = f"{data.source} {data.train or ''}".strip()
 
     def strata(examples: Examples) -> np.ndarray:
@@ -92,6 +97,18 @@ def load_dataset(
         check_train=check_train,
     )
     return replace(dataset, warnings=(*warnings, *dataset.warnings))
+
+
+def _kept_quotes(data: DataSpec, splits: Splits[Table]) -> list[Problem]:
+    """For a tsv in which quotes seem to protect fields, though they are read as ordinary characters."""
+    if data.quoting is not None or not data.source.startswith("tsv:"):
+        return []
+    cells = [cell for table in splits.tables for role in table.columns for cell in table.columns[role]]
+    doubled = [c for c in cells if len(c) > 3 and c[0] == c[-1] == '"' and '""' in c[1:-1]]
+    if not doubled:
+        return []
+    what = f"{len(doubled)} fields stand in quotes, with quotes in them doubled, as in {doubled[0][:60]!r}"
+    return [Problem(what, data.source, cure="if quotes protect fields here: data.quoting: standard")]
 
 
 def _unique(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -143,7 +160,9 @@ def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = Tr
 
 
 def _read(data: DataSpec, columns: Mapping[str, str], *, train: bool) -> Splits[Table]:
-    return read_splits(data, lambda split: read_split(data.source, split, columns), train=train)
+    return read_splits(
+        data, lambda split: read_split(data.source, split, columns, TextFormat.of(data)), train=train
+    )
 
 
 def _examples(

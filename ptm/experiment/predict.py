@@ -23,7 +23,7 @@ from ptm.base.printable import printable_json
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
-from ptm.data.inputs import Inputs, Source, Typed
+from ptm.data.inputs import Inputs, Source, Typed, source_path
 from ptm.data.labels import choose_labels
 from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory
 from ptm.experiment.evaluate import evaluation_spec
@@ -59,15 +59,16 @@ def run_prediction(
     instead of refusing them. Raises a PtmError before the first prediction for whatever can be seen by then; a bad row
     in a long table is found when it is its turn.
     """
+    places = [source_path(source) for source in sources]
     if output is not None:
         require_new_file(output, "--output", SUFFIXES)
     if draw is not None:
-        refuse_drawing_there(draw, sources)
+        refuse_drawing_there(draw, places)
     if target.is_dir():
         require_run(target, "a run directory or a config file")
     spec, model = evaluation_spec(target, list(overrides))
     if output is not None:
-        refuse_inputs(output, "--output", target, spec, sources)
+        refuse_inputs(output, "--output", target, spec, places)
     if not target.is_dir():  # the model of a run is all there
         require_downloads(spec, teacher=False, data=False)
     inputs: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]

@@ -31,7 +31,7 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
 
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
-    return text_inputs(paths, _columns(spec))
+    return text_inputs(paths, _columns(spec), spec.data)
 
 
 def _columns(spec: RunSpec) -> dict[str, str]:

@@ -41,7 +41,7 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     """Texts with ``[MASK]`` to fill in, or texts to continue."""
-    return text_inputs(paths, _columns(spec))
+    return text_inputs(paths, _columns(spec), spec.data)
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:

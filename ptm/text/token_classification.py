@@ -75,7 +75,7 @@ def _require_as_many(examples: Examples) -> None:
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     """Lists of words, or texts, which the pipeline cuts as its model's words were cut."""
-    return text_inputs(paths, {"words": spec.data.text or "words"})
+    return text_inputs(paths, {"words": spec.data.text or "words"}, spec.data)
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> TokenClassification:

@@ -42,7 +42,7 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 
 def read_inputs(spec: RunSpec, paths: Sequence[Any]) -> Iterator[Examples]:
     """Source texts of files, in pieces."""
-    return text_inputs(paths, {"text": spec.data.text or "text"})
+    return text_inputs(paths, {"text": spec.data.text or "text"}, spec.data)
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> Translation:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptm.data import tables
+from ptm.data import separated, tables
 from ptm.data.inputs import text_inputs
 from ptm.data.tables import Table, join_tables, read_csv, read_json, read_parquet, read_tsv
 from ptm.errors import DataError
@@ -105,7 +105,7 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, pairs):
         (
             "id;text;label\n1;2;3\n",
             1,
-            ("the header is one field", "seems to be ';'", "save it again with ','"),
+            ("the header is one field", "seems to be ';'", """--set 'data.delimiter=";"'"""),
         ),
         ("text,label,label\na,b,c\n", 1, ("the column 'label' stands there twice",)),
         ("text,label\n", None, ("no rows below the header",)),
@@ -113,7 +113,7 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, pairs):
         ("", None, ("the file is empty",)),
         (" \n\n", None, ("the file is empty",)),
         ("\N{ZERO WIDTH NO-BREAK SPACE}", None, ("the file is empty",)),
-        (b"text,label\na,b\n\xe4,b\n", 3, ("byte 0xe4 is not UTF-8", "iconv -f ISO-8859-1 -t UTF-8 a.csv")),
+        (b"text,label\na,b\n\xe4,b\n", 3, ("byte 0xe4 is not UTF-8", "iconv -f ISO-8859-1 -t UTF-8")),
         (b"\xef\xbb\xbftext,label\na,b\ncc\xe4,b\n", 3, ("byte 0xe4 is not UTF-8",)),
         ("text,label\na,b\n".encode("utf-16"), None, ("the file is in UTF-16", "iconv -f UTF-16")),
         ("text,label\na,b\nc\0c,b\n", 3, ("a NUL character",)),
@@ -140,7 +140,7 @@ def test_a_ragged_tsv_says_that_quotes_do_not_protect(make):
 def test_a_field_may_be_long_but_not_endless(make, monkeypatch):
     long = "x" * 200_000  # the csv module stops at 131,072
     assert rows(read_csv(make("a.csv", f"text,label\n{long},b\n"), COLUMNS)) == [(long, "b")]
-    monkeypatch.setattr(tables, "MAX_FIELD_CHARS", 1000)
+    monkeypatch.setattr(separated, "MAX_FIELD_CHARS", 1000)
     problem = refusal(read_csv, make("b.csv", f"text,label\na,b\n{long},b\n"))
     assert problem.where.endswith("b.csv:3")
     assert "field larger than field limit" in problem.what

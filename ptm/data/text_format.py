@@ -1,0 +1,139 @@
+"""How files of text are written: what a config says of them, and what their bytes say otherwise."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptm.config.data_section import DataSpec
+from ptm.errors import DataError
+
+UTF8 = "utf-8"
+ROWS, LINES = "a header row and rows, or JSON objects", "a text a line"  # what is expected of a file
+# First bytes of files that are no text: what they are, and what makes a text of them.
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x1f\x8b", "a gzip archive", "unpack it: gunzip -k {name}"),
+    (b"BZh", "a bzip2 archive", "unpack it: bunzip2 -k {name}"),
+    (b"\xfd7zXZ", "an xz archive", "unpack it: unxz -k {name}"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it: unzstd {name}"),
+    (b"PK\x03\x04", "a zip archive, or a workbook of Excel", "unpack it, or export the sheet as CSV"),
+    (b"PAR1", "a parquet file", "write parquet: in data.source, or name it .parquet"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of Excel", "export the sheet as CSV"),
+    (b"%PDF", "a PDF", "take its text out first"),
+)
+_WINDOWS = bytes(range(0x80, 0xA0))  # control characters in ISO-8859-1, letters and quotes in Windows-1252
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """What ``data:`` says of its files; None where it says nothing, and the kind of the file decides."""
+
+    delimiter: str | None = None
+    quoting: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    columns: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, data: DataSpec, kind: str | None = None) -> TextFormat:
+        """That of a config, for files of the ``kind`` of its source (default); nothing for those of another."""
+        if kind is not None and kind != data.source.partition(":")[0]:
+            return cls()
+        return cls(data.delimiter, data.quoting, data.encoding, data.header, data.columns)
+
+    def dialect(self, usual: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of ``csv.reader``; ``usual``: those of the kind of file."""
+        options = dict(usual)
+        if self.delimiter is not None:
+            options["delimiter"] = self.delimiter
+        if self.quoting == "none":
+            options |= {"quoting": csv.QUOTE_NONE, "strict": False}
+        elif self.quoting == "standard":
+            options |= {"quoting": csv.QUOTE_MINIMAL, "strict": True}
+        return options
+
+    @property
+    def first_row_is_header(self) -> bool:
+        return self.columns is None if self.header is None else self.header
+
+    @property
+    def codec(self) -> str:
+        """The name of the encoding, as Python has it; "utf-8" takes a byte order mark as well."""
+        return codecs.lookup(self.encoding or UTF8).name
+
+
+def read_text(path: Path, holds: str = ROWS, text_format: TextFormat | None = None) -> tuple[str, str]:
+    """The text of a file and the SHA-256 of its bytes. Raises DataError for what is no text in its encoding."""
+    codec = (text_format or TextFormat()).codec
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+    refuse_other_kinds(raw[:16], path, codec)
+    content = raw.removeprefix(codecs.BOM_UTF8) if codec == UTF8 else raw
+    try:
+        text = content.decode(codec).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise undecoded(content[error.start], content, path, line, codec) from None
+    if "\0" in text:
+        raise has_nul(path, text[: text.index("\0")].count("\n") + 1, text)
+    if not text.strip():
+        raise is_empty(path, holds)
+    return text, hashlib.sha256(raw).hexdigest()
+
+
+def refuse_other_kinds(first: bytes, path: object, codec: str = UTF8) -> None:
+    """DataError for files that are no text, by their first bytes, and for UTF-16 where nobody says so."""
+    for magic, what, cure in _MAGIC:
+        if first.startswith(magic):
+            name = shlex.quote(str(path))
+            raise DataError(f"this is {what}", where=path, expected="text", cure=cure.format(name=name))
+    if codec == UTF8 and first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _wrong_encoding("the file is in UTF-16", path, path, "UTF-16")
+
+
+def undecoded(byte: int, context: bytes, path: object, line: int, codec: str = UTF8) -> DataError:
+    """For a byte that the encoding does not have. ``context``: bytes of the file, or of the line."""
+    encoding = "ISO-8859-1"
+    if any(other in context for other in _WINDOWS):
+        encoding = "WINDOWS-1252"
+        try:
+            context.decode("cp1252")
+        except UnicodeDecodeError:
+            encoding = ""
+    shown = "UTF-8" if codec == UTF8 else codec
+    return _wrong_encoding(f"byte 0x{byte:02x} is not {shown}", f"{path}:{line}", path, encoding, shown)
+
+
+def has_nul(path: object, line: int, text: str = "") -> DataError:
+    seems_wide = text.count("\0") * 3 > len(text)
+    cure = "is this a text file?"
+    if seems_wide:
+        cure = "it seems to be UTF-16 without a mark: --set data.encoding=utf-16-le"
+    return DataError("a NUL character", where=f"{path}:{line}", expected="plain text", cure=cure)
+
+
+def is_empty(path: object, expected: str) -> DataError:
+    """``path``: of a file, or the name of a stream."""
+    what = "the file is empty" if isinstance(path, Path) else "it is empty"
+    return DataError(what, where=path, expected=expected)
+
+
+def _wrong_encoding(
+    what: str, where: object, path: object, encoding: str, expected: str = "UTF-8"
+) -> DataError:
+    if not encoding:
+        cure = "whoever wrote the file knows its encoding: data.encoding, or save it as UTF-8"
+        return DataError(what, where=where, expected=f"text in {expected}", cure=cure)
+    source = Path(str(path))
+    target = source.with_name(f"utf8_{source.name}")
+    command = f"iconv -f {encoding} -t UTF-8 {shlex.quote(str(source))} > {shlex.quote(str(target))}"
+    cure = f"say so: --set data.encoding={encoding.lower()}; or convert it: {command}"
+    return DataError(what, where=where, expected=f"text in {expected}", cure=cure)
