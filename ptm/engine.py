@@ -155,7 +155,7 @@ class _Training:
         self.micro = spec.train.forward_size
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
         self.progress = Progress()
-        self.selection = Selection(spec.best, spec.train.early_stopping)
+        self.selection = Selection(spec.best, spec.train.early_stopping, spec.evaluation.headline)
         self.meter = Meter(self.progress)
         self.saved_step = 0
         self.rate = 0.0  # the learning rate of the newest step, before layers and head get theirs

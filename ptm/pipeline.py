@@ -217,6 +217,10 @@ class Pipeline(ABC):
         """As ``forward``, from the feature ``head_input`` on: [n, width]."""
         raise NotImplementedError(f"{type(self).__name__} has no head_input")
 
+    def notes(self) -> list[str]:
+        """What should be known of the data beside this model before the first step, a line each: what is cut."""
+        return []
+
     def domain_warnings(self) -> list[str]:
         """What of the data does not suit the weights: many unknown words, another image size. [] when all is well."""
         return []

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ptm.errors import ConfigError, Problem
+from ptm.config.tags import entity_tags
+from ptm.errors import ConfigError, Problem, listing
 
 # Of these metrics the lowest value is the best one, of all others the highest.
 LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "mean_squared_error", "mean_absolute_error")
@@ -43,7 +44,8 @@ class Evaluation:
     """The metrics of a task, or of a label type where a task has several, and what each of them serves.
 
     A name that ends in ``/`` stands for one a label: ``iou/`` for ``iou/cell``. ``by_label_count`` are metrics that are
-    defined for some numbers of labels only. ``headline`` stands for all others where there is room for one.
+    defined for some numbers of labels only, ``of_entities`` those of ``metrics`` that need labels which name entities
+    (:mod:`ptm.config.tags`). ``headline`` stands for all others where there is room for one.
     ``comparison`` names what predictions of two models are compared by (:mod:`ptm.experiment.comparison`), None where
     they are not. ``audit`` is the metric by which a teacher is held against a constant answer
     (:mod:`ptm.distill.audit`), None where its single classes are looked at instead.
@@ -51,6 +53,7 @@ class Evaluation:
 
     metrics: tuple[str, ...]
     by_label_count: Mapping[str, LabelCount] = field(default_factory=dict)
+    of_entities: tuple[str, ...] = ()
     headline: str
     comparison: str | None = None
     audit: str | None = None
@@ -60,7 +63,8 @@ class Evaluation:
         more = (
             name for name, count in self.by_label_count.items() if labels is None or count.allows(len(labels))
         )
-        return (*self.metrics, *more)
+        without = self.of_entities if labels is not None and not entity_tags(labels) else ()
+        return (*(name for name in self.metrics if name not in without), *more)
 
     def objection(self, name: str, labels: Sequence[str] | None = None) -> tuple[str, str] | None:
         """(what may be named, what to do) where no such metric is measured; None where it is one."""
@@ -70,6 +74,9 @@ class Evaluation:
         if name in self.by_label_count:
             words = self.by_label_count[name].words
             return f"one of {', '.join(known)}", f"{name} is measured with {words} labels"
+        if name in self.of_entities or name.startswith(tuple(n for n in self.of_entities if n.endswith("/"))):
+            cure = "name the tags in the order of their numbers: data.labels: [O, B-PER, I-PER, …]"
+            return f"{name} counts entities, and these labels name none: {listing(labels or (), 5)}", cure
         readable = [f"{one}LABEL" if one.endswith("/") else one for one in known]
         close = difflib.get_close_matches(name, readable, n=1)
         cure = f"did you mean {close[0]}?" if close else "name one of them"

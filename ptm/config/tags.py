@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+Entity = tuple[str, int, int]  # kind, first word, last word
+
 OUTSIDE = "O"  # the tag of a word that belongs to no entity
 
 # Where in an entity a word stands: it begins, goes on, ends, or is all of it. BILOU and BMEWO have other letters.
@@ -17,7 +19,7 @@ def entity_tags(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Tag → (place, kind) of every tag that stands in an entity; place is B, I, E or S. {} where none is named.
 
     Tags with a place name entities by IOB1, IOB2, IOE1, IOE2, BIOES, BILOU or BMEWO, which one rule reads alike
-    (:func:`ptm.metrics.tagging.entities`). Tags without one, beside ``O``, are the scheme IO: words of the same tag
+    (:func:`entities`). Tags without one, beside ``O``, are the scheme IO: words of the same tag
     that follow each other are one entity. Without ``O`` they are classes of words, such as parts of speech.
     """
     others = [label for label in labels if label != OUTSIDE]
@@ -26,3 +28,24 @@ def entity_tags(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
         if others and all(found):
             return {match[0]: (_PLACES[match[place]], match[kind]) for match in found if match}
     return {label: ("I", label) for label in others} if OUTSIDE in labels else {}
+
+
+def entities(tags: Sequence[str | None], known: Mapping[str, tuple[str, str]]) -> list[Entity]:
+    """The entities in the tags of a sentence, by the rule of conlleval (Tjong Kim Sang 2000), which is seqeval's
+    default: B and S begin one, so do I and E after O, after the end of another, or after another kind.
+
+    ``known``: (place, kind) of the tags that stand in entities, see :func:`entity_tags`; any other tag
+    ends what was before.
+    """
+    spans: list[Entity] = []
+    open_kind, begin, before = "", 0, OUTSIDE
+    for index, tag in enumerate([*tags, None]):
+        place, kind = known.get(tag or OUTSIDE, (OUTSIDE, ""))
+        inside = place != OUTSIDE
+        starts = inside and (place in ("B", "S") or before in (OUTSIDE, "E", "S") or kind != open_kind)
+        if before != OUTSIDE and (starts or not inside):
+            spans.append((open_kind, begin, index - 1))
+        if starts:
+            open_kind, begin = kind, index
+        before = place
+    return spans

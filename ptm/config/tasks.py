@@ -80,7 +80,8 @@ TOKEN_CLASSIFICATION = Task(
     sources=_TABLES,
     evaluation=Evaluation(
         metrics=("loss", "accuracy", "precision", "recall", "f1", "f1/"),
-        headline="accuracy",
+        of_entities=("precision", "recall", "f1", "f1/"),
+        headline="f1",
         comparison="words",
     ),
     per_example=False,

@@ -54,20 +54,33 @@ def audit_teacher(
 @dataclass(frozen=True, kw_only=True)
 class ClassEvidence:
     """A teacher of single classes. ``targets`` and ``predicted`` are class numbers of the evaluated examples, int [n];
-    ``head_biases`` those of its output layer, by name; ``recorded_accuracy`` what its own run measured on this very
-    split, None where it did not; ``domain_warnings`` what the task says of its inputs."""
+    ``head_biases`` those of its output layer, by name; ``metric`` is what it is judged by, ``accuracy`` or, of tags
+    that name entities, their ``f1``, whose ``value`` is given; ``recorded`` what its own run measured of that on this
+    very split, None where it did not; ``domain_warnings`` what the task says of its inputs."""
 
     name: str
     labels: tuple[str, ...]
     targets: np.ndarray
     predicted: np.ndarray
     head_biases: Mapping[str, np.ndarray]
-    recorded_accuracy: float | None
+    recorded: float | None
     domain_warnings: Sequence[str]
+    metric: str = "accuracy"
+    value: float | None = None
 
     @property
     def accuracy(self) -> float:
         return float((self.targets == self.predicted).mean())
+
+    @property
+    def measured(self) -> float:
+        """The value of ``metric``."""
+        return self.accuracy if self.value is None else self.value
+
+    @property
+    def skill(self) -> float:
+        """From 0, guessing, to 1, knowing all. Tagging every word O has an F1 of 0, and often a high accuracy."""
+        return balanced_skill(self.targets, self.predicted) if self.value is None else self.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +116,7 @@ def teacher_problems(
         )
     if not evaluation.targets:  # nothing to compare its answers with
         return [Problem(warning, f"teacher {name}", cure=_OTHER) for warning in domain_warnings]
+    own = "f1" if spec.evaluation.of_entities and "f1" in metrics else "accuracy"
     return class_problems(
         ClassEvidence(
             name=name,
@@ -110,8 +124,10 @@ def teacher_problems(
             targets=np.array(evaluation.targets),
             predicted=np.array(evaluation.predicted),
             head_biases=_head_biases(pipeline),
-            recorded_accuracy=_recorded_accuracy(name, spec),
+            recorded=_recorded(name, spec, own),
             domain_warnings=domain_warnings,
+            metric=own,
+            value=metrics["f1"] if own == "f1" else None,
         )
     )
 
@@ -147,21 +163,21 @@ def _head_biases(pipeline: Pipeline) -> dict[str, np.ndarray]:
     }
 
 
-def _recorded_accuracy(name: str, spec: RunSpec) -> float | None:
-    """The accuracy that the teacher's own run measured, if it did so on the split that this run evaluates on."""
+def _recorded(name: str, spec: RunSpec, metric: str) -> float | None:
+    """The ``metric`` that the teacher's own run measured, if it did so on the split that this run evaluates on."""
     run = Path(name)
     try:
         require_run(run)
         section = load_config(run / "config.yaml").data
         results = json.loads(read_bytes(run / "results.json"))
-        accuracy = float(results["metrics"]["accuracy"])
+        value = float(results["metrics"][metric])
     except (PtmError, OSError, ValueError, KeyError, TypeError):
         return None
     keys = ("source", "eval", "max_eval_examples", "text", "text_pair", "image", "label")
     same = all(getattr(section, key) == getattr(spec.data, key) for key in keys)
     held_out = (spec.data.eval or "").strip().endswith("%")
     same = same and (not held_out or section.train == spec.data.train)
-    return accuracy if same and results.get("status") == "done" else None
+    return value if same and results.get("status") == "done" else None
 
 
 # --- the checks
@@ -260,23 +276,24 @@ def _shuffled(teacher: ClassEvidence) -> Problem | None:
 def _fresh_head(teacher: ClassEvidence) -> Problem | None:
     if not teacher.head_biases or any(np.any(bias) for bias in teacher.head_biases.values()):
         return None
-    if balanced_skill(teacher.targets, teacher.predicted) > 3 * LEAST_SKILL:
+    if teacher.skill > 3 * LEAST_SKILL:
         return None  # trained without biases, or trained so that they stayed
     return Problem(
         f"its output layer looks freshly made: {', '.join(teacher.head_biases)} is all zeros",
         f"teacher {teacher.name}",
-        f"a fine-tuned classifier (accuracy here {teacher.accuracy:.3f})",
+        f"a fine-tuned classifier ({teacher.metric} here {teacher.measured:.3f})",
         "fine-tune the teacher first and name its run",
     )
 
 
 def _near_chance(teacher: ClassEvidence) -> Problem | None:
-    skill = balanced_skill(teacher.targets, teacher.predicted)
-    if skill >= LEAST_SKILL:
+    if teacher.skill >= LEAST_SKILL:
         return None
+    skill = f"mean recall {100 * max(0.0, teacher.skill):.0f} % of the way from guessing to knowing"
+    if teacher.metric == "f1":
+        skill = f"of entities, while {teacher.accuracy:.3f} of the words have their tag"
     return Problem(
-        f"it knows nothing of these data: accuracy {teacher.accuracy:.3f}, mean recall "
-        f"{100 * max(0.0, skill):.0f} % of the way from guessing to knowing",
+        f"it knows nothing of these data: {teacher.metric} {teacher.measured:.3f}, {skill}",
         f"teacher {teacher.name}",
         f"at least {100 * LEAST_SKILL:.0f} %",
         "fine-tune the teacher on these data first; " + _OTHER,
@@ -285,11 +302,11 @@ def _near_chance(teacher: ClassEvidence) -> Problem | None:
 
 def _changed_inputs(teacher: ClassEvidence) -> Problem | None:
     """Far from what the teacher's own run measured on the same examples: it reads them differently here."""
-    before, now, n = teacher.recorded_accuracy, teacher.accuracy, len(teacher.targets)
+    before, now, n = teacher.recorded, teacher.measured, len(teacher.targets)
     if before is None or before - now <= max(0.02, 3 / n):
         return None
     return Problem(
-        f"it had accuracy {before:.3f} on these very examples in its own run, here {now:.3f}",
+        f"it had {teacher.metric} {before:.3f} on these very examples in its own run, here {now:.3f}",
         f"teacher {teacher.name}",
         "the same normalisation, image_size, max_length and texts as in its own run",
         "compare data: with the teacher's config.yaml",

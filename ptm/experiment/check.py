@@ -9,6 +9,7 @@ from ptm.config.spec import RunSpec
 from ptm.errors import Problem, PtmError
 from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_teachers
 from ptm.experiment.session import missing_downloads, open_session
+from ptm.experiment.smallest_batch import require_smallest_batch
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def check_inputs(spec: RunSpec) -> Inspection:
                 pipeline = load_model(session, data)
                 load_teachers(session, data)
                 choose_trained(session, pipeline)
+                require_smallest_batch(spec.train, pipeline, session.runtime)
     except PtmError as error:
         problems += error.problems
     return Inspection(tuple(dict.fromkeys(problems)), tuple(heard.lines))

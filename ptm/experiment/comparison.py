@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ptm.config.spec import RunSpec
+from ptm.config.tags import Entity, entities, entity_tags
 from ptm.errors import ConfigError
 from ptm.metrics.regression import pearson
 
@@ -23,24 +24,29 @@ Row = Mapping[str, Any]  # a Prediction; each measure reads the keys of its own 
 class Measure:
     """``metric`` of results.json is the sum of the first over the sum of the second of ``score``, over all examples.
 
-    ``things`` are what ``score`` counts. Of two models' rows for the same examples, ``agreement`` is the fraction on
-    which both predict the same, ``correlation`` that of numbers; None where predictions.jsonl holds no predictions.
+    ``things`` are what ``score`` counts; ``own_counts``: the answers decide how many there are, as of an F1, which
+    is twice the entities that are right over those that are there and those that are said. Of two models' rows for the
+    same examples, ``agreement`` is the fraction on which both predict the same, ``correlation`` that of numbers; None
+    where predictions.jsonl holds no predictions.
     """
 
     metric: str
     things: str
     higher_is_better: bool
     score: Callable[[Row], tuple[float, float]]
+    own_counts: bool = False
     agreement: Callable[[Sequence[Row], Sequence[Row]], float] | None = None
     correlation: Callable[[Sequence[Row], Sequence[Row]], float] | None = None
 
 
-def measure_of(spec: RunSpec) -> Measure:
-    """How models of this task are compared. Raises ConfigError for a task whose predictions are not compared."""
+def measure_of(spec: RunSpec, labels: Sequence[str] = ()) -> Measure:
+    """How models of this task with these ``labels`` are compared: those that tag words by entities, where the tags name
+    such. Raises ConfigError for a task whose predictions are not compared."""
     comparison = spec.evaluation.comparison
     if comparison is None:
         raise ConfigError(f"predictions of {spec.task} are not compared example by example", where="task")
-    return MEASURES[comparison]
+    known = entity_tags(labels) if spec.evaluation.of_entities else {}
+    return _entity_measure(known) if known else MEASURES[comparison]
 
 
 def scores_of(measure: Measure, rows: Mapping[int, Row], ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +90,22 @@ def _same_predictions(a: Sequence[Row], b: Sequence[Row]) -> float:
 def _same_words(a: Sequence[Row], b: Sequence[Row]) -> float:
     pairs = [(x["predicted_tags"], y["predicted_tags"]) for x, y in zip(a, b, strict=True)]
     return sum(_same(x, y) for x, y in pairs) / sum(len(x) for x, _ in pairs)
+
+
+def _entity_measure(known: Mapping[str, tuple[str, str]]) -> Measure:
+    def found(row: Row, key: str) -> set[Entity]:
+        return set(entities(row[key], known))
+
+    def score(row: Row) -> tuple[float, float]:
+        true, said = found(row, "tags"), found(row, "predicted_tags")
+        return 2.0 * len(true & said), float(len(true) + len(said))
+
+    def agreement(a: Sequence[Row], b: Sequence[Row]) -> float:
+        pairs = [(found(x, "predicted_tags"), found(y, "predicted_tags")) for x, y in zip(a, b, strict=True)]
+        said = sum(len(x) + len(y) for x, y in pairs)
+        return 2 * sum(len(x & y) for x, y in pairs) / said if said else 1.0
+
+    return _rate("f1", "sentences", score, own_counts=True, agreement=agreement)
 
 
 def _correlation(a: Sequence[Row], b: Sequence[Row]) -> float:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -123,7 +124,9 @@ def _write_all(
     """Write what comes as it comes; returns the number of inputs."""
     count, last_report = 0, time.monotonic()
     begun = last_report
+    cut = CutCount()
     for pipeline, examples, predictions in predicted:
+        cut.add(pipeline)
         for prediction in predictions:
             if draw is not None:
                 _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]))
@@ -133,7 +136,33 @@ def _write_all(
         if now - last_report > _EVERY_SECONDS:
             last_report = now
             reporter.say(f"{count:,} predicted, {count / (now - begun):,.0f} a second")
+    if cut.inputs:
+        reporter.say(f"warning: {cut}")
     return count
+
+
+@dataclass
+class CutCount:
+    """Inputs of which the model reads the beginning alone, and words beyond it."""
+
+    inputs: int = 0
+    words: int = 0
+    limit: int = 0
+
+    def add(self, pipeline: Pipeline) -> None:
+        """Count those that a pipeline over texts was built over."""
+        if "max_length" not in pipeline.effective_data:
+            return
+        facts = pipeline.describe()["eval"]
+        self.limit = int(pipeline.effective_data["max_length"])
+        self.inputs += int(facts.get("source", facts).get("cut_to_max_length", 0))
+        self.words += int(facts.get("words_cut_off", 0))
+
+    def __str__(self) -> str:
+        words = f"; {self.words:,} words lie beyond and have no tag of their own" if self.words else ""
+        return (
+            f"{self.inputs:,} inputs are longer than {self.limit} tokens, the rest of them is not read{words}"
+        )
 
 
 def _row(examples: Examples, prediction: Prediction, before: int) -> Row:

@@ -16,6 +16,7 @@ from ptm.distill.assembly import Distillation, open_distillation, open_frozen_ba
 from ptm.errors import listing
 from ptm.experiment.effective import effective_spec
 from ptm.experiment.session import Session, open_session, require_downloads, require_named_metrics
+from ptm.experiment.smallest_batch import require_smallest_batch
 from ptm.models import adapters
 from ptm.models.layers import layers_of, whole_modules
 from ptm.models.weights import weights_digest
@@ -67,6 +68,7 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
         if pins is not None:
             require_unchanged(pins, Pins.of(manifest), session.spec.model.name)
     choose_trained(session, pipeline)
+    require_smallest_batch(session.spec.train, pipeline, session.runtime)
     _say_idle_processes(session)
     return Prepared(config, data, pipeline, objective, distillation, manifest)
 
@@ -105,6 +107,8 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
     pipeline = session.task.build(spec, data, model=spec.model.ref(), complete=False)
     size = parameters(sum(p.numel() for p in pipeline.model.parameters()))
     session.reporter.say(f"model: {spec.model.name}, {size}; {pipeline.load_report}")
+    for note in pipeline.notes():
+        session.reporter.say(f"{WARNING}{note}")
     return pipeline
 
 

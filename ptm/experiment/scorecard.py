@@ -40,9 +40,9 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     """
     spec = load_config(run / "config.yaml")
     assert spec.teacher is not None
-    measure = measure_of(spec)
     directory = RunDirectory(run)
     results = read_finished(run)
+    measure = measure_of(spec, results.labels)
     with open_session(spec, reporter) as session:
         runtime = session.runtime
         data = session.task.load_data(spec, labels=None, train=False)
@@ -106,7 +106,7 @@ def _timed_evaluation(pipeline: Pipeline, runtime: Runtime, batch_size: int) -> 
 
 def _value(measure: Measure, rows: Mapping[int, Row]) -> float:
     scores, counts = scores_of(measure, rows, sorted(rows))
-    return float(scores.sum() / counts.sum())
+    return float(scores.sum() / counts.sum()) if counts.any() else 0.0
 
 
 def _latency(pipeline: Pipeline, runtime: Runtime, size: int) -> dict[str, float]:

@@ -20,18 +20,21 @@ _CELLS = 4_000_000  # random numbers at once: 32 MB
 @dataclass(frozen=True, kw_only=True)
 class PairedScores:
     """One seed: the scores of both on each example, float64 [n] each (1 and 0 where an example is right or wrong), and
-    how many things of it were judged, float64 [n]; None: one each."""
+    how many things of it were judged, float64 [n]; None: one each. ``baseline_counts`` where what the baseline said
+    decides its own count, as of an F1."""
 
     seed: int
     candidate: np.ndarray
     baseline: np.ndarray
     counts: np.ndarray | None = None
+    baseline_counts: np.ndarray | None = None
 
     @property
     def values(self) -> tuple[float, float]:
-        """The metric of the candidate, and of the baseline."""
+        """The metric of the candidate, and of the baseline; 0 for 0 / 0."""
         judged = len(self.candidate) if self.counts is None else self.counts.sum()
-        return float(self.candidate.sum() / judged), float(self.baseline.sum() / judged)
+        of_baseline = judged if self.baseline_counts is None else self.baseline_counts.sum()
+        return float(self.candidate.sum() / max(judged, 1)), float(self.baseline.sum() / max(of_baseline, 1))
 
     @property
     def difference(self) -> float:
@@ -42,6 +45,8 @@ class PairedScores:
     def only_right(self) -> tuple[int, int] | None:
         """Examples that only the candidate got right, and those that only the baseline did; None where examples are
         not just right or wrong."""
+        if self.baseline_counts is not None:
+            return None
         both = np.concatenate([self.candidate, self.baseline])
         if (self.counts is not None and (self.counts != 1).any()) or not np.isin(both, (0, 1)).all():
             return None
@@ -72,6 +77,26 @@ def bootstrap(differences: np.ndarray, counts: np.ndarray | None = None, seed: i
         size = min(at_once, DRAWS - begin)
         sums = random.multinomial(n, times / n, size=size) @ values
         draws.append(sums[:, 0] / np.maximum(sums[:, 1], 1))
+    return np.concatenate(draws)
+
+
+def ratio_bootstrap(pairs: Sequence[PairedScores], seed: int = 0) -> np.ndarray:
+    """As :func:`bootstrap` for pairs with counts of their own: draws of the mean over pairs of the candidate's ratio
+    less the baseline's, float64 [DRAWS]. The same examples are drawn for all."""
+    columns: list[np.ndarray] = []
+    for pair in pairs:
+        assert pair.counts is not None and pair.baseline_counts is not None
+        columns += [pair.candidate, pair.counts, pair.baseline, pair.baseline_counts]
+    table = np.stack(columns, axis=1)  # [n, 4 * pairs]
+    random, draws = np.random.default_rng(seed), []
+    n = len(table)
+    at_once = max(1, _CELLS // n)
+    for begin in range(0, DRAWS, at_once):
+        size = min(at_once, DRAWS - begin)
+        sums = random.multinomial(n, np.full(n, 1 / n), size=size) @ table
+        grouped = sums.reshape(size, len(pairs), 4)
+        ratios = grouped[..., 0::2] / np.maximum(grouped[..., 1::2], 1)  # candidate, baseline
+        draws.append((ratios[..., 0] - ratios[..., 1]).mean(1))
     return np.concatenate(draws)
 
 
@@ -110,10 +135,11 @@ def compare(
     """
     sign = 1 if higher_is_better else -1
     gains = sign * np.array([pair.difference for pair in pairs])
-    counts = pairs[0].counts
+    own_counts = pairs[0].baseline_counts is not None
+    counts = None if own_counts else pairs[0].counts
     seeds = [_seed_row(pair, sign) for pair in pairs]
     differences = sign * np.mean([pair.candidate.astype(float) - pair.baseline for pair in pairs], axis=0)
-    draws = bootstrap(differences, counts)
+    draws = sign * ratio_bootstrap(pairs) if own_counts else bootstrap(differences, counts)
     if len(pairs) > 1:
         test = "examples and seeds, Welch"
         lower, upper, p = over_seeds(gains, float(draws.std()), len(differences))
@@ -128,6 +154,7 @@ def compare(
         "higher_is_better": higher_is_better,
         "examples": len(differences),
         "things": things,
+        "ratio": own_counts,
         "judged": int(len(differences) if counts is None else counts.sum()),
         "gain": float(gains.mean()),
         "spread": float(gains.std(ddof=1)) if len(gains) > 1 else None,
@@ -172,6 +199,11 @@ def sentence(verdict: Mapping[str, Any]) -> str:
         name = verdict["metric"].replace("_", " ")
         word = "better" if gain > 0 else "worse"
         return f"{name} {candidate:.4g} instead of {baseline:.4g}, {by} {word}{over}, {end}"
+    if verdict.get("ratio"):  # there is no number of things that are right
+        candidate, baseline = (np.mean([row[arm] for row in seeds]) for arm in ("distilled", "control"))
+        points = f"{100 * gain:+.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}") + " points"
+        values = f"{verdict['metric']} {candidate:.4g} instead of {baseline:.4g}"
+        return f"{points}{over}, {values} on {verdict['judged']} {verdict['things']}, {end}"
     points = f"{100 * gain:+.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}") + " points"
     difference = abs(gain) * verdict["judged"]
     whole = math.isclose(difference, round(difference), abs_tol=1e-6) or difference >= 1000

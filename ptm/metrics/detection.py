@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptm.errors import DataError
+from ptm.metrics.classification import six_digits
 from ptm.metrics.summary import Summary, absent_labels
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
@@ -96,7 +97,7 @@ class DetectionMetrics:
                 "id": index,
                 "boxes": [_rounded(detections.corners[k]) for k in indices],
                 "labels": [self._labels[detections.classes[k]] for k in indices],
-                "scores": [round(float(detections.scores[k]), 4) for k in indices],
+                "scores": [six_digits(float(detections.scores[k])) for k in indices],
             }
             if index in self._truth:
                 truth = self._truth[index]

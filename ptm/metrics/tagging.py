@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptm.config.tags import OUTSIDE, entity_tags
+from ptm.config.tags import OUTSIDE, entities, entity_tags
 from ptm.errors import DataError
 from ptm.metrics.classification import six_digits
 from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Batch, EntityRow, Metrics, Output, Prediction
-
-Entity = tuple[str, int, int]  # kind, first word, last word
 
 
 @dataclass(frozen=True)
@@ -29,27 +27,6 @@ class TaggedWords:
     tags: np.ndarray | None  # int64 [words]; None where nobody knows them
     predicted: np.ndarray  # int64 [words]
     probabilities: np.ndarray  # float32 [words], of the predicted tag
-
-
-def entities(tags: Sequence[str | None], known: Mapping[str, tuple[str, str]]) -> list[Entity]:
-    """The entities in the tags of a sentence, by the rule of conlleval (Tjong Kim Sang 2000), which is seqeval's
-    default: B and S begin one, so do I and E after O, after the end of another, or after another kind.
-
-    ``known``: (place, kind) of the tags that stand in entities, see :func:`ptm.config.tags.entity_tags`; any other tag
-    ends what was before.
-    """
-    spans: list[Entity] = []
-    open_kind, begin, before = "", 0, OUTSIDE
-    for index, tag in enumerate([*tags, None]):
-        place, kind = known.get(tag or OUTSIDE, (OUTSIDE, ""))
-        inside = place != OUTSIDE
-        starts = inside and (place in ("B", "S") or before in (OUTSIDE, "E", "S") or kind != open_kind)
-        if before != OUTSIDE and (starts or not inside):
-            spans.append((open_kind, begin, index - 1))
-        if starts:
-            open_kind, begin = kind, index
-        before = place
-    return spans
 
 
 class TagMetrics:

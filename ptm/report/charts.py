@@ -41,8 +41,11 @@ class Curve:
     marked: bool = False  # a dot at each point: evaluations are few
 
 
-def charts(run: RunFiles, calibration: Calibration | None) -> dict[str, str]:
-    """The SVG elements of a run by name: loss, metric, parts, rate, gradient, reliability.
+def charts(
+    run: RunFiles, calibration: Calibration | None, points: np.ndarray | None = None
+) -> dict[str, str]:
+    """The SVG elements of a run by name: loss, metric, parts, rate, gradient, reliability, numbers.
+    ``points``, float64 [n, 2], are numbers that were to be predicted, and those that were.
 
     Only those that there is something to draw for.
     """
@@ -72,6 +75,8 @@ def charts(run: RunFiles, calibration: Calibration | None) -> dict[str, str]:
     }
     if calibration is not None:
         drawn["reliability"] = reliability_chart("reliability", calibration)
+    if points is not None:
+        drawn["numbers"] = numbers_chart("numbers", points)
     return drawn
 
 
@@ -215,8 +220,10 @@ def curves_chart(
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > 100 * values.min() and values.max() > 1:
         axes.set_yscale("log")
-    else:
-        axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
+    axes.yaxis.set_major_formatter(
+        lambda value, _: _tick(value)
+    )  # not that of the scale, which writes formulas
     if from_zero and axes.get_yscale() != "log":
         axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(lambda value, _: _tick(value))
@@ -266,6 +273,25 @@ def reliability_chart(key: str, calibration: Calibration) -> str:
             axis.set_major_formatter(lambda value, _: _tick(value))
     upper.tick_params(labelbottom=False)
     figure.align_ylabels()
+    return _svg(figure, key)
+
+
+@_styled()
+def numbers_chart(key: str, points: np.ndarray) -> str:
+    """Predicted numbers over true ones, float64 [n, 2], and the line on which they are equal."""
+    import numpy as np
+
+    figure, axes = _figure(4.6, 3.5)
+    shown = points[np.unique(np.linspace(0, len(points) - 1, _POINTS).round().astype(int))]
+    axes.scatter(
+        shown[:, 0], shown[:, 1], s=14, color=_VARIABLES["accent"], alpha=0.5, linewidths=0, rasterized=False
+    )
+    ends = [float(points.min()), float(points.max())]
+    axes.plot(ends, ends, color=_VARIABLES["muted"], linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_xlabel("label")
+    axes.set_ylabel("prediction")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _tick(value))
     return _svg(figure, key)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 
 from ptm.errors import PtmError
 from ptm.report import words
+from ptm.report.answers import Answers, Piece
 from ptm.report.inputs import RunFiles
 from ptm.report.predictions import ClassScores, probability
 
@@ -39,6 +41,8 @@ class Mistake:
     label_probability: float
     text: str
     image: str  # a data: address, or empty
+    predicted: tuple[Piece, ...] = ()  # the text with what the model finds in it, where it finds entities
+    labelled: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,30 @@ def worst_mistakes(scores: ClassScores | None, examples: Examples | None) -> tup
     failures: list[str] = []
     for row in scores.wrong[:MOST_MISTAKES] if scores else ():
         mistakes.append(_mistake(row, _look_up(row, examples, failures)))
+    return mistakes, _note(failures)
+
+
+def worst_answers(answers: Answers | None, examples: Examples | None) -> tuple[list[Mistake], list[str]]:
+    """As :func:`worst_mistakes`, of predictions that are no single class."""
+    mistakes: list[Mistake] = []
+    failures: list[str] = []
+    for wrong in answers.wrong[:MOST_MISTAKES] if answers else ():
+        content = _look_up(wrong.row, examples, failures)
+        marked = bool(wrong.predicted or wrong.labelled)
+        mistakes.append(
+            Mistake(
+                id=words.plain(wrong.row.get("id", "")),
+                where=words.plain(content.get("where") or ""),
+                label=wrong.label,
+                prediction=wrong.prediction,
+                probability=wrong.probability,
+                label_probability=math.nan,
+                text="" if marked else words.clip(words.plain(content.get("text") or "")),
+                image=_data_address(content.get("image_png")),
+                predicted=wrong.predicted,
+                labelled=wrong.labelled,
+            )
+        )
     return mistakes, _note(failures)
 
 

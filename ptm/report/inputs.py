@@ -30,6 +30,7 @@ class RunFiles:
     evals: tuple[Mapping[str, Any], ...]
     errors: tuple[Mapping[str, Any], ...]  # steps whose loss or gradient was not finite
     predictions: tuple[Mapping[str, Any], ...]  # of one class against another
+    rows: tuple[Mapping[str, Any], ...]  # all predictions of a task that has no such ones
     samples: tuple[Mapping[str, Any], ...]  # a few predictions of a task that has no such ones
     has_model: bool
     has_target_tokenizer: bool  # what is written has a vocabulary of its own
@@ -101,6 +102,7 @@ def read_run(run: Path) -> RunFiles:
         evals=evals,
         errors=errors,
         predictions=tuple(usable),
+        rows=() if usable else tuple(predictions),
         samples=() if usable else tuple(_spread(predictions, SAMPLES)),
         has_model=(run / "model").is_dir(),
         has_target_tokenizer=(run / "model" / "target_tokenizer").is_dir(),

@@ -19,7 +19,8 @@ from ptm.config.evaluation import shown_metric
 from ptm.config.tasks import TASKS, Task
 from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
-from ptm.report.examples import Drawings, Examples, sample_predictions, worst_mistakes
+from ptm.report.answers import count_answers
+from ptm.report.examples import Drawings, Examples, sample_predictions, worst_answers, worst_mistakes
 from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
 from ptm.report.predictions import ClassScores, label_names, score_classes
 
@@ -47,12 +48,16 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         raise RunDirectoryError("there is no such run directory", where=run)
     inputs = read_run(run)
     scores = score_classes(inputs)
-    mistakes, mistake_notes = worst_mistakes(scores, examples)
-    samples, sample_notes = sample_predictions(inputs, examples, drawings)
+    answers = count_answers(inputs)
+    mistakes, mistake_notes = (
+        worst_answers(answers, examples) if answers else worst_mistakes(scores, examples)
+    )
+    samples, sample_notes = ([], []) if answers else sample_predictions(inputs, examples, drawings)
     common = {
         "run": inputs,
         "scores": scores,
-        "classes": tables.class_rows(scores),
+        "answers": answers,
+        "classes": answers.classes if answers else tables.class_rows(scores),
         "headline": _headline(inputs, scores),
         "model": words.plain(inputs.result("model").get("name") or inputs.spec("model", "name") or "model"),
         "task": words.plain(inputs.results.get("task") or inputs.spec("task") or "unknown task"),
@@ -71,10 +76,11 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "measured_on": tables.measured_on(inputs),
         "verdict": tables.verdict(inputs),
         "cost": tables.cost(inputs),
+        "cut_texts": tables.cut_texts(inputs),
         "notes": (*inputs.notes, *_contradictions(inputs, scores), *mistake_notes, *sample_notes),
     }
     details = {
-        "charts": charts(inputs, scores.calibration if scores else None),
+        "charts": charts(inputs, scores.calibration if scores else None, answers.points if answers else None),
         "mistakes": mistakes,
         "samples": samples,
         "matrix": tables.confusion_matrix(scores),
@@ -90,7 +96,9 @@ def _headline(run: RunFiles, scores: ClassScores | None) -> Headline:
     """Final metrics; failing those, what the predictions give; failing those, the log's last evaluation."""
     from ptm.report.scores import wilson_interval
 
+    task = _descriptor(run)
     first = [run.best_metric] if run.best_metric != "loss" else []
+    first += [task.evaluation.headline] if task and task.evaluation else []
     size = number(run.result("eval").get("examples"))
     n = scores.n if scores else int(size) if 1 <= size < math.inf else run.split_size("eval")
     metrics, source = run.result("metrics"), "final"
@@ -105,7 +113,6 @@ def _headline(run: RunFiles, scores: ClassScores | None) -> Headline:
     values = {words.plain(name): number(metrics[name]) for name in order if name in metrics}
     accuracy = values.get("accuracy", math.nan)
     # Words of one sentence are right or wrong together: no interval is known for the accuracy over them.
-    task = _descriptor(run)
     of_examples = task is None or task.per_example
     interval = wilson_interval(accuracy, n) if of_examples and n and 0 <= accuracy <= 1 else None
     return Headline(metrics=values, source=source if values else "none", n=n, interval=interval)

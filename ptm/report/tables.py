@@ -85,6 +85,24 @@ def cost(run: RunFiles) -> list[tuple[str, str]]:
     return [(what, value) for what, value in rows if value]
 
 
+def cut_texts(run: RunFiles) -> str:
+    """How many texts were cut, as a sentence; "" where none was, or nothing is known."""
+    facts = mapping(run.manifest.get("data"))
+    limit = run.spec("data", "max_length")
+    parts = []
+    for split, name in (("train", "training"), ("eval", "evaluation")):
+        section = mapping(facts.get(split))
+        sides = [("", section), *((f"{side} ", mapping(section.get(side))) for side in ("source", "target"))]
+        for side, counts in sides:
+            cut, examples = number(counts.get("cut_to_max_length")), number(section.get("examples"))
+            if cut > 0 and examples > 0:
+                parts.append(f"{words.percent(cut / examples)} of the {side}{name} texts")
+    if not parts:
+        return ""
+    to = f" than {limit} tokens" if isinstance(limit, int) else " than the limit"
+    return f"Longer{to}, and cut there: {', '.join(parts)}."
+
+
 # --- distillation
 
 
@@ -120,10 +138,10 @@ def scorecard(run: RunFiles) -> tuple[list[str], list[list[str]]]:
     }
     name = words.plain(run.result("scorecard").get("metric") or "accuracy").replace("_", " ")
     rows = [
-        [name.capitalize(), *(words.metric(c.get("value")) for c in models.values())],
+        [name.capitalize(), *(_known(c.get("value")) for c in models.values())],
         [f"Share of the teacher's {name}", *(words.percent(c.get("kept")) for c in models.values())],
         ["Agreement with the teacher", *(words.percent(c.get("agreement")) for c in models.values())],
-        ["Correlation with the teacher", *(words.metric(c.get("correlation")) for c in models.values())],
+        ["Correlation with the teacher", *(_known(c.get("correlation")) for c in models.values())],
         ["Parameters", *(words.count(c.get("parameters")) for c in models.values())],
         ["Weights in memory", *(words.size(c.get("bytes")) for c in models.values())],
         ["Weights on disk", *(words.size(c.get("disk_bytes")) for c in models.values())],
@@ -148,4 +166,11 @@ def verdict(run: RunFiles) -> str:
 
 def _latency(values: Mapping[str, Any]) -> str:
     median, p95 = number(values.get("median")), number(values.get("p95"))
-    return f"{median:.3g} ms, {p95:.3g} ms" if median == median and p95 == p95 else ""
+    return (
+        f"{words.milliseconds(median)}, {words.milliseconds(p95)}" if median == median and p95 == p95 else ""
+    )
+
+
+def _known(value: Any) -> str:
+    """A metric that some tasks have; empty for those that have it not."""
+    return "" if value is None else words.metric(value)

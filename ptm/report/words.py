@@ -74,6 +74,14 @@ def size(value: Any) -> str:
     return f"{value:.0f} bytes"
 
 
+def milliseconds(value: Any) -> str:
+    """1,020 ms, 12.3 ms, 0.512 ms."""
+    value = number(value)
+    if not math.isfinite(value):
+        return ""
+    return f"{value:,.0f} ms" if value >= 99.95 else f"{value:.3g} ms"
+
+
 def duration(value: Any) -> str:
     value = number(value)
     if not math.isfinite(value):

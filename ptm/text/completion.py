@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.errors import DataError, Problem, refuse
+from ptm.metrics.classification import six_digits
 from ptm.pipeline import Batch, Metrics, Output, Prediction, Split
 from ptm.text.blocks import ends_of
 from ptm.text.language_models import projecting
@@ -125,7 +126,7 @@ class FillMask(Completion):
 
     def _named(self, tokens: list[int], probabilities: list[float]) -> dict[str, float]:
         names = self._tokenizer.convert_ids_to_tokens(tokens)
-        return {name: round(p, 6) for name, p in zip(names, probabilities, strict=True)}
+        return {name: six_digits(p) for name, p in zip(names, probabilities, strict=True)}
 
 
 class Continuation(Completion):

@@ -18,8 +18,10 @@ from ptm.pipeline import Batch, Pipeline, Split
 from ptm.text import features
 from ptm.text.classifiers import Classifier
 from ptm.text.models import TextModel
+from ptm.text.notes import cut_note, pieces_note
 from ptm.text.tokens import tokenizer_digest
 
+SPLITS: tuple[Split, ...] = ("train", "eval")
 MOST_UNKNOWN = 0.1  # fraction of unknown tokens above which a vocabulary does not fit the texts
 
 
@@ -101,6 +103,19 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
     @abstractmethod
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
         """The examples of these ids, padded to the longest."""
+
+    def notes(self) -> list[str]:
+        """How many texts are cut, and whether words come to very many tokens."""
+        limit = self.effective_data.get("max_length")
+        splits: dict[str, dict[str, Any]] = {}
+        for split in SPLITS:
+            if split in self._encodings:
+                encoding = self._encodings[split]
+                splits[split] = {"examples": len(encoding), **encoding.describe()}
+        lines = [cut_note(splits, limit, self._loaded.max_positions)] if limit else []
+        examples = self._data.train or self._data.eval
+        lines += [pieces_note(self._tokenizer, column) for column in list(examples.columns.values())[:1]]
+        return [line for line in lines if line]
 
     def domain_warnings(self) -> list[str]:
         """Texts that the tokenizer has no words for."""

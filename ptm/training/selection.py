@@ -16,6 +16,7 @@ class Selection:
 
     best: BestSpec | None
     patience: int | None
+    default: str = ""  # what stands for an evaluation where nothing is chosen by
 
     def consider(self, values: Mapping[str, float], progress: Progress) -> bool:
         """Whether the evaluation of ``progress.step`` is the best so far; ``progress`` remembers it.
@@ -44,7 +45,7 @@ class Selection:
         return self.patience is not None and progress.worse_evaluations >= self.patience
 
     def headline(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The loss, and the metric that chooses, or the first one."""
-        first = next((name for name in values if name != "loss"), "loss")
+        """The loss, and the metric that chooses, else ``default``, else the first one."""
+        first = next((name for name in (self.default, *values) if name in values and name != "loss"), "loss")
         names = {"loss", self.best.metric if self.best else first}
         return {name: value for name, value in values.items() if name in names}

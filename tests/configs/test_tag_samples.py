@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from ptm.config.tags import entity_tags
-from ptm.metrics.tagging import entities
+from ptm.config.tags import entities, entity_tags
 
 FOLDER = Path(__file__).parents[2] / "configs" / "samples"
 

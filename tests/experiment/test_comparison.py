@@ -43,7 +43,9 @@ def spec(request, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_verdict_and_scorecard_speak_of_the_metric_that_the_runs_measured(spec, tmp_path):
     verdict = run_with_control(spec, [1, 2], mode="new", reporter=Silent())
-    measure = measure_of(spec)
+    labels = json.loads((tmp_path / "teacher" / "results.json").read_bytes())["labels"]
+    measure = measure_of(spec, labels)
+    assert (measure.metric == "f1") == (spec.task == "token-classification")  # 10.30: by entities
     assert verdict["metric"] == measure.metric
     measured = {}
     for row in verdict["seeds"]:
@@ -88,6 +90,23 @@ def test_words_and_tokens_weigh_what_they_are():
     lines = {0: {"loss": 2.0, "tokens": 3, "right": 1}, 1: {"loss": 1.0, "tokens": 1, "right": 1}}
     scores, counts = scores_of(MEASURES["tokens"], lines, [0, 1])
     assert scores.sum() / counts.sum() == 7 / 4
+
+
+def test_10_30_words_that_name_entities_are_compared_by_their_f1(tiny_bert, reviews, tmp_path):
+    from helpers import text_spec
+
+    spec = replace(text_spec(tiny_bert, reviews, tmp_path), task="token-classification")
+    measure = measure_of(spec, ("O", "B-X", "I-X"))
+    rows = {
+        0: {"tags": ["O", "B-X", "I-X"], "predicted_tags": ["O", "O", "O"]},
+        1: {"tags": ["B-X", "O"], "predicted_tags": ["B-X", "B-X"]},
+    }
+    scores, counts = scores_of(measure, rows, [0, 1])
+    assert scores.sum() / counts.sum() == pytest.approx(2 * 1 / (2 + 2))  # 1 right, 2 there, 2 said
+    same = [{"predicted_tags": ["B-X", "I-X"]}]
+    assert measure.agreement(same, same) == 1
+    assert measure.agreement(same, [{"predicted_tags": ["B-X", "O"]}]) == 0
+    assert measure_of(spec, ("NOUN", "VERB")).metric == "accuracy"
 
 
 def test_arms_that_were_evaluated_on_other_examples_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,3 +182,43 @@ def test_a_distillation_that_misses_its_bound_shows_the_verdict_and_exits_with_4
     done = run_cli("distill", config, *missed, "--output", tmp_path / "alone", "--json")
     assert done.returncode == 4
     assert json.loads(done.stdout)["expect"][0]["met"] is False
+
+
+def test_10_30_f1_of_two_models_with_counts_of_their_own():
+    """Twice what is right, over what is there and what is said, by hand; the bootstrap against its delta method."""
+    rng = np.random.default_rng(3)
+    true, said, said_control = (rng.integers(0, 4, 400).astype(float) for _ in range(3))
+    right, right_control = np.minimum(true, said), np.minimum(true, said_control) * (rng.random(400) < 0.7)
+    pair = PairedScores(
+        seed=1,
+        candidate=2 * right,
+        baseline=2 * right_control,
+        counts=true + said,
+        baseline_counts=true + said_control,
+    )
+    f1 = 2 * right.sum() / (true + said).sum()
+    control = 2 * right_control.sum() / (true + said_control).sum()
+    verdict = compare([pair], metric="f1", things="sentences")
+    assert verdict["gain"] == pytest.approx(f1 - control)
+    assert (verdict["seeds"][0]["distilled"], verdict["seeds"][0]["control"]) == pytest.approx((f1, control))
+    influence = (2 * right - f1 * (true + said)) / (true + said).mean()
+    influence -= (2 * right_control - control * (true + said_control)) / (true + said_control).mean()
+    error = influence.std() / math.sqrt(400)
+    lower, upper = verdict["interval_95"]
+    assert lower == pytest.approx(f1 - control - 1.96 * error, abs=0.2 * error)
+    assert upper == pytest.approx(f1 - control + 1.96 * error, abs=0.2 * error)
+    assert verdict["sentence"].startswith(
+        f"{100 * (f1 - control):+.2f} points, f1 {f1:.4g} instead of {control:.4g} on 400 sentences, p = "
+    )
+    assert verdict["shown"] == "better"
+    assert compare([pair, replace(pair, seed=2)], metric="f1", things="sentences")["gain"] == pytest.approx(
+        f1 - control
+    )
+
+
+def test_10_30_no_entity_anywhere_is_an_f1_of_0():
+    nothing = np.zeros(5)
+    pair = PairedScores(
+        seed=1, candidate=nothing, baseline=nothing, counts=nothing, baseline_counts=np.ones(5)
+    )
+    assert compare([pair], metric="f1", things="sentences")["gain"] == 0

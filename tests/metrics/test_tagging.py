@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptm.config.tags import entity_tags
+from ptm.config.tags import entities, entity_tags
 from ptm.errors import DataError
-from ptm.metrics.tagging import TaggedWords, TagMetrics, entities, entity_scores
+from ptm.metrics.tagging import TaggedWords, TagMetrics, entity_scores
 from ptm.pipeline import Batch, Output
 
 LABELS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")

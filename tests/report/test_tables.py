@@ -27,6 +27,24 @@ def test_many_classes_show_the_most_confused_pairs(tmp_path: Path) -> None:
     assert "Confusion matrix" not in page.words
 
 
+def test_10_29_what_a_task_has_not_is_no_row_of_the_scorecard(tmp_path: Path) -> None:
+    """Classes have no correlation: the row said "not finite"; 1020 ms were 1.02e+03."""
+    classes = ["negative", "positive"]
+    column = {"value": 0.9, "agreement": 0.8, "latency_ms": {"1": {"median": 1020.0, "p95": 1234.5}}}
+    scorecard = {"metric": "accuracy", "models": {"teacher": column, "student distilled": column}}
+    run = make_run(tmp_path / "run", classes, make_predictions(classes, 40), scorecard=scorecard,
+                   teacher={"name": "t", "parameters": 10, "metrics": {"loss": 0.4}})  # fmt: skip
+    page, _ = report_of(run)
+    assert "Correlation" not in page.words and "not finite" not in page.words
+    assert "Agreement with the teacher 80 % 80 %" in page.words
+    assert "Latency, batch 1: median, p95 1,020 ms, 1,234 ms" in page.words
+    for value in column, dict(column):
+        value["correlation"] = 0.5
+    run = make_run(tmp_path / "numbers", classes, make_predictions(classes, 40), scorecard=scorecard,
+                   teacher={"name": "t", "parameters": 10, "metrics": {"loss": 0.4}})  # fmt: skip
+    assert "Correlation with the teacher 0.5000 0.5000" in report_of(run)[0].words
+
+
 def test_teacher_and_student_are_compared(tmp_path: Path) -> None:
     classes = ["negative", "positive"]
     run = make_run(

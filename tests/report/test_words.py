@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ptm.report.inputs import number
-from ptm.report.words import brief, code_span, duration, markdown, metric, size
+from ptm.report.words import brief, code_span, duration, markdown, metric, milliseconds, size
 
 
 def test_numbers_as_words() -> None:
@@ -33,3 +33,13 @@ def test_markdown_is_defused() -> None:
     assert code_span("x`y") == "``x`y``"
     assert code_span("`") == "`` ` ``"
     assert code_span("a|b") == "`a\\|b`"
+
+
+def test_10_29_times_are_no_powers_of_ten() -> None:
+    assert [milliseconds(value) for value in (1020.4, 99.96, 12.345, 0.5123, None)] == [
+        "1,020 ms",
+        "100 ms",
+        "12.3 ms",
+        "0.512 ms",
+        "",
+    ]

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from helpers import run
+from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
-from ptm.config.tags import entity_tags
-from ptm.errors import DataError, ModelError
-from ptm.metrics.tagging import entities
+from ptm.config.tags import entities, entity_tags
+from ptm.errors import ConfigError, DataError, ModelError
+from ptm.experiment.train import run_training
 from ptm.text import token_classification
 from tiny import prepare
 from tiny.samples import tagged_sentences, write_jsonl
@@ -221,3 +222,30 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(world, tmp_p
     assert token_classification.stored_labels(str(folder)) == turned
     with pytest.raises(ModelError, match="output"):
         build(world(tagged_sentences(8, 1)), model=ModelRef(name=str(folder)), complete=True)
+
+
+# Metrics
+
+
+def test_10_18_entity_metrics_of_tags_without_names_are_refused_before_the_first_step(world):
+    """Tags are numbers here, and nothing says which of them begins a name."""
+    rows = [{"words": ["good", "film"], "tags": [0, number % 3]} for number in range(8)]
+    spec = world(rows, "best.metric=f1")
+    reporter = Counting()
+    with pytest.raises(ConfigError, match="no metric 'f1' with these labels") as caught:
+        run_training(spec, mode="new", reporter=reporter)
+    assert reporter.steps == 0
+    (problem,) = caught.value.problems
+    assert "f1 counts entities, and these labels name none: 0, 1, 2" in problem.expected
+    assert problem.cure.startswith("name the tags in the order of their numbers: data.labels: [O, B-PER")
+    named = world(rows, "best.metric=f1", "data.labels=[O, B-PER, I-PER]")
+    assert "f1" in run_training(named, mode="new", reporter=reporter).metrics
+    with pytest.raises(ConfigError, match="f1 counts entities"):
+        world(rows, "best.metric=f1", "data.labels=[NOUN, VERB, ADJ]")
+
+
+class Counting(Silent):
+    steps = 0
+
+    def advance(self, done, note):
+        self.steps += 1
