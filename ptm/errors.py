@@ -139,6 +139,12 @@ class OutOfMemory(PtmError):
     exit_code = 5
 
 
+class ResourceLimit(PtmError):
+    """The machine allows no more threads, processes or open files."""
+
+    exit_code = 5
+
+
 class MissingDownload(PtmError):
     """Something must be downloaded and cannot be: no network, no cache."""
 

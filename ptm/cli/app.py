@@ -11,6 +11,7 @@ import typer
 
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
+from ptm.base.limits import native_fault, require_native_threads
 from ptm.cli import configs, runs, training
 from ptm.cli.batch import batch
 from ptm.cli.cache import cache
@@ -22,6 +23,8 @@ from ptm.cli.streams import ReaderGone, open_streams, require_utf8
 from ptm.errors import ConfigError, Problem, PtmError, StorageError
 
 _CTRL_C = 130
+# Commands that load libraries in native code, which start threads.
+_COMPUTING = ("finetune", "pretrain", "distill", "eval", "predict", "lock", "reproduce")
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
 app = typer.Typer(
@@ -82,6 +85,8 @@ def _run(launcher: Launcher | None, *, as_json: bool) -> int:
     try:
         try:
             _require_working_directory()
+            if sys.argv[1:2] and sys.argv[1] in _COMPUTING and "--help" not in sys.argv:
+                require_native_threads()
             code = app(standalone_mode=False) or 0
         finally:
             sys.stdout.flush()  # what it does not take is found out here, not after the end
@@ -98,14 +103,14 @@ def _run(launcher: Launcher | None, *, as_json: bool) -> int:
         return int(error.exit_code)
     except ReaderGone:
         return 141
-    except OSError as error:
-        if error.filename is None:
-            raise
-        refusal = _refused_by_the_system(error)
-        tell(refusal, launcher, as_json=as_json)
-        return refusal.exit_code
-    except Exception as error:
-        if as_json and os.environ.get("RANK", "0") == "0":
+    except BaseException as error:
+        refusal = native_fault(error)
+        if refusal is None and isinstance(error, OSError) and error.filename is not None:
+            refusal = _refused_by_the_system(error)
+        if refusal is not None:
+            tell(refusal, launcher, as_json=as_json)
+            return refusal.exit_code
+        if as_json and isinstance(error, Exception) and os.environ.get("RANK", "0") == "0":
             what = f"a bug of ptm's: {type(error).__name__}: {error}"
             print_failure([Problem(what, cure="please report it")], 1)
         raise

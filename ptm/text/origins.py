@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ptm.base import network
+from ptm.base.limits import native_fault
 from ptm.config.model_ref import ModelRef, Role
 from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
@@ -225,6 +226,9 @@ def loading(where: str) -> Iterator[None]:
     except (PtmError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
+        fault = native_fault(error)
+        if fault is not None:
+            raise fault from error
         # Files of others can break transformers in any way; none of it is a bug of ours.
         raise _unloadable(where, error) from error
     finally:

@@ -1,0 +1,89 @@
+"""Limits of the machine on threads and processes: found out before a library in native code runs into them.
+
+Such a library ends the process, or sends it a signal, where it cannot start its threads: OpenBLAS, OpenMP, and Rust's
+thread pools in tokenizers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import threading
+from collections.abc import Mapping
+
+from ptm.errors import ModelError, PtmError, ResourceLimit
+
+_OTHERS = 8  # threads of readers, allocators and Python itself, at most at a time
+_NO_THREAD = re.compile(
+    r"can't start new thread|thread pool|Resource temporarily unavailable|os error 11\b", re.I
+)
+_LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+def require_native_threads(environment: Mapping[str, str] = os.environ) -> None:
+    """ResourceLimit where the pools of numpy, torch and tokenizers cannot start their threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    openmp = _count(environment, "OMP_NUM_THREADS", cores)
+    pools = (
+        _count(environment, "OPENBLAS_NUM_THREADS", openmp),
+        openmp,
+        _count(environment, "RAYON_NUM_THREADS", cores),
+    )
+    require_threads(sum(size - 1 for size in pools) + _OTHERS)
+
+
+def require_threads(count: int) -> None:
+    """ResourceLimit where so many more threads cannot run at once. They are started, and end at once."""
+    gate = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=gate.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        raise _too_few(len(threads), count) from None
+    finally:
+        gate.set()
+        for thread in threads:
+            thread.join()
+
+
+def native_fault(error: BaseException) -> PtmError | None:
+    """What native code, or the system below it, gave up for, as a message of ptm; None for anything else."""
+    text = str(error)
+    panic = type(error).__name__ == "PanicException"  # of Rust, which Python knows no class of
+    refused = isinstance(error, OSError) and error.filename is None and error.errno in _LIMITS
+    if refused or (panic and _NO_THREAD.search(text)):
+        return _too_few(None, None, text)
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        return _too_few(None, None, text)
+    if not panic:
+        return None
+    return ModelError(
+        f"a library in native code gave up: {text.splitlines()[0] if text else 'no reason given'}",
+        expected="files and values that it can use",
+        cure="take another model or tokenizer; where these are sound, report it to the library",
+    )
+
+
+def _too_few(possible: int | None, needed: int | None, text: str = "") -> ResourceLimit:
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    limit = "" if most == resource.RLIM_INFINITY else f" (ulimit -u is {most})"
+    reason = text.splitlines()[0] if text else ""
+    what = f"the machine allows no more threads, processes or files: {reason}".rstrip(": ")
+    if needed is not None:
+        what = f"the machine allows {possible} more threads, {needed} are needed"
+    return ResourceLimit(
+        f"{what}{limit}",
+        expected="room for the threads of numpy, torch and tokenizers",
+        cure="raise the limit (ulimit -u, pids.max of a container), end other processes, or use fewer threads: set "
+        "OMP_NUM_THREADS=1 and RAYON_NUM_THREADS=1, and runtime.threads: 1",
+    )
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name, "").partition(",")[0].strip()
+    return int(value) if value.isdecimal() and int(value) > 0 else default
