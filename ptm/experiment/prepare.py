@@ -52,10 +52,10 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
     digests = {"model": weights_digest(pipeline.model)} if session.runtime.main else {}
     pipeline.model.to(session.runtime.device)
     objective, distillation = choose_objective(session, data, pipeline)
-    config = dump_config(effective_spec(session.spec, pipeline))
+    teachers = distillation.pipelines if distillation else {}
+    config = dump_config(effective_spec(session.spec, pipeline, tuple(teachers.values())))
     manifest = None
     if session.runtime.main:
-        teachers = distillation.pipelines if distillation else {}
         weights = digests | (distillation.digests if distillation else {})
         manifest = manifest_of(
             session.spec,

@@ -49,7 +49,7 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Answers:
-    """``n`` predictions, the ``wrong`` ones by falling weight, and what ``ranked_by`` says of that order; a row a class
+    """``n`` of ``things``, the ``wrong`` ones by falling weight, and what ``ranked_by`` says of that order; a row a class
     in ``classes``, whose unit ``counted`` names; ``points`` of numbers, float64 [n, 2]: true, predicted."""
 
     n: int
@@ -57,6 +57,7 @@ class Answers:
     ranked_by: str
     classes: tuple[ClassRow, ...] = ()
     counted: str = "class"
+    things: str = "predictions"
     points: np.ndarray | None = None
 
 
@@ -136,7 +137,8 @@ def _count_tags(rows: Sequence[Row], labels: Sequence[str]) -> Answers:
         wrong=_by_weight(wrong),
         ranked_by="how many entities are wrong or missed, then by how sure the model was",
         classes=_class_rows(sorted(true | said), true, said, both),
-        counted="entities",
+        counted="entities" if known else "class",
+        things="sentences",
     )
 
 

@@ -63,7 +63,9 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> P
         seed=spec.train.seed,
         complete=complete,
     )
-    requested = spec.data.max_length or (trained_length(loaded) if complete else None)
+    requested = spec.data.max_length or (
+        trained_length(loaded) if complete and model.role != "teacher" else None
+    )
     max_length = longest_text(requested, loaded.max_positions, model, added=_ADDED)
     if isinstance(data.eval, Inputs):
         return completion_pipeline(spec, data, loaded, max_length)

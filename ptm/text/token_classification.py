@@ -87,7 +87,9 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
         setattr(loaded.model.config, CONFIG_KEY, learn_cut(data.train.columns["words"]).as_dict())
     data = replace(data, eval=_cut(data.eval, cut_of(loaded.model.config)))
     added = loaded.tokenizer.num_special_tokens_to_add(pair=False)
-    requested = spec.data.max_length or (trained_length(loaded) if complete else None)
+    requested = spec.data.max_length or (
+        trained_length(loaded) if complete and model.role != "teacher" else None
+    )
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     encode = partial(_tokenize, loaded.tokenizer, max_length)
     pipeline = TokenClassification(spec, data, loaded, encode, max_length, "words")

@@ -83,7 +83,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
     pipeline = ImageClassification(
         spec, data, plan, net, report, labels or data.labels, permutation, made_for
     )
-    pipeline.effective_data = decided_data(spec, plan.preprocessing)
+    pipeline.effective_data = decided_data(plan.preprocessing)
     if not teacher:
         pipeline.read_images()
     return pipeline

@@ -74,7 +74,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> O
     plan = replace(plan, preprocessing=detector_plan.preprocessing_of(plan, spec.data))
     net, report, plan = detectors.build_detector(plan, data.labels, seed=spec.train.seed, complete=complete)
     pipeline = ObjectDetection(spec, data, plan, net, report)
-    pipeline.effective_data = decided_data(spec, plan.preprocessing)
+    pipeline.effective_data = decided_data(plan.preprocessing)
     pipeline.read_images()
     return pipeline
 

@@ -101,10 +101,8 @@ class ImagePipeline(Pipeline):
         (directory / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
 
 
-def decided_data(spec: RunSpec, preprocessing: object) -> dict[str, Any]:
-    """What the weights decided of ``data:`` where it says nothing; {} beside a teacher, whom it would bind as well."""
-    if spec.teacher is not None:
-        return {}
+def decided_data(preprocessing: object) -> dict[str, Any]:
+    """What the weights decided of ``data:`` where it says nothing."""
     keys = ("image_size", "longest_side", "mean", "std")
     return {key: getattr(preprocessing, key) for key in keys if hasattr(preprocessing, key)}
 

@@ -87,7 +87,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
     preprocessing = _preprocessing(spec, plan, data, model, complete=complete)
     outputs_named = (labels or data.labels) if complete else data.labels
     pipeline = SemanticSegmentation(spec, data, plan, preprocessing, net, report, outputs_named, permutation)
-    pipeline.effective_data = decided_data(spec, preprocessing)
+    pipeline.effective_data = decided_data(preprocessing)
     if not teacher:
         pipeline.read_images()
     return pipeline

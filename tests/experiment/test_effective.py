@@ -5,11 +5,13 @@ import json
 import pytest
 
 import tiny
-from helpers import StopAt, run, text_spec
+from helpers import StopAt, run, text_spec, weights
 from ptm.config.load import load_config
+from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.errors import Interrupted, RunDirectoryError
 from ptm.experiment.effective import effective_spec
 from ptm.pipeline import task_module
+from tiny.samples import save_base, save_bert_tokenizer
 
 # Keys whose default the model or the task decides, by modality; of a language model ``text:`` has no columns.
 OPEN = {
@@ -76,3 +78,26 @@ def test_10_22_a_run_of_an_earlier_version_is_resumed(tiny_bert, reviews, tmp_pa
     config.write_text(text)
     results = run(text_spec(tiny_bert, reviews, tmp_path / "r"), "resume")
     assert list(results["drift"]) == []
+
+
+@pytest.mark.slow
+def test_10_22_a_teacher_reads_the_same_by_the_saved_config(tiny_bert, reviews, tmp_path):
+    """The student takes 64 tokens, its teacher 128 of 256: the saved config says both."""
+    wide = save_base(
+        tmp_path / "wide",
+        "Bert",
+        vocab_size=save_bert_tokenizer(tmp_path / "wide"),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=256,
+    )
+    run(text_spec(wide, reviews, tmp_path / "teacher", epochs=1, max_length=100))
+    teacher = TeacherSpec(name=str(tmp_path / "teacher"))
+    how = {"teacher": teacher, "distill": DistillSpec(audit="off", store="off"), "epochs": 1}
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", **how))
+    saved = load_config(tmp_path / "r" / "config.yaml", [f"output={json.dumps(str(tmp_path / 'again'))}"])
+    assert (saved.data.max_length, saved.teacher.max_length) == (64, 100)
+    run(saved)
+    assert weights(tmp_path / "again") == weights(tmp_path / "r")

@@ -41,7 +41,7 @@ def test_10_29_entities_are_marked_in_their_sentences(tmp_path):
     html = made(tmp_path / "r", "token-classification", rows, ["O", "B-PER", "B-LOC"])
     page = Page(html)
     mistakes = section(html, "mistakes")
-    assert "2 of 3 predictions are not what the label says" in page.words
+    assert "2 of 3 sentences are not as they are labelled" in page.words
     assert '<mark class="right">Ada<small>PER</small></mark> in London' in mistakes
     assert '<mark class="missed">London<small>LOC</small></mark>' in mistakes
     assert 'in <mark class="wrong">May<small>PER</small></mark>' in mistakes
@@ -97,4 +97,4 @@ def test_10_29_predictions_that_are_damaged_are_left_out(tmp_path):
         {"label": ["a"], "prediction": "a"},
     ]
     page = Page(made(tmp_path / "r", "token-classification", rows, ["O", "B-X"]))
-    assert "1 of 1 predictions" in page.words
+    assert "1 of 1 sentences" in page.words
