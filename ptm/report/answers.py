@@ -49,7 +49,7 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Answers:
-    """``n`` of ``things``, the ``wrong`` ones by falling weight, and what ``ranked_by`` says of that order; a row a class
+    """``n`` of ``things``, the ``wrong`` ones by falling weight, of which ``ranked_by`` tells the order; a row a class
     in ``classes``, whose unit ``counted`` names; ``points`` of numbers, float64 [n, 2]: true, predicted."""
 
     n: int
