@@ -79,8 +79,10 @@ class ClassEvidence:
 
     @property
     def skill(self) -> float:
-        """From 0, guessing, to 1, knowing all. Tagging every word O has an F1 of 0, and often a high accuracy."""
-        return balanced_skill(self.targets, self.predicted) if self.value is None else self.value
+        """From 0, guessing, to 1, knowing all. Tagging every word O has an F1 of 0, and often a high accuracy; drawing
+        tags has no skill, and an F1 above 0."""
+        skill = balanced_skill(self.targets, self.predicted)
+        return skill if self.value is None else min(skill, self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +292,7 @@ def _near_chance(teacher: ClassEvidence) -> Problem | None:
     if teacher.skill >= LEAST_SKILL:
         return None
     skill = f"mean recall {100 * max(0.0, teacher.skill):.0f} % of the way from guessing to knowing"
-    if teacher.metric == "f1":
+    if teacher.metric == "f1" and teacher.measured < LEAST_SKILL:
         skill = f"of entities, while {teacher.accuracy:.3f} of the words have their tag"
     return Problem(
         f"it knows nothing of these data: {teacher.metric} {teacher.measured:.3f}, {skill}",
