@@ -30,10 +30,12 @@ _CLASSES = "where any number of labels may apply: data.label_type: classes"
 
 @dataclass(frozen=True)
 class PlainLabels:
-    """The tables with a role ``label``, and what is to be said of it."""
+    """The tables with a role ``label``, and what is to be said of it. ``unused``: a warning for what
+    ``data.label_map`` names and no row has."""
 
     tables: tuple[Table, ...]
     warnings: tuple[Problem, ...]
+    unused: tuple[Problem, ...] = ()
 
 
 def label_roles(data: DataSpec) -> dict[str, str]:
@@ -63,9 +65,13 @@ def plain_labels(
             _mapped(table, lambda cell: quoted_list(cell) if isinstance(cell, str) else cell)
             for table in tables
         ]
+    unused: list[Problem] = []
     if data.label_map:
-        tables = [_renamed(table, data.label_map) for table in tables]
-    return PlainLabels(tuple(tables), tuple(dict.fromkeys(warnings)))
+        # Of columns of 0 and 1 the places are numbered here; nobody has seen these numbers.
+        numbered = data.labels_from is None
+        unused = _unused_spellings(data.label_map, tables, numbered)
+        tables = [_renamed(table, data.label_map, numbered) for table in tables]
+    return PlainLabels(tuple(tables), tuple(dict.fromkeys(warnings)), tuple(unused))
 
 
 def _mapped(table: Table, change: Callable[[Any], Any]) -> Table:
@@ -215,10 +221,13 @@ def _may_be_several(table: Table) -> list[Problem]:
 # --- data.label_map
 
 
-def _renamed(table: Table, names: Mapping[str, str]) -> Table:
+def _renamed(table: Table, names: Mapping[str, str], numbered: bool) -> Table:
+    """``numbered``: whether names of the source may also be given by their numbers."""
+    stored = table.label_names
+
     def renamed(label: Any) -> Any:
-        if not isinstance(label, str | int | float):
-            return label
+        if not isinstance(label, str) and (stored is not None or not isinstance(label, int | float)):
+            return label  # a place among the names, which are renamed themselves
         spellings = (
             str(label),
             str(label).casefold() if isinstance(label, bool) else None,
@@ -226,20 +235,24 @@ def _renamed(table: Table, names: Mapping[str, str]) -> Table:
         )
         return next((names[s] for s in spellings if s is not None and s in names), label)
 
-    stored = table.label_names
-    renamed_stored = None if stored is None else tuple(renamed(name) for name in stored)
+    renamed_stored = stored and tuple(
+        names.get(name, names.get(str(place), name) if numbered else name)
+        for place, name in enumerate(stored)
+    )
     changed = _mapped(
         table, lambda cell: [renamed(c) for c in cell] if isinstance(cell, list) else renamed(cell)
     )
     return replace(changed, label_names=renamed_stored)
 
 
-def unused_spellings(names: Mapping[str, str], tables: Sequence[Table]) -> list[Problem]:
-    """A warning for what ``data.label_map`` names and no row has. ``tables``: before it was applied."""
-    labels = {label for table in tables for cell in table.columns["label"] for label in _elements(cell)}
-    there = {str(label) for label in labels} | {name for label in labels if (name := label_name(label))}
-    there |= {str(label).casefold() for label in labels if isinstance(label, bool)}
-    there |= {name for table in tables for name in table.label_names or ()}
+def _unused_spellings(names: Mapping[str, str], tables: Sequence[Table], numbered: bool) -> list[Problem]:
+    """A warning for what ``data.label_map`` names and no row has. ``tables``: before it is applied."""
+    there = {name for table in tables for name in table.label_names or ()}
+    for label in (label for table in tables for cell in table.columns["label"] for label in _elements(cell)):
+        if numbered or isinstance(label, str):
+            there |= {str(label), label_name(label) or ""}
+        if isinstance(label, bool):
+            there.add(str(label).casefold())
     unused = [name for name in names if name not in there]
     if not unused:
         return []

@@ -42,12 +42,16 @@ def _numbers_in_several_forms(raw: dict[str, Counter[str]], first: dict[str, str
     return [
         Problem(
             f"the number {name} is written as "
-            f"{listing(f'{form!r} ({count} rows)' for form, count in forms.most_common())}: it is one class",
+            f"{listing(f'{form!r} ({_rows(count)})' for form, count in forms.most_common())}: it is one class",
             first[name],
         )
         for name, forms in raw.items()
         if len(forms) > 1 and len({form.strip() for form in forms if form not in ("True", "False")}) > 1
     ]
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' if count > 1 else ''}"
 
 
 def matched_by_position(

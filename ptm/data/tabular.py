@@ -12,7 +12,7 @@ import numpy as np
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples, singleton_rows
 from ptm.data.image_files import require_classes
-from ptm.data.label_columns import label_roles, plain_labels, unused_spellings
+from ptm.data.label_columns import PlainLabels, label_roles, plain_labels
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.labels import choose_labels
 from ptm.data.sources import read_split
@@ -60,7 +60,7 @@ def load_dataset(
     warnings = [
         *_kept_quotes(data, read),
         *plain.warnings,
-        *_warnings(data, read, splits, names, kind, labels),
+        *_warnings(data, plain, splits, names, kind, labels),
     ]
     where = f"{data.source} {data.train or ''}".strip()
 
@@ -118,7 +118,7 @@ def _unique(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 def _warnings(
     data: DataSpec,
-    read: Splits[Table],
+    plain: PlainLabels,
     splits: Splits[Table],
     names: tuple[str, ...],
     kind: TargetKind,
@@ -130,8 +130,8 @@ def _warnings(
     warnings = matched_by_position(splits.tables, names, kind, data, model_labels)
     if data.labels is None and model_labels is None:
         warnings += found_labels(splits.tables, names, kind)
-    if data.label_map and splits.train is not None and data.labels_from is None:
-        warnings += unused_spellings(data.label_map, read.tables)
+    if splits.train is not None:
+        warnings += plain.unused
     return warnings
 
 

@@ -63,6 +63,6 @@ def _defect(sentence: Any) -> str:
 def _seen(text: str) -> bool:
     """Whether a character of it can be seen."""
     stripped = text.strip()
-    if not stripped or stripped[0].isascii():
+    if stripped[:1].isascii() and stripped[:1].isprintable():
         return bool(stripped)
     return any(unicodedata.category(character) not in _UNSEEN for character in stripped)

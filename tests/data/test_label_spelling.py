@@ -104,22 +104,6 @@ def test_10_08_names_that_the_config_states_are_meant(tmp_path):
     assert not load(tmp_path, ["a", "A"] * 3, labels=("A", "a")).warnings
 
 
-def test_10_08_a_map_serves_lists_tags_folders_and_stored_names(tmp_path):
-    data = load(tmp_path, ["a|B", "b", "A"], label_type="classes", label_map={"B": "b", "A": "a"})
-    assert data.labels == ("a", "b") and data.train.targets.tolist() == [[1, 1], [0, 1], [1, 0]]
-    write_parquet(tmp_path / "p.parquet", ["bad", "awful", "good"], text=["a", "b", "c"], label=[0, 1, 2])
-    spec = DataSpec(source=f"parquet:{tmp_path}", train="p", eval="p", label_map={"awful": "bad"})
-    data = load_dataset(spec, TEXT)
-    assert data.labels == ("bad", "good") and data.train.targets.tolist() == [0, 0, 1]
-    data = load(tmp_path, ["1", "0", "1"], label_map={"1": "yes", "0": "no"})
-    assert data.labels == ("no", "yes") and data.train.targets.tolist() == [1, 0, 1]
-    data = load(tmp_path, ["a", "b"], label_map={"c": "b"})
-    assert "'c', which no row has" in data.warnings[-1].what
-    write_jsonl(tmp_path / "t.jsonl", [{"words": ["x", "y"], "label": ["B-per", "O"]}])
-    spec = DataSpec(source=f"json:{tmp_path}", train="t", eval="t", label_map={"B-per": "B-PER"})
-    assert load_dataset(spec, {"words": "words"}, tags=True).labels == ("B-PER", "O")
-
-
 def test_10_08_an_unknown_spelling_is_refused_with_the_map_that_cures_it(tmp_path):
     with pytest.raises(DataError) as caught:
         load(tmp_path, ["positive", "negative", "Positive"], labels=("negative", "positive"))
