@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptm.base.console import Reporter
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import GenerateSpec, RunSpec
 from ptm.config.tasks import TASKS
@@ -219,6 +220,11 @@ class Pipeline(ABC):
 
     def notes(self) -> list[str]:
         """What should be known of the data beside this model before the first step, a line each: what is cut."""
+        return []
+
+    def unreadable_inputs(self, reporter: Reporter, rank: int, ranks: int) -> list[Problem]:
+        """What of the inputs cannot be read, though it could be opened when the pipeline was built. Each of ``ranks``
+        processes looks at its share; [] where all was read then."""
         return []
 
     def domain_warnings(self) -> list[str]:

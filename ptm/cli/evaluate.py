@@ -52,7 +52,9 @@ def evaluate(
 
     if data and not split and not any(change.partition("=")[0].strip() == "data.eval" for change in set_):
         data, split = _as_folder(data)
-    overrides = [f"data.source={json.dumps(data)}", "data.train=null"] if data else []
+    # What is named here is measured whole: neither the run's share nor its limit or split are those of other data.
+    other = ["data.train=null", "data.eval=null", "data.max_eval_examples=null"]
+    overrides = [f"data.source={json.dumps(data)}", *other] if data else []
     overrides += [f"data.eval={json.dumps(split)}"] if split else []
     if data or split:
         overrides.append("expect={}")  # the bounds of the config are for its own data

@@ -175,6 +175,13 @@ class DataSpec:
         description="With random augmentation or masking: use the views of so many epochs in rotation (default: new "
         "ones in each epoch). In a distillation, `distill.views` says it.",
     )
+    boxes: Literal["upright", "stored"] | None = Field(
+        default=None,
+        json_schema_extra=only(OBJECT_DETECTION),
+        description="Photos with an EXIF orientation: whether boxes refer to the image as it is shown (`upright`) or "
+        "to the pixels as they are stored (`stored`). Default: as the size in the annotation says; where both have "
+        "that size, the run is refused.",
+    )
     mask_values: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(
         default=None,
         json_schema_extra=only(SEMANTIC_SEGMENTATION),

@@ -72,10 +72,24 @@ def box_within(
             where=where,
             expected=f"corners within {width}x{height}",
         )
+    if _is_fraction(corners) and min(size) > 1:
+        raise DataError(
+            f"the box {written} lies within one pixel: these are fractions of the image's size, not pixels",
+            where=where,
+            expected=f"corners in pixels, within {width}x{height}",
+            cure="multiply x by the width and y by the height of its image",
+        )
     x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     if min(x2 - x1, y2 - y1) < LEAST_SIDE:
         return None
     return Box(corners=(x1, y1, x2, y2), label=label, crowd=crowd, where=where)
+
+
+def _is_fraction(corners: Sequence[float]) -> bool:
+    """Whether a box with an area is written in [0, 1]. In pixels, nobody annotates a part of the very first one."""
+    x1, y1, x2, y2 = corners
+    broken = any(value != int(value) for value in corners)
+    return broken and x1 < x2 and y1 < y2 and min(corners) >= 0 and max(corners) <= 1
 
 
 def digest_of(folder: Path, files: Sequence[Path]) -> str:

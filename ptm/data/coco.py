@@ -24,7 +24,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     path = _coco_file(folder, split)
     content = _read_json(path)
     rows = {key: _list_of(content, key, path) for key in ("images", "annotations", "categories")}
-    names = {c["id"]: c["name"] for c in _checked(rows["categories"], "categories", path, id=int, name=str)}
+    names = _categories(_checked(rows["categories"], "categories", path, id=int, name=str), path)
     images = _checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
     boxes: dict[int, list[Box]] = {image["id"]: [] for image in images}
     empty = dict.fromkeys(boxes, 0)
@@ -58,7 +58,11 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         if place is None or min(size) < 1:
             what = f"there is no image {image['file_name']!r}" if place is None else f"the size is {size}"
             problems.append(
-                Problem(what, where, "a file beside the JSON file, in images/ or in the split's folder")
+                Problem(
+                    what,
+                    where,
+                    f"{image['file_name']} in {', '.join(map(str, _image_folders(folder, path)))}",
+                )
             )
             continue
         annotations.append(
@@ -68,6 +72,20 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     files = [path, *(row.image for row in annotations)]
     categories = tuple(dict.fromkeys(names[number] for number in sorted(names)))
     return BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files), categories=categories)
+
+
+def _categories(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:
+    """Number → name. Raises DataError where two categories share a number: no box would say which it is of."""
+    names: dict[int, str] = {}
+    problems: list[Problem] = []
+    for index, row in enumerate(rows):
+        other = names.setdefault(row["id"], row["name"])
+        if other != row["name"]:
+            what = f"the id {row['id']} is that of {other!r} and of {row['name']!r}"
+            where, cure = f"{path}, categories[{index}]", "give each its own, in the annotations as well"
+            problems.append(Problem(what, where, "an id a category", cure))
+    refuse(problems, noun="problems")
+    return names
 
 
 def _coco_file(folder: Path, split: str | None) -> Path:
@@ -133,8 +151,14 @@ def _coco_corners(bbox: list[Any], where: str) -> tuple[float, ...]:
 
 
 def _coco_image(folder: Path, path: Path, name: str) -> Path | None:
+    places = _image_folders(folder, path)
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _image_folders(folder: Path, path: Path) -> list[Path]:
+    """Where the images of a JSON file are looked for."""
     split = path.stem
     for prefix in _SKIP:
         split = split.removeprefix(prefix)
     places = (path.parent, folder, folder / "images", folder / split, folder / "images" / split)
-    return next((place / name for place in places if (place / name).is_file()), None)
+    return list(dict.fromkeys(places))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,29 @@ from typing import Any
 
 from ptm.data.labels import class_numbers, one_of
 from ptm.data.tables import Table, no_source
-from ptm.errors import DataError, Problem, refuse
+from ptm.errors import DataError, Problem, listing, refuse
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga"),
+)
+# Images that nothing here reads: their users would take them for examples.
+_OTHER_IMAGES = (
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".svg",
+    ".raw",
+    ".dng",
+    ".nef",
+    ".cr2",
+    ".psd",
+    ".exr",
+    ".hdr",
+    ".dcm",
+)
+_ARCHIVE = "__MACOSX"  # what macOS puts into archives beside the files
 
 
 def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Table:
@@ -24,11 +45,11 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
     if not root.is_dir():
         cure = "correct data.train or data.eval"
         raise DataError("there is no such folder", where=root, expected=splits_there, cure=cure)
-    classes = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
     if not classes:
-        raise DataError("no folder in it", where=root, expected="a folder a class, with its images in it")
+        there = f"a folder a class, with its images in it; there is: {contents(root)}"
+        raise DataError("no folder in it", where=root, expected=there)
+    _refuse_splits(root, classes)
     paths: list[Path] = []
     names: list[str] = []
     digest = hashlib.sha256()
@@ -51,6 +72,27 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
     )
 
 
+def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
+    """DataError where folders are splits with classes in them, which would be learned as the classes."""
+    splits = [name for name in folders if name.lower() in _SPLITS and _only_folders(root / name)]
+    if not splits:
+        return
+    train = next((name for name in splits if name.lower().startswith("train")), splits[0])
+    other = next((name for name in splits if name != train), "20%")
+    evaluated = train if other == "20%" else other
+    raise DataError(
+        f"holds splits ({', '.join(splits)}) with a folder a class in each, not a folder a class",
+        where=root,
+        expected="a folder a class, or the splits named in data.train and data.eval",
+        cure=f"--set data.train={train} --set data.eval={other} (ptm eval: --split {evaluated})",
+    )
+
+
+def _only_folders(folder: Path) -> bool:
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return any(entry.is_dir() for entry in entries) and not any(is_image(entry, folder) for entry in entries)
+
+
 def require_classes(root: Path, folders: Sequence[str], labels: tuple[str, ...]) -> None:
     """DataError, once a folder, for those in ``root`` that are no class: not again for each image in them."""
     numbers = class_numbers(folders, labels, tuple(folders))
@@ -63,8 +105,37 @@ def require_classes(root: Path, folders: Sequence[str], labels: tuple[str, ...])
     refuse(unknown, noun="folders")
 
 
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == _ARCHIVE
+
+
+def left_out(folder: Path) -> Problem | None:
+    """A warning of the files in a folder that are no images by their names, with how many of each kind there are."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not is_image(path, folder)]
+    seen = [path for path in files if not any(map(is_hidden, path.relative_to(folder).parts))]
+    if not seen:
+        return None
+    counts = Counter(path.suffix.lower() or "no suffix" for path in seen)
+    images = any(suffix in _OTHER_IMAGES for suffix in counts)
+    return Problem(
+        f"{len(seen)} files are left out: {', '.join(f'{n} {suffix}' for suffix, n in counts.most_common(8))}",
+        str(folder),
+        f"images that end in {', '.join(IMAGE_SUFFIXES)}",
+        "convert them to JPEG or PNG, if they are to be used" if images else "",
+    )
+
+
+def contents(folder: Path) -> str:
+    """What is in a folder, for a message: folders by name, files by kind."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not is_hidden(entry.name)]
+    folders = [f"{entry.name}/" for entry in entries if entry.is_dir()]
+    counts = Counter(entry.suffix.lower() or entry.name for entry in entries if not entry.is_dir())
+    files = [f"{n} {suffix} file{'s' if n > 1 else ''}" for suffix, n in counts.most_common(4)]
+    return ", ".join([listing(folders), *files] if folders else files) or "nothing"
+
+
 def is_image(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    hidden = any(map(is_hidden, path.relative_to(folder).parts))
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 
 

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples
-from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.image_files import IMAGE_SUFFIXES, contents
 from ptm.data.label_warnings import untaught_warning
 from ptm.data.labels import choose_labels
 from ptm.data.splits import make_dataset, read_splits
@@ -235,12 +235,11 @@ def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
     if pairs:
         return pairs[0]
     at = root if root.is_dir() else source
-    there = sorted(entry.name for entry in at.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     raise DataError(
         f"no split {split!r}" if split else "no folders of images and masks",
         where=source,
         expected=f"{' or '.join(f'{a}/ and {b}/' for a, b in FOLDERS)} in {root}",
-        cure=f"there is: {listing(there) or 'nothing'}; name the folder in data.source, a split in data.train "
+        cure=f"there is in {at}: {contents(at)}; name the folder in data.source, a split in data.train "
         "and data.eval, or hold out a fraction: eval: 20%",
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
-from ptm.data.image_files import read_imagefolder, with_image_files
+from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
 from ptm.data.tables import READERS, USUAL, Table, join_tables, no_source
 from ptm.data.text_format import TextFormat
 from ptm.errors import ConfigError, DataError, listing
@@ -70,12 +70,19 @@ def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
     if target.is_dir():
         paths = sorted(
             path for path in target.iterdir() if path.suffix.lower() in suffixes and _visible(path)
-        )
+        ) or (_named_files(target, suffixes) if split else [])
     else:
         paths = _named_files(target, suffixes)
+    if not paths and target.is_dir():
+        raise DataError(
+            f"no file that ends in {' or '.join(suffixes)} in this folder",
+            where=target,
+            expected=f"one there, or {target}{suffixes[0]}; there is: {contents(target)}",
+            cure="correct data.train or data.eval" if split else "correct data.source",
+        )
     if not paths:
         raise DataError(
-            f"no split {split!r}" if split else f"no file that ends in {' or '.join(suffixes)}",
+            f"no split {split!r}",
             where=source,
             expected=splits_there(f":{source}"),
             cure="correct data.train or data.eval",
@@ -107,7 +114,7 @@ def splits_there(source: str) -> str:
     path = Path(place)
     if kind == "hub" or not path.is_dir():
         return "the name of a split"
-    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    names = sorted(entry.name for entry in path.iterdir() if not is_hidden(entry.name))
     return f"one of: {listing(names)}" if names else "something in the folder"
 
 

@@ -67,7 +67,7 @@ def read_splits(data: DataSpec, read: Callable[[str | None], TableT], *, train: 
     for name, wanted in (("train", train), ("eval", True)):
         with gathered.of():
             if wanted:
-                tables[name] = read(data.train if name == "train" else _require_eval(data))
+                tables[name] = read(data.train if name == "train" else _eval_split(data, train=train))
     gathered.refuse()
     return Splits(train=tables.get("train"), eval=tables["eval"], held_out=None)
 
@@ -152,9 +152,10 @@ def limit(examples: Examples, most: int | None) -> Examples:
     return examples.select(np.sort(np.argsort(draw, kind="stable")[:most]))
 
 
-def _require_eval(data: DataSpec) -> str:
-    """The evaluation split, or ConfigError with those that could be it."""
-    if data.eval is None:
+def _eval_split(data: DataSpec, *, train: bool) -> str | None:
+    """The evaluation split, or ConfigError with those that could be it; None, the source whole, where nothing but an
+    evaluation is asked for and no split is named."""
+    if data.eval is None and (train or data.train is not None):
         raise ConfigError(
             "data.eval is missing",
             where=data.source,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples, singleton_rows
-from ptm.data.image_files import require_classes
+from ptm.data.image_files import left_out, require_classes
 from ptm.data.label_columns import PlainLabels, label_roles, plain_labels
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.labels import choose_labels
@@ -62,6 +62,8 @@ def load_dataset(
         *plain.warnings,
         *_warnings(data, plain, splits, names, kind, labels),
     ]
+    if data.source.startswith("imagefolder:"):
+        warnings += _left_out(data)
     where = f"{data.source} {data.train or ''}".strip()
 
     def strata(examples: Examples) -> np.ndarray:
@@ -179,6 +181,17 @@ def _examples(
         targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
     gathered.refuse()
     return Examples(inputs, targets, table.where)
+
+
+def _left_out(data: DataSpec) -> list[Problem]:
+    """Of folders of images: files that are no examples."""
+    root = Path(data.source.partition(":")[2])
+    splits = dict.fromkeys(split for split in (data.train, None if data.held_out else data.eval) if split)
+    return [
+        problem
+        for folder in ([root / name for name in splits] or [root])
+        if (problem := left_out(folder)) is not None
+    ]
 
 
 def _require_folders(data: DataSpec, splits: Splits[Table], labels: tuple[str, ...]) -> None:

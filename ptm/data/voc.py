@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of
-from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.image_files import IMAGE_SUFFIXES, contents
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing, refuse
 
@@ -23,7 +23,16 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
     annotations, images = folder / "Annotations", folder / "JPEGImages"
     for needed in (annotations, images):
         if not needed.is_dir():
-            raise DataError("there is no such folder", where=needed, expected="the layout of Pascal VOC")
+            inner = [*sorted(folder.glob("*/JPEGImages")), *sorted(folder.glob("*/*/JPEGImages"))]
+            raise DataError(
+                f"there is no folder {needed.name}/",
+                where=folder,
+                expected="JPEGImages/ with the images, Annotations/ with an XML file for each, and ImageSets/Main/ "
+                f"with a list of names for each split; there is: {contents(folder)}",
+                cure=f"--set data.source=voc:{inner[0].parent}"
+                if inner
+                else "name the folder that holds them in data.source",
+            )
     split_file = (
         None if split is None else folder / "ImageSets" / "Main" / f"{split.removesuffix('.txt')}.txt"
     )

@@ -14,7 +14,7 @@ from ptm.config.spec import ModelSpec, RunSpec
 from ptm.errors import ModelError
 from ptm.experiment.outputs import refuse_inputs, require_new_file
 from ptm.experiment.prepare import WARNING
-from ptm.experiment.session import beside, evaluate, open_session, require_downloads
+from ptm.experiment.session import beside, evaluate, open_session, require_downloads, require_readable
 from ptm.models.seals import require_intact
 from ptm.models.size import describe_size
 from ptm.run.directory import require_run
@@ -53,6 +53,7 @@ def run_evaluation(
         bounds = (*spec.expect.items(), *expect)
         spec.evaluation.require([("expect", name) for name, _ in bounds], data.labels)
         pipeline = session.task.build(spec, data, model=model.ref(), complete=True)
+        require_readable(session, pipeline)
         if pins is not None:
             now = manifest_of(spec, dump_config(spec), data, session.runtime, {"model": pipeline}, {})
             own = ("weights", "revisions") if target.is_dir() else ("weights.teacher", "revisions.teacher")

@@ -26,7 +26,7 @@ from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, Typed, source_path
 from ptm.data.labels import choose_labels
-from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory
+from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory, refuse
 from ptm.experiment.evaluate import evaluation_spec
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
 from ptm.experiment.session import open_session, require_downloads
@@ -297,7 +297,7 @@ def _readable_images(
     pieces: Iterable[Examples], threads: int, reporter: Reporter, *, skip_bad: bool
 ) -> Iterator[Examples]:
     """The pieces, without unreadable images if they are to be skipped. DataError names them all at once if not."""
-    from ptm.vision.images import check_headers
+    from ptm.vision.images import find_unreadable
 
     whole = list(pieces)  # paths only
     if skip_bad:
@@ -305,7 +305,15 @@ def _readable_images(
     images = [
         (image, piece.where(row)) for piece in whole for row, image in enumerate(piece.columns["image"])
     ]
-    check_headers([image for image, _ in images], lambda row: images[row][1], threads)
+    reporter.begin("decoding images", len(images))
+    unreadable = find_unreadable(
+        [image for image, _ in images],
+        lambda row: images[row][1],
+        threads,
+        lambda done: reporter.advance(done, "each whole, once"),
+    )
+    reporter.end()
+    refuse(unreadable, noun="images")
     return iter(whole)
 
 

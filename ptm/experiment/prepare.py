@@ -15,7 +15,13 @@ from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import listing
 from ptm.experiment.effective import effective_spec
-from ptm.experiment.session import Session, open_session, require_downloads, require_named_metrics
+from ptm.experiment.session import (
+    Session,
+    open_session,
+    require_downloads,
+    require_named_metrics,
+    require_readable,
+)
 from ptm.experiment.smallest_batch import require_smallest_batch
 from ptm.models import adapters
 from ptm.models.layers import layers_of, whole_modules
@@ -109,6 +115,7 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
     session.reporter.say(f"model: {spec.model.name}, {size}; {pipeline.load_report}")
     for note in pipeline.notes():
         session.reporter.say(f"{WARNING}{note}")
+    require_readable(session, pipeline)
     return pipeline
 
 

@@ -15,7 +15,7 @@ from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.data.examples import Dataset
-from ptm.errors import MissingDownload, OutOfMemory, Problem
+from ptm.errors import MissingDownload, OutOfMemory, Problem, refuse
 from ptm.metrics.summary import summary_of
 from ptm.models import adapters
 from ptm.pipeline import Metrics, Pipeline, TaskModule, task_module
@@ -99,6 +99,13 @@ def beside(spec: RunSpec, metrics: Metrics, values: Mapping[str, float]) -> Asid
         absent_labels=summary.absent,
         warnings=summary.warnings(values, chief if chief != "loss" else spec.evaluation.headline),
     )
+
+
+def require_readable(session: Session, pipeline: Pipeline) -> None:
+    """DataError with all inputs that cannot be read: before the first step, not in the middle of a run."""
+    runtime = session.runtime
+    found = pipeline.unreadable_inputs(session.reporter, runtime.rank, runtime.ranks)
+    refuse((problem for share in runtime.gather(found) for problem in share), noun="images")
 
 
 @contextmanager

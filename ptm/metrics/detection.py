@@ -14,6 +14,7 @@ from ptm.metrics.summary import Summary, absent_labels
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 SHOWN_SCORE = 0.05  # detections below are left out of ``predictions``; the metrics count all
+_NO_AREA = 1e12  # square pixels; COCO counts objects of at most 1e10
 _DETECTIONS = 100  # an image, as in COCO's evaluation
 
 
@@ -33,10 +34,15 @@ class DetectionMetrics:
 
     ``map`` is the mean over classes, ``map50`` and ``map75`` are those at one threshold, ``map/NAME`` is that of one
     class (left out where no box of it is to be found), ``mar100`` the recall with 100 detections an image.
+
+    Crowds are counted as COCO does: any number of detections may lie within one. With ``difficult`` they are VOC's
+    difficult objects (devkit, ``VOCevaldet.m``): a detection that overlaps one by the threshold counts neither for nor
+    against, and one that only lies within it is false.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, difficult: bool = False) -> None:
         self._labels = tuple(labels)
+        self._difficult = difficult
         self._detections: dict[int, Boxes] = {}
         self._truth: dict[int, Boxes] = {}
 
@@ -52,7 +58,7 @@ class DetectionMetrics:
             )
 
     def merge(self, others: Sequence[Metrics]) -> DetectionMetrics:
-        merged = DetectionMetrics(self._labels)
+        merged = DetectionMetrics(self._labels, difficult=self._difficult)
         for part in (self, *others):
             assert isinstance(part, DetectionMetrics)
             merged._detections |= part._detections
@@ -114,7 +120,9 @@ class DetectionMetrics:
             {
                 "images": [{"id": index} for index in ids],
                 "categories": [{"id": number, "name": name} for number, name in enumerate(self._labels)],
-                "annotations": _numbered([row for i in ids for row in _rows(i, self._truth.get(i))]),
+                "annotations": _numbered(
+                    [row for i in ids for row in _truth(i, self._truth.get(i), self._difficult)]
+                ),
             }
         )
         detections = COCO(
@@ -129,6 +137,16 @@ class DetectionMetrics:
         evaluation.accumulate()
         results: Mapping[str, Any] = evaluation.eval
         return np.asarray(results["precision"])[..., 0, -1], np.asarray(results["recall"])[..., 0, -1]
+
+
+def _truth(index: int, boxes: Boxes | None, difficult: bool) -> Iterator[dict[str, Any]]:
+    """The boxes that are there. COCO ignores objects of an area beyond its range, as VOC does difficult ones, but each
+    of them excuses one detection; so a difficult one stands there for as many as there can be."""
+    for row in _rows(index, boxes):
+        if difficult and row["iscrowd"]:
+            yield from [{**row, "iscrowd": 0, "area": _NO_AREA}] * _DETECTIONS
+        else:
+            yield row
 
 
 def _rows(index: int, boxes: Boxes | None) -> Iterator[dict[str, Any]]:

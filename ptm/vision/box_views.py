@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -97,9 +97,15 @@ def upright(boxes: np.ndarray, size: tuple[int, int], orientation: int) -> np.nd
     return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1).astype(np.float32)
 
 
-def upright_targets(examples: Examples, headers: Sequence[tuple[int, int, int]]) -> list[Target]:
-    """Boxes refer to the stored pixels, or to the upright image if the annotation gives its size. Raises DataError
-    where it gives neither's."""
+def upright_targets(
+    examples: Examples, headers: Sequence[tuple[int, int, int]], drawn_on: Literal["upright", "stored"] | None
+) -> list[Target]:
+    """Boxes where the image is shown upright. ``drawn_on`` says which pixels they refer to.
+
+    None: the annotation's size says it, that of the stored pixels or that of the upright image. Where these are the
+    same (turned by 180°, mirrored, or square), it says nothing, and boxes raise DataError; so does a size that is
+    neither.
+    """
     columns = examples.columns
     if "boxes" not in columns:
         none = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
@@ -108,9 +114,15 @@ def upright_targets(examples: Examples, headers: Sequence[tuple[int, int, int]])
     problems: list[Problem] = []
     for index, (width, height, orientation) in enumerate(headers):
         boxes, stated = columns["boxes"][index], tuple(columns["size"][index])
-        if stated == (width, height):
-            boxes = upright(boxes, stated, orientation)
-        elif orientation < 5 or stated != (height, width):
+        shown = (height, width) if orientation >= 5 else (width, height)
+        if drawn_on is None and orientation != 1 and shown == (width, height) == stated and len(boxes):
+            problems.append(_ambiguous(examples.where(index), orientation))
+        elif stated in ((width, height), shown):
+            stored = (
+                stated == (width, height) if drawn_on is None or orientation == 1 else drawn_on == "stored"
+            )
+            boxes = upright(boxes, (width, height), orientation) if stored else boxes
+        else:
             problems.append(
                 Problem(
                     f"the image has {width}x{height} pixels, its annotation says {stated[0]}x{stated[1]}",
@@ -122,6 +134,16 @@ def upright_targets(examples: Examples, headers: Sequence[tuple[int, int, int]])
         targets.append((boxes, columns["classes"][index], columns["crowd"][index]))
     refuse(problems, noun="images")
     return targets
+
+
+def _ambiguous(where: str, orientation: int) -> Problem:
+    return Problem(
+        f"its EXIF orientation is {orientation}, and its boxes may refer to the stored pixels or to the image as it is "
+        "shown: both have the size that the annotation gives",
+        where,
+        "data.boxes: upright (drawn on the image as it is shown) or stored (on the pixels as they lie in the file)",
+        "look at one of these images with its boxes, then --set data.boxes=upright or --set data.boxes=stored",
+    )
 
 
 def read_header(path: Path) -> tuple[int, int, int]:

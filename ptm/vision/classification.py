@@ -205,6 +205,9 @@ class ImageClassification(ImagePipeline):
             "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augment},
         }
 
+    def _kept(self, split: Split) -> bool:
+        return split in self._decoded_bytes
+
     def _read(self, split: Split) -> None:
         self._loader(split)
 

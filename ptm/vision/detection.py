@@ -147,7 +147,7 @@ class ObjectDetection(ImagePipeline):
         )
 
     def new_metrics(self) -> DetectionMetrics:
-        return DetectionMetrics(self.labels)
+        return DetectionMetrics(self.labels, difficult=self._spec.data.source.startswith("voc:"))
 
     def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes:
         """The image with every box whose score is at least 0.5, its label and its score."""
@@ -200,6 +200,9 @@ class ObjectDetection(ImagePipeline):
             }
         return facts
 
+    def _kept(self, split: Split) -> bool:
+        return bool(self._decoded_bytes.get(split))
+
     def _read(self, split: Split) -> None:
         """Images of another size than their annotation says are refused, too."""
         self._loader(split)
@@ -224,7 +227,7 @@ class ObjectDetection(ImagePipeline):
         view_maker = BoxViewMaker(
             images,
             examples.where,
-            upright_targets(examples, headers),
+            upright_targets(examples, headers, self._spec.data.boxes),
             self._augment if training else "none",
             self._spec.train.seed,
             decoded,

@@ -18,12 +18,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ptm.errors import DataError, Problem, refuse
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns: 256 MB a decoded image
 
+_TWELVE_BITS = 1 << 12
 _CHUNK = 256  # images a task of the thread pool
 
 Image.init()  # formats asked for by name are not loaded on demand
+_NAMES = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+FORMATS = tuple(name for name in _NAMES if name in Image.OPEN)  # AVIF needs a library
 # Refused below with a proper message; the warning would only be noise before it.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -35,7 +37,8 @@ def decode(item: Any, where: str) -> Image.Image:
             return to_rgb(Image.fromarray(_as_pixels(item)))
         with _stream(item) as stream:
             image = _open(stream)
-            ImageOps.exif_transpose(image, in_place=True)  # decodes; of an animation the first frame
+            image.load()  # of an animation the first frame; nothing is decoded before
+            ImageOps.exif_transpose(image, in_place=True)
             return to_rgb(image)
     except (MemoryError, DataError):
         raise
@@ -78,6 +81,43 @@ def check_headers(images: Sequence[Any], where: Callable[[int], str], threads: i
     refuse(_in_threads(check, len(images), threads), noun="images")
 
 
+def find_unreadable(
+    images: Sequence[Any], where: Callable[[int], str], threads: int, advance: Callable[[int], None]
+) -> list[Problem]:
+    """Decode every image whole, and keep none: what is cut short shows at its end only. ``advance`` is told how many
+    are done."""
+    done = 0
+
+    def check(rows: range) -> tuple[int, list[Problem]]:
+        problems: list[Problem] = []
+        for row in rows:
+            try:
+                decode(images[row], where(row))
+            except DataError as error:
+                problems += error.problems
+        return len(rows), problems
+
+    found: list[Problem] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for count, problems in pool.map(check, _chunks(len(images), threads)):
+            done += count
+            found += problems
+            advance(done)
+    return found
+
+
+def few_bits(item: Any) -> int | None:
+    """The highest value of a picture of 16 bits a channel that uses 12 of them or fewer; None for any other."""
+    if isinstance(item, np.ndarray):
+        return None
+    try:
+        with _stream(item) as stream, _open(stream) as image:
+            highest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
+    except Exception:  # told by whoever decodes it
+        return None
+    return highest if 255 < highest < _TWELVE_BITS else None
+
+
 def decode_all(
     images: Sequence[Any],
     where: Callable[[int], str],
@@ -105,10 +145,13 @@ def decode_all(
 
 
 def _in_threads(work: Callable[[range], list[Problem]], count: int, threads: int) -> list[Problem]:
-    chunk = max(1, min(_CHUNK, count // (4 * threads)))
-    chunks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
     with ThreadPoolExecutor(threads) as pool:  # closed again before any worker process is forked
-        return [problem for problems in pool.map(work, chunks) for problem in problems]
+        return [problem for problems in pool.map(work, _chunks(count, threads)) for problem in problems]
+
+
+def _chunks(count: int, threads: int) -> list[range]:
+    chunk = max(1, min(_CHUNK, count // (4 * threads)))
+    return [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
 
 
 def _stream(item: Any) -> io.BufferedIOBase:
@@ -124,7 +167,9 @@ def _stream(item: Any) -> io.BufferedIOBase:
 
 
 def _open(stream: io.BufferedIOBase) -> Image.Image:
-    image = Image.open(stream, formats=FORMATS)  # type: ignore[arg-type]
+    # Any bytes may look like a TGA, which has no mark of its own; so its name must say it.
+    targa = str(getattr(stream, "name", "")).lower().endswith(".tga")
+    image = Image.open(stream, formats=("TGA",) if targa else FORMATS)  # type: ignore[arg-type]
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
     return image
@@ -151,7 +196,8 @@ def _unreadable(item: Any, where: str, error: Exception) -> Problem:
     return Problem(
         what,
         where,
-        "an image in 8 or 16 bits, RGB or convertible to it, as JPEG, PNG, GIF, BMP, WebP, TIFF or PPM",
+        "an image in 8 or 16 bits, RGB or convertible to it, as JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, JPEG 2000, "
+        "AVIF or TGA",
         "replace or remove the image" if where == str(item) else "replace the image or remove the row",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Self
@@ -12,14 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ptm.base.console import Reporter
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
-from ptm.errors import ModelError
+from ptm.errors import ModelError, Problem
 from ptm.pipeline import Pipeline, Split
 from ptm.vision.drawing import png
-from ptm.vision.images import decode
+from ptm.vision.images import decode, few_bits, find_unreadable
 from ptm.vision.saved import WEIGHTS
 
+_LOOKED_AT = 8  # images of a split that are examined for unused bits
 _THUMBNAIL = 128  # pixels, the longer side
 
 
@@ -50,6 +53,32 @@ class ImagePipeline(Pipeline):
         """Open, and where they fit decode, the images of all splits; DataError names those that do not fit."""
         for split in self._splits():
             self._read(split)
+
+    def unreadable_inputs(self, reporter: Reporter, rank: int, ranks: int) -> list[Problem]:
+        """Of the images that training decodes again and again, those that cannot be decoded whole; every process looks
+        at its share. Warns of pictures that come out nearly black."""
+        problems: list[Problem] = []
+        for split in self._splits():
+            examples = self._examples(split)
+            images = examples.columns["image"]
+            if rank == 0:
+                _warn_of_few_bits(images, examples.where, reporter)
+            if self._kept(split):
+                continue  # decoded already
+            rows = range(rank, len(images), ranks)
+            reporter.begin(f"decoding {split} images", len(rows))
+            problems += find_unreadable(
+                [images[row] for row in rows],
+                lambda i, rows=rows, where=examples.where: where(rows[i]),  # type: ignore[misc]
+                self._spec.runtime.threads or torch.get_num_threads(),
+                lambda done: reporter.advance(done, "each whole, once"),
+            )
+            reporter.end()
+        return problems
+
+    @abstractmethod
+    def _kept(self, split: Split) -> bool:
+        """Whether all images of a split were decoded, and are kept."""
 
     @abstractmethod
     def _read(self, split: Split) -> object:
@@ -105,6 +134,18 @@ def decided_data(preprocessing: object) -> dict[str, Any]:
     """What the weights decided of ``data:`` where it says nothing."""
     keys = ("image_size", "longest_side", "mean", "std")
     return {key: getattr(preprocessing, key) for key in keys if hasattr(preprocessing, key)}
+
+
+def _warn_of_few_bits(images: Sequence[Any], where: Callable[[int], str], reporter: Reporter) -> None:
+    step = max(1, len(images) // _LOOKED_AT)
+    for row in range(0, len(images), step):
+        highest = few_bits(images[row])
+        if highest is not None:
+            reporter.say(
+                f"warning: {where(row)} has 16 bits a pixel, and no value above {highest}: read as a fraction of "
+                "65,535 it is nearly black. Scale such pictures, by one factor for all, before they are used"
+            )
+            return
 
 
 def apply_model(model: nn.Module, *inputs: Any) -> Any:

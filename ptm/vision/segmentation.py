@@ -261,6 +261,9 @@ class SemanticSegmentation(ImagePipeline):
 
     # -- images --------------------------------------------------------------------------------------------
 
+    def _kept(self, split: Split) -> bool:
+        return self._reader(split).decoded is not None
+
     def _read(self, split: Split) -> None:
         self._reader(split)
 

@@ -200,7 +200,7 @@ def test_folders_that_are_not_there(tmp_path, eight):
     (problem,) = refusal(spec(tmp_path / "nowhere"))
     assert problem.what == "there is no such folder"
     problem, other = refusal(spec(eight, train="train", eval="val"))
-    assert problem.what == "no split 'train'" and "image, label" in problem.cure
+    assert problem.what == "no split 'train'" and "image/, label/" in problem.cure
     assert other.what == "no split 'val'"
     (tmp_path / "empty" / "image").mkdir(parents=True)
     (tmp_path / "empty" / "label").mkdir()
