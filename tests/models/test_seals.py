@@ -1,0 +1,73 @@
+"""The seal of a saved model: what is damaged is told, what somebody changed on purpose is read."""
+
+import json
+import os
+
+import pytest
+
+from ptm.base.files import seal
+from ptm.errors import ModelError
+from ptm.models.seals import require_intact
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The ``model/`` of a run, sealed."""
+    run = tmp_path / "run"
+    folder = run / "model"
+    folder.mkdir(parents=True)
+    (run / "config.yaml").write_text("version: 1\n")
+    (run / ".lock").touch()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "config.json").write_text("{}")
+    seal(folder)
+    return folder
+
+
+def test_a_model_as_it_was_written_is_intact(model):
+    require_intact(model)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "model.safetensors").write_bytes(b"weight$"),
+        lambda folder: (folder / "model.safetensors").write_bytes(b"weights and more"),
+        lambda folder: (folder / "model.safetensors").unlink(),
+    ],
+)
+def test_a_damaged_file_is_named_also_where_it_was_intact_before(model, spoil):
+    require_intact(model)
+    spoil(model)
+    with pytest.raises(ModelError, match=r"damaged: .*model\.safetensors") as caught:
+        require_intact(model)
+    assert "--resume" in caught.value.problems[0].cure
+
+
+def test_of_a_run_the_seal_must_be_there(model):
+    (model / "manifest.json").unlink()
+    with pytest.raises(ModelError, match="damaged"):
+        require_intact(model)
+
+
+def test_elsewhere_a_model_without_a_seal_is_somebody_elses(model, tmp_path):
+    copy = tmp_path / "copy"
+    model.rename(copy)
+    (copy / "config.json").write_text('{"changed": 1}')
+    with pytest.raises(ModelError, match="damaged") as caught:
+        require_intact(copy)
+    assert "remove manifest.json" in caught.value.problems[0].cure
+    (copy / "manifest.json").unlink()
+    require_intact(copy)
+    for content in ("{", "[]", json.dumps({"files": 3})):  # a file of that name that is no seal
+        (copy / "manifest.json").write_text(content)
+        require_intact(copy)
+
+
+def test_a_change_that_keeps_the_size_is_seen_by_its_time(model):
+    require_intact(model)
+    before = (model / "config.json").stat()
+    (model / "config.json").write_text("[]")
+    os.utime(model / "config.json", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(ModelError, match="damaged"):
+        require_intact(model)

@@ -1,0 +1,141 @@
+"""The machine of a run: which device, how many threads, and everything as it was afterwards."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from ptm.base.seeds import mix
+from ptm.config.spec import RuntimeSpec
+from ptm.errors import ConfigError
+from ptm.training.runtime import Runtime, batch_norms, choose_device, environment_ranks, open_runtime
+
+CPU = Runtime(device=torch.device("cpu"), precision="fp32", threads=1)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """``gpus(n)``: as if there were so many."""
+
+    def pretend(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "local_rank", "device"),
+    [
+        ("cpu", 4, None, "cpu"),
+        ("auto", 0, None, "cpu"),
+        ("auto", 2, None, "cuda:0"),
+        ("cuda", 2, None, "cuda:0"),
+        ("cuda:1", 2, None, "cuda:1"),
+        ("auto", 2, 1, "cuda:1"),
+        ("auto", 0, 1, "cpu"),
+    ],
+)
+def test_the_device_of_a_process(gpus, name, count, local_rank, device):
+    gpus(count)
+    assert choose_device(name, local_rank) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "local_rank", "what"),
+    [
+        ("cuda", 0, None, "there is no CUDA device"),
+        ("cuda:3", 2, None, "there is no CUDA device 3"),
+        ("auto", 2, 2, "there is no CUDA device 2"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(gpus, name, count, local_rank, what):
+    gpus(count)
+    with pytest.raises(ConfigError) as caught:
+        choose_device(name, local_rank)
+    (problem,) = caught.value.problems
+    assert (problem.what, problem.where) == (what, "runtime.device")
+
+
+def state():
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.get_rng_state().tolist(),
+    )
+
+
+def test_torch_is_set_up_and_put_back_also_after_an_error():
+    before = state()
+    with pytest.raises(KeyError), open_runtime(RuntimeSpec(device="cpu", threads=1)) as runtime:
+        assert runtime == CPU and runtime.main
+        assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
+        torch.manual_seed(5)
+        torch.rand(3)
+        raise KeyError
+    assert state() == before
+
+
+def test_the_cores_are_the_threads_unless_the_config_says(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with open_runtime(RuntimeSpec(device="cpu")) as runtime:
+        assert runtime.threads == torch.get_num_threads() == 2
+
+
+def test_fp16_on_the_cpu_is_refused_and_changes_nothing():
+    before = state()
+    with (
+        pytest.raises(ConfigError, match="fp16 needs CUDA"),
+        open_runtime(RuntimeSpec(device="cpu", precision="fp16")),
+    ):
+        pass
+    assert state() == before
+
+
+def test_the_precision_is_that_of_matrix_products():
+    a = torch.ones(2, 2)
+    with CPU.autocast():
+        assert (a @ a).dtype == torch.float32
+    with Runtime(device=torch.device("cpu"), precision="bf16", threads=1).autocast():
+        assert (a @ a).dtype == torch.bfloat16
+
+
+def test_seeds_are_those_of_their_words():
+    with torch.random.fork_rng():
+        CPU.seed(1, 2, 3)
+        drawn = torch.rand(4)
+    assert torch.equal(drawn, torch.rand(4, generator=torch.Generator().manual_seed(mix(1, 2, 3))))
+
+
+def test_one_process_needs_no_other():
+    numbers, parameter = torch.tensor([1.0, 2.0]), nn.Parameter(torch.ones(2))
+    assert CPU.sum(numbers) is numbers and CPU.gather({"a": 1}) == [{"a": 1}]
+    assert CPU.any(True) and not CPU.any(False)
+    CPU.sum_gradients([parameter])
+    CPU.barrier()
+    assert parameter.grad is None  # no gradient is made up
+
+
+def test_the_environment_says_which_process_it_is(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert environment_ranks() == (0, 1)
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert environment_ranks() == (2, 4)
+    assert not Runtime(device=torch.device("cpu"), precision="fp32", threads=1, rank=2, ranks=4).main
+
+
+def test_batch_norms_are_those_whose_statistics_training_changes():
+    model = nn.Sequential(
+        nn.BatchNorm1d(2),
+        nn.BatchNorm2d(2, track_running_stats=False),
+        nn.BatchNorm2d(2, momentum=None),
+        nn.LayerNorm(2),
+        nn.BatchNorm2d(2),
+        nn.InstanceNorm2d(2),
+    )
+    model[4].eval()
+    assert batch_norms(model.modules()) == [model[0]]
