@@ -5,7 +5,6 @@ import pickle
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError
-from ptm.text import classifiers, models, origins
+from ptm.text import classifiers, origins
 from tiny.samples import POSITIONS, WORDPIECES
 
 LABELS = ("negative", "positive")
@@ -369,17 +368,6 @@ def test_broken_files_are_one_message(tiny_bert, tmp_path, file, content, words)
 
 
 # Where a model is
-
-
-@pytest.mark.parametrize(
-    ("config", "tokenizer", "limit"), [(512, 64, 512), (64, 512, 64), (None, 10**30, None), (-1, 512, 512)]
-)
-def test_the_longest_input_is_what_the_model_takes_or_where_it_takes_any_its_tokenizer(
-    config, tokenizer, limit
-):
-    model = torch.nn.Module()
-    model.config = SimpleNamespace(max_position_embeddings=config)
-    assert models.max_positions(model, SimpleNamespace(model_max_length=tokenizer)) == limit
 
 
 def test_every_new_weight_is_finite_and_small(tiny):

@@ -1,7 +1,6 @@
 """Translation: what the loss is a sum of, what is written and how it is scored, which models serve."""
 
 import json
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, ShapeSpec, TrainSpec
 from ptm.data.examples import Examples
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError
-from ptm.metrics.translation import TranslationMetrics, signatures
-from ptm.pipeline import Batch, Output
+from ptm.metrics.translation import signatures
 from ptm.text import seq2seq, translation
 from ptm.training import order
 from tiny.samples import save_base, save_bert_tokenizer, train_bpe, write_csv
@@ -192,51 +190,6 @@ def test_sources_without_translations_are_translated(make, tmp_path):
 
 
 # -- scores --------------------------------------------------------------------------------------------------
-
-TEXTS = [
-    ("Ein Hund läuft über die Wiese.", "Ein Hund läuft über die Wiese ."),
-    ("Zwei Männer stehen am Herd.", "Zwei Männer stehen an einem Herd."),
-    ("Eine Frau liest ein Buch im Park.", "Eine Frau liest im Park."),
-]
-
-
-def scored(ids):
-    metrics = TranslationMetrics()
-    batch = Batch(ids=np.array(ids), inputs={}, targets=torch.zeros(1))
-    texts = [{"source": "", "target": TEXTS[i][0], "prediction": TEXTS[i][1]} for i in ids]
-    loss = torch.tensor(sum(1.1 * (i + 1) for i in ids))
-    metrics.update(batch, Output(loss_sum=loss, count=len(ids), targets=batch.targets, predictions=texts))
-    return metrics
-
-
-def test_scores_are_sacrebleus_and_do_not_depend_on_the_order():
-    import sacrebleu
-
-    values = scored([0]).merge([scored([2, 1])]).compute()
-    assert values == scored([2, 1]).merge([scored([0])]).compute()
-    truth, written = ([pair[side] for pair in TEXTS] for side in (0, 1))
-    assert values["bleu"] == pytest.approx(sacrebleu.corpus_bleu(written, [truth]).score)
-    assert values["chrf"] == pytest.approx(sacrebleu.corpus_chrf(written, [truth]).score)
-    assert values["loss"] == pytest.approx((1.1 + 2.2 + 3.3) / 3)
-    assert values["perplexity"] == pytest.approx(math.exp(values["loss"]))
-    assert next(iter(values)) == "loss"
-
-
-def test_bleu_of_a_worked_example():
-    """5 of 6 words, 3 of 5 pairs, 1 of 4 triples, no quadruple of 3 (smoothed to half of one), nothing missing."""
-    text = [{"source": "", "target": "a b c d e f", "prediction": "a b c x e f"}]
-    metrics = TranslationMetrics()
-    batch = Batch(ids=np.array([0]), inputs={}, targets=torch.zeros(1))
-    metrics.update(
-        batch, Output(loss_sum=torch.tensor(1.0), count=1, targets=batch.targets, predictions=text)
-    )
-    expected = 100 * (5 / 6 * 3 / 5 * 1 / 4 * (0.5 / 3)) ** 0.25
-    assert metrics.compute()["bleu"] == pytest.approx(expected)
-
-
-def test_an_evaluation_without_translations_has_no_scores():
-    with pytest.raises(DataError, match="no example with a translation"):
-        TranslationMetrics().compute()
 
 
 @pytest.mark.slow
