@@ -54,7 +54,7 @@ def evaluate(
         data, split = _as_folder(data)
     # What is named here is measured whole: neither the run's share nor its limit or split are those of other data.
     other = ["data.train=null", "data.eval=null", "data.max_eval_examples=null"]
-    overrides = [f"data.source={json.dumps(data)}", *other] if data else []
+    overrides = [f"data.source={json.dumps(data)}", *other, *_as_written(target, data)] if data else []
     overrides += [f"data.eval={json.dumps(split)}"] if split else []
     if data or split:
         overrides.append("expect={}")  # the bounds of the config are for its own data
@@ -68,6 +68,22 @@ def evaluate(
     )
     show_results(results, as_json=json_)
     require_met({"": results.expect})
+
+
+def _as_written(target: Path, data: str) -> list[str]:
+    """How files of another kind than those of the config are written is not what the config says."""
+    from ptm.config.load import load_config
+    from ptm.errors import ConfigError
+
+    config = target / "config.yaml" if target.is_dir() else target
+    try:
+        spec = load_config(config).data
+    except ConfigError:  # it may be whole with --set only; whoever evaluates says what is wrong
+        return []
+    if spec.source.partition(":")[0] == data.partition(":")[0]:
+        return []
+    keys = ("delimiter", "quoting", "encoding", "header", "columns")
+    return [f"data.{key}=null" for key in keys if getattr(spec, key) is not None]
 
 
 def _pins(target: Path) -> Pins:

@@ -41,7 +41,7 @@ def predict(
         int | None, typer.Option("--batch-size", min=1, help="Inputs computed together (default 64).")
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and name them.")
+        bool, typer.Option("--skip-bad", help="Leave unreadable images and empty texts out, and name them.")
     ] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="With --output: say as JSON how many and how fast.")

@@ -249,6 +249,12 @@ class RunSpec:
         """What an evaluation of this task, with these labels, can measure."""
         return self.descriptor.evaluation_of(self.data.label_type)
 
+    @property
+    def needs_no_labels(self) -> bool:
+        """Whether training examples may be without labels: a distillation that learns from its teacher alone."""
+        distill = self.distill
+        return distill is not None and distill.ce_weight == 0 and distill.method != "dkd"
+
     def positive_of(self, labels: Sequence[str]) -> str | None:
         """Of two labels of which one applies, the one that ``f1`` is of; None for all others."""
         two = bool(self.descriptor.label_types) and self.label_type.exclusive and len(labels) == 2

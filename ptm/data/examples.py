@@ -15,7 +15,7 @@ from ptm.errors import Problem
 class Examples:
     """One split: columns by role (``text``, ``text_pair``, ``image``), class numbers, where a row stands.
 
-    ``targets``: int64 [n] class numbers; float32 [n, classes] of 0 and 1 for any number of classes; float32 [n]
+    ``targets``: int64 [n] class numbers; float32 [n, classes] of 0 and 1 for any number of classes; float64 [n]
     numbers; an array [n] of int64 arrays for tags; None where the columns hold what is learned, or nobody knows it.
     """
 

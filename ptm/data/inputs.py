@@ -101,6 +101,14 @@ def _kind_and_path(source: Path | str) -> tuple[str | None, Path]:
     return None, Path(source)
 
 
+def is_table(source: Source) -> bool:
+    """Whether a source has columns with names."""
+    if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
+        return False
+    stated, path = _kind_and_path(source)
+    return (stated or _KINDS.get(path.suffix.lower(), "text")) != "text" and not path.is_dir()
+
+
 def text_inputs(
     sources: Sequence[Source],
     columns: Mapping[str, str],

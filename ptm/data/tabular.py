@@ -31,16 +31,21 @@ def load_dataset(
     labels: tuple[str, ...] | None = None,
     train: bool = True,
     tags: bool = False,
+    unlabelled: bool = False,
 ) -> Dataset:
     """Read what ``data`` names. ``columns`` maps roles to column names; ``labels`` are a trained model's own.
-    ``tags``: a label is a list of tags; else it is what ``data.label_type`` says.
+    ``tags``: a label is a list of tags; else it is what ``data.label_type`` says. ``unlabelled``: the training split
+    may be without labels; then its targets are None.
 
     Raises ConfigError for a split that is not there, DataError for contents that cannot be used, both before
     any model is loaded.
     """
     kind_name = "tags" if tags else data.label_type
     kind = KINDS[kind_name]
-    read = _read(data, {**columns, **label_roles(data)}, train=train)
+    read = _read(data, {**columns, **label_roles(data)}, train=train, unlabelled=unlabelled)
+    # A training split without labels says nothing of them.
+    bare = read.train if read.train is not None and not _has_labels(read.train) else None
+    read = read if bare is None else replace(read, train=None)
     plain = plain_labels(read.tables, data, kind_name, labels)
     splits = read.with_tables(plain.tables)
     names: tuple[str, ...] = ()
@@ -72,6 +77,8 @@ def load_dataset(
         return kind.strata(examples.targets)
 
     def check_train(examples: Examples) -> None:
+        if examples.targets is None:
+            return
         if not kind.named:
             require_different(examples.targets, where)
         untaught = kind.untaught(examples.targets, names)
@@ -91,7 +98,7 @@ def load_dataset(
 
     dataset = make_dataset(
         data,
-        splits,
+        splits if bare is None else replace(splits, train=bare),
         names,
         partial(_examples, columns=columns, labels=names, kind=kind),
         train=train,
@@ -161,10 +168,26 @@ def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = Tr
     return make_dataset(data, splits, (), to_examples, train=train)
 
 
-def _read(data: DataSpec, columns: Mapping[str, str], *, train: bool) -> Splits[Table]:
-    return read_splits(
-        data, lambda split: read_split(data.source, split, columns, TextFormat.of(data)), train=train
-    )
+def _read(
+    data: DataSpec, columns: Mapping[str, str], *, train: bool, unlabelled: bool = False
+) -> Splits[Table]:
+    written = TextFormat.of(data)
+
+    def read(split: str | None) -> Table:
+        try:
+            return read_split(data.source, split, columns, written)
+        except DataError as error:
+            missing = {f"no column {name!r}" for name in label_roles(data).values()}
+            if not unlabelled or split != data.train or not {p.what for p in error.problems} <= missing:
+                raise
+        inputs = {role: name for role, name in columns.items() if role not in label_roles(data)}
+        return read_split(data.source, split, inputs, written)
+
+    return read_splits(data, read, train=train)
+
+
+def _has_labels(table: Table) -> bool:
+    return any(role == "label" or role.startswith("labels_from ") for role in table.columns)
 
 
 def _examples(
@@ -177,8 +200,10 @@ def _examples(
     gathered = Gathered()
     with gathered.of():
         refuse(column_problems(inputs, table.where))
+    targets = None
     with gathered.of():
-        targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
+        if "label" in table.columns:
+            targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
     gathered.refuse()
     return Examples(inputs, targets, table.where)
 

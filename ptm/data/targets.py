@@ -75,7 +75,8 @@ def encode_tags(
 def encode_numbers(
     values: Sequence[Any], labels: tuple[str, ...], stored_names: tuple[str, ...] | None, where: Where
 ) -> np.ndarray:
-    """The numbers themselves, float32 [n]; DataError naming the rows that hold no finite one."""
+    """The numbers themselves, float64 [n], as exact as they are written; DataError naming the rows that hold no finite
+    one that float32, in which models compute, can hold as well."""
     numbers = [_finite(value) for value in values]
     wrong = [row for row, number in enumerate(numbers) if number is None]
     _refuse(
@@ -85,7 +86,7 @@ def encode_numbers(
         "a number, as label_type: number says",
         "correct or remove the row",
     )
-    return np.array(numbers, dtype=np.float32)
+    return np.array(numbers, dtype=np.float64)
 
 
 def rarest_label(targets: np.ndarray) -> np.ndarray:

@@ -42,6 +42,17 @@ def word_problems(sentences: Sequence[Any], where: Where) -> Iterator[Problem]:
             yield Problem(defect, where(row), "a list of words", "correct or remove the row")
 
 
+def input_problem(columns: Mapping[str, Sequence[Any]], row: int, where: Where) -> Problem | None:
+    """What is wrong with a row that is to be predicted. Words may come as one text there."""
+    for role, column in columns.items():
+        texts = role in TEXT_ROLES or (role == "words" and isinstance(column[row], str))
+        one, place = {role if not texts else "text": [column[row]]}, lambda _: where(row)
+        problem = next(column_problems(one, place), None)
+        if problem is not None:
+            return problem
+    return None
+
+
 def plain_words(cell: Any) -> Any:
     """A list of words that was printed into a table, as the list; all else as it is."""
     words = quoted_list(cell) if isinstance(cell, str) else None

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import numpy as np
@@ -22,10 +23,11 @@ from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.base.printable import printable_json
 from ptm.config.spec import ModelSpec, RunSpec
-from ptm.config.tasks import TASKS
+from ptm.config.tasks import TASKS, TOKEN_CLASSIFICATION
 from ptm.data.examples import Dataset, Examples
-from ptm.data.inputs import Inputs, Source, Typed, source_path
+from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.labels import choose_labels
+from ptm.data.texts import input_problem
 from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory, refuse
 from ptm.experiment.evaluate import evaluation_spec
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
@@ -56,9 +58,9 @@ def run_prediction(
 
     ``target``: a run directory, or a config whose model is trained. ``output``: a ``.jsonl`` or ``.csv`` file, which
     appears when all is done; without it ``receive`` is called with each prediction, or a JSON object a line goes to
-    standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave unreadable images out, and say so,
-    instead of refusing them. Raises a PtmError before the first prediction for whatever can be seen by then; a bad row
-    in a long table is found when it is its turn.
+    standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave unreadable images and empty texts out,
+    and say so, instead of refusing them. Raises a PtmError before the first prediction for whatever can be seen by then;
+    a bad row in a long table is found when it is its turn.
     """
     places = [source_path(source) for source in sources]
     if output is not None:
@@ -83,6 +85,8 @@ def run_prediction(
         pieces = task.read_inputs(spec, inputs)
         if spec.descriptor.modality == "image":
             pieces = _readable_images(pieces, runtime.threads, reporter, skip_bad=skip_bad)
+        elif skip_bad:
+            pieces = (left for piece in pieces if len(left := _without_bad_texts(piece, reporter)))
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
@@ -92,7 +96,7 @@ def run_prediction(
         pipeline.model.to(runtime.device)
         begun = time.perf_counter()
         predicted = _predicted(pipeline, first, pieces, runtime, size)
-        with _writer(output, receive, labels) as write:
+        with _writer(output, receive, labels, _column_names(spec, inputs)) as write:
             count = _write_all(predicted, write, draw, reporter)
         seconds = time.perf_counter() - begun
     return {
@@ -183,7 +187,10 @@ def _shown(value: Any) -> Any:
 
 @contextmanager
 def _writer(
-    output: Path | None, receive: Callable[[Row], None] | None, labels: tuple[str, ...]
+    output: Path | None,
+    receive: Callable[[Row], None] | None,
+    labels: tuple[str, ...],
+    names: Mapping[str, str],
 ) -> Iterator[Callable[[Row], None]]:
     """What writes a row: to a file that appears at the end, to who receives it, or to standard output."""
     if output is None and receive is not None:
@@ -199,14 +206,31 @@ def _writer(
         return
     with files.new_file(output) as file:
         as_json = lambda row: print(_json(row, row), file=file)  # noqa: E731
-        yield csv_writer(file, labels) if output.suffix == ".csv" else as_json
+        yield csv_writer(file, labels, names) if output.suffix == ".csv" else as_json
 
 
-def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
+def _column_names(spec: RunSpec, sources: Sequence[Source]) -> dict[str, str]:
+    """Role, or ``input`` where there is one only, → what the column is called in tables that are read; empty where
+    none is."""
+    if not any(is_table(source) for source in sources):
+        return {}
+    data = spec.data
+    single = "image" if spec.descriptor.modality == "image" else "text"
+    if spec.task == TOKEN_CLASSIFICATION.name:
+        single = "words"
+    own = data.image if single == "image" else data.text
+    pair = {} if data.text_pair is None else {"text": data.text or "text", "text_pair": data.text_pair}
+    return {"input": own or single, **pair}
+
+
+def csv_writer(
+    file: TextIO, labels: tuple[str, ...], names: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Row], None]:
     """What writes rows as a table: input, prediction, a column a score, and the columns that came with the input.
 
     Where not every label has a score, the highest stand in pairs, ``label_1``, ``score_1``, …. What is neither a text
-    nor a number is written as JSON. Raises DataError for a row with other columns than the first.
+    nor a number is written as JSON. ``names``: what columns of inputs are called. Raises DataError for a row with
+    other columns than the first.
     """
     # A carriage return must be quoted as well, which the writer does for the characters of its own line ends only.
     plain = csv.writer(file, lineterminator="\n")
@@ -218,7 +242,7 @@ def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
     header: list[str] = []
 
     def write(row: Row) -> None:
-        cells = _cells(row, labels)
+        cells = _cells(row, labels, names)
         if not header:
             header.extend(cells)
             write_row([guarded(name) for name in header])
@@ -234,14 +258,19 @@ def csv_writer(file: TextIO, labels: tuple[str, ...]) -> Callable[[Row], None]:
     return write
 
 
-def _cells(row: Row, labels: tuple[str, ...]) -> dict[str, str]:
+def _cells(row: Row, labels: tuple[str, ...], names: Mapping[str, str]) -> dict[str, str]:
     """Column → content."""
-    inputs = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
     scores = row.get("scores")
     by_label = _score_cells(scores, labels) if isinstance(scores, Mapping) else {}
     apart = ("id", "where", "input", "columns", *(("scores",) if by_label else ()))
     values = {name: value for name, value in row.items() if name not in apart}
     place = {key: row[key] for key in ("id", "where") if key in row}
+    by_role = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
+    taken = {*place, *values, *by_label}
+    inputs = {
+        f"input.{name}" if name in taken else name: value
+        for name, value in ((names.get(role, role), value) for role, value in by_role.items())
+    }
     own: Row = place | inputs | values | by_label
     # A column of the input that has the name of one of these keeps its values under another.
     carried = {f"input.{n}" if n in own else n: v for n, v in row.get("columns", {}).items()}
@@ -328,6 +357,14 @@ def _without_bad(piece: Examples, reporter: Reporter) -> Examples:
             reporter.say(f"left out: {error.problems[0].where}: {error.problems[0].what}")
         else:
             good.append(row)
+    return piece if len(good) == len(piece) else piece.select(np.array(good, dtype=np.int64))
+
+
+def _without_bad_texts(piece: Examples, reporter: Reporter) -> Examples:
+    problems = [input_problem(piece.columns, row, piece.where) for row in range(len(piece))]
+    for problem in filter(None, problems):
+        reporter.say(f"left out: {problem.where}: {problem.what}")
+    good = [row for row, problem in enumerate(problems) if problem is None]
     return piece if len(good) == len(piece) else piece.select(np.array(good, dtype=np.int64))
 
 

@@ -46,8 +46,8 @@ def _binary_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> 
 
 
 def _squared_error(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Of the one output; targets float32 [n]. There is nothing to smooth."""
-    return F.mse_loss(logits[:, 0], targets, reduction="sum")
+    """Of the one output; targets float64 [n], as the data have them. There is nothing to smooth."""
+    return F.mse_loss(logits[:, 0], targets.float(), reduction="sum")
 
 
 SUPERVISION: Mapping[str, Supervision] = {

@@ -48,7 +48,7 @@ class NumberMetrics(LogitMetrics):
         for row, index in enumerate(ids):
             prediction = Prediction(id=int(index))
             if targets is not None:
-                prediction["label"] = _shown(targets[row])
+                prediction["label"] = float(targets[row])
             prediction["prediction"] = _shown(logits[row, 0])
             yield prediction
 

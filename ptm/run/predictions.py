@@ -22,7 +22,7 @@ def _described(prediction: Prediction, pipeline: Pipeline) -> Prediction:
     example = pipeline.example("eval", prediction["id"])
     prediction["where"] = example["where"]
     if "text" in example:
-        prediction["input"] = example["text"]
+        prediction["input"] = example.get("inputs", example["text"])
     return prediction
 
 

@@ -27,7 +27,9 @@ missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    return load_dataset(spec.data, _columns(spec), labels=labels, train=train)
+    return load_dataset(
+        spec.data, _columns(spec), labels=labels, train=train, unlabelled=spec.needs_no_labels
+    )
 
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
@@ -110,6 +112,14 @@ class TextClassification(ClassifierPipeline[Tokens]):
     def new_metrics(self) -> Metrics:
         data = self._spec.data
         return new_metrics(self.labels, data.label_type, data.positive_label)
+
+    def example(self, split: Split, index: int) -> dict[str, Any]:
+        """Of a pair, ``inputs`` are both texts by role."""
+        columns = self._examples(split).columns
+        both = (
+            {"inputs": {role: column[index] for role, column in columns.items()}} if len(columns) > 1 else {}
+        )
+        return super().example(split, index) | both
 
     def _text(self, split: Split, index: int) -> str:
         return " ⟂ ".join(str(column[index]) for column in self._examples(split).columns.values())

@@ -43,7 +43,8 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    return load_dataset(spec.data, {"image": spec.data.image or "image"}, labels=labels, train=train)
+    columns = {"image": spec.data.image or "image"}
+    return load_dataset(spec.data, columns, labels=labels, train=train, unlabelled=spec.needs_no_labels)
 
 
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
@@ -236,8 +237,10 @@ class ImageClassification(ImagePipeline):
         return self._loaders[split]
 
 
-def _examples_per_label(targets: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
-    """From class numbers [n], or 0 and 1 [n, classes]: int64 [classes]."""
+def _examples_per_label(targets: np.ndarray | None, labels: tuple[str, ...]) -> np.ndarray:
+    """From class numbers [n], or 0 and 1 [n, classes]: int64 [classes]; 0 where nobody knows them."""
+    if targets is None:
+        return np.zeros(len(labels), dtype=np.int64)
     return np.bincount(targets if targets.ndim == 1 else np.nonzero(targets)[1], minlength=len(labels))
 
 

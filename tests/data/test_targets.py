@@ -46,7 +46,7 @@ def test_what_is_no_set_of_labels_is_named_with_its_row():
 def test_numbers_are_taken_from_numbers_and_texts():
     values = [1, 2.5, "-3e2", " 4 ", np.float32(0.5)]
     targets = encode_numbers(values, (), None, where)
-    assert targets.dtype == np.float32
+    assert targets.dtype == np.float64
     assert targets.tolist() == [1, 2.5, -300, 4, 0.5]
 
 

@@ -487,10 +487,10 @@ def test_csv_has_the_columns_of_the_table_and_a_column_a_score(trained, tmp_path
     predict(trained, path, output=tmp_path / "p.jsonl")
     table, lines = table_of(tmp_path / "p.csv"), rows_of(tmp_path / "p.jsonl")
     assert list(table[0]) == [
-        "id", "where", "input", "prediction", "score_negative", "score_positive", "input.prediction", "n", "none",
+        "id", "where", "text", "prediction", "score_negative", "score_positive", "input.prediction", "n", "none",
     ]  # fmt: skip
     for cells, line in zip(table, lines, strict=True):
-        assert cells["input"] == line["input"]
+        assert cells["text"] == line["input"]
         assert cells["prediction"] == line["prediction"]
         assert float(cells["score_positive"]) == line["scores"]["positive"]
     assert [cells["input.prediction"] for cells in table] == ["mine", "yours"]

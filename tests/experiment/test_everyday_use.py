@@ -1,0 +1,150 @@
+"""Evaluating, predicting and distilling with data as people have them."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers import Saying, text_spec
+from helpers import run as train
+from ptm.cli.app import app
+from ptm.config.spec import DistillSpec, TeacherSpec
+from ptm.experiment.predict import run_prediction
+from tiny.samples import write_csv, write_jsonl
+
+
+def told(*words):
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+@pytest.fixture(scope="module")
+def made(reviews, tiny_bert, tmp_path_factory):
+    """A run that was evaluated on eight examples only."""
+    output = tmp_path_factory.mktemp("made") / "r"
+    train(text_spec(tiny_bert, reviews, output, epochs=1, max_eval_examples=8, quoting="standard"))
+    return output
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_10_31_what_is_named_with_data_is_evaluated_whole(made, tmp_path):
+    rows = [(f"a good film {i}", ["positive", "negative"][i % 2]) for i in range(20)]
+    write_csv(tmp_path / "new.csv", rows)
+    code, out = told("eval", made, "--data", f"csv:{tmp_path / 'new.csv'}", "--json")
+    assert code == 0 and json.loads(out)["eval"]["examples"] == 20
+    write_jsonl(tmp_path / "new.jsonl", [{"text": text, "label": label} for text, label in rows])
+    code, out = told(
+        "eval", made, "--data", f"json:{tmp_path / 'new.jsonl'}", "--json"
+    )  # written another way
+    assert code == 0 and json.loads(out)["eval"]["examples"] == 20
+    limited = ["--set", "data.max_eval_examples=5"]
+    assert (
+        json.loads(told("eval", made, "--data", f"csv:{tmp_path / 'new.csv'}", "--json", *limited)[1])[
+            "eval"
+        ]["examples"]
+        == 5
+    )
+
+
+def test_10_31_predictions_keep_the_names_of_columns(made, tmp_path):
+    (tmp_path / "in.csv").write_text("review,prediction\na good film,mine\nbad,yours\n")
+    run_prediction(
+        made,
+        [tmp_path / "in.csv"],
+        overrides=["data.text=review"],
+        output=tmp_path / "out.csv",
+        reporter=Saying(),
+    )
+    first, _ = rows_of(tmp_path / "out.csv")
+    assert first["review"] == "a good film" and first["input.prediction"] == "mine" and "input" not in first
+    (tmp_path / "odd.csv").write_text("prediction\na good film\n")
+    run_prediction(
+        made,
+        [tmp_path / "odd.csv"],
+        overrides=["data.text=prediction"],
+        output=tmp_path / "o.csv",
+        reporter=Saying(),
+    )
+    (row,) = rows_of(tmp_path / "o.csv")
+    assert row["input.prediction"] == "a good film" and row["prediction"] in ("positive", "negative")
+    run_prediction(made, [], texts=["good"], output=tmp_path / "typed.csv", reporter=Saying())
+    assert rows_of(tmp_path / "typed.csv")[0]["input"] == "good"
+
+
+def test_10_31_texts_that_are_none_are_left_out_when_asked(made, tmp_path):
+    texts = ["good", "", None, "\u200b", 3, "bad"]
+    write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    said, rows = Saying(), []
+    run_prediction(made, [tmp_path / "in.jsonl"], receive=rows.append, skip_bad=True, reporter=said)
+    assert [row["input"] for row in rows] == ["good", "bad"]
+    left_out = [line for line in said.lines if line.startswith("left out: ")]
+    assert [line.split(":")[2] for line in left_out] == ["2", "3", "4", "5"]
+
+
+@pytest.mark.slow
+def test_10_31_pairs_are_two_texts_in_predictions(tiny_bert, tmp_path):
+    rows = [{"text": f"good {i}", "other": f"bad {i}", "label": "ab"[i % 2]} for i in range(8)]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    spec = text_spec(tiny_bert, tmp_path, tmp_path / "r", source=f"json:{tmp_path}", train="train", eval="train",
+                     text_pair="other", labels=None, epochs=1)  # fmt: skip
+    train(spec)
+    lines = [json.loads(line) for line in (tmp_path / "r" / "predictions.jsonl").read_text().splitlines()]
+    assert lines[3]["input"] == {"text": "good 3", "text_pair": "bad 3"}
+    write_csv(tmp_path / "in.csv", [("x", "y")])
+    (tmp_path / "in.csv").write_text("text,other\nx,y\n")
+    run_prediction(tmp_path / "r", [tmp_path / "in.csv"], output=tmp_path / "out.csv", reporter=Saying())
+    (row,) = rows_of(tmp_path / "out.csv")
+    assert (row["text"], row["other"]) == ("x", "y")
+
+
+@pytest.mark.slow
+def test_10_31_numbers_are_as_they_are_written(tiny_bert, tmp_path):
+    numbers = [3.141592653589793, 0.1, 16777217.0, 2.6666666666666665]
+    write_jsonl(tmp_path / "train.jsonl", [{"text": f"t {i}", "label": n} for i, n in enumerate(numbers)])
+    spec = text_spec(tiny_bert, tmp_path, tmp_path / "r", source=f"json:{tmp_path}", train="train", eval="train",
+                     labels=None, label_type="number", epochs=1, best=None)  # fmt: skip
+    results = train(spec)
+    lines = [json.loads(line) for line in (tmp_path / "r" / "predictions.jsonl").read_text().splitlines()]
+    assert [line["label"] for line in lines] == numbers
+    errors = [abs(line["label"] - line["prediction"]) for line in lines]
+    assert results["metrics"]["mean_absolute_error"] == pytest.approx(sum(errors) / 4, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label_type", ["class", "classes"])
+def test_10_31_a_student_learns_from_texts_without_labels(tiny_bert, tmp_path, label_type):
+    labelled = [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "label": "ab"[i % 2]} for i in range(16)]
+    write_jsonl(tmp_path / "train.jsonl", labelled)
+    write_jsonl(tmp_path / "eval.jsonl", labelled[:8])
+    write_jsonl(tmp_path / "texts.jsonl", [{"text": f"good film {i}"} for i in range(16)])
+    changes = {
+        "source": f"json:{tmp_path}",
+        "eval": "eval",
+        "labels": None,
+        "label_type": label_type,
+        "best": None,
+    }
+    teacher = text_spec(tiny_bert, tmp_path, tmp_path / "t", **{**changes, "train": "train"})
+    train(teacher)
+    student = text_spec(tiny_bert, tmp_path, tmp_path / "s", **{**changes, "train": "texts"}, epochs=1)
+    student = replace(
+        student, teacher=TeacherSpec(name=str(tmp_path / "t")), distill=DistillSpec(ce_weight=0, audit="off")
+    )
+    results = train(student)
+    assert results["status"] == "done" and results["labels"] == ["a", "b"]
+    code, out = told("eval", tmp_path / "s", "--json")
+    assert code == 0
+    assert json.loads(out)["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
+    from ptm.errors import DataError
+
+    labels_count = replace(
+        student, distill=DistillSpec(ce_weight=0.5, audit="off"), output=str(tmp_path / "n")
+    )
+    with pytest.raises(DataError, match="no column 'label'"):
+        train(labels_count)
