@@ -59,8 +59,8 @@ def run_prediction(
     ``target``: a run directory, or a config whose model is trained. ``output``: a ``.jsonl`` or ``.csv`` file, which
     appears when all is done; without it ``receive`` is called with each prediction, or a JSON object a line goes to
     standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave unreadable images and empty texts out,
-    and say so, instead of refusing them. Raises a PtmError before the first prediction for whatever can be seen by then;
-    a bad row in a long table is found when it is its turn.
+    and say so, instead of refusing them. Raises a PtmError before the first prediction for whatever can be seen by
+    then; a bad row in a long table is found when it is its turn.
     """
     places = [source_path(source) for source in sources]
     if output is not None:

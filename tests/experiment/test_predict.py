@@ -380,7 +380,7 @@ def test_pieces_say_what_the_whole_says(trained, texts, tmp_path, monkeypatch):
     from ptm.text import classification
 
     predict(trained, texts, output=tmp_path / "whole.jsonl")
-    small = lambda paths, columns: classification_inputs(paths, columns, piece=7)  # noqa: E731
+    small = lambda paths, columns, data: classification_inputs(paths, columns, data, piece=7)  # noqa: E731
     classification_inputs = classification.text_inputs
     monkeypatch.setattr(classification, "text_inputs", small)
     predict(trained, texts, output=tmp_path / "pieces.jsonl")
@@ -434,7 +434,7 @@ def test_pairs_are_read_by_their_columns(tiny_bert, tmp_path):
     assert row["columns"] == {"same": "0"}
     predict(spec.output, path, output=tmp_path / "p.csv")
     assert list(table_of(tmp_path / "p.csv")[0]) == [
-        "id", "where", "text", "text_pair", "prediction", "score_0", "score_1", "same",
+        "id", "where", "one", "two", "prediction", "score_0", "score_1", "same",
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="this run reads one and two"):
         predict(spec.output, texts=["one text"])
