@@ -163,10 +163,9 @@ class CutCount:
         self.words += int(facts.get("words_cut_off", 0))
 
     def __str__(self) -> str:
-        words = f"; {self.words:,} words lie beyond and have no tag of their own" if self.words else ""
-        return (
-            f"{self.inputs:,} inputs are longer than {self.limit} tokens, the rest of them is not read{words}"
-        )
+        inputs = "1 input is" if self.inputs == 1 else f"{self.inputs:,} inputs are"
+        beyond = f"; words that lie beyond and have no tag of their own: {self.words:,}" if self.words else ""
+        return f"{inputs} longer than {self.limit} tokens, and not read to the end{beyond}"
 
 
 def _row(examples: Examples, prediction: Prediction, before: int) -> Row:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,7 +163,8 @@ def test_a_teacher_whose_labels_were_shuffled_is_refused_and_can_be_let_through(
 
 def test_another_image_size_is_refused(digits_teacher, tmp_path):
     with pytest.raises(ModelError, match="made for images of 16x16, here it sees 32x32"):
-        run(distilled(tmp_path, digits_teacher, image_size=32))
+        spec = distilled(tmp_path, digits_teacher)
+        run(replace(spec, teacher=replace(spec.teacher, image_size=32)))
 
 
 def test_texts_in_another_alphabet_are_refused(tiny_bert, reviews, tmp_path):
