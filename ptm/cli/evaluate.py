@@ -67,7 +67,7 @@ def evaluate(
         reporter=reporter_for(sys.stderr),
     )
     show_results(results, as_json=json_)
-    require_met({"": results.expect})
+    require_met({"": results.expect}, results.positive_label)
 
 
 def _as_written(target: Path, data: str) -> list[str]:

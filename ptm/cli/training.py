@@ -166,7 +166,7 @@ def _train_one(spec: RunSpec, options: TrainingOptions, pins: Pins | None) -> No
     if is_first_process():
         with reader_may_go():
             show_results(results, as_json=options.as_json)
-        require_met({"": results.expect})
+        require_met({"": results.expect}, results.positive_label)
 
 
 def _train_both_arms(spec: RunSpec, options: TrainingOptions, pins: Pins | None, seeds: list[int]) -> None:

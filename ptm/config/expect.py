@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ptm.config.evaluation import shown_metric
 from ptm.errors import ConfigError, ExpectationMissed, Problem
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -76,17 +77,18 @@ def check_expectations(bounds: Iterable[tuple[str, str]], metrics: Mapping[str, 
     return [_held(metric, bound, metrics[metric]) for metric, bound in chosen]
 
 
-def require_met(expectations: Mapping[str, Iterable[Expectation]]) -> None:
+def require_met(expectations: Mapping[str, Iterable[Expectation]], positive: str | None = None) -> None:
     """The bounds that results hold, by the run they belong to ("" where there is only one).
 
-    For a command that has shown its results. Raises ExpectationMissed with a problem a run that missed a bound.
+    For a command that has shown its results. ``positive``: the label that ``f1`` is of. Raises
+    ExpectationMissed with a problem a run that missed a bound.
     """
     problems = []
     for run, held in expectations.items():
         missed = [expectation for expectation in held if not expectation.met]
         if missed:
-            values = "; ".join(f"{e.metric} is {e.value:.4f}" for e in missed)
-            bounds = " and ".join(f"{e.metric} {e.bound}" for e in missed)
+            values = "; ".join(f"{shown_metric(e.metric, positive)} is {e.value:.4f}" for e in missed)
+            bounds = " and ".join(f"{shown_metric(e.metric, positive)} {e.bound}" for e in missed)
             problems.append(Problem(values, where=run, expected=bounds))
     if problems:
         raise ExpectationMissed(problems)

@@ -208,6 +208,8 @@ def _examine(
     reporter.say(f"teacher: {name}, {size}, {headline} on the eval split")
     if pipeline.reads:
         reporter.say(f"teacher: it reads {pipeline.reads}")
+    for line in pipeline.load_report.warnings:
+        reporter.say(f"warning: {line}")
     audit_teacher(spec, settings, data, pipeline, name, evaluation, reporter)
     if settings.store == "off":
         teacher.no_store = "distill.store: off"

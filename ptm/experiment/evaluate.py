@@ -54,6 +54,8 @@ def run_evaluation(
         spec.evaluation.require([("expect", name) for name, _ in bounds], data.labels)
         pipeline = session.task.build(spec, data, model=model.ref(), complete=True)
         require_readable(session, pipeline)
+        for line in pipeline.load_report.warnings:
+            reporter.say(f"{WARNING}{line}")
         if pins is not None:
             now = manifest_of(spec, dump_config(spec), data, session.runtime, {"model": pipeline}, {})
             own = ("weights", "revisions") if target.is_dir() else ("weights.teacher", "revisions.teacher")

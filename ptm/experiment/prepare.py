@@ -122,12 +122,16 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
 def load_teachers(session: Session, data: Dataset) -> dict[str, Pipeline]:
     """The teachers that the config names, by their role in the record."""
     spec = session.spec
-    return {
+    teachers = {
         f"teacher {number}" if number > 1 else "teacher": session.task.build(
             spec, data, model=teacher, complete=True
         )
         for number, teacher in enumerate(spec.teacher.refs() if spec.teacher else (), start=1)
     }
+    for teacher in teachers.values():
+        for line in teacher.load_report.warnings:
+            session.reporter.say(f"{WARNING}{line}")
+    return teachers
 
 
 def choose_objective(

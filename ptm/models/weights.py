@@ -50,6 +50,7 @@ class LoadReport:
     new: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()  # other sets of weights in the same file, which were not used
+    order: tuple[str, ...] = ()  # labels that outputs without names were taken to be, one after the other
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -58,7 +59,16 @@ class LoadReport:
             "new": list(self.new),
             "left_over": list(self.left_over),
             **({"beside": list(self.beside)} if self.beside else {}),
+            **({"order": list(self.order)} if self.order else {}),
         }
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said of a model that is used as it is."""
+        if not self.order:
+            return ()
+        names = _some(self.order)
+        return (f"the outputs of {self.source} have no names: they are taken to be, in this order, {names}",)
 
     def __str__(self) -> str:
         if self.loaded == 0 and not self.left_over:

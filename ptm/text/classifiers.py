@@ -14,7 +14,7 @@ from torch import nn
 from ptm.base.seeds import INIT, mix
 from ptm.config.label_types import CLASS, CLASSES, NUMBER
 from ptm.config.model_ref import ModelRef
-from ptm.data.labels import match_labels, unnamed
+from ptm.data.labels import match_labels, outputs_by_position, unnamed
 from ptm.errors import ConfigError, ModelError, listing
 from ptm.models import adapters
 from ptm.models.heads import draw_new_head
@@ -100,6 +100,8 @@ def build_classifier(
         else:
             model, report = _with_weights_of_file(ref, config, purpose, complete=complete)
         draw_new_head(model, (output_layer(model),), seed, new=report.new)
+    if complete and purpose.named and outputs_by_position(own_labels, labels):
+        report = replace(report, order=labels)
     if ref.layers is not None:
         keep_layers(model, ref.layers)
     check_vocabulary(model, tokenizer, ref.where)

@@ -16,7 +16,7 @@ from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
-from ptm.data.labels import match_labels, unnamed
+from ptm.data.labels import match_labels, outputs_by_position, unnamed
 from ptm.data.tabular import load_dataset
 from ptm.errors import ModelError, Problem, listing
 from ptm.metrics.label_types import new_metrics, supervised_loss
@@ -81,6 +81,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
         complete=complete,
         keep_head=keep_head,
     )
+    if complete and outputs_by_position(labels, data.labels):
+        report = replace(report, order=data.labels)
     pipeline = ImageClassification(
         spec, data, plan, net, report, labels or data.labels, permutation, made_for
     )

@@ -17,7 +17,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Source, image_inputs
-from ptm.data.labels import match_labels
+from ptm.data.labels import match_labels, outputs_by_position
 from ptm.data.masks import IGNORED, Mask, load_masks
 from ptm.errors import ConfigError, Problem
 from ptm.metrics.segmentation import SegmentationMetrics, Segmented, confusions
@@ -84,6 +84,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
         complete=complete,
         keep_head=complete or plan.labels in (None, data.labels),
     )
+    if complete and outputs_by_position(labels, data.labels):
+        report = replace(report, order=data.labels)
     preprocessing = _preprocessing(spec, plan, data, model, complete=complete)
     outputs_named = (labels or data.labels) if complete else data.labels
     pipeline = SemanticSegmentation(spec, data, plan, preprocessing, net, report, outputs_named, permutation)

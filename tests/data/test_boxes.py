@@ -80,3 +80,35 @@ def test_nothing_to_evaluate_on_and_no_split_named(voc):
         load(voc, eval=None)
     with pytest.raises(DataError, match="no such folder"):
         load(Path("nowhere"))
+
+
+def test_10_38_names_are_the_categories_of_coco(coco):
+    """A class that has boxes in the evaluation split only is a class, and its want of training is told."""
+    import json
+
+    path = coco / "annotations/instances_val.json"
+    content = json.loads(path.read_text())
+    number = max(category["id"] for category in content["categories"]) + 1
+    content["categories"].append({"id": number, "name": "rare"})
+    content["annotations"][0]["category_id"] = number
+    path.write_text(json.dumps(content))
+    data = load(coco, "coco", train="instances_train", eval="instances_val")
+    assert data.labels[-1] == "rare"
+    assert any("no training example has the label" in w.what and "rare" in w.what for w in data.warnings)
+    train = json.loads((coco / "annotations/instances_train.json").read_text())
+    assert data.labels[:-1] == tuple(c["name"] for c in sorted(train["categories"], key=lambda c: c["id"]))
+
+
+def test_10_38_a_class_of_the_evaluation_split_that_the_config_names(voc):
+    write_annotation(voc / "Annotations/d.xml", (40, 30), [("bird", (1, 1, 9, 9))])
+    with pytest.raises(DataError, match="label 'bird' is not one of"):
+        load(voc)
+    data = load(voc, labels=("bird", "cat", "dog"))
+    assert any("no training example has the label bird" in warning.what for warning in data.warnings)
+
+
+def test_10_08_names_of_boxes_that_look_alike(voc):
+    write_annotation(voc / "Annotations/b.xml", (40, 30), [("Dog", (1, 1, 9, 9))])
+    data = load(voc)
+    assert any("'Dog' (1 box, first" in warning.what for warning in data.warnings)
+    assert load(voc, label_map={"Dog": "dog"}).labels == ("cat", "dog")

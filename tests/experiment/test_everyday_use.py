@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,10 @@ from typer.testing import CliRunner
 from helpers import Saying, text_spec
 from helpers import run as train
 from ptm.cli.app import app
+from ptm.config.load import dump_config
 from ptm.config.spec import DistillSpec, TeacherSpec
+from ptm.errors import DataError
+from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.predict import run_prediction
 from tiny.samples import write_csv, write_jsonl
 
@@ -141,10 +145,32 @@ def test_10_31_a_student_learns_from_texts_without_labels(tiny_bert, tmp_path, l
     code, out = told("eval", tmp_path / "s", "--json")
     assert code == 0
     assert json.loads(out)["metrics"] == pytest.approx(results["metrics"], abs=1e-6)
-    from ptm.errors import DataError
-
     labels_count = replace(
         student, distill=DistillSpec(ce_weight=0.5, audit="off"), output=str(tmp_path / "n")
     )
     with pytest.raises(DataError, match="no column 'label'"):
         train(labels_count)
+
+
+def test_10_07_outputs_without_names_are_taken_by_position_and_that_is_told(
+    made, reviews, tiny_bert, tmp_path
+):
+
+    shutil.copytree(made / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config |= {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model" / "manifest.json").unlink(missing_ok=True)
+    path = tmp_path / "run.yaml"
+    path.write_text(dump_config(text_spec(tmp_path / "model", reviews, tmp_path / "x")))
+    said = Saying()
+    results = run_evaluation(path, reporter=said)
+    assert any(
+        "have no names: they are taken to be, in this order, negative, positive" in line
+        for line in said.lines
+    )
+    named = Saying()
+    assert run_evaluation(
+        made, overrides=["data.max_eval_examples=null"], reporter=named
+    ).metrics == pytest.approx(results.metrics)
+    assert not any("have no names" in line for line in named.lines)
