@@ -30,6 +30,7 @@ from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
 from ptm.training.finite import evaluation_not_finite, largest_weight, step_not_finite, weights_not_finite
+from ptm.training.memory import OTHER_MODEL, batch_memory, memory_errors
 from ptm.training.meter import Meter, StepNumbers
 from ptm.training.progress import Progress
 from ptm.training.runtime import Runtime, batch_norms
@@ -70,13 +71,15 @@ def evaluate(
     runtime: Runtime,
     *,
     batch_size: int,
+    batch_key: str = "train.eval_batch_size",
     split: Split = "eval",
     stop: StopFlag | None = None,
     reporter: Reporter | None = None,
 ) -> Metrics:
     """Every example of a split once through the model, in evaluation mode; the same metrics in every process.
 
-    Raises StopRequested, in all processes, when ``stop`` is set in any.
+    ``batch_key`` is what the user sets ``batch_size`` by. Raises StopRequested, in all processes, when ``stop`` is set
+    in any.
     """
     model = pipeline.model
     plan = order.eval_plan(pipeline.size(split), batch_size, pipeline.lengths(split))
@@ -92,7 +95,8 @@ def evaluate(
             asked = done <= len(plan) // runtime.ranks and (done % every == 0)
             if stop is not None and asked and runtime.any(stop.requested):
                 raise StopRequested
-            metrics.update(batch, pipeline.evaluate_batch(model, batch.to(runtime.device)))
+            with batch_memory(pipeline, batch, batch_key):
+                metrics.update(batch, pipeline.evaluate_batch(model, batch.to(runtime.device)))
             if reporter is not None:
                 reporter.advance(done, "")
     if reporter is not None:
@@ -241,9 +245,10 @@ class _Training:
         sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)
         for index, train_batch in step.micro_batches():
             runtime.seed(context.spec.train.seed, seeds.DROPOUT, self.progress.step, index)
-            with runtime.autocast():
-                output = context.objective.loss(self.compiled, train_batch.to(runtime.device))
-            self.scaler.scale(output.loss_sum).backward()
+            with batch_memory(context.pipeline, train_batch.batch, "train.micro_batch_size", training=True):
+                with runtime.autocast():
+                    output = context.objective.loss(self.compiled, train_batch.to(runtime.device))
+                self.scaler.scale(output.loss_sum).backward()
             self.part_names = tuple(output.parts)
             row = torch.stack(
                 [output.loss_sum.detach().double(), *(p.double() for p in output.parts.values())]
@@ -285,7 +290,8 @@ class _Training:
         self.rate = spec.learning_rate * scale
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * scale
-        self.scaler.step(self.optimizer)
+        with memory_errors("the optimizer's state of this model", OTHER_MODEL):
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return norm

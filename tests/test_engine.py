@@ -6,6 +6,7 @@ import shutil
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,9 +15,9 @@ from helpers import Saying, StopAt, history, image_spec, last_state, run, text_s
 from ptm.base.console import Silent
 from ptm.config.spec import BestSpec, DistillSpec, ModelSpec, TeacherSpec
 from ptm.errors import ConfigError, Interrupted, NotFinite, OutOfMemory, RunDirectoryError
-from ptm.experiment.session import memory_errors
 from ptm.experiment.train import run_training
 from ptm.metrics.classification import ClassificationMetrics
+from ptm.training.memory import memory_errors
 
 
 @pytest.mark.slow
@@ -303,17 +304,20 @@ def test_random_weights_differ_from_loaded_ones(tiny_bert, reviews, tmp_path):
     assert isinstance(spec.model, ModelSpec)
 
 
-def test_out_of_memory_says_what_would_fit(tmp_path):
+def test_out_of_memory_says_how_much_was_asked_for():
     with (
-        pytest.raises(OutOfMemory, match=r"micro_batch_size: 8 \(the batch stays the same\)") as caught,
-        memory_errors(image_spec(tmp_path / "r")),
+        pytest.raises(OutOfMemory, match=r"the data; 4,000,000\.0 GB were asked for at once") as caught,
+        memory_errors("the data", "less of them"),
     ):
         torch.empty(10**15)
     assert caught.value.exit_code == 5
+    assert caught.value.problems[0].cure == "less of them"
+    with pytest.raises(OutOfMemory, match=r"3,197,555\.7 GB were asked for"), memory_errors("the data", ""):
+        np.zeros((20_000_000, 20_000_000))
 
 
-def test_other_runtime_errors_stay_what_they_are(tmp_path):
-    with pytest.raises(RuntimeError, match="shapes"), memory_errors(image_spec(tmp_path / "r")):
+def test_other_runtime_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors("the data", ""):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 
 

@@ -96,6 +96,15 @@ def json_bytes(value: Any) -> bytes:
     return utf8(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def parse_json(content: bytes) -> Any:
+    """What :func:`json_bytes` writes. Raises ValueError, also for NaN and infinities, which are no JSON."""
+
+    def refuse(name: str) -> float:
+        raise ValueError(f"{name} is no JSON")
+
+    return json.loads(content, parse_constant=refuse)
+
+
 def utf8(text: str) -> bytes:
     """Text in UTF-8. What stands for a byte of a file name that is none is written as ``\\udcff``, as JSON has it."""
     return text.encode("utf-8", "backslashreplace")

@@ -21,6 +21,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISDIR, "a directory"),
 )
+_HARD_LINK = "a file that has another name, too (a hard link)"
 
 
 class NotRegular(OSError):
@@ -42,6 +43,16 @@ def kind_of(path: Path) -> str | None:
         return None
 
 
+def kind_to_write(path: Path) -> str | None:
+    """As :func:`kind_of`, for a file that is changed in its place: not one that has another name as well, by which it
+    may be somebody's data, or a copy of the run."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return _kind(status.st_mode) or (_HARD_LINK if status.st_nlink > 1 else None)
+
+
 def _kind(mode: int) -> str | None:
     if stat.S_ISREG(mode):
         return None
@@ -49,11 +60,12 @@ def _kind(mode: int) -> str | None:
 
 
 def open_regular(path: Path, mode: str = "rb", **how: Any) -> IO[Any]:
-    """``open()`` for a regular file. Raises NotRegular for anything else, and what ``open()`` raises.
+    """``open()`` for a regular file. Raises NotRegular for anything else, for a file with two names that is to be
+    written, and what ``open()`` raises.
 
     Directories above it may be links; :func:`strays` sees those inside of a directory.
     """
-    kind = kind_of(path)
+    kind = kind_of(path) if set(mode).isdisjoint("wa+") else kind_to_write(path)
     if kind is not None:
         raise NotRegular(kind)
     # open() itself, not Path.open(): only that one takes an opener.
@@ -67,7 +79,7 @@ def open_regular(path: Path, mode: str = "rb", **how: Any) -> IO[Any]:
 
 def open_descriptor(path: Path, flags: int) -> int:
     """``os.open()`` for a regular file, which is made if ``flags`` say so. Raises as :func:`open_regular`."""
-    kind = kind_of(path)
+    kind = kind_to_write(path) if flags & (os.O_WRONLY | os.O_RDWR) else kind_of(path)
     if kind is not None:
         raise NotRegular(kind)
     descriptor = _opener(path, flags)

@@ -20,7 +20,7 @@ from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.distill.evaluation import TeacherEvaluation
-from ptm.errors import ModelError, Problem, PtmError
+from ptm.errors import ModelError, Problem, PtmError, listing
 from ptm.pipeline import Pipeline
 from ptm.run.directory import require_run
 
@@ -225,50 +225,57 @@ def balanced_skill(targets: np.ndarray, predicted: np.ndarray) -> float:
 
     Mean recall, for a model that always says the most frequent class may have a high accuracy.
     """
-    classes = np.unique(targets)
-    recalls = [float((predicted[targets == c] == c).mean()) for c in classes]
-    chance = 1 / len(classes) if len(classes) > 1 else 0.0
-    return (float(np.mean(recalls)) - chance) / (1 - chance)
+    support = np.bincount(targets)
+    recalls = np.bincount(targets[targets == predicted], minlength=len(support))[support > 0]
+    recall, classes = float(np.mean(recalls / support[support > 0])), len(recalls)
+    chance = 1 / classes if classes > 1 else 0.0
+    return (recall - chance) / (1 - chance)
 
 
-def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, int64 [output, label]."""
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (predicted, targets), 1)
-    return matrix
+def meanings(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """For each output the label that it should be called by, every label once, int64 [classes].
 
-
-def best_assignment(matrix: np.ndarray) -> np.ndarray:
-    """For each output the label to call it, so that most examples are right, every label once, int64 [classes].
-
-    The assignment with most examples on its diagonal (Kuhn 1955; scipy's linear_sum_assignment).
+    An output that mostly (by two standard deviations) means another label is called by it; of several such outputs the
+    one with most examples. All others keep their names as far as these are free.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    labels: np.ndarray
-    _, labels = linear_sum_assignment(matrix, maximize=True)
-    return labels
+    pairs, counts = np.unique(np.stack([predicted, targets]), axis=1, return_counts=True)
+    frequency = np.bincount(predicted, minlength=classes)
+    often = frequency[pairs[0]]
+    mostly = (counts > often / 2 + np.sqrt(often)) & (pairs[0] != pairs[1])
+    result = np.full(classes, -1, dtype=np.int64)
+    free = np.ones(classes, dtype=bool)
+    for place in np.flatnonzero(mostly)[np.argsort(-counts[mostly], kind="stable")]:
+        output, label = pairs[:, place]
+        if free[label]:
+            result[output], free[label] = label, False
+    keep = np.flatnonzero((result < 0) & free)
+    result[keep], free[keep] = keep, False
+    result[result < 0] = np.flatnonzero(free)
+    return result
 
 
 def _shuffled(teacher: ClassEvidence) -> Problem | None:
-    """Two or more outputs that mostly (by two standard deviations) mean another label than they are called."""
-    names = teacher.labels
-    matrix = confusion(teacher.targets, teacher.predicted, len(names))
-    meaning, frequency = best_assignment(matrix), matrix.sum(axis=1)
+    """Two or more outputs that mostly mean another label than they are called."""
+    names, targets, predicted = teacher.labels, teacher.targets, teacher.predicted
+    meaning = meanings(targets, predicted, len(names))
+    frequency, right = (
+        np.bincount(predicted, minlength=len(names)),
+        np.bincount(predicted[predicted == targets], minlength=len(names)),
+    )
+    renamed = np.bincount(predicted[meaning[predicted] == targets], minlength=len(names))
     moved = [
         (j, k)
         for j, k in enumerate(meaning.tolist())
-        if j != k and frequency[j] and matrix[j, k] > frequency[j] / 2 + math.sqrt(frequency[j])
+        if j != k and frequency[j] and renamed[j] > frequency[j] / 2 + math.sqrt(frequency[j])
     ]
-    gain = sum(int(matrix[j, k] - matrix[j, j]) for j, k in moved)
+    gain = sum(int(renamed[j] - right[j]) for j, _ in moved)
     if len(moved) < 2 or gain < LEAST_EVIDENCE:
         return None
     pairs = [f"{names[j]} is mostly {names[k]}" for j, k in moved]
-    listing = ", ".join(pairs[:6]) + (", …" if len(pairs) > 6 else "")
     order = ", ".join(names[k] for k in meaning)
-    better = teacher.accuracy + gain / len(teacher.targets)
+    better = teacher.accuracy + gain / len(targets)
     return Problem(
-        f"its labels are in another order: what it calls {listing}",
+        f"its labels are in another order: what it calls {listing(pairs, 6)}",
         f"teacher {teacher.name}",
         f"accuracy {teacher.accuracy:.3f} as it is, {better:.3f} with the labels exchanged so",
         f"if its outputs have no names of their own, set teacher.labels: [{order}]; if they have, they are wrong",

@@ -47,11 +47,22 @@ class TeacherEvaluation:
         }
 
     @classmethod
-    def parse(cls, content: Mapping[str, Any] | None) -> TeacherEvaluation | None:
-        """None for what is not a stored evaluation."""
+    def parse(cls, content: Mapping[str, Any] | None, classes: int) -> TeacherEvaluation | None:
+        """None for what is not a stored evaluation over so many classes."""
         if content is None or not {"metrics", "targets", "predicted"} <= set(content):
             return None
+        metrics, columns = content["metrics"], (content["targets"], content["predicted"])
+        numbers = isinstance(metrics, dict) and metrics and all(map(_is_number, metrics.values()))
+        if not numbers or not all(isinstance(column, list) for column in columns):
+            return None
+        known = all(isinstance(n, int) and 0 <= n < classes for column in columns for n in column)
+        if not known or len(columns[0]) != len(columns[1]):
+            return None
         return cls(**{name: content[name] for name in ("metrics", "targets", "predicted")})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def evaluate_teacher(
@@ -74,7 +85,7 @@ def evaluate_teacher(
             except StorageError:
                 store = None
         stored = runtime.gather(store.read_evaluation() if store is not None else None)[0]
-        evaluation = TeacherEvaluation.parse(stored)
+        evaluation = TeacherEvaluation.parse(stored, len(pipeline.labels))
         if evaluation is None:
             evaluation = _evaluate(spec, pipeline, name, runtime)
             if store is not None and evaluation.finite:

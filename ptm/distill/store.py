@@ -123,7 +123,7 @@ class Store:
     def read_evaluation(self) -> dict[str, Any] | None:
         """What was written by :meth:`write_evaluation`, None when there is nothing, or nothing readable."""
         try:
-            content = json.loads(read_bytes(self.path / "facts.json"))
+            content = files.parse_json(read_bytes(self.path / "facts.json"))
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None

@@ -20,6 +20,7 @@ from ptm.errors import StorageError
 from ptm.objective import TeacherOutputs
 from ptm.pipeline import Batch, Output, Pipeline
 from ptm.training import order
+from ptm.training.memory import batch_memory
 from ptm.training.runtime import Runtime
 
 SAMPLE = 4  # stored examples that are computed again and compared at the start
@@ -266,7 +267,8 @@ class Teacher:
             # Several processes must stop at the same place: they do so when the whole store is filled.
             if self._runtime.ranks == 1 and stop():
                 return False
-            self._write(shards, block, batch)
+            with batch_memory(self.pipeline, batch, "train.eval_batch_size"):
+                self._write(shards, block, batch)
             self._counts["computed"] += len(batch)
             if time.monotonic() - synced > _SYNC_SECONDS:
                 synced = time.monotonic()

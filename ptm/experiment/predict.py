@@ -10,11 +10,11 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import numpy as np
 
@@ -28,13 +28,16 @@ from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.labels import choose_labels
 from ptm.data.texts import input_problem
-from ptm.errors import ConfigError, DataError, NotFinite, OutOfMemory, refuse
+from ptm.errors import ConfigError, DataError, NotFinite, refuse
 from ptm.experiment.evaluate import evaluation_spec
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
 from ptm.experiment.session import open_session, require_downloads
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
 from ptm.run.directory import require_run
 from ptm.training.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ptm.vision.images import Fits
 
 Row = dict[str, Any]  # a line of the output: the input, and a Prediction
 SUFFIXES = (".jsonl", ".csv")
@@ -80,11 +83,12 @@ def run_prediction(
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
     size = batch_size or spec.train.eval_batch_size
     labels = _labels(spec, task_module(spec.task), model, target)
-    with _memory_errors(size), open_session(spec, reporter) as session:
+    with open_session(spec, reporter) as session:
         runtime, task = session.runtime, session.task
         pieces = task.read_inputs(spec, inputs)
         if spec.descriptor.modality == "image":
-            pieces = _readable_images(pieces, runtime.threads, reporter, skip_bad=skip_bad)
+            fits = _size_check(replace(spec, model=model))
+            pieces = _readable_images(pieces, runtime.threads, reporter, fits, skip_bad=skip_bad)
         elif skip_bad:
             pieces = (left for piece in pieces if len(left := _without_bad_texts(piece, reporter)))
         first = next(pieces, None)
@@ -115,7 +119,7 @@ def _predicted(
     """Each piece with what the model says of it. ``pipeline`` is that of the first piece."""
     for examples in chain([first], others):
         of_piece = pipeline if examples is first else pipeline.with_examples(examples)
-        metrics = engine.evaluate(of_piece, runtime, batch_size=batch_size)
+        metrics = engine.evaluate(of_piece, runtime, batch_size=batch_size, batch_key="--batch-size")
         yield of_piece, examples, metrics.predictions()
 
 
@@ -322,14 +326,14 @@ def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -
 
 
 def _readable_images(
-    pieces: Iterable[Examples], threads: int, reporter: Reporter, *, skip_bad: bool
+    pieces: Iterable[Examples], threads: int, reporter: Reporter, fits: Fits, *, skip_bad: bool
 ) -> Iterator[Examples]:
     """The pieces, without unreadable images if they are to be skipped. DataError names them all at once if not."""
     from ptm.vision.images import find_unreadable
 
     whole = list(pieces)  # paths only
     if skip_bad:
-        return (left for piece in whole if len(left := _without_bad(piece, reporter)))
+        return (left for piece in whole if len(left := _without_bad(piece, reporter, fits)))
     images = [
         (image, piece.where(row)) for piece in whole for row, image in enumerate(piece.columns["image"])
     ]
@@ -339,19 +343,29 @@ def _readable_images(
         lambda row: images[row][1],
         threads,
         lambda done: reporter.advance(done, "each whole, once"),
+        fits,
     )
     reporter.end()
     refuse(unreadable, noun="images")
     return iter(whole)
 
 
-def _without_bad(piece: Examples, reporter: Reporter) -> Examples:
+class _ImageTask(Protocol):
+    def size_check(self, spec: RunSpec, /) -> Fits: ...
+
+
+def _size_check(spec: RunSpec) -> Fits:
+    """What raises for a width and height that the model of an image task cannot be given."""
+    return cast(_ImageTask, task_module(spec.task)).size_check(spec)
+
+
+def _without_bad(piece: Examples, reporter: Reporter, fits: Fits) -> Examples:
     from ptm.vision.images import decode
 
     good = []
     for row, image in enumerate(piece.columns["image"]):
         try:
-            decode(image, piece.where(row))
+            decode(image, piece.where(row), fits)
         except DataError as error:
             reporter.say(f"left out: {error.problems[0].where}: {error.problems[0].what}")
         else:
@@ -385,13 +399,3 @@ def _draw(pipeline: Pipeline, prediction: Mapping[str, Any], path: Path) -> None
 def _picture(before: int, examples: Examples, index: int) -> str:
     """File name of a drawing: the number in the output keeps equal names of several folders apart."""
     return f"{before + index:06d}_{Path(examples.columns['image'][index]).stem}.png"
-
-
-@contextmanager
-def _memory_errors(batch_size: int) -> Iterator[None]:
-    """What would fit, by the option that a prediction has."""
-    try:
-        yield
-    except OutOfMemory:
-        cure = f"--batch-size {max(1, batch_size // 2)}, or --set runtime.precision=bf16"
-        raise OutOfMemory("out of memory", where=f"batches of {batch_size}", cure=cure) from None

@@ -32,6 +32,7 @@ from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.manifest import Manifest
 from ptm.run.provenance import manifest_of
 from ptm.training import optim
+from ptm.training.memory import memory_errors
 
 WARNING = "warning: "  # before a line that tells of what may be wrong and stops nothing
 _LABELS_TOLD = 10
@@ -95,7 +96,10 @@ def _say_idle_processes(session: Session) -> None:
 
 def load_data(session: Session) -> Dataset:
     """Both splits, checked against what the config names."""
-    data = session.task.load_data(session.spec)
+    with memory_errors(
+        "the data", "data.max_train_examples, or a smaller data.image_size or data.max_length"
+    ):
+        data = session.task.load_data(session.spec)
     require_named_metrics(session.spec, data)
     labels = f", labels {_listed(data.labels)}" if data.labels else ""
     assert data.train is not None
@@ -110,7 +114,8 @@ def load_data(session: Session) -> Dataset:
 def load_model(session: Session, data: Dataset) -> Pipeline:
     """The model that is trained, over these data."""
     spec = session.spec
-    pipeline = session.task.build(spec, data, model=spec.model.ref(), complete=False)
+    with memory_errors(f"the model {spec.model.name} and its inputs", "a smaller model, or less data"):
+        pipeline = session.task.build(spec, data, model=spec.model.ref(), complete=False)
     size = parameters(sum(p.numel() for p in pipeline.model.parameters()))
     session.reporter.say(f"model: {spec.model.name}, {size}; {pipeline.load_report}")
     for note in pipeline.notes():

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypedDict
-
-import torch
 
 from ptm import engine
 from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.data.examples import Dataset
-from ptm.errors import MissingDownload, OutOfMemory, Problem, refuse
+from ptm.errors import MissingDownload, Problem, refuse
 from ptm.metrics.summary import summary_of
 from ptm.models import adapters
 from ptm.pipeline import Metrics, Pipeline, TaskModule, task_module
+from ptm.training.memory import memory_errors
 from ptm.training.runtime import Runtime, open_runtime
 
 
@@ -41,7 +39,10 @@ def open_session(spec: RunSpec, reporter: Reporter) -> Iterator[Session]:
     """
     with ExitStack() as resources:
         runtime = resources.enter_context(open_runtime(spec.runtime))
-        resources.enter_context(memory_errors(spec))
+        # Loading, batches and results say more of themselves before an error comes here.
+        resources.enter_context(
+            memory_errors("what was being done needs more than there is", "a smaller model, or less data")
+        )
         yield Session(spec, task_module(spec.task), runtime, reporter, resources)
 
 
@@ -106,24 +107,3 @@ def require_readable(session: Session, pipeline: Pipeline) -> None:
     runtime = session.runtime
     found = pipeline.unreadable_inputs(session.reporter, runtime.rank, runtime.ranks)
     refuse((problem for share in runtime.gather(found) for problem in share), noun="images")
-
-
-@contextmanager
-def memory_errors(spec: RunSpec) -> Iterator[None]:
-    """Out of memory, on a GPU or the CPU, as one message with what would fit."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and not re.search(
-            r"can't allocate memory|not enough memory", str(error)
-        ):
-            raise
-        batch = spec.train.batch_size
-        micro = spec.train.forward_size
-        raise OutOfMemory(
-            "out of memory",
-            where=f"batch_size {batch}, micro_batch_size {micro}",
-            expected="model, gradients, optimizer state and one micro-batch to fit the device",
-            cure=f"set train.micro_batch_size: {max(1, micro // 2)} (the batch stays the same), a smaller max_length "
-            "or image_size, or runtime.precision: bf16",
-        ) from error

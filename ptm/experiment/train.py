@@ -43,6 +43,7 @@ from ptm.run.results import (
 )
 from ptm.training import order
 from ptm.training.finite import finite_values
+from ptm.training.memory import memory_errors
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
 
@@ -208,7 +209,12 @@ def _results(
     run: RunDirectory, session: Session, prepared: Prepared, progress: Progress, measured: Measured
 ) -> Results:
     spec, pipeline, distillation = session.spec, prepared.pipeline, prepared.distillation
-    values, manifest = finite_values(measured.metrics, pipeline, spec.model.name), run.read_manifest()
+    number, classes = pipeline.size("eval"), len(pipeline.labels)
+    with memory_errors(
+        f"the results of {number:,} examples and {classes:,} classes", "data.max_eval_examples"
+    ):
+        values = finite_values(measured.metrics, pipeline, spec.model.name)
+    manifest = run.read_manifest()
     teacher = distill = None
     if distillation is not None:
         teacher = TeacherSummary(**distillation.teacher_summary())

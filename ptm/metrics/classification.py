@@ -14,6 +14,7 @@ from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 _ALL_SCORES = 20  # with more classes, a prediction lists only its five highest
+_HIGHEST = 5
 
 
 @dataclass(frozen=True)
@@ -114,37 +115,45 @@ class LogitMetrics(ABC):
 
 
 class ClassificationMetrics(LogitMetrics):
-    """Accuracy and friends over single-label classes."""
+    """Accuracy and friends over single-label classes. Of many classes only the highest are kept an example: the logits
+    of 20,000 examples and classes would take gigabytes."""
+
+    def update(self, batch: Batch, output: Output) -> None:
+        assert output.logits is not None
+        logits = output.logits.float().cpu().numpy()
+        kept = logits if len(self._labels) <= _ALL_SCORES else _highest(logits)
+        self._accumulator.add(batch, output, kept)
 
     def compute(self) -> dict[str, float]:
         """``recall_macro`` is a mean over the classes that evaluated examples have: of others there is nothing to
         recall. ``precision_macro`` and ``f1_macro`` are over these and those that are predicted."""
         from sklearn import metrics
 
-        _, targets, logits = self._accumulator.labelled()
-        predicted = logits.argmax(-1)
-        values = {"loss": self._accumulator.mean_loss(), **self._scores(targets, predicted)}
-        if len(self._labels) == 2 and len(np.unique(targets)) == 2 and np.isfinite(logits).all():
-            margins = logits[:, 1].astype(np.float64) - logits[:, 0]
+        _, targets, outputs = self._accumulator.labelled()
+        predicted = self._predicted(outputs)
+        values = {"loss": self._accumulator.mean_loss(), **self._counted(targets, predicted)}
+        if len(self._labels) == 2 and len(np.unique(targets)) == 2 and np.isfinite(outputs).all():
+            margins = outputs[:, 1].astype(np.float64) - outputs[:, 0]
             values["auroc"] = float(metrics.roc_auc_score(targets, margins))
-        if len(self._labels) > 5:
-            top = np.argpartition(-logits, 5, axis=-1)[:, :5]
+        if len(self._labels) > _HIGHEST:
+            many = len(self._labels) > _ALL_SCORES
+            top = outputs[:, 1 : 1 + _HIGHEST] if many else _top(outputs)
             values["top5_accuracy"] = float((top == targets[:, None]).any(-1).mean())
         return values
 
     def summary(self) -> Summary:
-        _, targets, logits = self._accumulator.labelled()
-        predicted = logits.argmax(-1)
+        _, targets, outputs = self._accumulator.labelled()
+        predicted = self._predicted(outputs)
         counts = np.bincount(targets, minlength=len(self._labels))
         shares = counts / counts.sum()
         majority = np.full_like(targets, counts.argmax())
-        constant = {"loss": entropy(shares), **self._scores(targets, majority)}
+        constant = {"loss": entropy(shares), **self._counted(targets, majority)}
         if "f1" in constant:
             positives = np.full_like(targets, self._positive_class)
-            constant["f1"] = self._scores(targets, positives)["f1"]
+            constant["f1"] = self._counted(targets, positives)["f1"]
             constant["auroc"] = 0.5
-        if len(self._labels) > 5:
-            constant["top5_accuracy"] = float(np.sort(shares)[-5:].sum())
+        if len(self._labels) > _HIGHEST:
+            constant["top5_accuracy"] = float(np.sort(shares)[-_HIGHEST:].sum())
         answers = np.unique(predicted)
         return Summary(
             constant=constant,
@@ -158,7 +167,7 @@ class ClassificationMetrics(LogitMetrics):
     def _positive_class(self) -> int:
         return 1 if self._positive is None else self._labels.index(self._positive)
 
-    def _scores(self, targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    def _counted(self, targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
         """What is computed of class numbers alone, int64 [n]."""
         from sklearn import metrics
 
@@ -175,8 +184,7 @@ class ClassificationMetrics(LogitMetrics):
             "f1_macro": f1,
             "precision_macro": precision,
             "recall_macro": recall,
-            # Undefined where both sides are one class; scikit-learn gives 0, and a warning.
-            "mcc": metrics.matthews_corrcoef(targets, predicted) if len(present) > 1 else 0.0,
+            "mcc": matthews_correlation(targets, predicted, len(self._labels)),
         }
         if len(self._labels) == 2:
             values["f1"] = metrics.f1_score(
@@ -185,12 +193,60 @@ class ClassificationMetrics(LogitMetrics):
         return {name: float(value) for name, value in values.items()}
 
     def predictions(self) -> Iterator[Prediction]:
-        ids, targets, logits = self._accumulator.by_id()
-        for index, row in enumerate(softmax(logits)):
-            indices = range(len(row)) if len(row) <= _ALL_SCORES else np.argsort(-row, kind="stable")[:5]
-            prediction = Prediction(id=int(ids[index]))
+        ids, targets, outputs = self._accumulator.by_id()
+        predicted = self._predicted(outputs)
+        for row, index in enumerate(ids):
+            prediction = Prediction(id=int(index))
             if targets is not None:
-                prediction["label"] = self._labels[targets[index]]
-            prediction["prediction"] = self._labels[int(logits[index].argmax())]
-            prediction["scores"] = {self._labels[i]: six_digits(row[i]) for i in indices}
+                prediction["label"] = self._labels[targets[row]]
+            prediction["prediction"] = self._labels[predicted[row]]
+            prediction["scores"] = {
+                self._labels[k]: six_digits(value) for k, value in self._scores(outputs[row])
+            }
             yield prediction
+
+    def _predicted(self, outputs: np.ndarray) -> np.ndarray:
+        """Class numbers, int64 [n]."""
+        few = len(self._labels) <= _ALL_SCORES
+        predicted: np.ndarray = outputs.argmax(-1) if few else outputs[:, 0].astype(np.int64)
+        return predicted
+
+    def _scores(self, row: np.ndarray) -> list[tuple[int, float]]:
+        """Class numbers and probabilities that a prediction lists."""
+        if len(self._labels) <= _ALL_SCORES:
+            return list(enumerate(softmax(row[None])[0]))
+        classes, probabilities = row[1 + _HIGHEST :].reshape(2, _HIGHEST)
+        return list(zip(classes.astype(np.int64).tolist(), probabilities, strict=True))
+
+
+def _top(rows: np.ndarray) -> np.ndarray:
+    """The columns of the five highest numbers of each row in falling order, of equal ones the first: int64 [n, 5]."""
+    least = np.partition(rows, -_HIGHEST, axis=-1)[:, -_HIGHEST]
+    top = np.empty((len(rows), _HIGHEST), dtype=np.int64)
+    for index, row in enumerate(rows):
+        # Sorting all of them would take most of an evaluation with many classes. NaN is not less than anything.
+        candidates = np.flatnonzero(~(row < least[index]))
+        top[index] = candidates[np.argsort(-row[candidates], kind="stable")[:_HIGHEST]]
+    return top
+
+
+def _highest(logits: np.ndarray) -> np.ndarray:
+    """The class with the highest logit, five with the highest logits, five with the highest probabilities, and these
+    probabilities: float64 [n, 16]."""
+    probabilities = softmax(logits)
+    classes = _top(probabilities)
+    highest = np.take_along_axis(probabilities, classes, axis=-1)
+    return np.column_stack([logits.argmax(-1), _top(logits), classes, highest])
+
+
+def matthews_correlation(targets: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Of several classes (Gorodkin 2004, Comput. Biol. Chem. 28, eq. 8), from counts a class, not a pair of classes.
+
+    0 where one side is constant, as in scikit-learn.
+    """
+    n, right = len(targets), int((targets == predicted).sum())
+    true, said = (
+        np.bincount(column, minlength=classes).astype(np.float64) for column in (targets, predicted)
+    )
+    spread = float(np.sqrt((n * n - true @ true) * (n * n - said @ said)))
+    return (right * n - float(true @ said)) / spread if spread else 0.0

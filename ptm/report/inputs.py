@@ -192,8 +192,10 @@ def _parse_config(text: str, notes: list[str]) -> Mapping[str, Any]:
     """For names to show only, so plain YAML will do; :mod:`ptm.config` is for running it."""
     import yaml
 
+    from ptm.config.plain_yaml import read_plain
+
     try:
-        return mapping(yaml.safe_load(text))
+        return mapping(read_plain(text))
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date that is none
         notes.append("config.yaml is not YAML")
         return {}

@@ -159,5 +159,5 @@ def _render(template: str, values: Mapping[str, Any]) -> str:
     )
     environment.filters |= {"plain": words.plain, "metric": words.metric, "count": words.count}
     environment.filters |= {"md": words.markdown, "code": words.code_span, "finite": math.isfinite}
-    environment.globals["matrix_classes"] = tables.MATRIX_CLASSES
+    environment.globals |= {"matrix_classes": tables.MATRIX_CLASSES, "most_classes": tables.MOST_CLASSES}
     return environment.get_template(template).render(values)

@@ -21,7 +21,8 @@ class ClassScores:
     """``n`` predictions of one class against another."""
 
     classes: tuple[str, ...]
-    matrix: np.ndarray  # int64 [classes, classes], rows are labels
+    targets: np.ndarray  # class numbers, int64 [n]
+    predicted: np.ndarray
     per_class: PerClass
     n: int
     correct: int
@@ -48,15 +49,15 @@ def score_classes(run: RunFiles) -> ClassScores | None:
     index = {name: i for i, name in enumerate(classes)}
     target_ids = np.array([index[name] for name in targets])
     predicted_ids = np.array([index[name] for name in predicted])
-    matrix = scores.confusion(target_ids, predicted_ids, len(classes))
     right = target_ids == predicted_ids
     probabilities = np.array([probability(row, name) for row, name in zip(rows, predicted, strict=True)])
     usable = np.isfinite(probabilities)
     by_probability = np.argsort(-np.where(usable, probabilities, -1.0), kind="stable")
     return ClassScores(
         classes=classes,
-        matrix=matrix,
-        per_class=scores.per_class(matrix),
+        targets=target_ids,
+        predicted=predicted_ids,
+        per_class=scores.per_class(target_ids, predicted_ids, len(classes)),
         n=len(rows),
         correct=int(right.sum()),
         calibration=scores.calibration(probabilities[usable], right[usable]) if usable.any() else None,

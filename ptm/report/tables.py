@@ -10,6 +10,7 @@ from ptm.report.inputs import RunFiles, listing, mapping, number
 from ptm.report.predictions import ClassScores
 
 MATRIX_CLASSES = 20  # with more, the matrix gives way to its most frequent mistakes
+MOST_CLASSES = 1000  # rows of the table of all classes
 # Metrics that come before all others, in this order.
 HEADLINE_METRICS = ("accuracy", "f1", "f1_macro", "auroc", "loss")
 
@@ -27,9 +28,12 @@ def class_rows(scores: ClassScores | None) -> list[tuple[str, float, float, floa
 
 def confusion_matrix(scores: ClassScores | None) -> list[tuple[str, list[tuple[int, float]]]]:
     """Rows of the confusion matrix: label, then count and fraction of the row, a cell each. Empty if too large."""
+    from ptm.report.scores import confusion
+
     if scores is None or len(scores.classes) > MATRIX_CLASSES:
         return []
-    rows = zip(scores.classes, scores.matrix.tolist(), strict=True)
+    matrix = confusion(scores.targets, scores.predicted, len(scores.classes))
+    rows = zip(scores.classes, matrix.tolist(), strict=True)
     return [(name, [(count, count / max(sum(row), 1)) for count in row]) for name, row in rows]
 
 
@@ -40,7 +44,7 @@ def confused_pairs(scores: ClassScores | None) -> list[tuple[str, str, int, floa
     if scores is None or len(scores.classes) <= MATRIX_CLASSES:
         return []
     names, support = scores.classes, scores.per_class.support
-    mistakes = most_confused(scores.matrix, MATRIX_CLASSES)
+    mistakes = most_confused(scores.targets, scores.predicted, MATRIX_CLASSES)
     return [
         (names[label], names[prediction], count, count / int(support[label]))
         for label, prediction, count in mistakes

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import yaml
 
 from ptm.base import files
-from ptm.base.regular import kind_of, open_descriptor, read_bytes, strays
+from ptm.base.regular import kind_of, kind_to_write, open_descriptor, read_bytes, strays
 from ptm.config.load import dump_config, parse_config
+from ptm.config.plain_yaml import read_plain
 from ptm.errors import ConfigError, Interrupted, NotFinite, RunDirectoryError
 from ptm.run.lockfile import Pins, write_lock
 from ptm.run.manifest import Manifest, changes, flat, read_manifest, write_manifest
@@ -314,7 +315,7 @@ def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) 
                 cure="continue it with --resume, start it anew with --overwrite, or choose another --output",
             )
         if mode == "resume":
-            _refuse_strays(path)
+            _refuse_strays(path, writing=True)
         if mode == "overwrite":
             refuse_foreign_entries(path)
             refuse_inputs_below(path, inputs)
@@ -333,15 +334,18 @@ def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) 
         )
 
 
-def _refuse_strays(path: Path) -> None:
+def _refuse_strays(path: Path, *, writing: bool = False) -> None:
     """Raise RunDirectoryError for a link, a pipe or a device where a run has a file or a directory.
 
-    A link could make ptm read or write what it leads to, a pipe would keep it waiting; ptm makes neither.
+    A link could make ptm read or write what it leads to, a pipe would keep it waiting; ptm makes neither. The same for
+    ``writing`` in place to a file that has a second name.
     """
     run = RunDirectory(path)
     files_of_run = (path / LOCK, run.config, run.manifest, run.metrics, run.results, run.predictions)
     try:
         wrong = [(part, kind) for part in files_of_run if (kind := kind_of(part)) is not None]
+        in_place = (path / LOCK, run.metrics) if writing else ()
+        wrong += [(part, kind) for part in in_place if (kind := kind_to_write(part)) is not None]
         for folder in (run.checkpoints, run.model):
             if os.path.lexists(folder) and kind_of(folder) is None:
                 wrong.append((folder, "a file, not a directory"))
@@ -399,7 +403,7 @@ def differing_keys(old: str, new: str) -> tuple[str, ...]:
 def _keys(config: str) -> dict[str, Any]:
     """Values by dotted names; what is no YAML is one value."""
     try:
-        content = yaml.safe_load(config)
+        content = read_plain(config)
     except (yaml.YAMLError, ValueError, RecursionError):
         content = None
     return flat(content) if isinstance(content, dict) else {"config.yaml": config}

@@ -5,7 +5,6 @@ docs/run_directory.md describes every key; :mod:`ptm.run.provenance` fills it in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
@@ -98,7 +97,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def read_manifest(path: Path) -> Manifest | None:
     """None when there is no such file, or something else in its place."""
     try:
-        return _ADAPTER.validate_python(json.loads(read_bytes(path)))
+        return _ADAPTER.validate_python(files.parse_json(read_bytes(path)))
     except (OSError, ValueError, ValidationError, RecursionError):
         return None
 

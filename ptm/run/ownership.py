@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ OVERWRITING = (
     ".overwriting"  # in the folder of a distillation with its control: which arms are still the old ones
 )
 _ARM = re.compile(r"(distilled|control)-[0-9]+")
+# What is saved into model/ by ptm, transformers, tokenizers and peft: known where its seal is lost.
+_OF_MODEL = re.compile(
+    r"(model|adapter_model|pytorch_model)(-\d+-of-\d+)?\.safetensors(\.index\.json)?|"
+    r"(config|generation_config|preprocessor_config|model|adapter_config|manifest|tokenizer|tokenizer_config|"
+    r"special_tokens_map|added_tokens|vocab|merges|source|target|target_vocab|tokenizer\.model|spiece|"
+    r"sentencepiece\.bpe|spm|bpe|chat_template|dict)\.(json|txt|model|spm|jinja|codes)|README\.md"
+)
 _OF_CHECKPOINT = frozenset(
     {"model.safetensors", "objective.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
 )
@@ -135,17 +143,18 @@ def _foreign_checkpoints(folder: Path) -> Iterator[str]:
 
 
 def _foreign_in_model(folder: Path) -> Iterator[str]:
-    """What its seal does not list. Without a seal nothing in there can be told from what is somebody else's."""
+    """What its seal does not list; where that is lost, what has none of the names that models are saved under."""
     sealed = _read_json(folder / "manifest.json").get("files")
-    if not isinstance(sealed, dict):
-        yield folder.name
-        return
-    known = {"manifest.json", *map(str, sealed)}
+    known = {"manifest.json", *map(str, sealed)} if isinstance(sealed, dict) else None
+
+    def is_known(name: str) -> bool:
+        return _OF_MODEL.fullmatch(name) is not None if known is None else name in known
+
     for entry in sorted(folder.rglob("*")):
         name = entry.relative_to(folder).as_posix()
         kind = kind_of(entry)
-        if (kind != "a directory" and (kind is not None or name not in known)) or (
-            kind == "a directory" and not any(other.startswith(f"{name}/") for other in known)
+        if (kind != "a directory" and (kind is not None or not is_known(name))) or (
+            kind == "a directory" and not any(other.startswith(f"{name}/") for other in known or ())
         ):
             yield f"{folder.name}/{name}"
 
@@ -229,12 +238,31 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
             yield key, Path(name)
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for two names of one file; (0, 0) where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def _names(path: Path) -> int:
+    """How many names a file has; 1 of a directory, and of nothing."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return 1
+    return status.st_nlink if stat.S_ISREG(status.st_mode) else 1
+
+
 def refuse_inputs_below(output: Path, inputs: Sequence[tuple[str, Path]]) -> None:
-    """Raise RunDirectoryError for inputs that ``--overwrite`` would delete, or delete something of."""
+    """Raise RunDirectoryError for inputs that ``--overwrite`` would delete, or something of them, by whatever name."""
     below = os.path.realpath(output)
+    twins = {_identity(path) for path in Path(below).rglob("*") if _names(path) > 1}
     for key, path in inputs:
         place = os.path.realpath(path)
-        if place == below or place.startswith(below + os.sep):
+        if place == below or place.startswith(below + os.sep) or (twins and _identity(path) in twins):
             raise RunDirectoryError(
                 f"--overwrite would delete an input of the run: {key} is {path}",
                 where=output,

@@ -164,17 +164,28 @@ _GIT = (
 )
 
 
+# Of a partial clone, git fetches what is missing by programs that its settings name. No way of fetching is allowed.
+_GIT_ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+
+
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     """``commit`` and ``dirty`` flag of the repository around ``folder`` (default: the working directory); None outside
     of one.
 
-    A folder that was received may be a repository whose settings name programs. None of them is started: monitors and
-    hooks are turned off; where the repository itself defines filters, which cannot be, ``dirty`` is None: not known.
+    A folder that was received may be a repository whose settings name programs. None of them is started: monitors,
+    hooks and fetching are turned off; where the repository itself defines filters, which cannot be, ``dirty`` is None:
+    not known.
     """
 
     def run(*words: str, allowed: Sequence[int] = (0,)) -> str:
         done = subprocess.run(
-            [*_GIT, *words], capture_output=True, text=True, check=False, timeout=10, cwd=folder
+            [*_GIT, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+            cwd=folder,
+            env=os.environ | _GIT_ENVIRONMENT,
         )
         if done.returncode not in allowed:
             raise subprocess.CalledProcessError(done.returncode, words)

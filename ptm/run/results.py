@@ -6,7 +6,6 @@ before there was a number, and reads the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
@@ -179,7 +178,7 @@ def write_results(path: Path, results: Results) -> None:
 def read_results(path: Path) -> Results | None:
     """None when there is no such file, or something else in its place."""
     try:
-        return parse_results(json.loads(read_bytes(path)))
+        return parse_results(files.parse_json(read_bytes(path)))
     except (OSError, ValueError, RecursionError):
         return None
 

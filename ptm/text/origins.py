@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,8 @@ def find_origin(
         return Origin("", {}, config, tokenizer)
     place, local = locate(ref.name, ref.role)
     options = _options(local, ref.revision)
+    if local:
+        _require_plausible(_read_config(Path(place)), place)
     with loading(ref.where):
         config = AutoConfig.from_pretrained(place, **options)
         tokenizer = load_tokenizer(place, options | more)
@@ -182,6 +184,12 @@ def load_tokenizer(place: str, options: dict[str, Any]) -> Any:
             expected="tokenizer.json, or vocab.txt, or vocab.json and merges.txt",
             cure="add the tokenizer that belongs to the model",
         )
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise ModelError(
+            f"tokenizer_config.json has model_max_length: {str(tokenizer.model_max_length)[:40]!r}",
+            where=f"model {place!r}",
+            expected="a number of tokens",
+        )
     # GPT-2 was never padded. Its end-of-text token serves: what pads is masked out all the same.
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -198,6 +206,42 @@ def label_names(id2label: Any) -> tuple[str, ...] | None:
     except ValueError:
         return None
     return None if all(name.startswith("LABEL_") for name in names) else names
+
+
+# More than any model has. A library would build them for hours, or take all memory for names of labels.
+_MOST = {
+    **dict.fromkeys(
+        ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"), 2000
+    ),
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "num_attention_heads"), 200_000),
+    **dict.fromkeys(("intermediate_size", "num_labels", "max_position_embeddings"), 20_000_000),
+    "vocab_size": 20_000_000,
+}
+_ATTENTION = (
+    "eager",
+    "sdpa",
+    "flex_attention",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_4",
+)
+
+
+def _require_plausible(config: Mapping[str, Any], place: str) -> None:
+    """ModelError for a config.json that no model can have."""
+    for key, most in _MOST.items():
+        value = config.get(key)
+        if isinstance(value, int) and value > most:
+            raise ModelError(f"config.json has {key}: {value}", where=place, expected=f"at most {most:,}")
+    for key in ("_attn_implementation", "attn_implementation"):
+        value = config.get(key)
+        if isinstance(value, str) and value not in _ATTENTION:
+            raise ModelError(
+                f"config.json names code for its attention: {value[:80]!r}",
+                where=place,
+                expected=f"nothing, or one of {', '.join(_ATTENTION)}",
+                cure="remove it; code that a repository brings along is never run",
+            )
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -18,10 +18,24 @@ from torchvision.transforms import v2
 from ptm.base.seeds import VIEW, mix
 from ptm.data.examples import Examples
 from ptm.errors import DataError, Problem, refuse
-from ptm.vision.images import FORMATS, decode
+from ptm.vision.images import FORMATS, Fits, decode, require_pixels
+from ptm.vision.preprocessing import BoxPreprocessing
 
 _ORIENTATION = 0x0112  # the EXIF tag
 Target = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes fp32 [k, 4], classes int64 [k], crowd bool [k]
+
+
+def fits_scale(preprocessing: BoxPreprocessing) -> Fits:
+    """Raises Misfit for sizes of images of which scaling to ``longest_side`` leaves nothing."""
+    p = preprocessing
+
+    def fits(width: int, height: int) -> None:
+        shorter, longer = sorted((width, height))
+        scale = min(p.image_size / shorter, p.longest_side / longer)
+        sides = (int(width * scale), int(height * scale))
+        require_pixels(*sides, f"with no side longer than {p.longest_side} pixels")
+
+    return fits
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.vision import classifier_plan, classifiers, features
 from ptm.vision.classifier_plan import ClassifierPlan
-from ptm.vision.images import check_headers, decode_all
+from ptm.vision.images import Fits, check_headers, decode_all
 from ptm.vision.loader import ViewLoader
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.saved import SavedClassifier
 from ptm.vision.timm_models import is_timm
-from ptm.vision.views import ImageViewMaker, evaluation_view, fits_memory, view_name
+from ptm.vision.views import ImageViewMaker, evaluation_view, fits_memory, fits_view, view_name
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -54,6 +54,12 @@ def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
 def stored_labels(name: str) -> tuple[str, ...] | None:
     """The output names that an earlier run wrote down, if ``name`` is one."""
     return classifier_plan.stored_labels(name)
+
+
+def size_check(spec: RunSpec) -> Fits:
+    """Which sizes of images the model can be given."""
+    ref = spec.model.ref()
+    return fits_view(_preprocessing(spec, classifier_plan.plan_classifier(ref), ref))
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ImageClassification:
@@ -227,10 +233,12 @@ class ImageClassification(ImagePipeline):
         pixels = None
         if fits_memory(len(images), preprocessing.image_size, augment):
             view = lambda image: evaluation_view(image, preprocessing)  # noqa: E731
-            pixels = decode_all(images, examples.where, view, preprocessing.image_size, threads)
+            pixels = decode_all(
+                images, examples.where, view, preprocessing.image_size, threads, fits_view(preprocessing)
+            )
             self._decoded_bytes[split] = pixels.nbytes
         else:
-            check_headers(images, examples.where, threads)
+            check_headers(images, examples.where, threads, fits_view(preprocessing))
         view_maker = ImageViewMaker(
             images, examples.where, preprocessing, augment, self._spec.train.seed, pixels
         )

@@ -27,10 +27,10 @@ from ptm.metrics.detection import Boxes, DetectionMetrics
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
 from ptm.vision import detector_plan, detectors
-from ptm.vision.box_views import BoxViewMaker, decode_each, read_header, upright_targets
-from ptm.vision.detector_plan import DetectorPlan
+from ptm.vision.box_views import BoxViewMaker, decode_each, fits_scale, read_header, upright_targets
+from ptm.vision.detector_plan import FIXED, YOLOX, DetectorPlan
 from ptm.vision.drawing import draw_boxes
-from ptm.vision.images import check_headers
+from ptm.vision.images import Fits, any_size, check_headers
 from ptm.vision.loader import ViewLoader
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.saved import SavedDetector
@@ -56,6 +56,17 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     """Image files, and folders of them."""
     return image_inputs(paths)
+
+
+def size_check(spec: RunSpec) -> Fits:
+    """Which sizes of images the model can be given."""
+    plan = detector_plan.plan_detector(spec.model.ref())
+    return _size_check(replace(plan, preprocessing=detector_plan.preprocessing_of(plan, spec.data)))
+
+
+def _size_check(plan: DetectorPlan) -> Fits:
+    square = plan.architecture in FIXED or plan.architecture in YOLOX  # they take any, and leave a pixel
+    return any_size if square else fits_scale(plan.preprocessing)
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ObjectDetection:
@@ -139,7 +150,8 @@ class ObjectDetection(ImagePipeline):
         One image at a time: torchvision pads a batch to its largest image, so that what is detected in an image would
         depend on those beside it.
         """
-        detections = [model([image])[0] for image in _floats(batch)]
+        # One after the other in floating-point numbers, too: they take four times the bytes of the pixels.
+        detections = [model([image.float() / 255])[0] for image in batch.inputs["images"]]
         return Output(
             loss_sum=torch.zeros((), device=batch.inputs["images"][0].device),
             count=len(batch),
@@ -216,7 +228,7 @@ class ObjectDetection(ImagePipeline):
         examples, runtime = self._examples(split), self._spec.runtime
         threads = runtime.threads or torch.get_num_threads()
         images = examples.columns["image"]
-        check_headers(images, examples.where, threads)
+        check_headers(images, examples.where, threads, _size_check(self._plan))
         headers = [read_header(image) for image in images]
         decoded = None
         self._decoded_bytes[split] = 0

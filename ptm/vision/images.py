@@ -20,6 +20,8 @@ from ptm.errors import DataError, Problem, refuse
 
 MAX_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns: 256 MB a decoded image
 
+Fits = Callable[[int, int], None]  # raises Misfit for images of this width and height
+
 _TWELVE_BITS = 1 << 12
 _CHUNK = 256  # images a task of the thread pool
 
@@ -30,13 +32,33 @@ FORMATS = tuple(name for name in _NAMES if name in Image.OPEN)  # AVIF needs a l
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def decode(item: Any, where: str) -> Image.Image:
-    """The image as RGB, upright. ``item``: path, encoded bytes, ``{"bytes", "path"}``, uint8 [h, w(, 3)]."""
+class Misfit(ValueError):
+    """An image that can be decoded, but not be made an input of the network: its text says why."""
+
+
+def any_size(width: int, height: int) -> None:
+    """Every image fits."""
+
+
+def require_pixels(width: int, height: int, what: str) -> None:
+    """Raise Misfit where an image would be made as large as this, or would have no pixel left."""
+    if not 0 < width * height <= MAX_PIXELS:
+        raise Misfit(f"{what} it has {width}x{height} pixels")
+
+
+def decode(item: Any, where: str, fits: Fits = any_size) -> Image.Image:
+    """The image as RGB, upright. ``item``: path, encoded bytes, ``{"bytes", "path"}``, uint8 [h, w(, 3)].
+
+    Raises DataError, also for an image that is not decoded because it does not ``fit``.
+    """
     try:
         if isinstance(item, np.ndarray):
-            return to_rgb(Image.fromarray(_as_pixels(item)))
+            image = Image.fromarray(_as_pixels(item))
+            fits(*image.size)
+            return to_rgb(image)
         with _stream(item) as stream:
             image = _open(stream)
+            fits(*image.size)
             image.load()  # of an animation the first frame; nothing is decoded before
             ImageOps.exif_transpose(image, in_place=True)
             return to_rgb(image)
@@ -61,8 +83,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def check_headers(images: Sequence[Any], where: Callable[[int], str], threads: int) -> None:
-    """Open every image without decoding it (0.1 ms each); DataError names what is none or too large."""
+def check_headers(
+    images: Sequence[Any], where: Callable[[int], str], threads: int, fits: Fits = any_size
+) -> None:
+    """Open every image without decoding it (0.1 ms each); DataError names what is none, too large, or does not fit."""
 
     def check(rows: range) -> list[Problem]:
         problems = []
@@ -70,10 +94,10 @@ def check_headers(images: Sequence[Any], where: Callable[[int], str], threads: i
             item = images[row]
             try:
                 if isinstance(item, np.ndarray):
-                    _as_pixels(item)
+                    fits(*_as_pixels(item).shape[1::-1])
                     continue
                 with _stream(item) as stream:
-                    _open(stream)
+                    fits(*_open(stream).size)
             except Exception as error:  # as in decode
                 problems.append(_unreadable(item, where(row), error))
         return problems
@@ -82,7 +106,11 @@ def check_headers(images: Sequence[Any], where: Callable[[int], str], threads: i
 
 
 def find_unreadable(
-    images: Sequence[Any], where: Callable[[int], str], threads: int, advance: Callable[[int], None]
+    images: Sequence[Any],
+    where: Callable[[int], str],
+    threads: int,
+    advance: Callable[[int], None],
+    fits: Fits = any_size,
 ) -> list[Problem]:
     """Decode every image whole, and keep none: what is cut short shows at its end only. ``advance`` is told how many
     are done."""
@@ -92,7 +120,7 @@ def find_unreadable(
         problems: list[Problem] = []
         for row in rows:
             try:
-                decode(images[row], where(row))
+                decode(images[row], where(row), fits)
             except DataError as error:
                 problems += error.problems
         return len(rows), problems
@@ -124,6 +152,7 @@ def decode_all(
     view: Callable[[Image.Image], np.ndarray],
     image_size: int,
     threads: int,
+    fits: Fits = any_size,
 ) -> np.ndarray:
     """``view`` of every image, uint8 [n, image_size, image_size, 3]; DataError names the unreadable ones.
 
@@ -135,7 +164,7 @@ def decode_all(
         problems: list[Problem] = []
         for row in rows:
             try:
-                pixels[row] = view(decode(images[row], where(row)))
+                pixels[row] = view(decode(images[row], where(row), fits))
             except DataError as error:
                 problems += error.problems
         return problems
@@ -189,6 +218,13 @@ def _as_pixels(array: np.ndarray) -> np.ndarray:
 def _unreadable(item: Any, where: str, error: Exception) -> Problem:
     if isinstance(error, UnidentifiedImageError):
         what = "is not an image" if _length(item) else "is empty"
+    elif isinstance(error, Misfit):
+        return Problem(
+            str(error),
+            where,
+            f"an image that has from 1 to {MAX_PIXELS:,} pixels when it is resized",
+            "cut the image or leave it out, or choose another data.image_size",
+        )
     elif isinstance(error, OSError) and error.strerror:
         what = f"cannot be opened: {error.strerror}"
     else:

@@ -25,7 +25,7 @@ from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
 from ptm.vision import segmenter_plan, segmenters
 from ptm.vision.drawing import mask_png, paint_classes, read_mask_png
-from ptm.vision.images import check_headers
+from ptm.vision.images import Fits, any_size, check_headers
 from ptm.vision.loader import ViewLoader
 from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, pad, padded_side
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
@@ -63,6 +63,11 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
     """Image files, and folders of them, without masks."""
     return image_inputs(paths)
+
+
+def size_check(spec: RunSpec) -> Fits:
+    """Which sizes of images the network can be given: all that can be decoded."""
+    return any_size
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> SemanticSegmentation:

@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from ptm.base.seeds import VIEW, mix, uniforms
-from ptm.vision.images import decode
+from ptm.vision.images import Fits, decode, require_pixels
 from ptm.vision.preprocessing import SMALL, Preprocessing
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels of one split that are kept
@@ -35,6 +35,19 @@ def view_name(preprocessing: Preprocessing, augment: str) -> str:
 def fits_memory(count: int, image_size: int, augment: str) -> bool:
     """Whether all evaluation views are kept. Training views of large images are cut from the originals."""
     return count * 3 * image_size**2 <= MEMORY_LIMIT and (augment == "none" or image_size <= SMALL)
+
+
+def fits_view(preprocessing: Preprocessing) -> Fits:
+    """Raises Misfit for sizes of images that :func:`evaluation_view` would make too large: a strip of 1 x 60,000 pixels
+    becomes 256 x 15,360,000."""
+    p = preprocessing
+
+    def fits(width: int, height: int) -> None:
+        side = p.image_size if p.resize is None else p.resize
+        scale = 1.0 if p.resize is None else max(width, height) / min(width, height)
+        require_pixels(side, int(side * scale), f"resized to {side} pixels, its shorter side,")
+
+    return fits
 
 
 def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
@@ -103,7 +116,8 @@ class ImageViewMaker:
         if self.pixels is not None:
             views: np.ndarray = self.pixels[ids]
             return views
-        decoded = (decode(self.images[i], self.where(i)) for i in map(int, ids))
+        fits = fits_view(self.preprocessing)
+        decoded = (decode(self.images[i], self.where(i), fits) for i in map(int, ids))
         return np.stack([evaluation_view(image, self.preprocessing) for image in decoded])
 
     def _draw(self, image: Image.Image, epoch: int, index: int) -> np.ndarray:

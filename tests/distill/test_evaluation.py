@@ -10,12 +10,28 @@ EVALUATION = TeacherEvaluation(metrics={"loss": 0.4, "accuracy": 0.75}, targets=
 
 
 def test_what_is_stored_is_read_again():
-    assert TeacherEvaluation.parse(EVALUATION.as_dict()) == EVALUATION
+    assert TeacherEvaluation.parse(EVALUATION.as_dict(), 2) == EVALUATION
 
 
-@pytest.mark.parametrize("content", [None, {}, {"metrics": {}, "targets": []}])
-def test_what_is_no_evaluation_is_evaluated_anew(content):
-    assert TeacherEvaluation.parse(content) is None
+def stored(metrics=None, targets=(), predicted=()):
+    found = {"loss": 1.0} if metrics is None else metrics
+    return {
+        "metrics": found,
+        "targets": targets and list(targets),
+        "predicted": predicted and list(predicted),
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, {}, {"metrics": {}, "targets": []}, {"metrics": {"loss": 1.0}, "targets": "a", "predicted": "a"},
+        stored({}, [0], [0]), stored([], [0], [0]), stored({"loss": "x"}, [0], [0]), stored(None, [[]], [0]),
+        stored(None, [0, 1], [0]), stored(None, [2], [0]), stored(None, [0], [-1]), stored(None, [0.5], [0]),
+    ],
+)  # fmt: skip
+def test_15_09_what_is_no_evaluation_is_evaluated_anew(content):
+    assert TeacherEvaluation.parse(content, 2) is None
 
 
 @pytest.mark.parametrize(

@@ -245,3 +245,11 @@ def test_15_13_what_was_allocated_in_vain_is_given_back(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="No space left"):
         store.shard("third", LOGITS)
     assert (store.path / "third.logits.fp32.bin").stat().st_size == 0
+
+
+def test_15_09_an_evaluation_with_a_number_that_is_none_is_not_read(tmp_path):
+    store = Store(tmp_path, {"weights": "a"}, BLOCKS, ABOUT)
+    store.write_evaluation({"metrics": {"accuracy": 0.5}})
+    assert store.read_evaluation() == {"metrics": {"accuracy": 0.5}}
+    (store.path / "facts.json").write_text('{"metrics": {"accuracy": NaN}}')
+    assert store.read_evaluation() is None

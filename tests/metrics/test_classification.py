@@ -1,5 +1,8 @@
 """Metrics against scikit-learn and against numbers worked out by hand."""
 
+import tracemalloc
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from ptm.errors import DataError
-from ptm.metrics.classification import ClassificationMetrics
+from ptm.metrics.classification import ClassificationMetrics, matthews_correlation
 from ptm.pipeline import Batch, Output
 
 
@@ -155,3 +158,49 @@ def test_nothing_evaluated_is_refused():
     for ask in (empty.compute, lambda: list(empty.predictions()), empty.merge([empty]).compute):
         with pytest.raises(DataError, match="the evaluation split is empty"):
             ask()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_15_15_the_correlation_needs_no_matrix_of_the_classes(pairs):
+    targets, predicted = np.array(pairs).T
+    with warnings.catch_warnings(action="ignore"):  # of a single label
+        expected = reference.matthews_corrcoef(targets, predicted)
+    assert matthews_correlation(targets, predicted, 20_000) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([21, 30, 100]))
+def test_15_15_of_many_classes_the_highest_are_kept_in_order(seed, classes):
+    """Also where several logits are equal: the first of them come first."""
+    draw = np.random.default_rng(seed)
+    logits = torch.from_numpy(draw.integers(-3, 4, (6, classes)).astype(np.float32))
+    for row, logit in zip(
+        collect(logits, torch.zeros(6, dtype=torch.long)).predictions(), logits, strict=True
+    ):
+        order = np.argsort(-logit.numpy(), kind="stable")[:5]
+        assert list(row["scores"]) == [f"class {k}" for k in order]
+        assert row["prediction"] == f"class {order[0]}"
+        expected = logit.double().softmax(-1)[order].tolist()
+        assert list(row["scores"].values()) == [pytest.approx(value, rel=1e-5) for value in expected]
+
+
+@pytest.mark.slow
+def test_15_15_many_classes_take_little_memory():
+    """20,000 classes: of 400 examples the logits take 32 MB, a matrix of the classes 3.2 GB."""
+    classes, size = 20_000, 400
+    targets = torch.arange(size) * 50
+    tracemalloc.start()
+    collected = ClassificationMetrics(names(classes))
+    before = tracemalloc.get_traced_memory()[0]
+    for start in range(0, size, 20):
+        logits = torch.zeros(20, classes)
+        logits[torch.arange(20), targets[start : start + 20]] = 9.0
+        batch = Batch(ids=np.arange(start, start + 20), inputs={}, targets=targets[start : start + 20])
+        collected.update(batch, Output(loss_sum=torch.tensor(1.0), count=20, logits=logits))
+    kept = tracemalloc.get_traced_memory()[0] - before
+    values, rows = collected.compute(), list(collected.predictions())
+    assert tracemalloc.get_traced_memory()[1] - before < 40e6
+    tracemalloc.stop()
+    assert kept < 1e6
+    assert values["accuracy"] == values["mcc"] == values["top5_accuracy"] == 1.0
+    assert rows[3]["prediction"] == rows[3]["label"] == "class 150"
+    assert list(rows[3]["scores"]) == [f"class {k}" for k in (150, 0, 1, 2, 3)]

@@ -29,8 +29,11 @@ def test_counts_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     matrix = scores.confusion(targets, predicted, 4)
     assert (matrix == metrics.confusion_matrix(targets, predicted, labels=range(4))).all()
     expected = metrics.precision_recall_fscore_support(targets, predicted, labels=range(4), zero_division=0)
-    found = scores.per_class(matrix)
+    found = scores.per_class(targets, predicted, 4)
     assert np.allclose((found.precision, found.recall, found.f1, found.support), expected)
+    mistakes = [(i, j, int(matrix[i, j])) for i in range(4) for j in range(4) if i != j and matrix[i, j]]
+    mistakes.sort(key=lambda mistake: -mistake[2])
+    assert scores.most_confused(targets, predicted, 5) == mistakes[:5]
 
 
 def test_smoothing_is_a_centred_mean_that_skips_gaps() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+
+import pytest
 
 from report_runs import (
     make_predictions,
@@ -43,6 +46,19 @@ def test_10_29_what_a_task_has_not_is_no_row_of_the_scorecard(tmp_path: Path) ->
     run = make_run(tmp_path / "numbers", classes, make_predictions(classes, 40), scorecard=scorecard,
                    teacher={"name": "t", "parameters": 10, "metrics": {"loss": 0.4}})  # fmt: skip
     assert "Correlation with the teacher 0.5000 0.5000" in report_of(run)[0].words
+
+
+@pytest.mark.slow
+def test_15_15_twenty_thousand_classes_take_little_memory(tmp_path: Path) -> None:
+    """A confusion matrix would take 3.2 GB, a table of all classes 4 MB of the page."""
+    classes = [f"class {i}" for i in range(20_000)]
+    run = make_run(tmp_path / "run", classes, make_predictions(classes[:30], 500))
+    tracemalloc.start()
+    page, _ = report_of(run)
+    assert tracemalloc.get_traced_memory()[1] < 2e8
+    tracemalloc.stop()
+    assert "The first 1,000 classes" in page.words and "of 20,000" in page.words
+    assert "class 999 " in page.words and "class 1001 " not in page.words
 
 
 def test_teacher_and_student_are_compared(tmp_path: Path) -> None:

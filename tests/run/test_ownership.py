@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from helpers import image_spec, run, small_spec, text_spec
-from ptm.errors import RunDirectoryError
+from ptm.errors import PtmError, RunDirectoryError
 from ptm.run.directory import begin_run, is_run, open_run, refuse_early
 from ptm.run.ownership import MARK, foreign_entries, input_paths
 
@@ -186,6 +186,68 @@ def test_15_4_inputs_behind_a_link_are_seen(finished_run, tmp_path):
         with pytest.raises(RunDirectoryError, match=r"model\.name"):
             run(image_spec(output, name=str(model)), "overwrite")
     assert (target / "model" / "model.safetensors").is_file()
+
+
+def test_15_4_a_second_name_of_an_input_is_seen(finished_run, tmp_path, tiny_bert, reviews):
+    """A file of the data that is also a file of the run, by a hard link: it is refused by name."""
+    target = tmp_path / "r"
+    shutil.copytree(finished_run, target)
+    data = shutil.copytree(reviews, tmp_path / "data")
+    (target / "predictions.jsonl").unlink()
+    (target / "predictions.jsonl").hardlink_to(data / "train.csv")
+    before = _contents(target)
+    with pytest.raises(RunDirectoryError, match=r"an input of the run: data\.train"):
+        run(text_spec(tiny_bert, data, target), "overwrite")
+    assert _contents(target) == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("resume", ".lock"), ("resume", "metrics.jsonl"), ("overwrite", ".lock")]
+)
+def test_15_1_what_is_written_in_its_place_has_no_second_name(finished_run, tmp_path, name, mode):
+    """A lock or a log that is a hard link to a file of the user's: writing would change that file."""
+    target = tmp_path / "r"
+    shutil.copytree(finished_run, target)
+    precious = tmp_path / "precious"
+    precious.write_text("1234")
+    (target / name).unlink()
+    (target / name).hardlink_to(precious)
+    for action in (lambda: refuse_early(target, mode), lambda: _enter(target, mode)):
+        with pytest.raises(PtmError, match="has another name, too"):
+            action()
+    assert precious.read_text() == "1234"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["seal gone", "seal torn", "weights gone", "weights cut", "empty", "gone"])
+def test_15_4_a_finished_run_whose_model_is_damaged_can_be_overwritten(finished, damage):
+    model = finished / "model"
+    if damage.startswith("seal"):
+        (model / "manifest.json").unlink() if damage == "seal gone" else (model / "manifest.json").write_text(
+            "{"
+        )
+    elif damage == "weights gone":
+        (model / "model.safetensors").unlink()
+    elif damage == "weights cut":
+        (model / "model.safetensors").write_bytes(b"")
+    else:
+        shutil.rmtree(model)
+        if damage == "empty":
+            model.mkdir()
+    results = run(small_spec(finished), "overwrite")
+    assert results["status"] == "done" and (model / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "thesis.tex", "train.csv", "sub/config.json", "weights.bin"])
+def test_15_4_what_is_not_a_model_is_refused_where_the_seal_is_lost(finished_run, tmp_path, name):
+    target = tmp_path / "r"
+    shutil.copytree(finished_run, target)
+    (target / "model" / "manifest.json").unlink()
+    (target / "model" / name).parent.mkdir(exist_ok=True)
+    (target / "model" / name).write_text(PRECIOUS)
+    with pytest.raises(RunDirectoryError, match=f"model/{name.partition('/')[0]}"):
+        _overwrite(target)
+    assert (target / "model" / name).read_text() == PRECIOUS
 
 
 def test_15_4_the_config_itself_and_a_teacher_are_inputs(finished, run_cli, tmp_path):

@@ -8,7 +8,7 @@ from ptm.run.provenance import git_state
 
 
 def git(folder, *words):
-    subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -57,5 +57,27 @@ def test_15_03_nothing_that_a_received_repository_names_is_started(repository, t
     state = git_state(repository)
     assert not witness.exists()
     assert state is not None and state["dirty"] is (True if how in ("fsmonitor", "hook") else None)
+    subprocess.run(["git", "status"], cwd=repository, capture_output=True, timeout=20, check=False)
+    assert witness.exists(), "this attack would not have worked, so the test shows nothing"
+
+
+@pytest.mark.parametrize("how", ["upload-pack", "remote helper"])
+def test_15_03_what_a_partial_clone_lacks_is_not_fetched(repository, tmp_path, how):
+    """Its settings name the program that would fetch it, and allow it."""
+    witness = tmp_path / "witness"
+    tree = git(repository, "rev-parse", "HEAD^{tree}").strip()
+    (repository / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    url = str(repository) if how == "upload-pack" else f"ext::sh -c touch% {witness}"
+    for key, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "x",
+        "remote.x.promisor": "true",
+        "remote.x.url": url,
+        "remote.x.uploadpack": f"touch {witness}; false",
+        "protocol.ext.allow": "always",
+    }.items():
+        git(repository, "config", key, value)
+    git_state(repository)
+    assert not witness.exists()
     subprocess.run(["git", "status"], cwd=repository, capture_output=True, timeout=20, check=False)
     assert witness.exists(), "this attack would not have worked, so the test shows nothing"

@@ -98,3 +98,11 @@ def test_every_key_is_documented(title, kind):
     section = DOCS.read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
     documented = set(re.findall(r"`(\w+)`", section))
     assert {field.name for field in fields(kind)} <= documented
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_15_09_numbers_that_are_no_json_are_not_what_ptm_wrote(tmp_path, number):
+    write_results(tmp_path / "results.json", DONE)
+    text = (tmp_path / "results.json").read_text()
+    (tmp_path / "results.json").write_text(text.replace("0.9", number, 1))
+    assert read_results(tmp_path / "results.json") is None

@@ -1,5 +1,6 @@
 """Where text models come from: places, and what is said of those that are none."""
 
+import json
 import shutil
 
 import pytest
@@ -47,3 +48,38 @@ def test_a_teacher_that_is_not_there_is_called_one(monkeypatch):
     assert "--set teacher.name=" in problem.cure
     with pytest.raises(ModelError, match=r"^model 'runs/my/bert'"):
         origins.missing(ModelRef(name="runs/my/bert"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("num_hidden_layers", 10**7, "num_hidden_layers: 10000000"),
+        ("num_labels", 10**9, "num_labels: 1000000000"),
+        ("vocab_size", 10**12, "vocab_size: 1000000000000"),
+        ("_attn_implementation", "stranger/kernel", "names code for its attention: 'stranger/kernel'"),
+        ("attn_implementation", "stranger/kernel", "names code for its attention"),
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_15_17_a_config_that_no_model_has_is_refused_at_once(tiny_bert, tmp_path, key, value, what, complete):
+    """A library would build layers, or names of labels, for hours, or fetch code."""
+    folder = shutil.copytree(tiny_bert, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, key: value}))
+    ref = ModelRef(name=str(folder), role="teacher" if complete else "model")
+    with pytest.raises(ModelError) as caught:
+        origins.find_origin(ref, None)
+    assert what in caught.value.problems[0].what and str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["x", None, [], {"a": 1}])
+def test_15_17_a_length_that_is_no_number_is_a_message(tiny_bert, tmp_path, value):
+    folder = shutil.copytree(tiny_bert, tmp_path / "m")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": value}))
+    try:
+        origin = origins.find_origin(ModelRef(name=str(folder)), None)
+    except ModelError as error:
+        assert "model_max_length" in str(error) or "cannot be loaded" in str(error)
+    else:
+        assert origin.tokenizer.model_max_length > 0
