@@ -2,8 +2,8 @@
 
 import json
 import math
-from dataclasses import replace
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
