@@ -15,6 +15,8 @@ from ptm.base.limits import native_fault, require_native_threads
 from ptm.cli import configs, runs, training
 from ptm.cli.batch import batch
 from ptm.cli.cache import cache
+from ptm.cli.compare import compare
+from ptm.cli.compare import runs as list_runs
 from ptm.cli.evaluate import evaluate
 from ptm.cli.failure import json_requested, print_failure, tell
 from ptm.cli.models import models
@@ -43,6 +45,8 @@ app.command()(training.distill)
 app.command()(batch)
 app.command("eval")(evaluate)
 app.command()(predict)
+app.command()(compare)
+app.command("runs")(list_runs)
 app.command()(models)
 app.command()(configs.check)
 app.command()(configs.lock)

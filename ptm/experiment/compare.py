@@ -1,0 +1,387 @@
+"""``ptm compare``: runs side by side. What differs in what they were made of, and whether their difference means anything.
+
+The first side is the baseline, each other one a candidate. A side is a finished run, or a folder of runs that differ in
+their seed alone (``A/seed-1``, ``A/seed-2``, as ``ptm batch --seeds`` leaves them).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptm.config.evaluation import best_mode
+from ptm.config.load import load_config
+from ptm.config.spec import RunSpec
+from ptm.errors import ConfigError, RunDirectoryError
+from ptm.experiment.batch import spread
+from ptm.experiment.comparison import Measure, Row, measure_of, scores_of
+from ptm.experiment.verdict import RUNS, PairedScores
+from ptm.experiment.verdict import compare as paired_test
+from ptm.run.directory import RunDirectory, differing_keys, is_run, read_finished, saved_config
+from ptm.run.manifest import Manifest, changes, flat
+from ptm.run.predictions import read_predictions
+from ptm.run.results import Results
+
+SCHEMA = 1
+MOST_FLIPS = 200  # of each direction in the record and on the page
+_SEED = re.compile(r"(?:^|[-_=])(\d+)$")
+# Of an example as it stands in predictions.jsonl: what a reader of a flip wants to see.
+_SHOWN = ("where", "input", "label", "prediction", "tags", "predicted_tags")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Finished runs of one experiment: seed → run. ``spec``, ``config`` and ``manifest`` are those of the first."""
+
+    name: str
+    runs: Mapping[int, RunDirectory]
+    results: Mapping[int, Results]
+    spec: RunSpec
+    config: str
+    manifest: Manifest | None
+
+    @property
+    def first(self) -> RunDirectory:
+        return next(iter(self.runs.values()))
+
+
+def read_side(path: Path) -> Side:
+    """Raises RunDirectoryError for what is neither a finished run nor a folder of such."""
+    if is_run(path):
+        runs = [path]
+    elif path.is_dir():
+        runs = sorted((entry for entry in path.iterdir() if is_run(entry)), key=_seed_in_name)
+    else:
+        raise RunDirectoryError("there is no such directory", where=path, cure="name a finished run")
+    if not runs:
+        raise RunDirectoryError(
+            "holds no run",
+            where=path,
+            expected="a finished run, or a folder of runs that differ in their seed, as ptm batch --seeds leaves them",
+        )
+    finished = [(load_config(run / "config.yaml"), run, read_finished(run)) for run in runs]
+    seeds = [spec.train.seed for spec, _, _ in finished]
+    if len(set(seeds)) < len(seeds):
+        raise RunDirectoryError(
+            "holds runs with one seed, so they are not repetitions of one experiment",
+            where=path,
+            expected="runs that differ in train.seed alone",
+            cure="compare its runs one by one",
+        )
+    first = finished[0][0]
+    for _, run, _ in finished[1:]:
+        keys = differing_keys(saved_config(runs[0] / "config.yaml"), saved_config(run / "config.yaml"))
+        other = [key for key in keys if key not in ("train.seed", "teacher.name", "model.name")]
+        if other:
+            raise RunDirectoryError(
+                f"differs from {runs[0].name} in {', '.join(other)}",
+                where=run,
+                expected="runs that differ in train.seed alone",
+                cure="compare its runs one by one",
+            )
+    return Side(
+        name=str(path),
+        runs={seed: RunDirectory(run) for seed, (_, run, _) in zip(seeds, finished, strict=True)},
+        results={seed: results for seed, (_, _, results) in zip(seeds, finished, strict=True)},
+        spec=first,
+        config=saved_config(runs[0] / "config.yaml"),
+        manifest=RunDirectory(runs[0]).read_manifest(),
+    )
+
+
+def _seed_in_name(run: Path) -> tuple[int, str]:
+    match = _SEED.search(run.name)
+    return (int(match[1]) if match else -1, run.name)
+
+
+def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str, Any]:
+    """The record of a comparison: metrics of each side, and of each candidate what differs and what the test says.
+
+    ``metric``: by which they are judged; None: that of the paired test of their task, or that of ``best:``. Raises
+    ConfigError for fewer than two sides, for sides of different tasks and for a metric that they do not share.
+    """
+    if len(sides) < 2:
+        raise ConfigError("one run alone is not compared", expected="a baseline and at least one other")
+    baseline = sides[0]
+    for side in sides[1:]:
+        if side.spec.task != baseline.spec.task:
+            raise ConfigError(
+                f"is a run of {side.spec.task}, {baseline.name} one of {baseline.spec.task}",
+                where=side.name,
+                cure="compare runs of one task",
+            )
+    judged = metric or _headline(baseline)
+    for side in sides:
+        missing = [seed for seed, results in side.results.items() if judged not in results.metrics]
+        if missing:
+            known = ", ".join(next(iter(side.results.values())).metrics)
+            raise ConfigError(f"was not measured by {judged}", where=side.name, expected=f"one of {known}")
+    return {
+        "schema": SCHEMA,
+        "task": baseline.spec.task,
+        "metric": judged,
+        "higher_is_better": best_mode(judged) == "max",
+        "sides": [_side_row(side) for side in sides],
+        "comparisons": [_comparison(baseline, side, judged) for side in sides[1:]],
+    }
+
+
+def _headline(side: Side) -> str:
+    """The metric of the paired test where there is one, else of ``best:``, else the first but the loss."""
+    if side.spec.evaluation.comparison is not None:
+        return measure_of(side.spec).metric
+    best = side.spec.best.metric if side.spec.best else None
+    metrics = next(iter(side.results.values())).metrics
+    return best or next((name for name in metrics if name != "loss"), "loss")
+
+
+def _side_row(side: Side) -> dict[str, Any]:
+    names = [
+        n
+        for n in next(iter(side.results.values())).metrics
+        if all(n in r.metrics for r in side.results.values())
+    ]
+    return {
+        "name": side.name,
+        "runs": [str(run.path) for run in side.runs.values()],
+        "seeds": list(side.runs),
+        "metrics": {name: spread([r.metrics[name] for r in side.results.values()]) for name in names},
+    }
+
+
+def _comparison(baseline: Side, candidate: Side, metric: str) -> dict[str, Any]:
+    means = [
+        float(np.mean([r.metrics[metric] for r in side.results.values()])) for side in (candidate, baseline)
+    ]
+    sign = 1 if best_mode(metric) == "max" else -1
+    verdict, flips, reason = _tested(baseline, candidate, metric)
+    return {
+        "candidate": candidate.name,
+        "gain": sign * (means[0] - means[1]),
+        "differences": differences(baseline, candidate),
+        "verdict": verdict,
+        "not_tested": reason,
+        "flips": flips,
+    }
+
+
+def differences(baseline: Side, candidate: Side) -> dict[str, list[str]]:
+    """What the two were made of, where it differs: keys of the config, data, starting weights, versions, the machine."""
+    before, after = (flat(_content(side.config)) for side in (baseline, candidate))
+    keys = [key for key in differing_keys(baseline.config, candidate.config) if key != "train.seed"]
+    found = {"config": [f"{key}: {before.get(key)} → {after.get(key)}" for key in keys]}
+    if baseline.manifest is None or candidate.manifest is None:
+        return found
+    changed = changes(baseline.manifest, candidate.manifest)
+    groups = {"data": "digests.data.", "weights": "digests.weights.", "versions": "packages."}
+    for name, prefix in groups.items():
+        found[name] = [line.removeprefix("digests.") for line in changed if line.startswith(prefix)]
+    if baseline.manifest.ptm != candidate.manifest.ptm:
+        found["versions"].append(f"ptm: {baseline.manifest.ptm} → {candidate.manifest.ptm}")
+    found["machine"] = [line for line in changed if not line.startswith(tuple(groups.values()))]
+    return found
+
+
+def _content(config: str) -> dict[str, Any]:
+    import yaml
+
+    content = yaml.safe_load(config)
+    return content if isinstance(content, dict) else {}
+
+
+def _tested(
+    baseline: Side, candidate: Side, metric: str
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
+    """(verdict, flips, "") or (None, None, why there is none)."""
+    comparison = baseline.spec.evaluation.comparison
+    if comparison is None:
+        return None, None, f"predictions of {baseline.spec.task} are not compared example by example"
+    measure = measure_of(baseline.spec)
+    if metric != measure.metric:
+        return None, None, f"predictions are compared by {measure.metric}, not by {metric}"
+    alone = len(baseline.runs) == len(candidate.runs) == 1
+    shared = [seed for seed in baseline.runs if seed in candidate.runs]
+    pairs = (
+        list(zip(baseline.runs, candidate.runs, strict=True)) if alone else [(seed, seed) for seed in shared]
+    )
+    if not pairs:
+        return None, None, "they share no seed"
+    rows = [(_rows(candidate.runs[b]), _rows(baseline.runs[a]), b) for a, b in pairs]
+    if any(not _same_examples(ours, theirs) for ours, theirs, _ in rows):
+        return None, None, "they were evaluated on different examples"
+    scored = [_paired(measure, ours, theirs, seed) for ours, theirs, seed in rows]
+    verdict = paired_test(
+        scored,
+        metric=measure.metric,
+        things=measure.things,
+        higher_is_better=measure.higher_is_better,
+        wording=RUNS,
+    )
+    left_out = [
+        seed for side in (baseline, candidate) for seed in side.runs if not alone and seed not in shared
+    ]
+    reason = (
+        f"seeds that only one of them has were left out: {', '.join(map(str, left_out))}" if left_out else ""
+    )
+    return verdict, _flips(scored[0], *rows[0][:2]), reason
+
+
+def _rows(run: RunDirectory) -> Mapping[int, Row]:
+    try:
+        return read_predictions(run.predictions)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"its predictions cannot be read: {error}",
+            where=run.predictions,
+            cure=f"write them again: ptm eval {run.path} --predictions FILE.jsonl",
+        ) from None
+
+
+def _same_examples(ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> bool:
+    """Whether they are about the same examples: the same numbers, with the same truth and the same input."""
+    if ours.keys() != theirs.keys():
+        return False
+    keys = ("label", "tags", "input")
+    return all(ours[index].get(key) == theirs[index].get(key) for index in ours for key in keys)
+
+
+def _paired(measure: Measure, ours: Mapping[int, Row], theirs: Mapping[int, Row], seed: int) -> PairedScores:
+    ids = sorted(ours)
+    candidate, counts = scores_of(measure, ours, ids)
+    baseline, _ = scores_of(measure, theirs, ids)
+    return PairedScores(seed=seed, candidate=candidate, baseline=baseline, counts=counts)
+
+
+def _flips(pair: PairedScores, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any] | None:
+    """The examples that one of them got right and the other did not, of the first seed; None for other measures."""
+    if pair.only_right is None:
+        return None
+    ids = np.array(sorted(ours))
+    sets = {
+        "only_candidate_right": ids[pair.candidate > pair.baseline],
+        "only_baseline_right": ids[pair.candidate < pair.baseline],
+    }
+    return {
+        name: {"count": len(chosen), "examples": [_flip(int(i), ours, theirs) for i in chosen[:MOST_FLIPS]]}
+        for name, chosen in sets.items()
+    }
+
+
+def _flip(index: int, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any]:
+    row, other = ours[index], theirs[index]
+    shown = {key: row[key] for key in _SHOWN if key in row and "predict" not in key}
+    predicted = next(key for key in ("prediction", "predicted_tags") if key in row)
+    return {"id": index, **shown, "candidate": row[predicted], "baseline": other[predicted]}
+
+
+def worse_than(record: Mapping[str, Any], limit: str) -> list[str]:
+    """A line for each candidate that is worse than allowed: ``significant``, or by more than a number of points.
+
+    A point is a hundredth of a metric from 0 to 1, and one of any other. Raises ConfigError for a limit that is
+    neither, and for ``significant`` where there is no test.
+    """
+    lines = []
+    for row in record["comparisons"]:
+        if limit == "significant":
+            if row["verdict"] is None:
+                raise ConfigError(
+                    f"there is no paired test: {row['not_tested']}",
+                    where="--fail-if-worse significant",
+                    cure="give a number of points: --fail-if-worse 0.5",
+                )
+            if row["verdict"]["shown"] == "worse":
+                lines.append(f"{row['candidate']} is worse: {row['verdict']['sentence']}")
+            continue
+        points = _points(limit)
+        loss = -row["gain"] * (100 if is_rate(record) else 1)
+        if loss > points + 1e-9:
+            lines.append(
+                f"{row['candidate']} is worse by {loss:.4g} points of {record['metric']}, allowed are {points:g}"
+            )
+    return lines
+
+
+def is_rate(record: Mapping[str, Any]) -> bool:
+    """Whether the metric is one from 0 to 1, of which a hundredth is a point."""
+    name = record["metric"]
+    values = [side["metrics"][name]["mean"] for side in record["sides"]]
+    return (
+        record["higher_is_better"]
+        and name not in ("bleu", "chrf")
+        and all(-1 <= value <= 1 for value in values)
+    )
+
+
+def _points(limit: str) -> float:
+    try:
+        points = float(limit)
+    except ValueError:
+        points = -1.0
+    if not 0 <= points < float("inf"):
+        raise ConfigError(
+            f"{limit!r} is no limit",
+            where="--fail-if-worse",
+            expected="a number of points, such as 0.5, or significant",
+        )
+    return points
+
+
+def check_limit(limit: str) -> None:
+    """Raises ConfigError for what is no limit, before anything is read."""
+    if limit != "significant":
+        _points(limit)
+
+
+def list_runs(folder: Path) -> list[dict[str, Any]]:
+    """All runs below a folder, the newest first: where, status, task, metric, when, of which config and commit.
+
+    Raises RunDirectoryError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise RunDirectoryError(
+            "there is no such folder", where=folder, cure="name the folder that holds your runs"
+        )
+    rows = [_listed(RunDirectory(path)) for path in _runs_below(folder)]
+    return sorted(rows, key=lambda row: row["created"] or "", reverse=True)
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    """Run directories below, not through links; a run holds no other run."""
+    if is_run(folder):
+        return [folder]
+    found: list[Path] = []
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
+    except OSError:
+        return []
+    for entry in entries:
+        found += _runs_below(entry)
+    return found
+
+
+def _listed(run: RunDirectory) -> dict[str, Any]:
+    results, manifest = run.read_results(), run.read_manifest()
+    status = results.status if results else "unfinished"
+    task = results.task if results else manifest.task if manifest else None
+    name = value = None
+    if results is not None and results.metrics:
+        best = results.best.metric if results.best else None
+        name = best or next((n for n in results.metrics if n != "loss"), "loss")
+        value = results.metrics.get(name)
+    git = manifest.git if manifest else None
+    return {
+        "run": str(run.path),
+        "status": status,
+        "task": task,
+        "metric": name,
+        "value": value,
+        "created": manifest.created if manifest else None,
+        "command": manifest.command if manifest else None,
+        "commit": (git or {}).get("commit"),
+        "expectations_missed": [e.metric for e in results.expect if not e.met] if results else [],
+    }

@@ -1,0 +1,55 @@
+"""A comparison of runs as one page, with the examples that one side got right and the other did not."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptm.base.regular import read_bytes
+from ptm.report.batch import spread_text
+from ptm.report.page import render_template
+
+_PICTURE_PIXELS = 96  # longer side
+_LARGEST_PICTURE = 50_000_000  # bytes of a file that is looked at
+
+
+def comparison_page(record: Mapping[str, Any]) -> str:
+    """HTML that loads nothing from elsewhere."""
+    names = dict.fromkeys(name for side in record["sides"] for name in side["metrics"])
+    return render_template(
+        "compare.html.j2",
+        {
+            "title": " against ".join(side["name"] for side in record["sides"]),
+            "record": record,
+            "metrics": list(names),
+            "pictures": _pictures(record),
+            "spread": spread_text,
+        },
+    )
+
+
+def _pictures(record: Mapping[str, Any]) -> dict[str, str]:
+    """Where an example is a picture file that is still there: its place → a data: address."""
+    flips = [row["flips"] for row in record["comparisons"] if row["flips"]]
+    examples = [example for both in flips for side in both.values() for example in side["examples"]]
+    places = dict.fromkeys(example["where"] for example in examples if isinstance(example.get("where"), str))
+    return {place: address for place in places if (address := _picture(Path(place)))}
+
+
+def _picture(path: Path) -> str:
+    from PIL import Image
+
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_PICTURE:
+            return ""
+        image = Image.open(io.BytesIO(read_bytes(path)))
+        image.draft("RGB", (_PICTURE_PIXELS, _PICTURE_PIXELS))
+        image.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "PNG")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

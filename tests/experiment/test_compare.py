@@ -1,0 +1,183 @@
+"""Runs side by side: metrics, what differs, the paired test, and what fails a CI job."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+
+import pytest
+from scipy.stats import binomtest
+
+from helpers import run
+from ptm.config.load import load_config
+from ptm.errors import ConfigError, RunDirectoryError
+from ptm.experiment.compare import check_limit, compare_sides, list_runs, read_side, worse_than
+from ptm.report.comparison import comparison_page
+
+pytestmark = pytest.mark.slow  # its runs are trained
+
+TEXT = """
+version: 1
+task: image-classification
+model: {name: resnet8, weights: none, width: 4}
+data: {source: builtin:digits, train: train, eval: test, max_train_examples: 300, image_size: 8}
+train: {epochs: 1, batch_size: 25, learning_rate: 1e-2}
+runtime: {device: cpu, threads: 1}
+output: unused
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """``short/seed-1``, ``short/seed-2`` of one epoch, ``long/…`` of four."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "c.yaml").write_text(TEXT)
+    for name, epochs in (("short", 1), ("long", 4)):
+        for seed in (1, 2):
+            output = json.dumps(str(folder / name / f"seed-{seed}"))
+            run(
+                load_config(
+                    folder / "c.yaml", [f"train.epochs={epochs}", f"train.seed={seed}", f"output={output}"]
+                )
+            )
+    return folder
+
+
+def compared(*paths, metric=None):
+    return compare_sides([read_side(path) for path in paths], metric)
+
+
+def predictions(path):
+    return [json.loads(line) for line in (path / "predictions.jsonl").read_text().splitlines()]
+
+
+def test_two_runs_are_tested_on_the_examples_that_one_of_them_got_right(runs):
+    record = compared(runs / "short/seed-1", runs / "long/seed-1")
+    (row,) = record["comparisons"]
+    base, other = (predictions(runs / name / "seed-1") for name in ("short", "long"))
+    right = [
+        (a["label"] == a["prediction"], b["label"] == b["prediction"])
+        for a, b in zip(base, other, strict=True)
+    ]
+    only = (sum(b and not a for a, b in right), sum(a and not b for a, b in right))
+    assert row["verdict"]["p"] == pytest.approx(binomtest(only[0], sum(only)).pvalue)
+    assert tuple(row["flips"][f"only_{side}_right"]["count"] for side in ("candidate", "baseline")) == only
+    assert row["gain"] == pytest.approx((only[0] - only[1]) / len(right))
+    flip = row["flips"]["only_candidate_right"]["examples"][0]
+    assert flip["candidate"] == flip["label"] != flip["baseline"]
+    assert row["verdict"]["shown"] == "better" and "teacher" not in row["verdict"]["sentence"]
+
+
+def test_what_differs_is_named_and_the_seed_is_not(runs):
+    (row,) = compared(runs / "short/seed-1", runs / "long/seed-2")["comparisons"]
+    assert row["differences"]["config"] == ["train.epochs: 1 → 4"]
+    assert [name for name, lines in row["differences"].items() if lines] == ["config", "weights"]
+
+
+def test_seeds_are_compared_pair_by_pair(runs):
+    record = compared(runs / "short", runs / "long")
+    values = [
+        json.loads((runs / "long" / f"seed-{s}/results.json").read_text())["metrics"]["accuracy"]
+        for s in (1, 2)
+    ]
+    assert record["sides"][1]["metrics"]["accuracy"]["mean"] == pytest.approx(statistics.mean(values))
+    assert record["sides"][1]["seeds"] == [1, 2]
+    (row,) = record["comparisons"]
+    assert [seed["seed"] for seed in row["verdict"]["seeds"]] == [1, 2]
+    assert row["verdict"]["test"] == "examples and seeds, Welch"
+
+
+def test_a_seed_that_only_one_has_is_left_out_and_named(runs, tmp_path):
+    shutil.copytree(runs / "long/seed-2", tmp_path / "part/seed-2")
+    shutil.copytree(runs / "long/seed-1", tmp_path / "other")
+    (row,) = compared(runs / "short", tmp_path / "part")["comparisons"]
+    assert [seed["seed"] for seed in row["verdict"]["seeds"]] == [2] and "left out: 1" in row["not_tested"]
+
+
+def test_a_worse_run_fails_by_points_or_by_the_test(runs):
+    worse, better = (runs / name / "seed-1" for name in ("short", "long"))
+    down, up = compared(better, worse), compared(worse, better)
+    loss = -100 * down["comparisons"][0]["gain"]
+    assert worse_than(down, f"{loss - 0.01}") and not worse_than(down, f"{loss + 0.01}")
+    assert not worse_than(up, "0")
+    assert worse_than(down, "significant") and not worse_than(up, "significant")
+    assert not worse_than(compared(worse, worse), "significant")
+    for limit in ("much", "-1", "inf", "nan"):
+        with pytest.raises(ConfigError, match="is no limit"):
+            check_limit(limit)
+
+
+def test_of_a_loss_the_lower_one_is_better(runs):
+    record = compared(runs / "long/seed-1", runs / "short/seed-1", metric="loss")
+    (row,) = record["comparisons"]
+    assert row["gain"] < 0 and row["verdict"] is None and "not by loss" in row["not_tested"]
+    assert worse_than(record, f"{-row['gain'] - 0.001}") and not worse_than(record, f"{-row['gain'] + 0.001}")
+    with pytest.raises(ConfigError, match="no paired test"):
+        worse_than(record, "significant")
+
+
+def test_other_examples_are_not_paired(runs, tmp_path):
+    shutil.copytree(runs / "long/seed-1", tmp_path / "r")
+    lines = (tmp_path / "r/predictions.jsonl").read_text().splitlines()
+    (tmp_path / "r/predictions.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    (row,) = compared(runs / "short/seed-1", tmp_path / "r")["comparisons"]
+    assert row["verdict"] is None and "different examples" in row["not_tested"]
+    (tmp_path / "r/predictions.jsonl").write_text("no json\n")
+    with pytest.raises(RunDirectoryError, match="cannot be read"):
+        compared(runs / "short/seed-1", tmp_path / "r")
+
+
+def test_what_is_no_side_is_refused(runs, tmp_path):
+    with pytest.raises(ConfigError, match="one run alone"):
+        compared(runs / "long")
+    with pytest.raises(RunDirectoryError, match="there is no such directory"):
+        compared(runs / "long", tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        compared(runs / "long", tmp_path / "empty")
+    for name in ("short", "long"):
+        shutil.copytree(runs / name / f"seed-{1 if name == 'long' else 2}", tmp_path / "mixed" / name)
+    with pytest.raises(RunDirectoryError, match=r"differs from .* in train.epochs"):
+        compared(runs / "long", tmp_path / "mixed")
+    with pytest.raises(ConfigError, match="was not measured by bleu"):
+        compared(runs / "long", runs / "short", metric="bleu")
+
+
+def test_the_page_shows_the_examples_that_flipped_and_loads_nothing(runs):
+    record = compared(runs / "short/seed-1", runs / "long/seed-1")
+    page = comparison_page(record)
+    assert (
+        "Right here, wrong in the baseline" in page
+        and record["comparisons"][0]["verdict"]["sentence"][:12] in page
+    )
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_runs_are_listed_with_what_they_came_to(runs, tmp_path):
+    rows = {row["run"]: row for row in list_runs(runs)}
+    assert set(rows) == {str(runs / name / f"seed-{seed}") for name in ("short", "long") for seed in (1, 2)}
+    row = rows[str(runs / "long/seed-1")]
+    results = json.loads((runs / "long/seed-1/results.json").read_text())
+    assert (row["status"], row["task"], row["metric"]) == ("done", "image-classification", "accuracy")
+    assert row["value"] == results["metrics"]["accuracy"]
+    (tmp_path / "loop").symlink_to(runs)
+    assert list_runs(tmp_path) == []
+    with pytest.raises(RunDirectoryError, match="no such folder"):
+        list_runs(tmp_path / "absent")
+
+
+@pytest.mark.processes
+def test_the_command_prints_json_and_exits_with_4(runs, run_cli, tmp_path):
+    good, bad = str(runs / "long"), str(runs / "short")
+    done = run_cli(
+        "compare", good, bad, "--fail-if-worse", "significant", "--html", tmp_path / "c.html", "--json"
+    )
+    assert done.returncode == 4 and json.loads(done.stdout)["worse"]
+    assert (tmp_path / "c.html").read_text().startswith("<!doctype html>")
+    done = run_cli("compare", bad, good, "--fail-if-worse", "0.5")
+    assert done.returncode == 0 and "train.epochs: 1 → 4" in done.stdout
+    done = run_cli("compare", good, tmp_path / "absent", "--json")
+    assert done.returncode == 2 and json.loads(done.stdout)["error"]["problems"]
+    done = run_cli("runs", runs, "--json")
+    assert done.returncode == 0 and len(json.loads(done.stdout)["runs"]) == 4
