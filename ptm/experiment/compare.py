@@ -1,4 +1,4 @@
-"""``ptm compare``: runs side by side. What differs in what they were made of, and whether their difference means anything.
+"""``ptm compare``: runs side by side, what they were made of, and whether their difference means anything.
 
 The first side is the baseline, each other one a candidate. A side is a finished run, or a folder of runs that differ in
 their seed alone (``A/seed-1``, ``A/seed-2``, as ``ptm batch --seeds`` leaves them).
@@ -171,7 +171,7 @@ def _comparison(baseline: Side, candidate: Side, metric: str) -> dict[str, Any]:
 
 
 def differences(baseline: Side, candidate: Side) -> dict[str, list[str]]:
-    """What the two were made of, where it differs: keys of the config, data, starting weights, versions, the machine."""
+    """What the two were made of, where it differs: config, data, starting weights, versions, machine."""
     before, after = (flat(_content(side.config)) for side in (baseline, candidate))
     keys = [key for key in differing_keys(baseline.config, candidate.config) if key != "train.seed"]
     found = {"config": [f"{key}: {before.get(key)} → {after.get(key)}" for key in keys]}
