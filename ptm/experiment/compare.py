@@ -19,7 +19,7 @@ from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, RunDirectoryError
 from ptm.experiment.batch import spread
-from ptm.experiment.comparison import Measure, Row, measure_of, scores_of
+from ptm.experiment.comparison import Measure, Row, measure_of, paired_scores
 from ptm.experiment.verdict import RUNS, PairedScores
 from ptm.experiment.verdict import compare as paired_test
 from ptm.run.directory import RunDirectory, differing_keys, is_run, read_finished, saved_config
@@ -134,10 +134,14 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
 def _headline(side: Side) -> str:
     """The metric of the paired test where there is one, else of ``best:``, else the first but the loss."""
     if side.spec.evaluation.comparison is not None:
-        return measure_of(side.spec).metric
+        return _measure(side).metric
     best = side.spec.best.metric if side.spec.best else None
     metrics = next(iter(side.results.values())).metrics
     return best or next((name for name in metrics if name != "loss"), "loss")
+
+
+def _measure(side: Side) -> Measure:
+    return measure_of(side.spec, next(iter(side.results.values())).labels)
 
 
 def _side_row(side: Side) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def _tested(
     comparison = baseline.spec.evaluation.comparison
     if comparison is None:
         return None, None, f"predictions of {baseline.spec.task} are not compared example by example"
-    measure = measure_of(baseline.spec)
+    measure = _measure(baseline)
     if metric != measure.metric:
         return None, None, f"predictions are compared by {measure.metric}, not by {metric}"
     alone = len(baseline.runs) == len(candidate.runs) == 1
@@ -212,9 +216,13 @@ def _tested(
     if not pairs:
         return None, None, "they share no seed"
     rows = [(_rows(candidate.runs[b]), _rows(baseline.runs[a]), b) for a, b in pairs]
-    if any(not _same_examples(ours, theirs) for ours, theirs, _ in rows):
+    scored = [
+        pair
+        for ours, theirs, seed in rows
+        if _same_examples(ours, theirs) and (pair := paired_scores(measure, ours, theirs, seed)) is not None
+    ]
+    if len(scored) < len(rows):
         return None, None, "they were evaluated on different examples"
-    scored = [_paired(measure, ours, theirs, seed) for ours, theirs, seed in rows]
     verdict = paired_test(
         scored,
         metric=measure.metric,
@@ -248,13 +256,6 @@ def _same_examples(ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> bool:
         return False
     keys = ("label", "tags", "input")
     return all(ours[index].get(key) == theirs[index].get(key) for index in ours for key in keys)
-
-
-def _paired(measure: Measure, ours: Mapping[int, Row], theirs: Mapping[int, Row], seed: int) -> PairedScores:
-    ids = sorted(ours)
-    candidate, counts = scores_of(measure, ours, ids)
-    baseline, _ = scores_of(measure, theirs, ids)
-    return PairedScores(seed=seed, candidate=candidate, baseline=baseline, counts=counts)
 
 
 def _flips(pair: PairedScores, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ import numpy as np
 from ptm.config.spec import RunSpec
 from ptm.config.tags import Entity, entities, entity_tags
 from ptm.errors import ConfigError
+from ptm.experiment.verdict import PairedScores
 from ptm.metrics.regression import pearson
 
 Row = Mapping[str, Any]  # a Prediction; each measure reads the keys of its own task
@@ -53,6 +54,25 @@ def scores_of(measure: Measure, rows: Mapping[int, Row], ids: Sequence[int]) -> 
     """Sums and counts of the examples ``ids``, float64 [n] each."""
     pairs = np.array([measure.score(rows[index]) for index in ids], dtype=np.float64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
+
+
+def paired_scores(
+    measure: Measure, candidate: Mapping[int, Row], baseline: Mapping[int, Row], seed: int
+) -> PairedScores | None:
+    """The scores of both on the same examples; None where they were evaluated on different ones."""
+    if candidate.keys() != baseline.keys():
+        return None
+    ids = sorted(candidate)
+    (ours, counts), (theirs, counts_baseline) = (
+        scores_of(measure, rows, ids) for rows in (candidate, baseline)
+    )
+    if measure.own_counts and all(candidate[row]["tags"] == baseline[row]["tags"] for row in ids):
+        return PairedScores(
+            seed=seed, candidate=ours, baseline=theirs, counts=counts, baseline_counts=counts_baseline
+        )
+    if (counts != counts_baseline).any():
+        return None
+    return PairedScores(seed=seed, candidate=ours, baseline=theirs, counts=counts)
 
 
 def _right(row: Row) -> tuple[float, float]:

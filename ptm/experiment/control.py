@@ -20,7 +20,7 @@ from ptm.base.regular import read_bytes
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, PtmError, RunDirectoryError
-from ptm.experiment.comparison import Measure, measure_of, scores_of
+from ptm.experiment.comparison import Measure, measure_of, paired_scores
 from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
@@ -162,20 +162,10 @@ def _pair(output: Path, measure: Measure, seed: int) -> PairedScores:
     distilled, control = (
         read_predictions(RunDirectory(output / f"{arm}-{seed}").predictions) for arm in ARMS
     )
-    mismatch = RunDirectoryError("the two arms were evaluated on different examples", where=output)
-    if distilled.keys() != control.keys():
-        raise mismatch
-    ids = sorted(distilled)
-    (candidate, counts), (baseline, counts_control) = (
-        scores_of(measure, rows, ids) for rows in (distilled, control)
-    )
-    if measure.own_counts and all(distilled[row]["tags"] == control[row]["tags"] for row in ids):
-        return PairedScores(
-            seed=seed, candidate=candidate, baseline=baseline, counts=counts, baseline_counts=counts_control
-        )
-    if (counts != counts_control).any():
-        raise mismatch
-    return PairedScores(seed=seed, candidate=candidate, baseline=baseline, counts=counts)
+    pair = paired_scores(measure, distilled, control, seed)
+    if pair is None:
+        raise RunDirectoryError("the two arms were evaluated on different examples", where=output)
+    return pair
 
 
 def _outline(run: Path) -> dict[str, Any]:
