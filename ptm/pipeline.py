@@ -163,6 +163,7 @@ class Pipeline(ABC):
         ""  # what decides outputs besides weights and inputs: architecture, order of outputs
     )
     reads: str = ""  # what its preprocessing makes of an example, in words
+    least_score: float | None = None  # of a detection that is written or drawn; None: as usual
     head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
     # What keys of the config that were left open came to: those of ``data:``, and ``generate:``.
     effective_data: Mapping[str, Any] = {}
@@ -249,6 +250,11 @@ class Pipeline(ABC):
     @abstractmethod
     def with_examples(self, examples: Examples) -> Pipeline:
         """The same model over other evaluation examples, which may have no targets: ``ptm predict``."""
+
+    @property
+    def drawing_note(self) -> str:
+        """What is left out of drawings, and what their colours mean; "" where that goes without saying."""
+        return ""
 
     def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes | None:
         """PNG of evaluation example ``index`` with its prediction drawn in; None for tasks that draw nothing."""

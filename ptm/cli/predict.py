@@ -37,6 +37,15 @@ def predict(
     draw: Annotated[
         Path | None, typer.Option("--draw", help="Draw each prediction into its image, in this folder.")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=0,
+            max=1,
+            help="Detection: the least score of a box that is written or drawn (default: 0.05 written, 0.5 drawn).",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Inputs computed together (default 64).")
     ] = None,
@@ -60,6 +69,7 @@ def predict(
         output=output,
         draw=draw,
         skip_bad=skip_bad,
+        threshold=threshold,
         batch_size=batch_size,
         reporter=reporter,
     )

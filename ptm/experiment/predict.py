@@ -23,7 +23,7 @@ from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.base.printable import printable_json
 from ptm.config.spec import ModelSpec, RunSpec
-from ptm.config.tasks import TASKS, TOKEN_CLASSIFICATION
+from ptm.config.tasks import OBJECT_DETECTION, TASKS, TOKEN_CLASSIFICATION
 from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.labels import choose_labels
@@ -55,6 +55,7 @@ def run_prediction(
     draw: Path | None = None,
     skip_bad: bool = False,
     batch_size: int | None = None,
+    threshold: float | None = None,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Predict for each input of ``sources`` and each of ``texts``; returns how many there were and how fast it went.
@@ -62,8 +63,9 @@ def run_prediction(
     ``target``: a run directory, or a config whose model is trained. ``output``: a ``.jsonl`` or ``.csv`` file, which
     appears when all is done; without it ``receive`` is called with each prediction, or a JSON object a line goes to
     standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave unreadable images and empty texts out,
-    and say so, instead of refusing them. Raises a PtmError before the first prediction for whatever can be seen by
-    then; a bad row in a long table is found when it is its turn.
+    and say so, instead of refusing them; ``threshold``: of detection, the least score of a box that is written or
+    drawn. Raises a PtmError before the first prediction for whatever can be seen by then; a bad row in a long table is
+    found when it is its turn.
     """
     places = [source_path(source) for source in sources]
     if output is not None:
@@ -81,6 +83,8 @@ def run_prediction(
     if not inputs:
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
+    if threshold is not None and spec.task != OBJECT_DETECTION.name:
+        raise ConfigError(f"{spec.task} finds no boxes", where="--threshold", cure="leave it out")
     size = batch_size or spec.train.eval_batch_size
     labels = _labels(spec, task_module(spec.task), model, target)
     with open_session(spec, reporter) as session:
@@ -95,8 +99,11 @@ def run_prediction(
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
         pipeline = task.build(spec, Dataset(None, first, labels, {}), model=model.ref(), complete=True)
+        pipeline.least_score = threshold
         if draw is not None:
             _prepare_drawing(pipeline, draw)
+            if pipeline.drawing_note:
+                reporter.say(f"drawn: {pipeline.drawing_note}")
         pipeline.model.to(runtime.device)
         begun = time.perf_counter()
         predicted = _predicted(pipeline, first, pieces, runtime, size)

@@ -40,7 +40,9 @@ class DetectionMetrics:
     against, and one that only lies within it is false.
     """
 
-    def __init__(self, labels: Sequence[str], *, difficult: bool = False) -> None:
+    def __init__(self, labels: Sequence[str], *, difficult: bool = False, least: float | None = None) -> None:
+        """``least``: the score that a detection must have to stand among ``predictions`` (default 0.05)."""
+        self._least = SHOWN_SCORE if least is None else least
         self._labels = tuple(labels)
         self._difficult = difficult
         self._detections: dict[int, Boxes] = {}
@@ -58,7 +60,7 @@ class DetectionMetrics:
             )
 
     def merge(self, others: Sequence[Metrics]) -> DetectionMetrics:
-        merged = DetectionMetrics(self._labels, difficult=self._difficult)
+        merged = DetectionMetrics(self._labels, difficult=self._difficult, least=self._least)
         for part in (self, *others):
             assert isinstance(part, DetectionMetrics)
             merged._detections |= part._detections
@@ -97,7 +99,7 @@ class DetectionMetrics:
             indices = [
                 k
                 for k in np.argsort(-detections.scores, kind="stable")
-                if detections.scores[k] >= SHOWN_SCORE
+                if detections.scores[k] >= self._least
             ]
             row: Prediction = {
                 "id": index,

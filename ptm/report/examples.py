@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from ptm.report.predictions import ClassScores, probability
 MOST_MISTAKES = 20
 DRAWING_PIXELS = 360  # longer side of a drawn prediction
 # Of a sample: shown elsewhere, or not at all.
+_OF_BOXES = ("boxes", "labels", "scores", "target_boxes", "target_labels")
+_SURE = 0.5  # score of a box that is drawn and counted
 _NOT_LISTED = ("id", "where", "input", "loss", "mask_png")
 
 Examples = Callable[[int], dict[str, Any]]
@@ -106,12 +109,34 @@ def sample_predictions(
                 image=_data_address(drawing.get("drawing") or content.get("image_png")),
                 fields=tuple(
                     (words.plain(name), words.clip(words.plain(value)))
-                    for name, value in row.items()
+                    for name, value in _fields(row)
                     if name not in _NOT_LISTED
                 ),
             )
         )
     return samples, _note(failures)
+
+
+def _fields(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What a row says, boxes as counts: their coordinates fill a screen and tell nobody anything."""
+    if "boxes" not in row:
+        return list(row.items())
+    names = row.get("labels") or []
+    scores = row.get("scores") or [1.0] * len(names)
+    sure = [name for name, score in zip(names, scores, strict=False) if _sure(score)]
+    fields: list[tuple[str, Any]] = [(f"found with a score of at least {_SURE}", _counted(sure))]
+    if "target_labels" in row:
+        fields.append(("there", _counted(row["target_labels"])))
+    return [*fields, *((name, value) for name, value in row.items() if name not in _OF_BOXES)]
+
+
+def _sure(score: Any) -> bool:
+    return isinstance(score, int | float) and score >= _SURE
+
+
+def _counted(names: Any) -> str:
+    counts = Counter(words.plain(name) for name in names) if isinstance(names, list) else Counter()
+    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items())) or "nothing"
 
 
 def _drawing(drawings: Drawings, row: Mapping[str, Any], index: int) -> dict[str, Any]:

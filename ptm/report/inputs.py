@@ -33,6 +33,7 @@ class RunFiles:
     rows: tuple[Mapping[str, Any], ...]  # all predictions of a task that has no such ones
     samples: tuple[Mapping[str, Any], ...]  # a few predictions of a task that has no such ones
     has_model: bool
+    saved_model: Mapping[str, Any]  # model/model.json of an image model; empty where there is none
     has_target_tokenizer: bool  # what is written has a vocabulary of its own
     notes: tuple[str, ...]
 
@@ -92,6 +93,8 @@ def read_run(run: Path) -> RunFiles:
     train, evals, errors = (
         _by_step(line for line in lines if line.get("kind") == kind) for kind in ("train", "eval", "error")
     )
+    described = run / "model" / "model.json"
+    saved = _read_json(described, notes) if described.is_file() else {}
     return RunFiles(
         name=run.resolve().name,
         config_text=config_text,
@@ -105,6 +108,7 @@ def read_run(run: Path) -> RunFiles:
         rows=() if usable else tuple(predictions),
         samples=() if usable else tuple(_spread(predictions, SAMPLES)),
         has_model=(run / "model").is_dir(),
+        saved_model=saved,
         has_target_tokenizer=(run / "model" / "target_tokenizer").is_dir(),
         notes=tuple(notes),
     )

@@ -8,6 +8,7 @@ images of mistakes come from elsewhere, from whoever has the data.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,9 @@ from ptm.report.answers import count_answers
 from ptm.report.examples import Drawings, Examples, sample_predictions, worst_answers, worst_mistakes
 from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
 from ptm.report.predictions import ClassScores, label_names, score_classes
+
+# Of a network, as it may stand in code.
+_PLAIN_NAME = re.compile(r"[\w:.-]{1,100}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,7 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "model": words.plain(inputs.result("model").get("name") or inputs.spec("model", "name") or "model"),
         "task": words.plain(inputs.results.get("task") or inputs.spec("task") or "unknown task"),
         "descriptor": _descriptor(inputs),
+        "saved": _saved_model(inputs),
         "status": words.plain(inputs.results.get("status") or "unfinished"),
         "labels": scores.classes if scores else label_names(inputs),
         "shown": partial(
@@ -116,6 +121,24 @@ def _headline(run: RunFiles, scores: ClassScores | None) -> Headline:
     of_examples = task is None or task.per_example
     interval = wilson_interval(accuracy, n) if of_examples and n and 0 <= accuracy <= 1 else None
     return Headline(metrics=values, source=source if values else "none", n=n, interval=interval)
+
+
+def _saved_model(run: RunFiles) -> dict[str, Any] | None:
+    """What ``model.json`` says of an image model that other programs can build; None for any other."""
+    from ptm.vision.mask_views import FILL
+    from ptm.vision.resnet_cifar import NAMES
+
+    content = run.saved_model
+    try:
+        name, backbone = str(content["architecture"]), content.get("backbone")
+    except KeyError:
+        return None
+    unknown = not all(_PLAIN_NAME.fullmatch(str(each)) for each in (name, backbone or "none"))
+    # YOLOX, and pyramids above networks of timm, are put together by ptm.
+    if unknown or name.startswith("libreyolo:") or ("fpn" in name and str(backbone).startswith("timm:")):
+        return None
+    blank = {"backbone": None, "resize": None, "width": None, "whole": True}
+    return {**blank, **content, "fill": FILL, "cifar": name in NAMES}
 
 
 def _descriptor(run: RunFiles) -> Task | None:

@@ -159,13 +159,24 @@ class ObjectDetection(ImagePipeline):
         )
 
     def new_metrics(self) -> DetectionMetrics:
-        return DetectionMetrics(self.labels, difficult=self._spec.data.source.startswith("voc:"))
+        return DetectionMetrics(
+            self.labels, difficult=self._spec.data.source.startswith("voc:"), least=self.least_score
+        )
 
     def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes:
-        """The image with every box whose score is at least 0.5, its label and its score."""
+        """The image with every box whose score is high enough, its label and its score; white: what is there."""
         rows = zip(prediction["boxes"], prediction["labels"], prediction["scores"], strict=True)
-        boxes = [row for row in rows if row[2] >= DRAWN_SCORE]
-        return draw_boxes(self._image("eval", index), boxes, self.labels)
+        boxes = [row for row in rows if row[2] >= self._least_drawn]
+        truth = prediction.get("target_boxes", ())
+        return draw_boxes(self._image("eval", index), boxes, self.labels, truth)
+
+    @property
+    def _least_drawn(self) -> float:
+        return DRAWN_SCORE if self.least_score is None else self.least_score
+
+    @property
+    def drawing_note(self) -> str:
+        return f"boxes with a score of at least {self._least_drawn:g} (ptm predict --threshold); white: what is there"
 
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``. Without ptm, for a Faster R-CNN from scratch on ResNet-18::

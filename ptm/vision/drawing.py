@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 _GOLDEN_ANGLE = 0.618034  # turns
+_GAP, _LINE, _LEAST_WIDTH = 4, 15, 160  # pixels: between two pictures, of a line of text, of a panel
 _OPACITY = 0.5  # of a mask painted over its image
 
 
@@ -32,20 +33,83 @@ def shade(number: int) -> tuple[int, int, int]:
     return colour(number) if number else (0, 0, 0)
 
 
-def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Any, str, float]], labels: Sequence[str]) -> bytes:
-    """The image with each box, a (corners, label, score), its label and its score; a colour a label."""
+def draw_boxes(
+    image: Image.Image,
+    boxes: Sequence[tuple[Any, str, float]],
+    labels: Sequence[str],
+    truth: Sequence[Any] = (),
+) -> bytes:
+    """The image with each box, a (corners, label, score), its label and its score; a colour a label. ``truth``: corners
+    of what is there, in white. Lines have dark edges and labels a ground, so that they show on any picture."""
     from torchvision.utils import draw_bounding_boxes
 
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    width = max(1, round(min(pixels.shape[1:]) / 200))
+    colours = [colour(labels.index(label)) for _, label, _ in boxes]
+    corners = torch.tensor([corners for corners, _, _ in boxes]).reshape(-1, 4)
+    there = torch.tensor([list(each) for each in truth]).reshape(-1, 4)
+    if len(there):
+        pixels = draw_bounding_boxes(pixels, there, colors="black", width=width + 2)
+        pixels = draw_bounding_boxes(pixels, there, colors="white", width=width)
     if boxes:
+        pixels = draw_bounding_boxes(pixels, corners, colors="black", width=width + 2)
         pixels = draw_bounding_boxes(
             pixels,
-            torch.tensor([corners for corners, _, _ in boxes]),
+            corners,
             labels=[f"{label} {score:.2f}" for _, label, score in boxes],
-            colors=[colour(labels.index(label)) for _, label, _ in boxes],
-            width=max(1, round(min(pixels.shape[1:]) / 200)),
+            colors=colours,
+            width=width,
+            label_colors=["black"] * len(boxes),
+            label_background_colors=colours,
+            fill_labels=True,
         )
     return png(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
+
+
+def with_truth(
+    image: Image.Image, predicted: np.ndarray, truth: np.ndarray, labels: Sequence[str], ignored: int
+) -> bytes:
+    """Side by side: the image with the true classes, uint8 [height, width], painted over it, and with those that are
+    predicted; below, the colour of each label. ``ignored``: the class of pixels that do not count; they are grey."""
+    from PIL import ImageDraw
+
+    painted = [
+        np.array(Image.open(io.BytesIO(paint_classes(image, classes, labels))))
+        for classes in (truth, predicted)
+    ]
+    painted[0][truth == ignored] = 128
+    sides = [Image.fromarray(pixels) for pixels in painted]
+    width = max(2 * image.width + _GAP, _LEAST_WIDTH)
+    entries = [(shade(number), name) for number, name in enumerate(labels)]
+    rows = _legend_rows(entries, width)
+    panel = Image.new("RGB", (width, image.height + _LINE * (1 + len(rows))), "white")
+    draw = ImageDraw.Draw(panel)
+    for place, (side, title) in enumerate(zip(sides, ("true", "predicted"), strict=True)):
+        left = place * (image.width + _GAP)
+        panel.paste(side, (left, _LINE))
+        draw.text((left + 2, 1), title, fill="black")
+    for row, cells in enumerate(rows):
+        top = _LINE + image.height + row * _LINE
+        for left, paint, name in cells:
+            draw.rectangle((left, top + 3, left + 10, top + 12), fill=paint, outline="black")
+            draw.text((left + 14, top + 1), name, fill="black")
+    return png(panel)
+
+
+def _legend_rows(
+    entries: Sequence[tuple[tuple[int, int, int], str]], width: int
+) -> list[list[tuple[int, tuple[int, int, int], str]]]:
+    """(left, colour, name) of each entry, a list a line."""
+    rows: list[list[tuple[int, tuple[int, int, int], str]]] = [[]]
+    left = 2
+    for paint, name in entries:
+        needed = 24 + 7 * len(name)
+        if left + needed > width and rows[-1]:
+            rows.append([])
+            left = 2
+        rows[-1].append((left, paint, name))
+        left += needed
+    return rows
 
 
 def paint_classes(image: Image.Image, classes: np.ndarray, labels: Sequence[str]) -> bytes:

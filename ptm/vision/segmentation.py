@@ -24,7 +24,7 @@ from ptm.metrics.segmentation import SegmentationMetrics, Segmented, confusions
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
 from ptm.vision import segmenter_plan, segmenters
-from ptm.vision.drawing import mask_png, paint_classes, read_mask_png
+from ptm.vision.drawing import mask_png, paint_classes, read_mask_png, with_truth
 from ptm.vision.images import Fits, any_size, check_headers
 from ptm.vision.loader import ViewLoader
 from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, pad, padded_side
@@ -261,10 +261,13 @@ class SemanticSegmentation(ImagePipeline):
         return {**splits, "preprocessing": {**asdict(self._preprocessing), "augment": self._augment}}
 
     def render_prediction(self, index: int, prediction: Mapping[str, Any]) -> bytes:
-        """PNG of the image with the predicted mask painted over it: every class but the first in a colour."""
-        return paint_classes(
-            self._image("eval", index), self._predicted_classes(index, prediction), self.labels
-        )
+        """PNG of the image with the predicted mask painted over it, every class but the first in a colour; where the
+        true mask is known, beside it, with a legend."""
+        image, predicted = self._image("eval", index), self._predicted_classes(index, prediction)
+        masks = self._examples("eval").columns.get("mask")
+        if masks is None:
+            return paint_classes(image, predicted, self.labels)
+        return with_truth(image, predicted, masks[index].classes(), self.labels, IGNORED)
 
     # -- images --------------------------------------------------------------------------------------------
 

@@ -92,8 +92,8 @@ def test_a_task_without_classes_shows_examples_of_what_was_predicted(tmp_path: P
     assert [index for index, _ in drawn] == list(range(0, 30, 3))
     assert all(row == rows[index] for index, row in drawn)
     assert "picture 27" in page.words
-    assert "boxes [[27, 2, 3, 4]]" in page.words
-    assert "labels ['<b>car</b>']" in page.words
+    assert "found with a score of at least 0.5 1 <b>car</b>" in page.words
+    assert "[[27, 2, 3, 4]]" not in page.words
     assert "loss 0.5" not in page.words
     assert "the first: example 6: 6.png: the image is gone" in page.words
     images = re.findall(r'src="data:image/png;base64,([^"]+)"', (run / "report.html").read_text())
