@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptm.cli.options import Json, Set, parse_seeds
-from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
+from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_live, new_table
 from ptm.cli.streams import reader_may_go
 
 if TYPE_CHECKING:
@@ -231,14 +231,7 @@ class _Table(_Lines):
 
     def __init__(self, total: int) -> None:
         super().__init__(total)
-        from rich.console import Console
-        from rich.live import Live
-
-        self._live = Live(
-            console=Console(stderr=True, highlight=False, markup=False, emoji=False),
-            refresh_per_second=4,
-            transient=True,
-        )
+        self._live = new_live()
 
     def __enter__(self) -> None:
         self._live.start()

@@ -9,6 +9,7 @@ import typer
 from ptm.base.printable import json_text, printable
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.table import Table
 
 
@@ -38,3 +39,12 @@ def echo_table(table: Table) -> None:
     from rich.console import Console
 
     Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def new_live() -> Live:
+    """A place on standard error, a terminal, where a table is drawn again and again."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return Live(console=console, refresh_per_second=4, transient=True)
