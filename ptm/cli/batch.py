@@ -201,7 +201,8 @@ def _show(content: Mapping[str, Any], *, as_json: bool) -> None:
         counts = f"{group['runs']} of {group['of']} seeds"
         echo(f"{group_name(group)}, {counts}" + (f": {'; '.join(values)}" if values else ""))
     bad = sum(row["exit_code"] != 0 for row in content["runs"])
-    echo(f"{len(content['runs'])} runs, {bad} not well" if bad else f"{len(content['runs'])} runs, all well")
+    count = len(content["runs"])
+    echo(f"{count} run{'s' if count > 1 else ''}, {f'{bad} not well' if bad else 'all well'}")
 
 
 class _Lines:
