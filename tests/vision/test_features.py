@@ -1,5 +1,7 @@
 """What a convolutional network computes on the way, by name."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -19,12 +21,13 @@ def test_the_names_of_what_there_is():
     assert features.feature_names(resnet()) == ("pooled", *STAGES)
     assert features.feature_names(ResNetCifar(8, 10)) == ("pooled", *STAGES[:3])
     with torch.device("meta"):
-        assert features.feature_names(zoo.regnet_y_400mf(weights=None)) == ("pooled", *STAGES)
         assert features.feature_names(zoo.vgg11(weights=None)) == ("pooled",)
         assert (
             features.feature_names(zoo.squeezenet1_1(weights=None)) == ()
         )  # its last layer is a convolution
     assert features.feature_names(nn.Sequential()) == ()
+    regnet = nn.Sequential(OrderedDict(trunk_output=nn.Sequential(OrderedDict(block1=nn.Identity()))))
+    assert features.feature_names(regnet) == ("hidden.1",)
 
 
 def test_features_are_what_the_modules_give():
