@@ -26,3 +26,19 @@ def test_the_packages_stand_in_the_order_of_the_layers():
 def test_every_module_it_names_is_there():
     for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/))`", PAGE):
         assert (ROOT / "ptm" / name).exists() or (ROOT / name).exists(), name
+
+
+# Modules that are tested through another one's tests, and by which.
+TESTED_ELSEWHERE = {
+    "cli/batch.py": "tests/experiment/test_batch.py",  # a batch is its command line: both are run there
+}
+
+
+def test_every_module_has_its_tests_in_a_file_of_its_name():
+    modules = [path.relative_to(ROOT / "ptm") for path in sorted((ROOT / "ptm").rglob("*.py"))]
+    names = {str(module) for module in modules if not module.stem.startswith("__")}
+    missing = {
+        name for name in names if not (ROOT / "tests" / name).with_name(f"test_{Path(name).name}").is_file()
+    }
+    assert missing == set(TESTED_ELSEWHERE)
+    assert all((ROOT / place).is_file() for place in TESTED_ELSEWHERE.values())

@@ -1,14 +1,11 @@
 """ptm models: what is listed can be built, its figures are those of their sources, and a cost is measured."""
 
-import json
-
 import pytest
 import torch
 
 from ptm.config.tasks import TASKS
 from ptm.errors import ConfigError
 from ptm.experiment.catalogue import choices, choose, families
-from ptm.experiment.measure import measure, measure_here
 from ptm.models.catalogue import Choice
 from ptm.text import catalogue
 from ptm.vision import resnet_cifar
@@ -111,78 +108,4 @@ def test_families_name_what_can_be_installed(monkeypatch):
 # -- what it costs -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    from ptm.experiment import scorecard
-
-    monkeypatch.setattr(scorecard, "REPEATS", 2)
-    monkeypatch.setattr(scorecard, "SECONDS", 0.0)
-
-
-def test_a_network_is_measured(quick):
-    cost = measure_here("image-classification", "resnet8", 1, (1, 4))
-    assert set(cost.latency_ms) == {"1", "4"} == set(cost.peak_bytes)
-    assert cost.latency_ms["4"]["p95"] >= cost.latency_ms["4"]["median"] > 0
-    assert cost.threads == 1
-    with torch.device("meta"):
-        network = resnet_cifar.ResNetCifar(8, 2)
-    assert cost.parameters == sum(p.numel() for p in network.parameters())
-
-
-@pytest.mark.parametrize("task", ["text-classification", "token-classification", "masked-lm"])
-def test_a_text_model_is_measured_without_a_hub(quick, monkeypatch, task):
-    small = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    small |= {"intermediate_size": 64, "vocab_size": 500}
-    tiny = catalogue.TextModel(name="tiny", tasks=(task,), parameters=0, config=small)
-    monkeypatch.setattr(catalogue, "TEXT_MODELS", (tiny,))
-    cost = measure_here(task, "tiny", 1, (1, 2))
-    assert set(cost.latency_ms) == {"1", "2"}
-    assert cost.input == "128 tokens"
-    assert cost.parameters > 500 * 32
-
-
-def test_a_batch_that_would_take_too_long_is_left_out(quick, monkeypatch):
-    monkeypatch.setattr("ptm.experiment.measure.MOST_SECONDS", 0.0)
-    assert set(measure_here("image-classification", "resnet8", 1, (1, 4)).latency_ms) == {"1"}
-
-
-@pytest.mark.slow
-def test_a_model_is_measured_in_a_process_of_its_own():
-    cost = measure(Choice(task="image-classification", name="resnet8"), threads=1, batches=(1,))
-    assert cost.problem == ""
-    assert cost.latency_ms["1"]["median"] > 0
-    wrong = measure(Choice(task="image-classification", name="resnet7"), threads=1, batches=(1,))
-    assert "resnet7" in wrong.problem
-
-
 # -- the command -------------------------------------------------------------------------------------------
-
-
-def test_off_a_terminal_it_is_a_table_of_tabs(run_cli):
-    done = run_cli("models", "--task", "causal-lm")
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert rows[0][:3] == ["task", "name", "parameters"]
-    assert [row[1] for row in rows[1:3]] == ["distilgpt2", "gpt2"]
-
-
-def test_as_json_and_measured(run_cli):
-    done = run_cli("models", "--names", "resnet8", "--measure", "--threads", "1", "--json")
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["models"]
-    assert row["parameters"] == 75_290
-    assert row["cost"]["latency_ms"]["32"]["median"] > 0
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--task", "juggling"), "there is no task 'juggling'"),
-        (("--measure",), "say which ones: --names"),
-    ],
-)
-def test_the_command_refuses_in_one_message(run_cli, words, said):
-    done = run_cli("models", *words)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr

@@ -1,0 +1,49 @@
+"""``ptm cache``: what is stored, whether it is as it was written, what is removed."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ptm.cli.app import app
+from ptm.distill.store import Field, Store
+from ptm.errors import ModelError
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A store of two blocks, of which one is filled."""
+    blocks = [np.array([0, 1]), np.array([2, 3])]
+    about = {"teacher": "big\x1b", "split": "train"}
+    with Store(tmp_path / "stores", {"a": 1}, blocks, about) as store:
+        shard = store.shard("fixed", Field(name="logits", shape=(2,)))
+        shard.write(0, [np.ones(2, np.float32)] * 2)
+        shard.sync()
+        shard.release()
+    return tmp_path / "stores"
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, ["cache", *map(str, words)])
+
+
+def test_a_store_is_listed_with_how_full_it_is(root):
+    lines = invoke("list", "--store", root).stdout.splitlines()
+    assert len(lines) == 2
+    assert "50% full" in lines[0] and "big\\x1b" in lines[0]
+    assert lines[1].startswith("1 stores, ") and lines[1].endswith(f"in {root}")
+    assert invoke("list", "--store", root / "none").stdout.startswith("0 stores")
+
+
+def test_what_is_damaged_is_named_and_is_an_error(root):
+    assert "as it was written" in invoke("verify", "--store", root).stdout
+    (numbers,) = [p for p in root.rglob("*") if p.is_file() and p.stat().st_size == 4 * 2 * 4]
+    numbers.write_bytes(b"\x01" + numbers.read_bytes()[1:])
+    result = invoke("verify", "--store", root)
+    assert "damaged" in result.stdout and isinstance(result.exception, ModelError)
+
+
+def test_what_is_not_in_use_is_removed(root):
+    assert "MB freed" in invoke("prune", "--store", root, "--to", "1").stdout
+    assert len(list(root.iterdir())) == 1
+    invoke("prune", "--store", root)
+    assert invoke("list", "--store", root).stdout.startswith("0 stores")

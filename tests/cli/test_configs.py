@@ -1,0 +1,35 @@
+"""``ptm check`` and ``ptm schema``."""
+
+import json
+
+from typer.testing import CliRunner
+
+from config_texts import TEXT
+from ptm.cli.app import app
+from ptm.config.load import json_schema
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
+def test_every_problem_of_every_file_is_said_on_standard_error(tmp_path):
+    (tmp_path / "a.yaml").write_text(TEXT.replace("epochs: 3", "epochs: 0"))
+    (tmp_path / "b.yaml").write_text(TEXT)
+    result = invoke("check", tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "a.yaml:10:11" in result.stderr and "c.yaml: there is no such file" in result.stderr
+
+
+def test_it_says_what_it_did_not_look_at(tmp_path):
+    (tmp_path / "a.yaml").write_text(TEXT)
+    assert invoke("check", tmp_path / "a.yaml").stdout == (
+        "1 config: no problem found; data and models were not looked at (--data)\n"
+    )
+    result = invoke("check", tmp_path / "a.yaml", tmp_path / "a.yaml", "--set", "train.epochs=1")
+    assert result.stdout.startswith("2 configs: no problem found")
+    assert invoke("check", tmp_path / "a.yaml", "--set", "train.epochs=x").exit_code == 2
+
+
+def test_the_schema_is_that_of_the_library():
+    assert json.loads(invoke("schema").stdout) == json_schema()

@@ -1,0 +1,78 @@
+"""CSV and TSV row by row: where a row begins, what a header is, what is malformed."""
+
+import pytest
+
+from ptm.data.columns import ColumnsMissing
+from ptm.data.separated import CSV, TSV, separated_rows
+from ptm.data.text_format import TextFormat
+from ptm.errors import DataError
+
+
+def rows(text, columns=("text", "label"), usual=CSV, **how):
+    chosen = TextFormat(**how) if how else None
+    return list(separated_rows(text.splitlines(keepends=True), "a.csv", columns, usual, chosen))
+
+
+def refused(text, columns=("text", "label"), usual=CSV, **how):
+    with pytest.raises(DataError) as caught:
+        rows(text, columns, usual, **how)
+    return caught.value.problems[0]
+
+
+def test_a_row_stands_on_the_line_that_it_begins_on():
+    text = 'text,label\n"a\nb",x\n\n"c ""d"", e",y\n'
+    assert rows(text) == [(1, ["text", "label"]), (2, ["a\nb", "x"]), (5, ['c "d", e', "y"])]
+
+
+def test_quotes_of_a_tsv_are_characters():
+    assert rows('text\tlabel\n"a\tx\n', usual=TSV)[1] == (2, ['"a', "x"])
+    assert rows('text\tlabel\n"a\tb"\tx\n', usual=TSV, quoting="standard")[1] == (2, ["a\tb", "x"])
+
+
+def test_a_file_without_a_header_begins_with_an_example():
+    found = list(
+        separated_rows(["a,x\n", "b,y\n"], "a", ("text", "label"), CSV, TextFormat(columns=("text", "label")))
+    )
+    assert found == [(1, ["text", "label"]), (1, ["a", "x"]), (2, ["b", "y"])]
+    replaced = TextFormat(columns=("text", "label"), header=True)
+    assert [line for line, _ in separated_rows(["t,l\n", "b,y\n"], "a", ("text",), CSV, replaced)] == [1, 2]
+
+
+def test_blanks_around_names_and_after_delimiters_are_none_of_theirs():
+    assert rows("text, label\na, x\n") == [(1, ["text", "label"]), (2, ["a", "x"])]
+    assert rows("\ufeffother,text,label\n1, a,x\n")[1] == (2, ["1", " a", "x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("text,label\na,x\nb\n", "a.csv:3", "1 fields, the header has 2"),
+        ('text,label\n"a\nb",x,y\n', "a.csv:2", "3 fields, the header has 2"),
+        ('text,label\na,x\n"b,y\n', "a.csv:3", "malformed: unexpected end of data"),
+        ("text,label\n", "a.csv", "no rows below the header"),
+        ("text;label\na;x\n", "a.csv:1", "no column 'text': the header is one field, 'text;label'"),
+    ],
+)
+def test_what_is_malformed_is_told_with_its_line(text, where, what):
+    problem = refused(text)
+    assert (problem.where, problem.what) == (where, what)
+
+
+def test_a_wrong_delimiter_is_told_with_the_change_that_cures_it():
+    assert refused("text;label\na;x\n").cure == "say so: --set 'data.delimiter=\";\"'"
+    assert "it is tsv" in refused("text\tlabel\na\tx\n").cure
+    assert rows("text;label\na;x\n", delimiter=";")[1] == (2, ["a", "x"])
+
+
+def test_where_the_first_row_may_be_an_example_names_are_proposed_by_length():
+    with pytest.raises(ColumnsMissing) as caught:
+        rows("7,a rather long text,x\n8,another,y\n")
+    assert caught.value.headerless == ("column_1", "text", "label")
+    with pytest.raises(ColumnsMissing) as caught:
+        rows("texts,labels\na,x\n")
+    assert caught.value.headerless == ()  # a misspelt header
+
+
+def test_other_names_than_there_are_columns():
+    with pytest.raises(DataError, match=r"2 fields, data\.columns names 3"):
+        list(separated_rows(["a,x\n"], "a", ("text",), CSV, TextFormat(columns=("text", "label", "id"))))
