@@ -69,8 +69,13 @@ class Evaluation:
     def objection(self, name: str, labels: Sequence[str] | None = None) -> tuple[str, str] | None:
         """(what may be named, what to do) where no such metric is measured; None where it is one."""
         known = self.names(labels)
-        if any((name.startswith(one) and name != one) if one.endswith("/") else name == one for one in known):
+        if name in known and not name.endswith("/"):
             return None
+        of_a_label = next(
+            (one for one in known if one.endswith("/") and name.startswith(one) and name != one), ""
+        )
+        if of_a_label:
+            return self._objection_to_label(of_a_label, name, labels)
         if name in self.by_label_count:
             words = self.by_label_count[name].words
             return f"one of {', '.join(known)}", f"{name} is measured with {words} labels"
@@ -81,6 +86,19 @@ class Evaluation:
         close = difflib.get_close_matches(name, readable, n=1)
         cure = f"did you mean {close[0]}?" if close else "name one of them"
         return f"one of {', '.join(readable)}", cure
+
+    def _objection_to_label(
+        self, metric: str, name: str, labels: Sequence[str] | None
+    ) -> tuple[str, str] | None:
+        """``metric``: ``iou/`` for the name ``iou/cell``. Of tags, a kind of entities is what is measured."""
+        if labels is None:
+            return None
+        kinds = dict.fromkeys(kind for _, kind in entity_tags(labels).values())
+        measured = [f"{metric}{label}" for label in (kinds if metric in self.of_entities else labels)]
+        if name in measured:
+            return None
+        close = difflib.get_close_matches(name, measured, n=1)
+        return f"one of {listing(measured)}", f"did you mean {close[0]}?" if close else "name one of them"
 
     def require(self, metrics: Iterable[tuple[str, str]], labels: Sequence[str]) -> None:
         """``metrics``: (where, name). Raises ConfigError with all of them that are not measured."""

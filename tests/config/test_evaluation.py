@@ -66,3 +66,28 @@ def test_all_wrong_metrics_are_named_at_once_with_their_places():
         ("expect", "there is no metric 'top5' with these labels"),
     ]
     EVALUATION.require([("expect", "auroc")], ["a", "b"])
+
+
+TAGGED = Evaluation(metrics=("loss", "f1", "f1/"), of_entities=("f1", "f1/"), headline="f1")
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "name", "labels", "cure"),
+    [
+        (EVALUATION, "iou/cel", ["cell", "wall"], "did you mean iou/cell?"),
+        (EVALUATION, "iou/xyz", ["cell", "wall"], "name one of them"),
+        (TAGGED, "f1/PRE", ["O", "B-PER", "I-PER", "B-LOC"], "did you mean f1/PER?"),
+        (TAGGED, "f1/B-PER", ["O", "B-PER", "I-PER"], "did you mean f1/PER?"),
+    ],
+)
+def test_a_metric_of_a_label_that_there_is_not_is_told_with_those_there_are(evaluation, name, labels, cure):
+    objection = evaluation.objection(name, labels)
+    assert objection is not None and objection[1] == cure
+    assert objection[0] in ("one of iou/cell, iou/wall", "one of f1/PER, f1/LOC", "one of f1/PER")
+    assert evaluation.objection(name) is None  # while the labels are not known
+
+
+def test_a_metric_of_a_label_that_there_is():
+    assert EVALUATION.objection("iou/cell", ["cell", "wall"]) is None
+    assert EVALUATION.objection("iou/a/b", ["a", "a/b"]) is None
+    assert TAGGED.objection("f1/PER", ["O", "B-PER", "I-PER"]) is None

@@ -52,8 +52,8 @@ def test_a_number_that_is_none_is_correlated_with_nothing():
     assert math.isnan(pearson(np.array([1.0, math.nan]), np.array([1.0, 2.0])))
 
 
-def test_predictions_are_the_shortest_decimals_of_the_numbers():
-    truth = np.array([0.1, 3.0], dtype=np.float32)
+def test_labels_are_as_they_are_written_and_predictions_the_shortest_decimals():
+    truth = np.array([0.1, 3.0])
     rows = list(measured([1, 0], truth, np.array([0.3, 1e-7], dtype=np.float32)).predictions())
     assert rows == [{"id": 0, "label": 0.1, "prediction": 0.3}, {"id": 1, "label": 3.0, "prediction": 1e-07}]
 
