@@ -109,6 +109,6 @@ def test_a_split_names_its_images_in_its_own_order_and_blank_lines_are_none(voc)
 
 def test_a_folder_without_the_layout_is_told_what_is_missing(tmp_path):
     (tmp_path / "Annotations").mkdir()
-    with pytest.raises(DataError, match="no such folder") as caught:
+    with pytest.raises(DataError, match="JPEGImages") as caught:
         read_voc(tmp_path, None)
-    assert caught.value.problems[0].where.endswith("JPEGImages")
+    assert caught.value.problems[0].where.startswith(str(tmp_path))
