@@ -92,8 +92,8 @@ def evaluate(
     with torch.inference_mode(), runtime.autocast():
         for done, batch in enumerate(pipeline.batches(split, mine, 0), start=1):
             # Several processes must stop at the same place, and may not have the same number of batches.
-            asked = done <= len(plan) // runtime.ranks and (done % every == 0)
-            if stop is not None and asked and runtime.any(stop.requested):
+            is_due = done <= len(plan) // runtime.ranks and (done % every == 0)
+            if stop is not None and is_due and runtime.any(stop.requested):
                 raise StopRequested
             with batch_memory(pipeline, batch, batch_key):
                 metrics.update(batch, pipeline.evaluate_batch(model, batch.to(runtime.device)))

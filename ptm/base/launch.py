@@ -97,11 +97,11 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
     """
     peer_timeout()  # so that a wrong one is told once
     children: list[_Child] = []
-    asked = StopFlag()
+    stop = StopFlag()
 
     def forward(number: int, frame: FrameType | None) -> None:
-        known = asked.requested
-        again = asked.note(number)
+        known = stop.requested
+        again = stop.note(number)
         for child in children:
             if child.running() and (again or not known):
                 child.process.send_signal(signal.SIGKILL if again else number)
@@ -119,9 +119,9 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
     main = children[0].code or 0
     if failed is None or (main > 0 and main != PeerLost.exit_code):
         return main  # the first process has said what there was to say
-    if asked.requested and any(child.killed for child in children):
-        number = signal.Signals[asked.name]
-        raise ProcessFailed([Problem(f"stopped by {asked.name}", cure=_RESUME)], 128 + number)
+    if stop.requested and any(child.killed for child in children):
+        number = signal.Signals[stop.name]
+        raise ProcessFailed([Problem(f"stopped by {stop.name}", cure=_RESUME)], 128 + number)
     raise _cause(children, failed, memory_kills)
 
 

@@ -34,8 +34,8 @@ def check(
     if problems:
         raise typer.Exit(code)
     unread = "" if data else "; data and models were not looked at (--data)"
-    told = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{told}{unread}")
+    counted = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{counted}{unread}")
 
 
 def schema() -> None:

@@ -32,8 +32,8 @@ def show_results(results: Results, *, as_json: bool) -> None:
         table.add_column("constant answer", justify="right")
     for name, value in results.metrics.items():
         constant = [f"{results.constant[name]:.4f}" if name in results.constant else ""]
-        shown = shown_metric(name, results.positive_label)
-        add_row(table, shown, f"{value:.4f}", *(constant if results.constant else []))
+        displayed_name = shown_metric(name, results.positive_label)
+        add_row(table, displayed_name, f"{value:.4f}", *(constant if results.constant else []))
     echo_table(table)
     for warning in results.warnings:
         echo(f"warning: {warning}")

@@ -24,9 +24,9 @@ def entity_tags(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     """
     others = [label for label in labels if label != OUTSIDE]
     for pattern, place, kind in ((_FIRST, 1, 2), (_LAST, 2, 1)):
-        found = [pattern.fullmatch(label) for label in others]
-        if others and all(found):
-            return {match[0]: (_PLACES[match[place]], match[kind]) for match in found if match}
+        matches = [pattern.fullmatch(label) for label in others]
+        if others and all(matches):
+            return {match[0]: (_PLACES[match[place]], match[kind]) for match in matches if match}
     return {label: ("I", label) for label in others} if OUTSIDE in labels else {}
 
 

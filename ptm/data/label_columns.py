@@ -135,7 +135,7 @@ def _from_cells(
         _require_separator(table)
     rows = [label_list(cell, separator or SEPARATOR) for cell in cells]
     try:
-        found = vectors([row for row in rows if row is not None]) if None not in rows else None
+        vector_rows = vectors([row for row in rows if row is not None]) if None not in rows else None
     except ValueError as error:
         raise DataError(
             f"the labels seem to be {error}",
@@ -143,9 +143,9 @@ def _from_cells(
             expected="lists of names, or vectors of as many 0 and 1 as there are classes",
             cure="correct the column, or give a column a class and name them in data.labels_from",
         ) from None
-    if found is None:
+    if vector_rows is None:
         return _mapped(table, lambda cell: label_list(cell, separator or SEPARATOR))
-    width = len(found[0])
+    width = len(vector_rows[0])
     own = table.label_names if table.label_names and len(table.label_names) == width else None
     if own is None and names is not None and len(names) != width:
         raise DataError(
@@ -163,7 +163,7 @@ def _from_cells(
                 cure="" if names else "name them: data.labels",
             )
         )
-    places = [[place for place, bit in enumerate(bits) if bit] for bits in found]
+    places = [[place for place, bit in enumerate(bits) if bit] for bits in vector_rows]
     columns = {**table.columns, "label": places}
     return replace(table, columns=columns, label_names=chosen)
 
@@ -174,12 +174,12 @@ def _require_separator(table: Table) -> None:
     separator = unread_separator(cells)
     if separator is not None:
         row = next(r for r, cell in enumerate(cells) if isinstance(cell, str) and separator in cell.strip())
-        shown = shown_separator(separator)
+        mark = shown_separator(separator)
         raise DataError(
-            f'labels seem to be separated by "{shown}", as in {cells[row]!r}, and no cell has "{SEPARATOR}"',
+            f'labels seem to be separated by "{mark}", as in {cells[row]!r}, and no cell has "{SEPARATOR}"',
             where=table.where(row),
             expected='names with "|" between them, a list, or data.label_separator',
-            cure=f'set data.label_separator: "{shown}" (--set \'data.label_separator="{shown}"\'); or "|", if '
+            cure=f'set data.label_separator: "{mark}" (--set \'data.label_separator="{mark}"\'); or "|", if '
             "these are names as they are",
         )
     if looks_like_digits(cells):

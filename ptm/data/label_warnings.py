@@ -71,7 +71,7 @@ def matched_by_position(
             continue
         stored = table.label_names
         pairs = {(stored[n] if stored and n < len(stored) else str(n)): labels[n] for n in numbers}
-        shown = listing(f"{here} = {there}" for here, there in pairs.items())
+        pair_list = listing(f"{here} = {there}" for here, there in pairs.items())
         if stored and not unnamed(stored) and data.labels is None and model_labels is not None:
             raise DataError(
                 f"the labels of the data are {listing(stored)}, those of the model {listing(labels)}",
@@ -81,7 +81,7 @@ def matched_by_position(
             )
         warnings.append(
             Problem(
-                f"labels are matched by position: {shown}",
+                f"labels are matched by position: {pair_list}",
                 table.where(0),
                 cure="if that is wrong, name them in this order in data.labels, or by data.label_map",
             )

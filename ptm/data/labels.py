@@ -108,10 +108,10 @@ def class_numbers(
 
     def number_of_class(value: Hashable) -> int | None:
         indexes = stored_names is not None and not isinstance(value, str)
-        found = None if indexes else find(value)
+        number = None if indexes else find(value)
         named = isinstance(value, str) and value in (stored_names or ())
         whole = whole_number(value)
-        return by_number.get(whole) if found is None and whole is not None and not named else found
+        return by_number.get(whole) if number is None and whole is not None and not named else number
 
     return {value: number_of_class(value) for value in values}
 
@@ -172,11 +172,11 @@ def _by_number(labels: tuple[str, ...], stored_names: tuple[str, ...] | None) ->
     find = _finder(labels)
     if stored_names is not None:
         named = {number: find(name) for number, name in enumerate(stored_names)}
-        if any(found is not None for found in named.values()):
-            return {number: found for number, found in named.items() if found is not None}
+        if any(index is not None for index in named.values()):
+            return {number: index for number, index in named.items() if index is not None}
     elif _numbers(labels):
         values = {whole_number(name): find(name) for name in labels}
-        return {n: found for n, found in values.items() if n is not None and found is not None}
+        return {n: index for n, index in values.items() if n is not None and index is not None}
     return {number: number for number in range(len(labels))}
 
 
@@ -208,8 +208,8 @@ def match_labels(
         )
     if not model_labels or model_labels == data_labels:
         return None
-    keys, wanted = _by_value(model_labels), _by_value(data_labels)
-    if set(keys) != set(wanted):
+    keys, data_keys = _by_value(model_labels), _by_value(data_labels)
+    if set(keys) != set(data_keys):
         if outputs_by_position(model_labels, data_labels):
             return None
         raise ModelError(
@@ -218,7 +218,7 @@ def match_labels(
             expected="the same names, in any order",
             cure="set data.labels (or teacher.labels) to the names that belong together, index by index",
         )
-    permutation = [keys.index(key) for key in wanted]
+    permutation = [keys.index(key) for key in data_keys]
     return None if permutation == list(range(outputs)) else np.array(permutation)
 
 

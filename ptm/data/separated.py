@@ -170,9 +170,13 @@ def _names_by_length(columns: Sequence[str], first: Sequence[str]) -> tuple[str,
     asked for (the text), and so on; the last one asked for (the label) for the shortest."""
     by_length = sorted(range(len(first)), key=lambda place: -len(first[place]))
     names = {place: f"column_{place + 1}" for place in by_length}
-    wanted = list(dict.fromkeys(columns))[: len(first)]
-    places = [*by_length[: len(wanted) - 1], by_length[-1]] if len(wanted) > 1 else by_length[:1]
-    names |= dict(zip(places, wanted, strict=False))
+    columns_by_length = list(dict.fromkeys(columns))[: len(first)]
+    places = (
+        [*by_length[: len(columns_by_length) - 1], by_length[-1]]
+        if len(columns_by_length) > 1
+        else by_length[:1]
+    )
+    names |= dict(zip(places, columns_by_length, strict=False))
     return tuple(names[place] for place in range(len(first)))
 
 

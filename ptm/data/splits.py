@@ -64,9 +64,9 @@ def read_splits(data: DataSpec, read: Callable[[str | None], TableT], *, train: 
         table = read(data.train)
         return Splits(train=table, eval=table, held_out=fraction)
     gathered, tables = Gathered(), dict[str, TableT]()
-    for name, wanted in (("train", train), ("eval", True)):
+    for name, requested in (("train", train), ("eval", True)):
         with gathered.of():
-            if wanted:
+            if requested:
                 tables[name] = read(data.train if name == "train" else _eval_split(data, train=train))
     gathered.refuse()
     return Splits(train=tables.get("train"), eval=tables["eval"], held_out=None)

@@ -83,10 +83,10 @@ def load_dataset(
             require_different(examples.targets, where)
         untaught = kind.untaught(examples.targets, names)
         if names and len(untaught) > len(names) - (2 if exclusive else 1):
-            taught = [name for name in names if name not in untaught]
+            labels_in_train = [name for name in names if name not in untaught]
             raise DataError(
-                f"every training example has the label {taught[0]!r}"
-                if taught
+                f"every training example has the label {labels_in_train[0]!r}"
+                if labels_in_train
                 else "no training example has a label",
                 where=where,
                 expected="at least two classes" if exclusive else "at least one label",

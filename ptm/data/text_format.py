@@ -108,8 +108,10 @@ def undecoded(byte: int, context: bytes, path: object, line: int, codec: str = U
             context.decode("cp1252")
         except UnicodeDecodeError:
             encoding = ""
-    shown = "UTF-8" if codec == UTF8 else codec
-    return _wrong_encoding(f"byte 0x{byte:02x} is not {shown}", f"{path}:{line}", path, encoding, shown)
+    codec_name = "UTF-8" if codec == UTF8 else codec
+    return _wrong_encoding(
+        f"byte 0x{byte:02x} is not {codec_name}", f"{path}:{line}", path, encoding, codec_name
+    )
 
 
 def has_nul(path: object, line: int, text: str = "") -> DataError:

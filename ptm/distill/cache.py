@@ -76,7 +76,11 @@ def _entry(path: Path) -> Entry:
         about = about if isinstance(about, dict) else {}
     except (OSError, ValueError, RecursionError):
         about = {}
-    sums = [found for file in sorted(path.glob("*.crc")) if (found := _readable_checksums(file)) is not None]
+    sums = [
+        checksums
+        for file in sorted(path.glob("*.crc"))
+        if (checksums := _readable_checksums(file)) is not None
+    ]
     return Entry(
         name=path.name,
         path=path,

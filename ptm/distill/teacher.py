@@ -102,7 +102,7 @@ class Teacher:
 
     def _first_problem(self, problem: str) -> str:
         """What any process found wrong, in all of them; "" where none did."""
-        return next((found for found in self._runtime.gather(problem) if found), "")
+        return next((reason for reason in self._runtime.gather(problem) if reason), "")
 
     def _do_without(self, problem: str) -> None:
         """From now on the teacher is run on each batch as it comes."""
@@ -230,8 +230,8 @@ class Teacher:
                     missing = self._verify(shards, missing, epoch, reporter)
             except StorageError as error:
                 problem = _line(error)
-        found: tuple[list[int], str] = self._runtime.gather((missing, problem))[0]
-        return found
+        of_first: tuple[list[int], str] = self._runtime.gather((missing, problem))[0]
+        return of_first
 
     def _verify(
         self, shards: Mapping[str, Shard], missing: list[int], epoch: int, reporter: Reporter

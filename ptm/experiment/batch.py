@@ -202,11 +202,11 @@ class _Process:
         mode = ["--overwrite"] if overwrite else ["--resume"] if _is_there(job) else []
         changes = [part for change in job.changes for part in ("--set", change)]
         arguments = [job.command, str(job.config), *changes, *mode, "--json", *options]
-        results, said = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has ended
+        results, messages = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has ended
         process, reports = start_process(
-            arguments, os.environ, stdin=subprocess.DEVNULL, stdout=results, stderr=said
+            arguments, os.environ, stdin=subprocess.DEVNULL, stdout=results, stderr=messages
         )
-        return _Process(job, process, reports, results, said, time.monotonic())
+        return _Process(job, process, reports, results, messages, time.monotonic())
 
     def last_line(self) -> str:
         lines = self.lines(1)

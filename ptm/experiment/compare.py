@@ -178,17 +178,17 @@ def differences(baseline: Side, candidate: Side) -> dict[str, list[str]]:
     """What the two were made of, where it differs: config, data, starting weights, versions, machine."""
     before, after = (flat(_content(side.config)) for side in (baseline, candidate))
     keys = [key for key in differing_keys(baseline.config, candidate.config) if key != "train.seed"]
-    found = {"config": [f"{key}: {before.get(key)} → {after.get(key)}" for key in keys]}
+    lines = {"config": [f"{key}: {before.get(key)} → {after.get(key)}" for key in keys]}
     if baseline.manifest is None or candidate.manifest is None:
-        return found
+        return lines
     changed = changes(baseline.manifest, candidate.manifest)
     groups = {"data": "digests.data.", "weights": "digests.weights.", "versions": "packages."}
     for name, prefix in groups.items():
-        found[name] = [line.removeprefix("digests.") for line in changed if line.startswith(prefix)]
+        lines[name] = [line.removeprefix("digests.") for line in changed if line.startswith(prefix)]
     if baseline.manifest.ptm != candidate.manifest.ptm:
-        found["versions"].append(f"ptm: {baseline.manifest.ptm} → {candidate.manifest.ptm}")
-    found["machine"] = [line for line in changed if not line.startswith(tuple(groups.values()))]
-    return found
+        lines["versions"].append(f"ptm: {baseline.manifest.ptm} → {candidate.manifest.ptm}")
+    lines["machine"] = [line for line in changed if not line.startswith(tuple(groups.values()))]
+    return lines
 
 
 def _content(config: str) -> dict[str, Any]:
@@ -275,9 +275,9 @@ def _flips(pair: PairedScores, ours: Mapping[int, Row], theirs: Mapping[int, Row
 
 def _flip(index: int, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any]:
     row, other = ours[index], theirs[index]
-    shown = {key: row[key] for key in _SHOWN if key in row and "predict" not in key}
+    fields = {key: row[key] for key in _SHOWN if key in row and "predict" not in key}
     predicted = next(key for key in ("prediction", "predicted_tags") if key in row)
-    return {"id": index, **shown, "candidate": row[predicted], "baseline": other[predicted]}
+    return {"id": index, **fields, "candidate": row[predicted], "baseline": other[predicted]}
 
 
 def worse_than(record: Mapping[str, Any], limit: str) -> list[str]:
@@ -355,14 +355,14 @@ def _runs_below(folder: Path) -> list[Path]:
     """Run directories below, not through links; a run holds no other run."""
     if is_run(folder):
         return [folder]
-    found: list[Path] = []
+    runs: list[Path] = []
     try:
         entries = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
     except OSError:
         return []
     for entry in entries:
-        found += _runs_below(entry)
-    return found
+        runs += _runs_below(entry)
+    return runs
 
 
 def _listed(run: RunDirectory) -> dict[str, Any]:

@@ -117,13 +117,13 @@ def _entity_measure(known: Mapping[str, tuple[str, str]]) -> Measure:
         return set(entities(row[key], known))
 
     def score(row: Row) -> tuple[float, float]:
-        true, said = found(row, "tags"), found(row, "predicted_tags")
-        return 2.0 * len(true & said), float(len(true) + len(said))
+        true, predicted = found(row, "tags"), found(row, "predicted_tags")
+        return 2.0 * len(true & predicted), float(len(true) + len(predicted))
 
     def agreement(a: Sequence[Row], b: Sequence[Row]) -> float:
         pairs = [(found(x, "predicted_tags"), found(y, "predicted_tags")) for x, y in zip(a, b, strict=True)]
-        said = sum(len(x) + len(y) for x, y in pairs)
-        return 2 * sum(len(x & y) for x, y in pairs) / said if said else 1.0
+        predicted = sum(len(x) + len(y) for x, y in pairs)
+        return 2 * sum(len(x & y) for x, y in pairs) / predicted if predicted else 1.0
 
     return _rate("f1", "sentences", score, own_counts=True, agreement=agreement)
 

@@ -172,9 +172,11 @@ def choose_trained(session: Session, pipeline: Pipeline) -> None:
     if trained < total:
         learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         left = {name for name, _ in model.named_parameters()} - learning
-        told = [listing(whole_modules(model, names), most=_MODULES_TOLD) for names in (learning, left)]
+        module_lists = [
+            listing(whole_modules(model, names), most=_MODULES_TOLD) for names in (learning, left)
+        ]
         session.reporter.say(
-            f"trained: {trained:,} of {total:,} parameters: {told[0]}; left as it is: {told[1]}"
+            f"trained: {trained:,} of {total:,} parameters: {module_lists[0]}; left as it is: {module_lists[1]}"
         )
 
 

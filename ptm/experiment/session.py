@@ -105,5 +105,5 @@ def beside(spec: RunSpec, metrics: Metrics, values: Mapping[str, float]) -> Asid
 def require_readable(session: Session, pipeline: Pipeline) -> None:
     """DataError with all inputs that cannot be read: before the first step, not in the middle of a run."""
     runtime = session.runtime
-    found = pipeline.unreadable_inputs(session.reporter, runtime.rank, runtime.ranks)
-    refuse((problem for share in runtime.gather(found) for problem in share), noun="images")
+    problems = pipeline.unreadable_inputs(session.reporter, runtime.rank, runtime.ranks)
+    refuse((problem for share in runtime.gather(problems) for problem in share), noun="images")

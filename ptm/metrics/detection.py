@@ -86,9 +86,9 @@ class DetectionMetrics:
         """There is no constant answer: what finds nothing has 0 everywhere."""
         boxes = [boxes.classes for boxes in self._truth.values()]
         counts = np.bincount(np.concatenate(boxes), minlength=len(self._labels)) if boxes else None
-        found = sum(len(boxes.corners) for boxes in self._detections.values())
+        boxes_count = sum(len(boxes.corners) for boxes in self._detections.values())
         absent = () if counts is None else absent_labels(counts, self._labels)
-        return Summary(absent=absent, answers=None if found else 0)
+        return Summary(absent=absent, answers=None if boxes_count else 0)
 
     def predictions(self) -> Iterator[Prediction]:
         """By rising id: ``boxes`` ([x1, y1, x2, y2] in pixels of the upright image), ``labels`` and ``scores`` of at

@@ -44,9 +44,9 @@ class MultiLabelMetrics(LogitMetrics):
         counts = truth.sum(0)
         shares = counts / len(truth)
         # The best set by the micro F1 holds the most frequent labels; how many is tried out.
-        found = np.cumsum(np.sort(counts)[::-1])
+        hits = np.cumsum(np.sort(counts)[::-1])
         sizes = np.arange(1, len(counts) + 1)
-        f1_micro = 2 * found / np.maximum(len(truth) * sizes + counts.sum(), 1)
+        f1_micro = 2 * hits / np.maximum(len(truth) * sizes + counts.sum(), 1)
         _, repeats = np.unique(truth, axis=0, return_counts=True)
         everywhere = shares[counts > 0]
         constant = {

@@ -38,13 +38,13 @@ def within_backbone(
     for place in places:
         body = {_plain(name.removeprefix(place)): name for name in names if name.startswith(place)}
         for outside in _OUTSIDE:
-            found = {
+            tensors = {
                 body[key]: tensor
                 for name, tensor in state.items()
                 if name.startswith(outside) and (key := _plain(name.removeprefix(outside))) in body
             }
-            if len(found) >= _LEAST * len(body) and len(found) > len(best):
-                best = found
+            if len(tensors) >= _LEAST * len(body) and len(tensors) > len(best):
+                best = tensors
     return best or None
 
 

@@ -38,8 +38,8 @@ def draw_new_head(
     generator = torch.Generator().manual_seed(mix(seed, INIT, 2))
     for name, module in model.named_modules():
         inside = any(name == prefix or name.startswith(f"{prefix}.") for prefix in head)
-        drawn = new is None or f"{name}.weight" in new
-        if inside and drawn and isinstance(module, nn.Linear | nn.Conv2d):
+        is_new = new is None or f"{name}.weight" in new
+        if inside and is_new and isinstance(module, nn.Linear | nn.Conv2d):
             inputs = module.weight[0].numel()
             module.weight.normal_(0.0, min(most, _SCORE_STD / math.sqrt(inputs)), generator=generator)
             if module.bias is not None and not keep_bias:

@@ -78,21 +78,21 @@ def _is_set(row: Row) -> bool:
 
 
 def _count_sets(rows: Sequence[Row], labels: Sequence[str]) -> Answers:
-    true, said, both = Counter[str](), Counter[str](), Counter[str]()
+    true, predicted, both = Counter[str](), Counter[str](), Counter[str]()
     wrong = []
     for row in rows:
         truth, guess = ({words.plain(name) for name in row[key]} for key in ("label", "prediction"))
         true.update(truth)
-        said.update(guess)
+        predicted.update(guess)
         both.update(truth & guess)
         if truth != guess:
             wrong.append(_wrong_set(row, truth, guess))
-    names = list(dict.fromkeys([*labels, *sorted(true | said)]))
+    names = list(dict.fromkeys([*labels, *sorted(true | predicted)]))
     return Answers(
         n=len(rows),
         wrong=_by_weight(wrong),
         ranked_by="the highest probability of a wrong decision on one label",
-        classes=_class_rows(names, true, said, both),
+        classes=_class_rows(names, true, predicted, both),
     )
 
 
@@ -116,27 +116,27 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _is_tagged(row: Row) -> bool:
-    tags, said, own = (row.get(key) for key in ("tags", "predicted_tags", "words"))
-    return all(isinstance(part, list) for part in (tags, said, own)) and len(listing(tags)) == len(
+    tags, predicted, own = (row.get(key) for key in ("tags", "predicted_tags", "words"))
+    return all(isinstance(part, list) for part in (tags, predicted, own)) and len(listing(tags)) == len(
         listing(own)
     )
 
 
 def _count_tags(rows: Sequence[Row], labels: Sequence[str]) -> Answers:
     known = entity_tags(labels)
-    true, said, both = Counter[str](), Counter[str](), Counter[str]()
+    true, predicted, both = Counter[str](), Counter[str](), Counter[str]()
     wrong = []
     for row in rows:
         sides = (_entities(row, "tags", known), _entities(row, "predicted_tags", known))
-        for counter, found in ((true, sides[0]), (said, sides[1]), (both, sides[0] & sides[1])):
-            counter.update(kind for kind, _, _ in found)
+        for counter, part in ((true, sides[0]), (predicted, sides[1]), (both, sides[0] & sides[1])):
+            counter.update(kind for kind, _, _ in part)
         if sides[0] != sides[1]:
             wrong.append(_wrong_tags(row, *sides))
     return Answers(
         n=len(rows),
         wrong=_by_weight(wrong),
         ranked_by="how many entities are wrong or missed, then by how sure the model was",
-        classes=_class_rows(sorted(true | said), true, said, both),
+        classes=_class_rows(sorted(true | predicted), true, predicted, both),
         counted="entities" if known else "class",
         things="sentences",
     )
@@ -149,23 +149,25 @@ def _entities(row: Row, key: str, known: Mapping[str, tuple[str, str]]) -> set[E
     return {(words.plain(tag), place, place) for place, tag in enumerate(row[key]) if tag is not None}
 
 
-def _wrong_tags(row: Row, true: set[Entity], said: set[Entity]) -> Wrong:
+def _wrong_tags(row: Row, true: set[Entity], predicted: set[Entity]) -> Wrong:
     scores = [number(score) for score in listing(row.get("scores"))]
-    places = {place for _, first, last in said - true for place in range(first, last + 1)}
+    places = {place for _, first, last in predicted - true for place in range(first, last + 1)}
     of_wrong = [score for place, score in enumerate(scores) if place in places and math.isfinite(score)]
     return Wrong(
         row,
-        weight=len(true ^ said) + max(of_wrong, default=0.0) / 2,
-        predicted=_pieces(row["words"], said, true, "wrong"),
-        labelled=_pieces(row["words"], true, said, "missed"),
+        weight=len(true ^ predicted) + max(of_wrong, default=0.0) / 2,
+        predicted=_pieces(row["words"], predicted, true, "wrong"),
+        labelled=_pieces(row["words"], true, predicted, "missed"),
     )
 
 
-def _pieces(own: Sequence[Any], found: set[Entity], others: set[Entity], alone: State) -> tuple[Piece, ...]:
+def _pieces(
+    own: Sequence[Any], entities: set[Entity], others: set[Entity], alone: State
+) -> tuple[Piece, ...]:
     """A sentence with the entities that one side finds; ``alone``: what they are where the other side has them not."""
     text = [words.plain(word) for word in own]
     pieces, place = [], 0
-    for kind, first, last in sorted(found, key=lambda entity: entity[1:]):
+    for kind, first, last in sorted(entities, key=lambda entity: entity[1:]):
         if first > place:
             pieces.append(Piece(" ".join(text[place:first])))
         state: State = "right" if (kind, first, last) in others else alone
@@ -189,9 +191,9 @@ def _count_numbers(rows: Sequence[Row], labels: Sequence[str]) -> Answers:
 
     points = np.array([(number(row["label"]), number(row["prediction"])) for row in rows])
     wrong = [
-        Wrong(row, abs(said - true), words.decimal(true), words.decimal(said))
-        for row, (true, said) in zip(rows, points.tolist(), strict=True)
-        if said != true
+        Wrong(row, abs(predicted - true), words.decimal(true), words.decimal(predicted))
+        for row, (true, predicted) in zip(rows, points.tolist(), strict=True)
+        if predicted != true
     ]
     return Answers(n=len(rows), wrong=_by_weight(wrong), ranked_by="the largest error", points=points)
 
@@ -204,14 +206,14 @@ def _by_weight(wrong: Sequence[Wrong]) -> tuple[Wrong, ...]:
 
 
 def _class_rows(
-    names: Sequence[str], true: Mapping[str, int], said: Mapping[str, int], both: Mapping[str, int]
+    names: Sequence[str], true: Mapping[str, int], predicted: Mapping[str, int], both: Mapping[str, int]
 ) -> tuple[ClassRow, ...]:
     """Precision, recall, F1 (0 for 0 / 0) and support of each."""
 
     def ratio(part: int, whole: int) -> float:
         return part / whole if whole else 0.0
 
-    counts = [(name, true.get(name, 0), said.get(name, 0), both.get(name, 0)) for name in names]
+    counts = [(name, true.get(name, 0), predicted.get(name, 0), both.get(name, 0)) for name in names]
     return tuple((n, ratio(b, s), ratio(b, t), ratio(2 * b, t + s), t) for n, t, s, b in counts)
 
 

@@ -68,16 +68,16 @@ def charts(
         "rate": {"from_zero": True},
         "gradient": {"from_zero": True},
     }
-    drawn = {
+    figures = {
         name: curves_chart(name, lines, **marks.get(name, {}))
         for name, lines in curves.items()
         if any(np.isfinite(line.y).any() for line in lines)
     }
     if calibration is not None:
-        drawn["reliability"] = reliability_chart("reliability", calibration)
+        figures["reliability"] = reliability_chart("reliability", calibration)
     if points is not None:
-        drawn["numbers"] = numbers_chart("numbers", points)
-    return drawn
+        figures["numbers"] = numbers_chart("numbers", points)
+    return figures
 
 
 def _column(lines: Sequence[Mapping[str, Any]], *path: str) -> np.ndarray:
@@ -282,9 +282,15 @@ def numbers_chart(key: str, points: np.ndarray) -> str:
     import numpy as np
 
     figure, axes = _figure(4.6, 3.5)
-    shown = points[np.unique(np.linspace(0, len(points) - 1, _POINTS).round().astype(int))]
+    sample = points[np.unique(np.linspace(0, len(points) - 1, _POINTS).round().astype(int))]
     axes.scatter(
-        shown[:, 0], shown[:, 1], s=14, color=_VARIABLES["accent"], alpha=0.5, linewidths=0, rasterized=False
+        sample[:, 0],
+        sample[:, 1],
+        s=14,
+        color=_VARIABLES["accent"],
+        alpha=0.5,
+        linewidths=0,
+        rasterized=False,
     )
     ends = [float(points.min()), float(points.max())]
     axes.plot(ends, ends, color=_VARIABLES["muted"], linewidth=1, linestyle=(0, (4, 3)))

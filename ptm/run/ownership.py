@@ -170,9 +170,9 @@ def refuse_foreign_entries(path: Path) -> None:
             cure="change its permissions, or choose another --output",
         ) from error
     if foreign:
-        shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        names = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
         raise RunDirectoryError(
-            f"--overwrite would delete what ptm did not write: {shown}",
+            f"--overwrite would delete what ptm did not write: {names}",
             where=path,
             cure="move it elsewhere, or choose another --output",
         )
@@ -199,9 +199,9 @@ def refuse_foreign_distillation(path: Path) -> None:
         if not (_ARM.fullmatch(entry.name) or files.is_debris(entry.name) or _is_of_distillation(entry))
     ]
     if foreign:
-        shown = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
+        names = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
         raise RunDirectoryError(
-            f"holds files that are not a distillation with its control ({shown})",
+            f"holds files that are not a distillation with its control ({names})",
             where=path,
             cure="choose another --output",
         )

@@ -44,8 +44,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def asked_bytes(error: BaseException) -> float | None:
     """How many bytes there was no room for, where the message says it."""
-    found = _ASKED.search(str(error))
-    return float(found["size"]) * 1024 ** _UNITS.index(found["unit"]) if found else None
+    match = _ASKED.search(str(error))
+    return float(match["size"]) * 1024 ** _UNITS.index(match["unit"]) if match else None
 
 
 @contextmanager
@@ -83,8 +83,8 @@ def batch_memory(
 
 
 def _out_of_memory(error: BaseException, what: str, where: str, cure: str) -> OutOfMemory:
-    asked = asked_bytes(error)
-    size = f"; {shown(asked)} were asked for at once" if asked else ""
+    size_bytes = asked_bytes(error)
+    size = f"; {shown(size_bytes)} were asked for at once" if size_bytes else ""
     return OutOfMemory(f"out of memory: {what}{size}", where=where, cure=cure)
 
 
@@ -93,7 +93,7 @@ def parts(pipeline: Pipeline, batch: Batch, *, training: bool) -> list[Part]:
     model, classes = pipeline.model, len(pipeline.labels)
     copies = 4 if training else 1  # with gradients and the optimizer's two moments
     weights = sum(p.numel() for p in model.parameters())
-    found = [
+    parts_list = [
         Part(
             f"the model, {weights:,} parameters" + (" with gradients and the optimizer's state" * training),
             _FLOAT * copies * weights,
@@ -106,7 +106,7 @@ def parts(pipeline: Pipeline, batch: Batch, *, training: bool) -> list[Part]:
     pixels = sum(tensor.numel() // 3 for tensor in images)
     if pixels:
         height, width = max((tuple(image.shape[-2:]) for image in images), key=lambda size: size[0] * size[1])
-        found.append(
+        parts_list.append(
             Part(
                 f"images of {height} x {width} pixels",
                 _FLOAT * _PER_PIXEL * pixels * (2 if training else 1),
@@ -117,19 +117,19 @@ def parts(pipeline: Pipeline, batch: Batch, *, training: bool) -> list[Part]:
         tensor for tensor in _tensors(batch.inputs) if tensor.ndim == 2 and not tensor.is_floating_point()
     ]
     if texts and not pixels:
-        found += _of_texts(model, max(texts, key=Tensor.numel), training=training)
+        parts_list += _of_texts(model, max(texts, key=Tensor.numel), training=training)
     rows = (
         len(batch) if pipeline.per_example else pixels or max((t.numel() for t in texts), default=len(batch))
     )
     if classes:
-        found.append(
+        parts_list.append(
             Part(
                 f"{classes:,} classes" + ("" if pipeline.per_example else f" for each of {rows:,} places"),
                 _FLOAT * rows * classes * (3 if training else 1),
                 "fewer classes",
             )
         )
-    return found
+    return parts_list
 
 
 def _of_texts(model: Any, ids: Tensor, *, training: bool) -> list[Part]:
@@ -141,7 +141,7 @@ def _of_texts(model: Any, ids: Tensor, *, training: bool) -> list[Part]:
     )
     n, length = ids.shape
     held = layers if training else 1
-    found = [
+    parts_list = [
         Part(
             f"texts of {length:,} tokens",
             _FLOAT * held * (_PER_TOKEN * n * length * width + n * heads * length**2),
@@ -150,14 +150,14 @@ def _of_texts(model: Any, ids: Tensor, *, training: bool) -> list[Part]:
     ]
     outputs = getattr(model, "get_output_embeddings", lambda: None)()
     if outputs is not None:
-        found.append(
+        parts_list.append(
             Part(
                 f"a vocabulary of {words:,} words for each of {n * length:,} tokens",
                 _FLOAT * n * length * words * (3 if training else 1),
                 "a smaller data.max_length, or a model with a smaller vocabulary",
             )
         )
-    return found
+    return parts_list
 
 
 def _tensors(value: Any) -> list[Tensor]:

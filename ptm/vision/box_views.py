@@ -128,10 +128,10 @@ def upright_targets(
     problems: list[Problem] = []
     for index, (width, height, orientation) in enumerate(headers):
         boxes, stated = columns["boxes"][index], tuple(columns["size"][index])
-        shown = (height, width) if orientation >= 5 else (width, height)
-        if drawn_on is None and orientation != 1 and shown == (width, height) == stated and len(boxes):
+        upright_size = (height, width) if orientation >= 5 else (width, height)
+        if drawn_on is None and orientation != 1 and upright_size == (width, height) == stated and len(boxes):
             problems.append(_ambiguous(examples.where(index), orientation))
-        elif stated in ((width, height), shown):
+        elif stated in ((width, height), upright_size):
             stored = (
                 stated == (width, height) if drawn_on is None or orientation == 1 else drawn_on == "stored"
             )

@@ -125,13 +125,13 @@ def find_unreadable(
                 problems += error.problems
         return len(rows), problems
 
-    found: list[Problem] = []
+    unreadable: list[Problem] = []
     with ThreadPoolExecutor(threads) as pool:
         for count, problems in pool.map(check, _chunks(len(images), threads)):
             done += count
-            found += problems
+            unreadable += problems
             advance(done)
-    return found
+    return unreadable
 
 
 def few_bits(item: Any) -> int | None:
