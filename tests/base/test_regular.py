@@ -56,7 +56,7 @@ def test_nothing_else_is_opened_in_any_mode(made, kind):
 
 def test_a_link_that_is_put_there_after_the_look_is_not_followed(made, monkeypatch):
     monkeypatch.setattr("ptm.base.regular.kind_of", lambda path: None)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="symbolic link"):
         open_regular(made / "a symbolic link", "w")
     with pytest.raises(NotRegular, match="a named pipe"):  # and does not wait for its other end
         open_regular(made / "a named pipe")
