@@ -146,20 +146,21 @@ def run(
 
 
 def _refuse_outputs(options: BatchOptions, configs: Sequence[Path]) -> None:
-    """Raises ConfigError for a file to write that is one of the configs, or cannot be written, before anything runs."""
-    from ptm.errors import ConfigError
+    """Raises ConfigError for a file to write that is one of the configs, or cannot be written, before anything runs.
 
-    for option, path in (("--junit", options.junit), ("--summary", options.summary)):
+    A file that is there is replaced only if a batch wrote it: it may be data, or of a run.
+    """
+    from ptm.errors import ConfigError
+    from ptm.experiment.outputs import require_report_file
+    from ptm.report.batch import JUNIT_MARK, MARKDOWN_MARK
+
+    given = (("--junit", options.junit, JUNIT_MARK), ("--summary", options.summary, MARKDOWN_MARK))
+    for option, path, mark in given:
         if path is None:
             continue
         if any(path.resolve() == config.resolve() for config in configs):
             raise ConfigError("is one of the configs", where=f"{option} {path}", cure="choose another file")
-        if path.is_dir() or path.is_symlink() or not path.absolute().parent.is_dir():
-            raise ConfigError(
-                "cannot be written",
-                where=f"{option} {path}",
-                expected="the name of a file, in a folder that is there",
-            )
+        require_report_file(path.absolute(), option, mark)
 
 
 def _write(options: BatchOptions, content: Mapping[str, Any]) -> None:

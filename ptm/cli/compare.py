@@ -73,7 +73,9 @@ def compare(
 def _require_page(path: Path) -> None:
     """Raises ConfigError for a place where no page can be written."""
     from ptm.errors import ConfigError
+    from ptm.experiment.outputs import refuse_place_in_run
 
+    refuse_place_in_run(path.absolute(), "--html")
     taken = (
         path.is_dir() or path.is_symlink() or (path.exists() and path.suffix.lower() not in (".html", ".htm"))
     )

@@ -77,6 +77,8 @@ def run_batch(
     ``overwrite``: also what is there. Without ``keep_going`` nothing more is started once a run has failed. ``options``
     go to every run. A signal to stop is passed on: runs save and end, and the rest is not run.
     """
+    # With --locked the run itself holds its record against the lock file.
+    again = overwrite or "--locked" in options
     outcomes: dict[Path, Outcome] = {}
     waiting = list(plan.jobs)
     running: list[_Process] = []
@@ -90,7 +92,7 @@ def run_batch(
                     watcher.ended(ended)
                 halted = stop.requested or (not keep_going and _failed(plan, outcomes))
                 for job in list(waiting):
-                    outcome = _without_running(job, outcomes, stop, halted=halted, overwrite=overwrite)
+                    outcome = _without_running(job, outcomes, stop, halted=halted, again=again)
                     if outcome is not None:
                         waiting.remove(job)
                         outcomes[job.output] = outcome
@@ -123,7 +125,7 @@ def _own(job: Job, plan: BatchPlan) -> list[Path]:
 
 
 def _without_running(
-    job: Job, outcomes: Mapping[Path, Outcome], stop: StopFlag, *, halted: bool, overwrite: bool
+    job: Job, outcomes: Mapping[Path, Outcome], stop: StopFlag, *, halted: bool, again: bool
 ) -> Outcome | None:
     """The outcome of a job that needs no process, or gets none; None for one that is to be run."""
     broken = next(
@@ -137,7 +139,7 @@ def _without_running(
         why = f"stopped by {stop.name}" if stop.requested else "another run failed before"
         code = Interrupted.exit_code if stop.requested else 0
         return Outcome(job=job, status="not run", exit_code=code, problems=(Problem(f"not run: {why}"),))
-    return None if overwrite else finished_before(job)
+    return None if again else finished_before(job)
 
 
 _GOOD = ("done", "finished", "missed")
@@ -146,8 +148,7 @@ _GOOD = ("done", "finished", "missed")
 def finished_before(job: Job) -> Outcome | None:
     """The outcome of a job whose run is finished, and is this very one; None where there is something to do.
 
-    A finished run of another version of ptm, or that was not trained under the lock file that is there now, is a
-    failure: it is neither this one nor to be thrown away unasked.
+    A finished run of another version of ptm is a failure: it is neither this one nor to be thrown away unasked.
     """
     run = RunDirectory(job.output)
     controlled = job.spec.distill is not None and job.spec.distill.control
@@ -201,7 +202,7 @@ class _Process:
     def start(job: Job, *, overwrite: bool, options: Sequence[str]) -> _Process:
         mode = ["--overwrite"] if overwrite else ["--resume"] if _is_there(job) else []
         changes = [part for change in job.changes for part in ("--set", change)]
-        arguments = [job.command, str(job.config), *changes, *mode, "--json", *options]
+        arguments = [job.command, _argument(job.config), *changes, *mode, "--json", *options]
         results, messages = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has ended
         process, reports = start_process(
             arguments, os.environ, stdin=subprocess.DEVNULL, stdout=results, stderr=messages
@@ -250,6 +251,11 @@ class _Process:
 
 
 _STOPPED = (Interrupted.exit_code, 130, 143, 129)
+
+
+def _argument(path: Path) -> str:
+    """A file as no option reads: ``./-x.yaml``."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _is_there(job: Job) -> bool:

@@ -242,7 +242,7 @@ def _tested(
 def _rows(run: RunDirectory) -> Mapping[int, Row]:
     try:
         return read_predictions(run.predictions)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunDirectoryError(
             f"its predictions cannot be read: {error}",
             where=run.predictions,

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ptm.base.regular import kind_of
+from ptm.base.regular import kind_of, open_regular
 from ptm.config.spec import RunSpec
 from ptm.data.sources import split_files
 from ptm.data.tables import READERS
 from ptm.errors import ConfigError, PtmError
 from ptm.run.lockfile import lock_path
 from ptm.run.ownership import FILES, input_paths, is_run
+
+_BEGINNING = 200  # bytes of a report that show whose it is
 
 
 def require_new_file(path: Path, option: str, suffixes: Sequence[str]) -> None:
@@ -31,6 +33,30 @@ def require_new_file(path: Path, option: str, suffixes: Sequence[str]) -> None:
         )
         raise ConfigError(f"{option} is {kind}; ptm writes through none", where=path, cure=cure)
     refuse_place_in_run(path, option)
+
+
+def require_report_file(path: Path, option: str, mark: bytes) -> None:
+    """Raise ConfigError where ptm is not to write a report: no file, among a run's own, or a file of somebody's.
+
+    ``mark`` stands at the beginning of what ptm writes there; a file without it is replaced only if it is empty.
+    """
+    kind = kind_of(path) if path.parent.is_dir() else "in no folder"
+    if kind is not None:
+        raise ConfigError(
+            "cannot be written",
+            where=f"{option} {path}",
+            expected="the name of a file, in a folder that is there",
+        )
+    refuse_place_in_run(path, option)
+    if path.exists():
+        with open_regular(path) as file:
+            begin: bytes = file.read(_BEGINNING)
+        if begin and mark not in begin:
+            raise ConfigError(
+                "holds what ptm did not write there",
+                where=f"{option} {path}",
+                cure="choose another file, or remove it",
+            )
 
 
 def refuse_place_in_run(path: Path, option: str) -> None:

@@ -27,7 +27,7 @@ from ptm.pipeline import Metrics
 from ptm.report.page import write_report
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, restore
 from ptm.run.directory import Mode, RunDirectory, config_changes, is_run, open_run
-from ptm.run.lockfile import Pins
+from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.log import MetricsLog
 from ptm.run.ownership import input_paths
 from ptm.run.predictions import prediction_lines
@@ -59,6 +59,8 @@ def run_training(
     with _open_run(spec, mode, allow_drift, reporter) as run:
         done = _finished_already(run, spec, reporter)
         if done is not None:
+            if pins is not None:
+                _require_pinned(run, pins)
             reporter.say(f"{run.path} is finished already")
             return done
         with stop_on_signals() as stop, open_session(spec, _first_speaks(reporter)) as session:
@@ -122,6 +124,13 @@ def _finished_already(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> R
     if own:
         reporter.say(f"{run.path} is finished, but damaged: {damage}; it is restored from its checkpoint")
     return None
+
+
+def _require_pinned(run: RunDirectory, pins: Pins) -> None:
+    """A finished run is trained no more, so that its record is held against the lock file. Raises ConfigError."""
+    manifest = run.read_manifest()
+    if manifest is not None:  # a run without one is damaged, which is told elsewhere
+        require_unchanged(pins, Pins.of(manifest), run.path)
 
 
 def _first_speaks(reporter: Reporter) -> Reporter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from ptm.errors import MissingDownload
+from ptm.errors import MissingDownload, ModelError
 
 PREFIX = "package:"
 
@@ -31,7 +31,8 @@ def is_installed(name: str) -> bool:
 
 
 def package_path(name: str, where: str) -> Path:
-    """The path that ``package:NAME/PATH`` means. Raises MissingDownload, naming ``where``, if NAME is not installed."""
+    """The path that ``package:NAME/PATH`` means. Raises MissingDownload, naming ``where``, if NAME is not installed,
+    ModelError for a path that leads out of the package."""
     package, _, inner = name.removeprefix(PREFIX).partition("/")
     location = _location(package)
     if location is None:
@@ -41,10 +42,20 @@ def package_path(name: str, where: str) -> Path:
             where=where,
             cure=f"pip install 'ptm[{extra}]'" if extra else f"pip install {package.replace('_', '-')}",
         )
-    return location / inner
+    if ".." in Path(inner).parts or "\0" in inner:
+        raise ModelError(
+            f"{inner!r} leads out of the package {package!r}",
+            where=where,
+            expected="a folder in the package: package:NAME/DIR",
+            cure="name a folder elsewhere by its own path",
+        )
+    return location / inner.lstrip("/")
 
 
 def _location(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except ValueError:  # a module that is no package, such as __main__
+        spec = None
     locations = None if spec is None else spec.submodule_search_locations
     return Path(next(iter(locations))) if locations else None

@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 from ptm.base.printable import printable
 from ptm.errors import Problem
 
+JUNIT_MARK = b'<testsuites name="ptm batch"'
+MARKDOWN_MARK = b"### ptm batch"  # each at the beginning of what is written here
 _PLACE = re.compile(r"^(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?$")
 # What XML 1.0 cannot hold.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -75,7 +77,7 @@ def markdown(record: Mapping[str, Any]) -> str:
     """Two tables: the runs, and the seeds of each config together; then what went wrong."""
     rows, names = record["runs"], metric_names(record["runs"])
     lines = [
-        "### ptm batch",
+        MARKDOWN_MARK.decode(),
         "",
         *_table(["run", "status", *names, "time"], [_run_cells(row, names) for row in rows]),
     ]

@@ -42,14 +42,17 @@ def _pictures(record: Mapping[str, Any]) -> dict[str, str]:
 def _picture(path: Path) -> str:
     from PIL import Image
 
+    from ptm.vision.images import FORMATS
+
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_PICTURE:
             return ""
-        image = Image.open(io.BytesIO(read_bytes(path)))
+        # Others (EPS) would start external programs.
+        image = Image.open(io.BytesIO(read_bytes(path)), formats=FORMATS)
         image.draft("RGB", (_PICTURE_PIXELS, _PICTURE_PIXELS))
         image.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "PNG")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # a broken file can raise anything; the page is made without its picture
         return ""
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from ptm.base import files
 from ptm.base.regular import kind_of, open_regular, read_bytes
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import FILE_SOURCES
-from ptm.errors import RunDirectoryError
+from ptm.errors import PtmError, RunDirectoryError
+from ptm.models.packages import is_package, package_path
 
 LOCK = ".lock"
 MARK = ".ptm-run"
@@ -232,7 +234,10 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
     if spec.distill is not None:
         names.append(("distill.store", spec.distill.store))
     for key, name in names:
-        if name and (
+        if name and is_package(name):
+            with suppress(PtmError):  # whoever reads it says what is wrong with it
+                yield key, package_path(name, key)
+        elif name and (
             Path(name).is_absolute() or os.path.lexists(name)
         ):  # a name alone may be a folder here, too
             yield key, Path(name)

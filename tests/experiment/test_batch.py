@@ -13,8 +13,12 @@ from xml.etree import ElementTree
 
 import pytest
 from scipy.stats import ttest_1samp
+from typer.testing import CliRunner
 
+from ptm.cli.app import app
+from ptm.errors import ConfigError
 from ptm.experiment.batch import spread, worst_code
+from ptm.run.ownership import put_mark
 
 TEXT = """
 version: 1
@@ -167,6 +171,62 @@ def test_options_that_are_wrong_are_told_before_anything_runs(config, run_cli, t
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["problems"][0]["where"].startswith(words[0])
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("option", ["--junit", "--summary"])
+@pytest.mark.parametrize(
+    "name",
+    ["labels.xml", "run/config.yaml", "run/model/model.safetensors", "pipe", "link", "run/results.json"],
+)
+def test_15_06_reports_replace_no_data_and_no_file_of_a_run(config, tmp_path, option, name):
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    put_mark(run)
+    for file in ("labels.xml", "run/config.yaml", "run/model/model.safetensors"):
+        (tmp_path / file).write_text("mine")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "labels.xml")
+    done = CliRunner().invoke(app, ["batch", config("a"), option, name])
+    assert isinstance(done.exception, ConfigError) and option in str(done.exception)
+    for file in ("labels.xml", "run/config.yaml", "run/model/model.safetensors"):
+        assert (tmp_path / file).read_text() == "mine"
+    assert not (tmp_path / "runs").exists() and not (run / "results.json").exists()
+
+
+@pytest.mark.processes
+def test_15_06_reports_of_an_earlier_batch_and_empty_files_are_replaced(config, tmp_path, run_cli):
+    (tmp_path / "s.md").touch()
+    command = ("batch", config("bad", epochs="two"), "--junit", "j.xml", "--summary", "s.md")
+    for _ in range(2):
+        assert run_cli(*command).returncode == 2
+        assert "bad" in (tmp_path / "j.xml").read_text() and "bad" in (tmp_path / "s.md").read_text()
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_15_08_a_finished_run_is_held_against_the_lock_file(config, tmp_path, run_cli):
+    good = config("good")
+    assert run_cli("batch", good).returncode == 0
+    done = run_cli("batch", good, "--locked")
+    assert done.returncode == 2 and "there is no lock file" in done.stderr
+    assert run_cli("lock", good).returncode == 0
+    done = run_cli("batch", good, "--locked", "--json")
+    assert done.returncode == 0, done.stderr
+    lock = tmp_path / "good.lock"
+    content = json.loads(lock.read_text())
+    lock.write_text(json.dumps({**content, "data": {**content["data"], "train": "0" * 64}}))
+    done = run_cli("batch", good, "--locked")
+    assert done.returncode == 2 and "not as they were pinned" in done.stderr
+
+
+@pytest.mark.processes
+def test_15_16_a_config_whose_name_is_like_an_option(config, run_cli):
+    config("-x", more="nonsense: 1")
+    config("--overwrite")
+    done = run_cli("batch", "./-x.yaml", "--json")
+    assert "nonsense" in done.stdout
+    done = run_cli("batch", "./--overwrite.yaml", "--set", "model.name=no-such-model", "--json")
+    assert "no-such-model" in done.stdout and done.returncode == 3
 
 
 def test_a_spread_is_that_of_students_t():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+from pathlib import Path
 
 import pytest
 from scipy.stats import binomtest
@@ -181,3 +182,57 @@ def test_the_command_prints_json_and_exits_with_4(runs, run_cli, tmp_path):
     assert done.returncode == 2 and json.loads(done.stdout)["error"]["problems"]
     done = run_cli("runs", runs, "--json")
     assert done.returncode == 0 and len(json.loads(done.stdout)["runs"]) == 4
+
+
+def test_15_01_a_picture_that_a_record_names_starts_no_program(tmp_path, monkeypatch):
+    """Of a received run: Pillow hands an EPS, whatever it is called, to Ghostscript."""
+    ran, programs = tmp_path / "ran", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\necho >> '{ran}'\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # what an earlier look for it came to
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    flip = {"id": 0, "where": str(picture), "label": "a", "candidate": "a", "baseline": "b"}
+    page = comparison_page(_record(flip))
+    assert str(picture) in page and "<img" not in page
+    assert not ran.exists()
+
+
+def _record(flip):
+    side = {"name": "a", "metrics": {}}
+    flips = {
+        "only_candidate_right": {"count": 1, "examples": [flip]},
+        "only_baseline_right": {"count": 0, "examples": []},
+    }
+    row = {"candidate": "b", "differences": {}, "verdict": None, "not_tested": "", "flips": flips}
+    return {"task": "t", "metric": "accuracy", "sides": [side, side], "comparisons": [row]}
+
+
+def test_15_17_a_broken_picture_is_left_out_of_the_page(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("Failed to decode image")  # as Pillow's reader of AVIF
+
+    (tmp_path / "a.avif").write_bytes(b"x")
+    monkeypatch.setattr("PIL.Image.open", broken)
+    flip = {"id": 0, "where": str(tmp_path / "a.avif"), "label": "a", "candidate": "a", "baseline": "b"}
+    assert "<img" not in comparison_page(_record(flip))
+
+
+def test_15_17_predictions_without_end_are_one_message(runs, tmp_path):
+    shutil.copytree(runs / "short/seed-1", tmp_path / "deep")
+    (tmp_path / "deep" / "predictions.jsonl").write_text("[" * 50_000)
+    with pytest.raises(RunDirectoryError, match="predictions cannot be read"):
+        compared(runs / "short/seed-1", tmp_path / "deep")
+
+
+@pytest.mark.processes
+def test_15_06_the_page_replaces_no_report_of_a_run(runs, run_cli):
+    report: Path = runs / "short/seed-1/report.html"
+    before = report.read_bytes()
+    done = run_cli("compare", runs / "short/seed-1", runs / "long/seed-1", "--html", report)
+    assert done.returncode == 2 and "among the files of a run" in done.stderr
+    assert report.read_bytes() == before

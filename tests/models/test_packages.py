@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ptm.errors import MissingDownload
+from ptm.errors import MissingDownload, ModelError
 from ptm.models.packages import is_installed, package_of, package_path
 
 
@@ -22,8 +22,17 @@ def test_a_package_is_found_and_not_imported(carrier):
     assert "carrier" not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["package:no_such_package/model", "package:../x", "package:", "package:a.b"])
+@pytest.mark.parametrize(
+    "name", ["package:no_such_package/model", "package:../x", "package:", "package:a.b", "package:__main__"]
+)
 def test_one_that_is_not_there_is_told_with_how_to_install_it(name):
     assert not is_installed(name)
     with pytest.raises(MissingDownload, match="not installed"):
         package_path(name, "model")
+
+
+@pytest.mark.parametrize("inner", ["..", "../x", "a/../../x", "a\0b"])
+def test_15_04_no_path_leads_out_of_a_package(carrier, inner):
+    with pytest.raises(ModelError, match="leads out"):
+        package_path(f"package:carrier/{inner}", "model")
+    assert package_path("package:carrier//etc", "model") == carrier / "etc"

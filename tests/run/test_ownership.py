@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from helpers import image_spec, run, small_spec, text_spec
 from ptm.errors import PtmError, RunDirectoryError
 from ptm.run.directory import begin_run, is_run, open_run, refuse_early
-from ptm.run.ownership import MARK, foreign_entries, input_paths
+from ptm.run.ownership import MARK, foreign_entries, input_paths, refuse_inputs_below
 
 PRECIOUS = "years of work\n"
 
@@ -287,6 +288,19 @@ def test_15_4_every_path_of_a_config_is_an_input(tmp_path, write_config):
         "data.train": tmp_path / "data" / "train.csv",
     }
     assert dict(input_paths(image_spec(tmp_path / "r"))) == {}
+
+
+def test_15_04_a_model_in_a_package_is_an_input(finished_run, tmp_path, monkeypatch):
+    """A package under development may hold runs."""
+    package = tmp_path / "carrier"
+    package.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = image_spec(package / "run")
+    spec = replace(spec, model=replace(spec.model, name="package:carrier/run/model"))
+    inputs = list(input_paths(spec))
+    assert inputs == [("model.name", package / "run" / "model")]
+    with pytest.raises(RunDirectoryError, match="would delete an input of the run: model"):
+        refuse_inputs_below(package / "run", inputs)
 
 
 def _unchecked(path):
