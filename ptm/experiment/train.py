@@ -57,10 +57,8 @@ def run_training(
     saved), NotFinite for a loss or metric that is no number, any other PtmError before the first step.
     """
     with _open_run(spec, mode, allow_drift, reporter) as run:
-        done = _finished_already(run, spec, reporter)
+        done = _finished_already(run, spec, pins, reporter)
         if done is not None:
-            if pins is not None:
-                _require_pinned(run, pins)
             reporter.say(f"{run.path} is finished already")
             return done
         with stop_on_signals() as stop, open_session(spec, _first_speaks(reporter)) as session:
@@ -102,7 +100,9 @@ def _open_run(spec: RunSpec, mode: Mode, allow_drift: bool, reporter: Reporter) 
         yield run
 
 
-def _finished_already(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> Results | None:
+def _finished_already(
+    run: RunDirectory, spec: RunSpec, pins: Pins | None, reporter: Reporter
+) -> Results | None:
     """Results of a run to resume that has nothing left to do; all processes find the same.
 
     None where its model or predictions are not as they were written: its last checkpoint makes them again. Raises
@@ -115,6 +115,8 @@ def _finished_already(run: RunDirectory, spec: RunSpec, reporter: Reporter) -> R
         return None  # it is to be extended, as only the first process knows
     damage = run.damage()
     if damage is None:
+        if pins is not None:
+            _require_pinned(run, pins)
         return run.read_results()
     if not any(run.checkpoints.glob("step-*")):
         cure = "restore the file, or train again with --overwrite"
