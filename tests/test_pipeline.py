@@ -59,4 +59,5 @@ def test_a_batch_is_moved_with_all_that_is_in_it() -> None:
     assert [tensor.device.type for tensor in tensors] == ["meta"] * 4
     assert [tuple(tensor.shape) for tensor in tensors] == [(2, 3), (1,), (2,), (2,)]
     assert moved.inputs["words"] == ["a", "b"] and moved.ids is batch.ids
-    assert inputs["ids"].device.type == "cpu"
+    ids = inputs["ids"]
+    assert isinstance(ids, torch.Tensor) and ids.device.type == "cpu"
