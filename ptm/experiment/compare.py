@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ def read_side(path: Path) -> Side:
             where=path,
             expected="a finished run, or a folder of runs that differ in their seed, as ptm batch --seeds leaves them",
         )
-    finished = [(load_config(run / "config.yaml"), run, read_finished(run)) for run in runs]
+    # Their results first: that is where links, pipes and devices in a run are refused.
+    results_of = [read_finished(run) for run in runs]
+    specs = [load_config(run / "config.yaml") for run in runs]
+    finished = list(zip(specs, runs, results_of, strict=True))
     seeds = [spec.train.seed for spec, _, _ in finished]
     if len(set(seeds)) < len(seeds):
         raise RunDirectoryError(
@@ -353,15 +357,15 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 def _runs_below(folder: Path) -> list[Path]:
     """Run directories below, not through links; a run holds no other run."""
-    if is_run(folder):
-        return [folder]
     runs: list[Path] = []
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
-    except OSError:
-        return []
-    for entry in entries:
-        runs += _runs_below(entry)
+    folders = [folder]
+    while folders:
+        path = folders.pop()
+        if is_run(path):
+            runs.append(path)
+            continue
+        with suppress(OSError):
+            folders += [entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink()]
     return runs
 
 

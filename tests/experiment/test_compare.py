@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 from pathlib import Path
@@ -12,7 +13,7 @@ from scipy.stats import binomtest
 
 from helpers import run
 from ptm.config.load import load_config
-from ptm.errors import ConfigError, RunDirectoryError
+from ptm.errors import ConfigError, PtmError, RunDirectoryError
 from ptm.experiment.compare import check_limit, compare_sides, list_runs, read_side, worse_than
 from ptm.report.comparison import comparison_page
 
@@ -166,6 +167,19 @@ def test_runs_are_listed_with_what_they_came_to(runs, tmp_path):
     assert list_runs(tmp_path) == []
     with pytest.raises(RunDirectoryError, match="no such folder"):
         list_runs(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+@pytest.mark.parametrize("file", ["config.yaml", "predictions.jsonl", "results.json"])
+def test_15_01_what_is_no_regular_file_in_a_run_is_not_read(runs, tmp_path, kind, file):
+    shutil.copytree(runs / "long/seed-1", tmp_path / "r")
+    (tmp_path / "r" / file).unlink()
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "r" / file)
+    else:
+        (tmp_path / "r" / file).symlink_to(runs / "long/seed-1" / file)
+    with pytest.raises(PtmError):  # and does not wait for the other end of a pipe
+        compared(runs / "short/seed-1", tmp_path / "r")
 
 
 @pytest.mark.processes
