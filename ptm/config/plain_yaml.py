@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 MAX_CHARACTERS = 1 << 20  # as in a config of a user's
+MAX_DEPTH = 40
+MAX_EVENTS = 200_000
 
 
 def read_plain(text: str) -> Any:
@@ -16,6 +18,11 @@ def read_plain(text: str) -> Any:
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError("it is longer than a config can be")
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-        raise ValueError("it has an alias, which no config has")
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has an alias, which no config has")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or count > MAX_EVENTS:  # PyYAML takes time with the square of the depth
+            raise ValueError("it is deeper or has more values than a config can have")
     return yaml.safe_load(text)
