@@ -171,7 +171,7 @@ def test_a_run_is_saved_and_loaded_as_any_other(tmp_path):
     pipeline = module.build(
         spec, module.load_data(spec), model=ModelRef(name=str(tmp_path / "run")), complete=True
     )
-    assert pipeline.feature_names == () and pipeline.head_input == "" and pipeline.head == ("fc",)
+    assert pipeline.feature_names == () and pipeline.head_input == "pooled" and pipeline.head == ("fc",)
     pipeline.model.eval()
     (batch,) = pipeline.batches("eval", order.eval_plan(pipeline.size("eval"), 64), 0)
     with torch.inference_mode():
