@@ -343,7 +343,7 @@ def test_weights_that_are_plain_tensors_in_a_pickle_are_taken(tiny_bert, tmp_pat
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("config.json", "{", "not a valid JSON file"),
+        ("config.json", "{", "config.json cannot be read"),
         ("config.json", "[1]", "cannot be loaded"),
         ("config.json", '{"model_type": "bert", "hidden_size": "wide"}', "hidden_size"),
         ("config.json", '{"model_type": "resnet"}', "cannot be loaded"),
