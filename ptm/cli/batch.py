@@ -169,12 +169,13 @@ def _write(options: BatchOptions, content: Mapping[str, Any]) -> None:
 
     if options.junit is not None:
         files.write_file(options.junit.absolute(), junit(content))
+    text = markdown(content)
     if options.summary is not None:
-        files.write_file(options.summary.absolute(), files.utf8(markdown(content)))
+        files.write_file(options.summary.absolute(), files.utf8(text))
     step = os.environ.get("GITHUB_STEP_SUMMARY")
     if step:  # a file of the runner's that several steps add to
         with files.storage_errors(Path(step)), Path(step).open("a", encoding="utf-8") as file:
-            file.write(markdown(content))
+            file.write(text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in workflow_commands(content):
             echo(line, err=True)

@@ -51,7 +51,10 @@ def compare(
     if fail_if_worse is not None:
         check_limit(fail_if_worse)
     if html is not None:
-        _require_page(html)
+        from ptm.experiment.outputs import require_report_file
+        from ptm.report.comparison import PAGE_MARK
+
+        require_report_file(html.absolute(), "--html", PAGE_MARK)
     record = compare_sides([read_side(side) for side in sides], metric)
     lines = [] if fail_if_worse is None else worse_than(record, fail_if_worse)
     if html is not None:
@@ -68,23 +71,6 @@ def compare(
                 echo(f"page: {html}")
     if lines:
         raise ExpectationMissed([Problem(line) for line in lines])
-
-
-def _require_page(path: Path) -> None:
-    """Raises ConfigError for a place where no page can be written."""
-    from ptm.errors import ConfigError
-    from ptm.experiment.outputs import refuse_place_in_run
-
-    refuse_place_in_run(path.absolute(), "--html")
-    taken = (
-        path.is_dir() or path.is_symlink() or (path.exists() and path.suffix.lower() not in (".html", ".htm"))
-    )
-    if taken or not path.absolute().parent.is_dir():
-        raise ConfigError(
-            "cannot be written, or is another file",
-            where=f"--html {path}",
-            expected="a name that ends in .html, in a folder that is there",
-        )
 
 
 def _show(record: Mapping[str, Any]) -> None:

@@ -24,11 +24,14 @@ from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.load import dump_config
 from ptm.errors import ExpectationMissed, Interrupted, Problem, RunDirectoryError
 from ptm.experiment.batch_plan import BatchPlan, Fault, Job
+from ptm.experiment.verdict import spread
 from ptm.run.directory import RunDirectory, config_changes, is_run
 
 Status = Literal["done", "finished", "missed", "failed", "stopped", "not run"]
 
 SCHEMA = 1
+_GOOD = ("done", "finished", "missed")  # another run may start from these
+_STOPPED = (Interrupted.exit_code, 130, 143, 129)
 _POLL_SECONDS = 0.1
 _LAST_LINES = 15  # of what a run that failed said
 _LONGEST_LINE = 4000  # bytes
@@ -40,7 +43,7 @@ SEVERITY = (1, 137, 5, 7, 3, 2, 6, 75, 130, 143, 129, 4, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a job. ``said``: the last lines of a run that failed without a message of its own."""
+    """What came of a job. ``last_lines``: what a run said last that failed without a message of its own."""
 
     job: Job
     status: Status
@@ -92,15 +95,19 @@ def run_batch(
                     watcher.ended(ended)
                 halted = stop.requested or (not keep_going and _failed(plan, outcomes))
                 for job in list(waiting):
-                    outcome = _without_running(job, outcomes, stop, halted=halted, again=again)
-                    if outcome is not None:
-                        waiting.remove(job)
-                        outcomes[job.output] = outcome
-                        watcher.ended(outcome)
-                    elif len(running) < at_once and all(need in outcomes for need in _own(job, plan)):
-                        waiting.remove(job)
+                    outcome = _not_run(job, outcomes, stop, halted=halted)
+                    if outcome is None:
+                        if len(running) >= at_once or not all(need in outcomes for need in job.needs):
+                            continue
+                        # Once a job, not at every turn: it reads and hashes the whole model.
+                        outcome = None if again else finished_before(job)
+                    waiting.remove(job)
+                    if outcome is None:
                         watcher.started(job)
                         running.append(_Process.start(job, overwrite=overwrite, options=options))
+                    else:
+                        outcomes[job.output] = outcome
+                        watcher.ended(outcome)
                 watcher.running({p.job.name: p.last_line() for p in running})
                 if running:
                     time.sleep(_POLL_SECONDS)
@@ -119,15 +126,8 @@ def _failed(plan: BatchPlan, outcomes: Mapping[Path, Outcome]) -> bool:
     return bool(plan.faults) or any(outcome.exit_code for outcome in outcomes.values())
 
 
-def _own(job: Job, plan: BatchPlan) -> list[Path]:
-    outputs = {other.output for other in plan.jobs}
-    return [need for need in job.needs if need in outputs]
-
-
-def _without_running(
-    job: Job, outcomes: Mapping[Path, Outcome], stop: StopFlag, *, halted: bool, again: bool
-) -> Outcome | None:
-    """The outcome of a job that needs no process, or gets none; None for one that is to be run."""
+def _not_run(job: Job, outcomes: Mapping[Path, Outcome], stop: StopFlag, *, halted: bool) -> Outcome | None:
+    """The outcome of a job that shall not begin; None for one that may."""
     broken = next(
         (outcomes[need] for need in job.needs if need in outcomes and outcomes[need].status not in _GOOD),
         None,
@@ -139,10 +139,7 @@ def _without_running(
         why = f"stopped by {stop.name}" if stop.requested else "another run failed before"
         code = Interrupted.exit_code if stop.requested else 0
         return Outcome(job=job, status="not run", exit_code=code, problems=(Problem(f"not run: {why}"),))
-    return None if again else finished_before(job)
-
-
-_GOOD = ("done", "finished", "missed")
+    return None
 
 
 def finished_before(job: Job) -> Outcome | None:
@@ -151,8 +148,7 @@ def finished_before(job: Job) -> Outcome | None:
     A finished run of another version of ptm is a failure: it is neither this one nor to be thrown away unasked.
     """
     run = RunDirectory(job.output)
-    controlled = job.spec.distill is not None and job.spec.distill.control
-    if controlled or not is_run(job.output) or not run.finished():
+    if job.controlled or not is_run(job.output) or not run.finished():
         return None
     manifest, results = run.read_manifest(), run.read_results()
     if (
@@ -181,8 +177,8 @@ def finished_before(job: Job) -> Outcome | None:
 
 def _pass_on(stop: StopFlag, running: Sequence[_Process]) -> None:
     for process in running:
-        if stop.requested and not process.told:
-            process.told = True
+        if stop.requested and not process.notified:
+            process.notified = True
             process.process.send_signal(signal.Signals[stop.name])
 
 
@@ -194,9 +190,9 @@ class _Process:
     process: subprocess.Popen[bytes]
     reports: int  # the reading end of a pipe
     results: IO[bytes]
-    said: IO[bytes]
+    messages: IO[bytes]
     begun: float
-    told: bool = False  # of the signal to stop
+    notified: bool = False  # of the signal to stop
 
     @staticmethod
     def start(job: Job, *, overwrite: bool, options: Sequence[str]) -> _Process:
@@ -215,7 +211,7 @@ class _Process:
 
     def lines(self, count: int) -> tuple[str, ...]:
         """The last lines that it said."""
-        descriptor = self.said.fileno()
+        descriptor = self.messages.fileno()
         size = os.fstat(descriptor).st_size
         begin = max(0, size - count * _LONGEST_LINE)
         text = os.pread(descriptor, size - begin, begin).decode(errors="replace")
@@ -238,7 +234,7 @@ class _Process:
         lines = () if known else self.lines(_LAST_LINES)
         os.close(self.reports)
         self.results.close()
-        self.said.close()
+        self.messages.close()
         return Outcome(
             job=self.job,
             status=_status(code),
@@ -250,9 +246,6 @@ class _Process:
         )
 
 
-_STOPPED = (Interrupted.exit_code, 130, 143, 129)
-
-
 def _argument(path: Path) -> str:
     """A file as no option reads: ``./-x.yaml``."""
     return f"./{path}" if str(path).startswith("-") else str(path)
@@ -260,8 +253,9 @@ def _argument(path: Path) -> str:
 
 def _is_there(job: Job) -> bool:
     """Whether the directory holds this run, or arms of it, begun."""
-    controlled = job.spec.distill is not None and job.spec.distill.control
-    return job.output.is_dir() and any(job.output.iterdir()) if controlled else is_run(job.output)
+    if job.controlled:
+        return job.output.is_dir() and any(job.output.iterdir())
+    return is_run(job.output)
 
 
 def _status(code: int) -> Status:
@@ -357,17 +351,3 @@ def groups(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """``{"mean", "sd", "interval_95"}``; of one value neither sd nor interval."""
-    from statistics import fmean, stdev
-
-    mean = fmean(values)
-    if len(values) < 2:
-        return {"mean": mean, "sd": None, "interval_95": None}
-    from scipy.stats import t
-
-    sd = stdev(values)
-    half = float(t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
-    return {"mean": mean, "sd": sd, "interval_95": [mean - half, mean + half]}

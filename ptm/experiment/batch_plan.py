@@ -40,6 +40,11 @@ class Job:
         return Path(self.spec.output)
 
     @property
+    def controlled(self) -> bool:
+        """Whether it is a distillation with its control: a directory of runs."""
+        return self.spec.distill is not None and self.spec.distill.control
+
+    @property
     def identity(self) -> str:
         """SHA-256 of what decides its bits: the resolved config without its place, the lock file, ptm's version."""
         lock = lock_path(self.config)
@@ -238,9 +243,8 @@ def _places(name: str, config: Path) -> tuple[Path, ...]:
 def _ordered(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """As given, but each after those that it needs. Raises ConfigError for a circle."""
     remaining, placed, order = list(jobs), set[Path](), []
-    outputs = {job.output for job in jobs}
     while remaining:
-        ready = next((job for job in remaining if not (set(job.needs) & outputs) - placed), None)
+        ready = next((job for job in remaining if placed.issuperset(job.needs)), None)
         if ready is None:
             raise ConfigError(
                 f"they wait for each other: {', '.join(job.name for job in remaining)}",

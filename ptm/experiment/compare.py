@@ -19,9 +19,8 @@ from ptm.config.evaluation import best_mode
 from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, RunDirectoryError
-from ptm.experiment.batch import spread
 from ptm.experiment.comparison import Measure, Row, measure_of, paired_scores
-from ptm.experiment.verdict import RUNS, PairedScores
+from ptm.experiment.verdict import RUNS, PairedScores, spread
 from ptm.experiment.verdict import compare as paired_test
 from ptm.run.directory import RunDirectory, differing_keys, is_run, read_finished, saved_config
 from ptm.run.manifest import Manifest, changes, flat

@@ -135,6 +135,20 @@ def over_seeds(gains: np.ndarray, error: float, examples: int) -> tuple[float, f
     return mean - half, mean + half, float(2 * t.sf(abs(mean) / math.sqrt(total), freedom))
 
 
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """``{"mean", "sd", "interval_95"}``; of one value neither sd nor interval."""
+    from statistics import fmean, stdev
+
+    mean = fmean(values)
+    if len(values) < 2:
+        return {"mean": mean, "sd": None, "interval_95": None}
+    from scipy.stats import t
+
+    sd = stdev(values)
+    half = float(t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
+    return {"mean": mean, "sd": sd, "interval_95": [mean - half, mean + half]}
+
+
 def compare(
     pairs: Sequence[PairedScores],
     *,

@@ -12,6 +12,7 @@ from ptm.base.regular import read_bytes
 from ptm.report.batch import spread_text
 from ptm.report.page import render_template
 
+PAGE_MARK = b'data-by="ptm compare"'  # at the beginning of a page: what ptm may replace
 _PICTURE_PIXELS = 96  # longer side
 _LARGEST_PICTURE = 50_000_000  # bytes of a file that is looked at
 

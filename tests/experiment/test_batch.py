@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from ptm.cli.app import app
 from ptm.errors import ConfigError
-from ptm.experiment.batch import spread, worst_code
+from ptm.experiment.batch import worst_code
+from ptm.experiment.verdict import spread
 from ptm.run.ownership import put_mark
 
 TEXT = """

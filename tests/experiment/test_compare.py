@@ -15,7 +15,8 @@ from helpers import run
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, PtmError, RunDirectoryError
 from ptm.experiment.compare import check_limit, compare_sides, list_runs, read_side, worse_than
-from ptm.report.comparison import comparison_page
+from ptm.experiment.outputs import require_report_file
+from ptm.report.comparison import PAGE_MARK, comparison_page
 
 pytestmark = pytest.mark.slow  # its runs are trained
 
@@ -250,3 +251,13 @@ def test_15_06_the_page_replaces_no_report_of_a_run(runs, run_cli):
     done = run_cli("compare", runs / "short/seed-1", runs / "long/seed-1", "--html", report)
     assert done.returncode == 2 and "among the files of a run" in done.stderr
     assert report.read_bytes() == before
+
+
+def test_15_06_the_page_replaces_an_earlier_page_and_nobody_elses(runs, tmp_path):
+    page = tmp_path / "page.html"
+    for content in ("", comparison_page(compared(runs / "short/seed-1", runs / "long/seed-1"))):
+        page.write_text(content)
+        require_report_file(page, "--html", PAGE_MARK)
+    page.write_text("<!doctype html><title>somebody's</title>")
+    with pytest.raises(ConfigError, match="what ptm did not write"):
+        require_report_file(page, "--html", PAGE_MARK)
