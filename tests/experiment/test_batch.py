@@ -77,7 +77,7 @@ def test_a_batch_of_good_and_bad_runs_and_the_same_again(run_cli, config, tmp_pa
     assert found["good/seed-1"] == found["good/seed-2"] == ("done", 0)
     assert found["low/seed-1"] == found["low/seed-2"] == ("missed", 4)
     assert found["broken/seed-1"][0] == "failed"
-    assert "::error file=bad.yaml,line=6" in done.stderr
+    assert "::error file=bad.yaml,line=7,col=17" in done.stderr
     assert "\r" not in done.stderr and "Traceback" not in done.stderr
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("7", "2", "3")
