@@ -22,10 +22,11 @@ from ptm.errors import ConfigError, RunDirectoryError
 from ptm.experiment.comparison import Measure, Row, measure_of, paired_scores
 from ptm.experiment.verdict import RUNS, PairedScores, spread
 from ptm.experiment.verdict import compare as paired_test
-from ptm.run.directory import RunDirectory, differing_keys, is_run, read_finished, saved_config
-from ptm.run.manifest import Manifest, changes, flat
+from ptm.run.directory import RunDirectory, is_run, read_finished
+from ptm.run.manifest import Manifest, changes
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Results
+from ptm.run.saved_config import config_values, differing_keys, saved_config
 
 SCHEMA = 1
 MOST_FLIPS = 200  # of each direction in the record and on the page
@@ -179,7 +180,7 @@ def _comparison(baseline: Side, candidate: Side, metric: str) -> dict[str, Any]:
 
 def differences(baseline: Side, candidate: Side) -> dict[str, list[str]]:
     """What the two were made of, where it differs: config, data, starting weights, versions, machine."""
-    before, after = (flat(_content(side.config)) for side in (baseline, candidate))
+    before, after = (config_values(side.config) for side in (baseline, candidate))
     keys = [key for key in differing_keys(baseline.config, candidate.config) if key != "train.seed"]
     lines = {"config": [f"{key}: {before.get(key)} → {after.get(key)}" for key in keys]}
     if baseline.manifest is None or candidate.manifest is None:
@@ -192,13 +193,6 @@ def differences(baseline: Side, candidate: Side) -> dict[str, list[str]]:
         lines["versions"].append(f"ptm: {baseline.manifest.ptm} → {candidate.manifest.ptm}")
     lines["machine"] = [line for line in changed if not line.startswith(tuple(groups.values()))]
     return lines
-
-
-def _content(config: str) -> dict[str, Any]:
-    import yaml
-
-    content = yaml.safe_load(config)
-    return content if isinstance(content, dict) else {}
 
 
 def _tested(

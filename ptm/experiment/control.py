@@ -25,17 +25,15 @@ from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
 from ptm.run.directory import (
-    CURE_KEYS,
     Mode,
     RunDirectory,
-    differing_keys,
     is_run,
     read_finished,
-    saved_config,
 )
 from ptm.run.ownership import OVERWRITING, refuse_foreign_distillation
 from ptm.run.predictions import read_predictions
 from ptm.run.results import write_results
+from ptm.run.saved_config import CURE_KEYS, differing_keys, saved_config
 from ptm.training.runtime import environment_ranks
 
 ARMS = ("distilled", "control")

@@ -14,8 +14,8 @@ from ptm.pipeline import Pipeline
 def effective_spec(spec: RunSpec, pipeline: Pipeline, teachers: Sequence[Pipeline] = ()) -> RunSpec:
     """``spec`` with every value that training uses. It builds the same pipelines again.
 
-    Keys of :data:`ptm.run.directory.DECIDED_KEYS` are filled in; what the machine decides (``runtime``) stands in the
-    manifest.
+    Keys of :data:`ptm.run.saved_config.DECIDED_KEYS` are filled in; what the machine decides (``runtime``) stands in
+    the manifest.
     """
     data: dict[str, Any] = {
         key: value for key, value in pipeline.effective_data.items() if getattr(spec.data, key) is None

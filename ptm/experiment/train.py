@@ -26,7 +26,7 @@ from ptm.objective import all_counts
 from ptm.pipeline import Metrics
 from ptm.report.page import write_report
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, restore
-from ptm.run.directory import Mode, RunDirectory, config_changes, is_run, open_run
+from ptm.run.directory import Mode, RunDirectory, is_run, open_run
 from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.log import MetricsLog
 from ptm.run.ownership import input_paths
@@ -41,6 +41,7 @@ from ptm.run.results import (
     Throughput,
     TrainSummary,
 )
+from ptm.run.saved_config import config_changes
 from ptm.training import order
 from ptm.training.finite import finite_values
 from ptm.training.memory import memory_errors

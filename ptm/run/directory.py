@@ -8,17 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from ptm.base import files
 from ptm.base.regular import kind_of, kind_to_write, open_descriptor, read_bytes, strays
-from ptm.config.load import dump_config, parse_config
-from ptm.config.plain_yaml import read_plain
-from ptm.errors import ConfigError, Interrupted, NotFinite, RunDirectoryError
+from ptm.errors import Interrupted, NotFinite, RunDirectoryError
 from ptm.run.lockfile import Pins, write_lock
-from ptm.run.manifest import Manifest, changes, flat, read_manifest, write_manifest
+from ptm.run.manifest import Manifest, changes, read_manifest, write_manifest
 from ptm.run.ownership import (
     LOCK,
     MARK,
@@ -31,6 +27,14 @@ from ptm.run.ownership import (
     refuse_inputs_below,
 )
 from ptm.run.results import Results, read_results, write_results
+from ptm.run.saved_config import (
+    CURE_KEYS,
+    DECIDED_KEYS,
+    config_changes,
+    config_values,
+    differing_keys,
+    saved_config,
+)
 
 Mode = Literal["new", "resume", "overwrite"]
 
@@ -44,18 +48,6 @@ __all__ = [
     "refuse_early",
     "require_run",
 ]
-# What changes no bit of a run, so that it may be another when the run goes on.
-FREE_KEYS = ("output", "runtime.workers", "train.save_every_steps", "train.keep_checkpoints")
-# What ptm advises where memory runs out: it may be changed when the run goes on, and stands in the record as drift.
-CURE_KEYS = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precision")
-# What a config may leave open and the model or the task then decides; in the config of a run they stand decided.
-DECIDED_KEYS = (
-    "train.micro_batch_size",
-    "teacher.max_length",
-    *(f"data.{key}" for key in ("text", "target_text", "image", "max_length", "image_size", "longest_side")),
-    *(f"data.{key}" for key in ("mean", "std", "mask_share", "whole_words", "pack")),
-    *(f"generate.{key}" for key in ("beams", "max_length", "length_penalty")),
-)
 
 
 @dataclass(frozen=True)
@@ -374,45 +366,10 @@ def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
     )
 
 
-def saved_config(path: Path) -> str:
-    """The config of a run as this version writes it, so that defaults which an earlier one did not write are no change;
-    as it stands where it cannot be read."""
-    text = read_bytes(path).decode(errors="replace")
-    try:
-        return dump_config(parse_config(text, str(path), base=path.parent, cwd=Path.cwd()))
-    except ConfigError:
-        return text
-
-
-def config_changes(saved: Path, config: str) -> tuple[str, ...]:
-    """Keys by which a run's config differs from another, as ``train.seed: 1 → 2``, but those that change nothing."""
-    old = saved_config(saved)
-    (before, after), names = (_keys(old), _keys(config)), differing_keys(old, config)
-    return tuple(f"{name}: {before.get(name)} → {after.get(name)}" for name in names)
-
-
-def differing_keys(old: str, new: str) -> tuple[str, ...]:
-    """Dotted names by which two configs differ, without those that change nothing, and those that one of them leaves
-    open."""
-    before, after = _keys(old), _keys(new)
-    names = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
-    open_ = {name for name in DECIDED_KEYS if before.get(name) is None or after.get(name) is None}
-    return tuple(name for name in names if name not in (*FREE_KEYS, *open_, "generate"))
-
-
-def _keys(config: str) -> dict[str, Any]:
-    """Values by dotted names; what is no YAML is one value."""
-    try:
-        content = read_plain(config)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        content = None
-    return flat(content) if isinstance(content, dict) else {"config.yaml": config}
-
-
 def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
     """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
     old = saved_config(run.config)
-    before, now = (_keys(text).get("train.epochs") for text in (old, config))
+    before, now = (config_values(text).get("train.epochs") for text in (old, config))
     differing = set(differing_keys(old, config))
     if differing != {"train.epochs"} or not (
         isinstance(before, int) and isinstance(now, int) and before < now

@@ -7,7 +7,7 @@ import pytest
 from ptm.config.load import dump_config, load_config
 from ptm.config.plain_yaml import read_plain
 from ptm.report.page import write_report
-from ptm.run.directory import config_changes
+from ptm.run.saved_config import config_changes
 
 BOMB = "a: &a {k: v}\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} {{<<: [{','.join(['*' + chr(97 + i)] * 9)}]}}\n" for i in range(9)
