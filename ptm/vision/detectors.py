@@ -18,9 +18,10 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
+from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights
-from ptm.vision import timm_models
+from ptm.vision import efficientnet_names
 from ptm.vision.detector_plan import FIXED, PYRAMIDS, YOLOX, DetectorPlan
 from ptm.vision.detector_weights import read_detector_weights, scoring_layers, select_labels
 from ptm.vision.timm_models import is_timm
@@ -61,7 +62,9 @@ def build_detector(
     _leave_untrained(model, plan)
     if plan.backbone_only:
         if is_timm(plan.backbone or ""):
-            state = timm_models.body_names(model.get_submodule("backbone.body"), state, "backbone.body.")
+            own = model.state_dict()
+            named = efficientnet_names.to_timm(state, own)
+            state = within_backbone(own, named, ("backbone.body.",)) or named
         new = ("backbone.fpn", "rpn", "roi_heads", "head")
         report = fit_weights(model, state, new, where, complete=False)
     else:

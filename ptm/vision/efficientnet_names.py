@@ -28,16 +28,14 @@ _SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "con
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
 
 
-def is_foreign(state: Iterable[str]) -> bool:
-    """Whether the names are those that :func:`to_timm` knows."""
-    return any(name.startswith("_blocks.") for name in state)
-
-
 def to_timm(state: Mapping[str, Tensor], own: Iterable[str]) -> Mapping[str, Tensor]:
     """The tensors by timm's names; ``own`` are the names of the network, which say how many blocks a stage has.
 
-    A block here has a number in the whole network, in timm one in its stage. Names that are not known stay.
+    A block here has a number in the whole network, in timm one in its stage. Names that are not known stay, and so does
+    a state in which none is.
     """
+    if not any(name.startswith("_blocks.") for name in state):
+        return state
     places = sorted(
         {(int(m[1]), int(m[2])) for name in own if (m := re.search(r"blocks\.(\d+)\.(\d+)\.", name))}
     )

@@ -14,7 +14,7 @@ from ptm.errors import ModelError
 from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights, read_weights
-from ptm.vision import timm_models
+from ptm.vision import efficientnet_names, timm_models
 from ptm.vision.backbones import weights_file
 from ptm.vision.segmenter_plan import SMP, SegmenterPlan, smp_package
 from ptm.vision.timm_models import is_timm
@@ -54,12 +54,9 @@ def build_segmenter(
     path, where = weights_file(plan.weights)
     stored = read_weights(path)
     state: Mapping[str, Tensor] = stored
-    if is_timm(plan.backbone or "") and plan.weights_of_backbone:
-        body: Mapping[str, Tensor] | None = timm_models.body_names(
-            model.get_submodule("encoder.model"), state, "encoder.model."
-        )
-    else:
-        body = within_backbone(model.state_dict(), state, _BACKBONES)
+    if is_timm(plan.backbone or ""):
+        state = efficientnet_names.to_timm(state, model.state_dict())
+    body = within_backbone(model.state_dict(), state, _BACKBONES)
     if body is not None:
         if complete:
             raise _learned_nothing(plan)

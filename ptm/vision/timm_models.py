@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +30,6 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 # What timm's modules call the function that brings older names and shapes of weights up to date.
 _FILTERS = ("checkpoint_filter_fn", "_filter_fn")
 _SCALES = (4, 8, 16, 32)
-_STAGE = re.compile(r"_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -169,9 +167,8 @@ def heads(model: nn.Module) -> tuple[str, ...]:
 
 def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Weights with the names and shapes that this version of timm gives them, through its own conversion."""
-    if efficientnet_names.is_foreign(state):
-        state = efficientnet_names.to_timm(state, model.state_dict())
-    own, prefixes = model.state_dict(), tuple(f"{name}." for name in heads(model))
+    own = model.state_dict()
+    state, prefixes = efficientnet_names.to_timm(state, own), tuple(f"{name}." for name in heads(model))
     body = {name: tensor for name, tensor in own.items() if not name.startswith(prefixes)}
     if all(name in state and state[name].shape == tensor.shape for name, tensor in body.items()):
         return state
@@ -212,18 +209,6 @@ def construct_body(architecture: str, where: str = "model.backbone") -> nn.Modul
             cure=f"--set {where}=timm:resnet18",
         ) from None
     return body
-
-
-def body_names(body: nn.Module, state: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
-    """Weights of a classifier by the names that :func:`construct_body` gives them, below ``prefix``, without its head.
-
-    Where timm takes stages out one by one it writes ``stages_0.blocks`` for ``stages.0.blocks``.
-    """
-    own = body.state_dict()
-    if efficientnet_names.is_foreign(state):
-        state = efficientnet_names.to_timm(state, own)
-    named = {name: name if name in state else _STAGE.sub(r".\1", name, count=1) for name in own}
-    return {f"{prefix}{name}": state[stored] for name, stored in named.items() if stored in state}
 
 
 def _config(architecture: str) -> Any:
