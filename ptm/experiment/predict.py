@@ -5,16 +5,13 @@ The training data are not needed: the model, its labels and its preprocessing ar
 
 from __future__ import annotations
 
-import csv
-import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -28,9 +25,10 @@ from ptm.data.examples import Dataset, Examples
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.labels import choose_labels
 from ptm.data.texts import input_problem
-from ptm.errors import ConfigError, DataError, NotFinite, refuse
+from ptm.errors import ConfigError, DataError, refuse
 from ptm.experiment.evaluate import evaluation_spec
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
+from ptm.experiment.prediction_table import Row, csv_writer, row_json
 from ptm.experiment.session import open_session, require_downloads
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
 from ptm.run.directory import require_run
@@ -39,7 +37,6 @@ from ptm.training.runtime import Runtime
 if TYPE_CHECKING:
     from ptm.vision.images import Fits
 
-Row = dict[str, Any]  # a line of the output: the input, and a Prediction
 SUFFIXES = (".jsonl", ".csv")
 _EVERY_SECONDS = 10.0  # between two lines that tell how far it is
 
@@ -206,16 +203,16 @@ def _writer(
     if output is None and receive is not None:
 
         def pass_on(row: Row) -> None:
-            _json(row, row)  # raises for what is not finite, as the others do
+            row_json(row, row)  # raises for what is not finite, as the others do
             receive(row)
 
         yield pass_on
         return
     if output is None:
-        yield lambda row: print(printable_json(_json(row, row)), flush=True)
+        yield lambda row: print(printable_json(row_json(row, row)), flush=True)
         return
     with files.new_file(output) as file:
-        as_json = lambda row: print(_json(row, row), file=file)  # noqa: E731
+        as_json = lambda row: print(row_json(row, row), file=file)  # noqa: E731
         yield csv_writer(file, labels, names) if output.suffix == ".csv" else as_json
 
 
@@ -231,96 +228,6 @@ def _column_names(spec: RunSpec, sources: Sequence[Source]) -> dict[str, str]:
     own = data.image if single == "image" else data.text
     pair = {} if data.text_pair is None else {"text": data.text or "text", "text_pair": data.text_pair}
     return {"input": own or single, **pair}
-
-
-def csv_writer(
-    file: TextIO, labels: tuple[str, ...], names: Mapping[str, str] = MappingProxyType({})
-) -> Callable[[Row], None]:
-    """What writes rows as a table: input, prediction, a column a score, and the columns that came with the input.
-
-    Where not every label has a score, the highest stand in pairs, ``label_1``, ``score_1``, …. What is neither a text
-    nor a number is written as JSON. ``names``: what columns of inputs are called. Raises DataError for a row with
-    other columns than the first.
-    """
-    # A carriage return must be quoted as well, which the writer does for the characters of its own line ends only.
-    plain = csv.writer(file, lineterminator="\n")
-    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-
-    def write_row(cells: Collection[str]) -> None:
-        (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
-
-    header: list[str] = []
-
-    def write(row: Row) -> None:
-        cells = _cells(row, labels, names)
-        if not header:
-            header.extend(cells)
-            write_row([guarded(name) for name in header])
-        elif list(cells) != header:
-            raise DataError(
-                f"the columns {', '.join(cells)} are not those of the inputs before",
-                where=row.get("where", row["input"]),
-                expected=", ".join(header),
-                cure="predict these inputs apart, or write JSON lines: --output FILE.jsonl",
-            )
-        write_row(cells.values())
-
-    return write
-
-
-def _cells(row: Row, labels: tuple[str, ...], names: Mapping[str, str]) -> dict[str, str]:
-    """Column → content."""
-    scores = row.get("scores")
-    by_label = _score_cells(scores, labels) if isinstance(scores, Mapping) else {}
-    apart = ("id", "where", "input", "columns", *(("scores",) if by_label else ()))
-    values = {name: value for name, value in row.items() if name not in apart}
-    place = {key: row[key] for key in ("id", "where") if key in row}
-    by_role = row["input"] if isinstance(row["input"], dict) else {"input": row["input"]}
-    taken = {*place, *values, *by_label}
-    inputs = {
-        f"input.{name}" if name in taken else name: value
-        for name, value in ((names.get(role, role), value) for role, value in by_role.items())
-    }
-    own: Row = place | inputs | values | by_label
-    # A column of the input that has the name of one of these keeps its values under another.
-    carried = {f"input.{n}" if n in own else n: v for n, v in row.get("columns", {}).items()}
-    return {name: _cell(value, row) for name, value in (own | carried).items()}
-
-
-def _score_cells(scores: Mapping[str, float], labels: tuple[str, ...]) -> Row:
-    if set(scores) == set(labels):
-        return {f"score_{name}": scores[name] for name in labels}
-    cells: Row = {}
-    for place, (label, score) in enumerate(sorted(scores.items(), key=lambda pair: -pair[1]), start=1):
-        cells |= {f"label_{place}": label, f"score_{place}": score}
-    return cells
-
-
-def _cell(value: Any, row: Row) -> str:
-    return guarded(value) if isinstance(value, str) else "" if value is None else _json(value, row)
-
-
-def guarded(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: with an apostrophe before it, unless it is a number."""
-    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text
-
-
-def _json(value: Any, row: Row) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise NotFinite(
-            "the scores are not finite",
-            where=row.get("where", row["input"]),
-            expected="finite numbers",
-            cure="use --set runtime.precision=fp32, or look at the weights",
-        ) from None
 
 
 def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -> tuple[str, ...]:

@@ -497,29 +497,6 @@ def test_csv_has_the_columns_of_the_table_and_a_column_a_score(trained, tmp_path
     assert lines[1]["columns"] == {"prediction": "yours", "n": 4, "none": None}
 
 
-def test_of_many_labels_a_table_has_the_highest_in_pairs(tmp_path):
-    from ptm.experiment.predict import csv_writer
-
-    stream = io.StringIO()
-    write = csv_writer(stream, tuple(f"l{i}" for i in range(30)))
-    write({"id": 0, "input": "a", "prediction": "l3", "scores": {"l3": 0.5, "l7": 0.25}})
-    write({"id": 1, "input": "b", "prediction": "l1", "scores": {"l0": 0.1, "l1": 0.4}})
-    assert stream.getvalue().splitlines() == [
-        "id,input,prediction,label_1,score_1,label_2,score_2",
-        "0,a,l3,l3,0.5,l7,0.25",
-        "1,b,l1,l1,0.4,l0,0.1",
-    ]
-
-
-def test_what_is_no_text_or_number_stands_in_a_table_as_json():
-    from ptm.experiment.predict import csv_writer
-
-    stream = io.StringIO()
-    csv_writer(stream, ())({"id": 0, "input": "a.png", "prediction": [{"box": [1, 2.5], "label": "ä"}]})
-    (row,) = csv.DictReader(io.StringIO(stream.getvalue()))
-    assert json.loads(row["prediction"]) == [{"box": [1, 2.5], "label": "ä"}]
-
-
 def test_tables_with_other_columns_do_not_fit_into_one_csv(trained, tmp_path):
     first = write_csv(tmp_path / "a.csv", [("the film", "1")], header=("text", "x"))
     second = write_csv(tmp_path / "b.csv", [("the soup", "1")], header=("text", "y"))

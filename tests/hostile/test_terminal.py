@@ -20,7 +20,7 @@ from ptm.cli.app import app
 from ptm.cli.failure import tell
 from ptm.cli.show import show_reproduction, show_results, show_scorecard, show_verdict
 from ptm.errors import ConfigError
-from ptm.experiment.predict import csv_writer, guarded
+from ptm.experiment.prediction_table import csv_writer, guarded
 from ptm.experiment.reproduce import Reproduction
 from ptm.report.words import code_span, markdown
 from ptm.run.results import ModelSize, Results, Throughput, TrainSummary
