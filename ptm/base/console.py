@@ -37,10 +37,11 @@ class Silent:
 
 
 class PlainReporter:
-    """Whole lines, no carriage return: for files, pipes and CI."""
+    """Whole lines, no carriage return: for files, pipes and CI. One of progress every so many ``seconds`` at most."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, seconds: float = _PLAIN_EVERY_SECONDS) -> None:
         self._stream = stream or sys.stderr
+        self._every = seconds
         self._what, self._total, self._first = "", 0, 0
         self._begun = self._last = 0.0
 
@@ -53,13 +54,24 @@ class PlainReporter:
 
     def advance(self, done: int, note: str) -> None:
         now = time.monotonic()
-        if now - self._last < _PLAIN_EVERY_SECONDS:
+        if now - self._last < self._every:
             return
         self._last = now
         left = (now - self._begun) / max(1, done - self._first) * (self._total - done)
         self.say(f"{self._what} {done}/{self._total}  {note}  {duration(left)} left")
 
     def end(self) -> None: ...
+
+
+class WarningReporter(Silent):
+    """For ``--quiet``: warnings, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def say(self, line: str) -> None:
+        if line.startswith("warning"):
+            print(printable(line), file=self._stream, flush=True)
 
 
 class RichReporter:
@@ -101,7 +113,12 @@ class RichReporter:
             self._progress = None
 
 
-def reporter_for(stream: TextIO) -> Reporter:
+def reporter_for(stream: TextIO, *, quiet: bool = False, verbose: bool = False) -> Reporter:
+    """A bar on a terminal, lines elsewhere. ``quiet``: warnings alone; ``verbose``: a line of progress a step."""
+    if quiet:
+        return WarningReporter(stream)
+    if verbose:
+        return PlainReporter(stream, seconds=0.0)
     return RichReporter() if stream.isatty() else PlainReporter(stream)
 
 

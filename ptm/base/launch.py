@@ -13,10 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -86,10 +87,13 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = None) -> int:
+def launch(
+    arguments: Sequence[str], processes: int, *, stdout: int | None = None, stdin: bytes | None = None
+) -> int:
     """Run ``ptm ARGUMENTS`` in ``processes`` processes; returns the exit code of the run.
 
-    ``stdout``: the descriptor that gets their standard output, if not ours. Signals go on to all of them, so that
+    ``stdout``: the descriptor that gets their standard output, if not ours; ``stdin``: what each of them reads, if not
+    ours. Signals go on to all of them, so that
     they stop together and save. When one dies, the others are ended.
 
     Raises what the first process could not say: ProcessFailed with the error of another, PeerLost for a process that
@@ -109,7 +113,7 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
     memory_kills = _memory_kills()
     with _handling(forward):
         try:
-            for child in _started(arguments, processes, stdout):
+            for child in _started(arguments, processes, stdout, stdin):
                 children.append(child)
             failed = _wait(children)
         finally:
@@ -125,7 +129,9 @@ def launch(arguments: Sequence[str], processes: int, *, stdout: int | None = Non
     raise _cause(children, failed, memory_kills)
 
 
-def _started(arguments: Sequence[str], processes: int, stdout: int | None) -> Iterator[_Child]:
+def _started(
+    arguments: Sequence[str], processes: int, stdout: int | None, stdin: bytes | None
+) -> Iterator[_Child]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -139,27 +145,39 @@ def _started(arguments: Sequence[str], processes: int, stdout: int | None) -> It
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     try:
         for rank in range(processes):
-            yield _start(rank, arguments, common, stdout)
+            yield _start(rank, arguments, common, stdout, stdin)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(rank: int, arguments: Sequence[str], common: Mapping[str, str], stdout: int | None) -> _Child:
+def _start(
+    rank: int, arguments: Sequence[str], common: Mapping[str, str], stdout: int | None, stdin: bytes | None
+) -> _Child:
     """Raises ConfigError where the system has no room for another process."""
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     try:
-        process, reports = start_process(arguments, {**common, **own}, stdout=stdout)
+        with ExitStack() as stack:
+            given = None if stdin is None else stack.enter_context(input_file(stdin))
+            process, reports = start_process(arguments, {**common, **own}, stdin=given, stdout=stdout)
     except OSError as error:
         what = f"process {rank} cannot be started: {error.strerror}"
         raise ConfigError(what, where="--nproc", cure="use fewer processes") from None
     return _Child(rank, process, reports)
 
 
+def input_file(content: bytes) -> IO[bytes]:
+    """A file that is gone when it is closed, as the standard input of one process. Raises OSError."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller
+    file.write(content)
+    file.seek(0)
+    return file
+
+
 def start_process(
     arguments: Sequence[str],
     environment: Mapping[str, str],
     *,
-    stdin: int | None = None,
+    stdin: int | IO[bytes] | None = None,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
 ) -> tuple[subprocess.Popen[bytes], int]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from ptm import __version__
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
 from ptm.base.limits import native_fault, require_native_threads
@@ -17,43 +19,66 @@ from ptm.cli.batch import batch
 from ptm.cli.cache import cache
 from ptm.cli.compare import compare
 from ptm.cli.compare import runs as list_runs
+from ptm.cli.env import completion, env
 from ptm.cli.evaluate import evaluate
 from ptm.cli.failure import json_requested, print_failure, tell
+from ptm.cli.help import Command
 from ptm.cli.models import models
 from ptm.cli.predict import predict
+from ptm.cli.printing import echo
 from ptm.cli.streams import ReaderGone, open_streams, require_utf8
+from ptm.cli.usage import problem_of
 from ptm.errors import ConfigError, Problem, PtmError, StorageError
 
 _CTRL_C = 130
 # Commands that load libraries in native code, which start threads.
 _COMPUTING = ("finetune", "pretrain", "distill", "eval", "predict", "lock", "reproduce")
+_COMPLETION = "_PTM_COMPLETE"  # the variable by which a shell asks what could follow
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
 app = typer.Typer(
     name="ptm",
     help="Fine-tune, distil and evaluate pre-trained models: each experiment one short YAML file.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # ptm completion prints the script, and writes into nobody's start files
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _version(requested: bool) -> None:
+    if requested:
+        echo(f"ptm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ptm(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 # In the order in which --help lists them.
-app.command()(training.finetune)
-app.command()(training.pretrain)
-app.command()(training.distill)
-app.command()(batch)
-app.command("eval")(evaluate)
-app.command()(predict)
-app.command()(compare)
-app.command("runs")(list_runs)
-app.command()(models)
-app.command()(configs.check)
-app.command()(configs.lock)
-app.command()(configs.schema)
-app.command()(runs.reproduce)
-app.command()(runs.report)
+app.command(cls=Command)(training.finetune)
+app.command(cls=Command)(training.pretrain)
+app.command(cls=Command)(training.distill)
+app.command(cls=Command)(batch)
+app.command("eval", cls=Command)(evaluate)
+app.command(cls=Command)(predict)
+app.command(cls=Command)(compare)
+app.command("runs", cls=Command)(list_runs)
+app.command(cls=Command)(models)
+app.command(cls=Command)(configs.check)
+app.command(cls=Command)(configs.lock)
+app.command(cls=Command)(configs.schema)
+app.command(cls=Command)(runs.reproduce)
+app.command(cls=Command)(runs.report)
 app.add_typer(cache, name="cache")
+app.command(cls=Command)(env)
+app.command(cls=Command)(completion)
 
 
 def main() -> None:
@@ -62,7 +87,13 @@ def main() -> None:
     launcher = follow_launcher()
     open_streams()
     quiet_hub()
-    sys.exit(_run(launcher, as_json=json_requested(sys.argv[1:])))
+    sys.exit(run(sys.argv[1:], launcher))
+
+
+def _prepare_completion() -> None:
+    from typer.completion import completion_init  # type: ignore[attr-defined]
+
+    completion_init()
 
 
 def _require_working_directory() -> None:
@@ -84,14 +115,17 @@ def _refused_by_the_system(error: OSError) -> StorageError:
     )
 
 
-def _run(launcher: Launcher | None, *, as_json: bool) -> int:
+def run(arguments: Sequence[str], launcher: Launcher | None = None) -> int:
     """Run the command; what went wrong is told. Returns the exit code."""
+    as_json = json_requested(arguments)
     try:
         try:
             _require_working_directory()
-            if sys.argv[1:2] and sys.argv[1] in _COMPUTING and "--help" not in sys.argv:
+            if _COMPLETION in os.environ:
+                _prepare_completion()
+            elif arguments and arguments[0] in _COMPUTING and not {"-h", "--help"} & set(arguments):
                 require_native_threads()
-            code = app(standalone_mode=False) or 0
+            code = app(list(arguments), prog_name="ptm", standalone_mode=False) or 0
         finally:
             sys.stdout.flush()  # what it does not take is found out here, not after the end
         if code == _CTRL_C and as_json:
@@ -101,9 +135,10 @@ def _run(launcher: Launcher | None, *, as_json: bool) -> int:
         tell(error, launcher, as_json=as_json)
         return error.exit_code
     except _WrongUse as error:
-        error.show()
-        if as_json:
-            print_failure([Problem(error.format_message())], error.exit_code)
+        if type(error).__name__ == "NoArgsIsHelpError":  # no fault, but nothing was done either
+            echo(error.format_message(), err=True)
+            return int(error.exit_code)
+        tell(ConfigError(problem_of(error)), launcher, as_json=as_json)
         return int(error.exit_code)
     except ReaderGone:
         return 141

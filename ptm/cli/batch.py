@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptm.cli.options import Json, Set, parse_seeds
+from ptm.cli.options import Json, Processes, Quiet, Set, parse_processes, parse_seeds
 from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_live, new_table
 from ptm.cli.streams import reader_may_go
 
@@ -31,10 +31,15 @@ class BatchOptions:
     junit: Path | None = None
     summary: Path | None = None
     options: tuple[str, ...] = ()  # for every run
+    quiet: bool = False
+    verbose: bool = False
 
 
 def batch(
-    files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="CONFIGS", help="Config files; - for standard input.", show_default=False),
+    ],
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="1,2,3", help="Run each config with each of these seeds.")
     ] = None,
@@ -61,9 +66,7 @@ def batch(
         ),
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Run again what is finished, too.")] = False,
-    processes: Annotated[
-        int, typer.Option("--nproc", min=1, metavar="N", help="Processes that share the work of each run.")
-    ] = 1,
+    processes: Processes = "1",
     locked: Annotated[
         bool, typer.Option("--locked", help="Start a run only if all is as ptm lock pinned it.")
     ] = False,
@@ -78,13 +81,18 @@ def batch(
             help="Write a Markdown summary; also to GITHUB_STEP_SUMMARY where that is set.",
         ),
     ] = None,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more: off a terminal also what each run says.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Train many configs: finished runs are skipped, broken ones resumed, one failure does not stop the others.
 
     The exit code is the worst of the runs': 1, 137, 5, 7, 3, 2, 6, 75, 4 (a missed bound), 0.
     """
-    options = [*(["--nproc", str(processes)] if processes > 1 else []), *(["--locked"] if locked else [])]
+    parse_processes(processes)
+    options = [*(["--nproc", processes] if processes != "1" else []), *(["--locked"] if locked else [])]
     code = run(
         files,
         BatchOptions(
@@ -95,6 +103,8 @@ def batch(
             junit=junit,
             summary=summary,
             options=tuple(options),
+            quiet=quiet,
+            verbose=verbose,
         ),
         seeds=parse_seeds(seeds) if seeds else [],
         grid=grid,
@@ -128,7 +138,7 @@ def run(
             "other; set fewer: --set runtime.threads=1",
             err=True,
         )
-    watcher = _watcher(len(plan.jobs))
+    watcher = _watcher(len(plan.jobs), options)
     with watcher:
         outcomes = run_batch(
             plan,
@@ -253,7 +263,42 @@ class _Table(_Lines):
         self._live.update(table if lines else "")
 
 
-def _watcher(total: int) -> _Lines:
+class _Failures(_Lines):
+    """``--quiet``: what went wrong, and nothing else."""
+
+    def started(self, job: Job) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None:
+        if outcome.exit_code:
+            super().ended(outcome)
+        else:
+            self._ended += 1
+
+
+class _All(_Lines):
+    """``--verbose``: also what each run says, a line of its own after its name."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
+        self._last: dict[str, str] = {}
+
+    def running(self, lines: Mapping[str, str]) -> None:
+        for name, line in lines.items():
+            if line and line != self._last.get(name):
+                echo(f"{name}: {line}", err=True)
+        self._last.update(lines)
+
+
+def _watcher(total: int, options: BatchOptions) -> _Lines:
+    """Raises ConfigError for options that contradict each other."""
+    from ptm.errors import ConfigError
+
+    if options.quiet and options.verbose:
+        raise ConfigError("--quiet and --verbose contradict each other", cure="give one of them")
+    if options.quiet:
+        return _Failures(total)
+    if options.verbose:
+        return _All(total)
     return _Table(total) if sys.stderr.isatty() else _Lines(total)
 
 

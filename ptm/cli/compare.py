@@ -20,7 +20,7 @@ def compare(
     sides: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A B...",
+            metavar="RUNS",
             help="The baseline, then the others: each a finished run, or a folder of runs that differ in their seed.",
             show_default=False,
         ),
@@ -102,7 +102,9 @@ def _show(record: Mapping[str, Any]) -> None:
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="The folder that holds them.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds them.")] = Path(
+        "runs"
+    ),
     json_: Json = False,
 ) -> None:
     """List runs: status, task, metric, when, of which commit."""

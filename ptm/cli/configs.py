@@ -2,56 +2,88 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ptm.cli.options import Config, Set
+from ptm.base.standard_input import STANDARD_INPUT
+from ptm.cli.options import Json, Quiet, Set, Verbose, new_reporter
 from ptm.cli.printing import echo, echo_json
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Config files.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="CONFIGS", help="Config files; - for standard input.", show_default=False),
+    ],
     data: Annotated[
         bool, typer.Option("--data", help="Read the data as well, and load the models over them.")
     ] = False,
     set_: Set = [],  # noqa: B006
+    json_: Json = False,
 ) -> None:
     """Say what is wrong with configs, without running them."""
     from ptm.config.load import check_files, load_config
+    from ptm.errors import ConfigError, DataError
 
-    problems, warnings, code = check_files(files, set_), [], 2
-    if data and not problems:
+    problems, warnings = check_files(files, set_), []
+    if problems:
+        raise ConfigError(problems)
+    if data:
         from ptm.experiment.check import check_inputs
 
         inspections = [check_inputs(load_config(file, set_)) for file in files]
-        problems, code = [problem for inspection in inspections for problem in inspection.problems], 3
+        problems = [problem for inspection in inspections for problem in inspection.problems]
         warnings = [line for inspection in inspections for line in inspection.warnings]
-    for line in (*warnings, *map(str, problems)):
+    for line in warnings:
         echo(line, err=True)
     if problems:
-        raise typer.Exit(code)
+        raise DataError(problems)
+    if json_:
+        echo_json({"configs": [str(file) for file in files], "data": data, "warnings": warnings})
+        return
     unread = "" if data else "; data and models were not looked at (--data)"
     counted = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
     echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{counted}{unread}")
 
 
-def schema() -> None:
+def schema(
+    json_: Annotated[bool, typer.Option("--json", help="For scripts; it is JSON in any case.")] = False,
+) -> None:
     """Print the JSON Schema of a config, for editors."""
     from ptm.config.load import json_schema
 
     echo_json(json_schema())
 
 
-def lock(config: Config) -> None:
+def lock(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="The experiment: a YAML file.", show_default=False)
+    ],
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json_: Json = False,
+) -> None:
     """Pin what an experiment is made of, beside its config: digests of data and weights, label order, versions."""
     from ptm.config.load import load_config
+    from ptm.errors import ConfigError
 
+    if str(config) == STANDARD_INPUT:
+        raise ConfigError(
+            "a lock file stands beside its config",
+            where="-",
+            expected="a file",
+            cure="write the config into one",
+        )
+    reporter = new_reporter(quiet=quiet, verbose=verbose)
     spec = load_config(config)
-    from ptm.base.console import reporter_for
     from ptm.experiment.prepare import make_pins
     from ptm.run.lockfile import write_lock
 
-    echo(str(write_lock(config, make_pins(spec, reporter_for(sys.stderr)))))
+    pins = make_pins(spec, reporter)
+    path = str(write_lock(config, pins))
+    if json_:
+        echo_json({"lock": path, **pins.as_dict()})
+    else:
+        echo(path)

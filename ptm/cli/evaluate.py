@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptm.cli.options import Json, Locked, Set
+from ptm.cli.options import Json, Locked, Quiet, Set, Verbose, new_reporter
+from ptm.cli.piped import piped_source
 from ptm.cli.show import show_results
 
 if TYPE_CHECKING:
@@ -21,24 +22,36 @@ def evaluate(
     target: Annotated[
         Path,
         typer.Argument(
-            help="A run directory, or a config whose model is evaluated as it is.", show_default=False
+            metavar="RUN",
+            help="A run directory, or a config (- for standard input) whose model is evaluated as it is.",
+            show_default=False,
         ),
     ],
     set_: Set = [],  # noqa: B006
     data: Annotated[
-        str | None, typer.Option("--data", help="Another source: csv:FILE, csv:FOLDER, imagefolder:FOLDER, …")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Another source: csv:FILE, csv:FOLDER, imagefolder:FOLDER, …; csv:- (tsv:-, json:-, text:-) is "
+            "standard input.",
+        ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="Another split, or a file under the source.")
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Another split, or a file under the source."),
     ] = None,
     expect: Annotated[
         list[str], typer.Option("--expect", metavar="BOUND", help='Exit with 4 if missed: "accuracy>=0.9".')
     ] = [],  # noqa: B006
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="Write a line an example to this file.")
+        Path | None,
+        typer.Option("--predictions", metavar="FILE", help="Write a line an example to this .jsonl file."),
     ] = None,
     json_: Json = False,
     locked: Locked = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure a trained model."""
     from ptm.config.expect import parse_bound, require_met
@@ -47,10 +60,25 @@ def evaluate(
     if target.is_dir():
         require_run(target, "a run directory or a config file")
     bounds = [parse_bound(text) for text in expect]
-    from ptm.base.console import reporter_for
     from ptm.experiment.evaluate import run_evaluation
 
-    if data and not split and not any(change.partition("=")[0].strip() == "data.eval" for change in set_):
+    reporter = new_reporter(quiet=quiet, verbose=verbose)
+    with piped_source(data, target) as source:
+        results = run_evaluation(
+            target,
+            overrides=_overrides(target, source, split, set_),
+            expect=bounds,
+            predictions=predictions,
+            pins=_pins(target) if locked else None,
+            reporter=reporter,
+        )
+    show_results(results, as_json=json_)
+    require_met({"": results.expect}, results.positive_label)
+
+
+def _overrides(target: Path, data: str | None, split: str | None, changes: Sequence[str]) -> list[str]:
+    """All changes to the config, those of ``--set`` last."""
+    if data and not split and not any(change.partition("=")[0].strip() == "data.eval" for change in changes):
         data, split = _as_folder(data)
     # What is named here is measured whole: neither the run's share nor its limit or split are those of other data.
     other = ["data.train=null", "data.eval=null", "data.max_eval_examples=null"]
@@ -58,16 +86,7 @@ def evaluate(
     overrides += [f"data.eval={json.dumps(split)}"] if split else []
     if data or split:
         overrides.append("expect={}")  # the bounds of the config are for its own data
-    results = run_evaluation(
-        target,
-        overrides=[*overrides, *set_],
-        expect=bounds,
-        predictions=predictions,
-        pins=_pins(target) if locked else None,
-        reporter=reporter_for(sys.stderr),
-    )
-    show_results(results, as_json=json_)
-    require_met({"": results.expect}, results.positive_label)
+    return [*overrides, *changes]
 
 
 def _as_written(target: Path, data: str) -> list[str]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def models(
-    task: Annotated[str | None, typer.Option("--task", help="Only models for this task.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TASK", help="Only models for this task.")
+    ] = None,
     names: Annotated[
         str | None, typer.Option("--names", metavar="A,B,…", help="Only these, in this order.")
     ] = None,
@@ -26,7 +28,8 @@ def models(
         typer.Option("--measure", help="Build each of --names and measure its latency and memory here."),
     ] = False,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="With --measure: CPU threads (default: all).")
+        int | None,
+        typer.Option("--threads", metavar="N", min=1, help="With --measure: CPU threads (default: all)."),
     ] = None,
     json_: Json = False,
 ) -> None:

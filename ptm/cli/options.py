@@ -3,23 +3,106 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-Config = Annotated[Path, typer.Argument(help="The experiment: a YAML file.", show_default=False)]
+if TYPE_CHECKING:
+    from ptm.base.console import Reporter
+    from ptm.config.spec import RunSpec
+
+Config = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG",
+        help="The experiment: a YAML file, or - for standard input.",
+        show_default=False,
+    ),
+]
+
+
+def complete_key(incomplete: str) -> list[str]:
+    """What a shell offers after ``--set``: the keys of a config."""
+    from ptm.config.schema import all_keys, keys_of
+
+    keys = (".".join(path) for path in all_keys() if not keys_of(path))
+    return [f"{key}=" for key in keys if key.startswith(incomplete)]
+
+
 Set = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set train.epochs=1. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key: --set train.epochs=1. Repeatable.",
+        autocompletion=complete_key,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the results as JSON on standard output; what is wrong, too."),
+]
 Locked = Annotated[
     bool, typer.Option("--locked", help="Start only if all is as ptm lock pinned it; else list what is not.")
 ]
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more: a line at every step instead of every ten seconds.")
+]
+Processes = Annotated[
+    str,
+    typer.Option(
+        "--nproc",
+        metavar="N|auto",
+        help="Processes on this machine that share the work; auto: one a GPU, or a core, as far as a step has "
+        "micro-batches for them.",
+    ),
+]
+
+
+def new_reporter(*, quiet: bool, verbose: bool) -> Reporter:
+    """What tells of the work on standard error. Raises ConfigError where both are asked for."""
+    from ptm.base.console import reporter_for
+    from ptm.errors import ConfigError
+
+    if quiet and verbose:
+        raise ConfigError("--quiet and --verbose contradict each other", cure="give one of them")
+    return reporter_for(sys.stderr, quiet=quiet, verbose=verbose)
+
+
+def parse_processes(text: str) -> int | None:
+    """``"2"`` → 2, ``"auto"`` → None. Raises ConfigError."""
+    from ptm.errors import ConfigError
+
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise ConfigError(
+            f"{text!r} is no number of processes",
+            where="--nproc",
+            expected="a whole number of at least 1, or auto",
+        )
+    return int(text)
+
+
+def count_processes(text: str, spec: RunSpec) -> int:
+    """How many processes a training shall have. ``auto``: no more than there are micro-batches in a step, for others
+    would wait. Raises ConfigError."""
+    from ptm.base.processors import core_count, gpu_count
+
+    number = parse_processes(text)
+    if number is not None:
+        return number
+    gpus = 0 if spec.runtime.device == "cpu" else gpu_count()
+    pieces = -(-spec.train.batch_size // spec.train.forward_size)
+    return min(gpus or core_count(), pieces)
 
 
 def takes(options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

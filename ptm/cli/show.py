@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,26 @@ def _compared_by(results: Results, teacher: Mapping[str, float]) -> str:
     best = results.best.metric if results.best else None
     names = [best, *(name for name in results.metrics if name != "loss"), "loss"]
     return next(name for name in names if name in teacher and name in results.metrics)
+
+
+def show_config(config: Path, changes: Sequence[str], *, as_json: bool, output: str | None) -> None:
+    """A config with all defaults and where each value comes from: YAML that is a config itself, or JSON.
+
+    ``output``: the change that stands for ``--output``.
+    """
+    from ptm.config.load import load_with_tree
+    from ptm.config.origins import annotated, origins
+
+    spec, tree = load_with_tree(config, changes)
+    places = origins(spec, tree)
+    if output is not None:
+        places["output",] = places["output",].replace(f"--set {output}", "--output")
+    if as_json:
+        echo_json(
+            {"config": asdict(spec), "origins": {".".join(path): place for path, place in places.items()}}
+        )
+    else:
+        echo(annotated(spec, places).rstrip("\n"))
 
 
 def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> None:

@@ -11,11 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptm.cli.options import Config, Json, Locked, Set, parse_seeds, takes
-from ptm.cli.show import show_results, show_verdict
+from ptm.base.standard_input import STANDARD_INPUT, standard_input
+from ptm.cli.options import (
+    Config,
+    Json,
+    Locked,
+    Processes,
+    Quiet,
+    Set,
+    Verbose,
+    count_processes,
+    new_reporter,
+    parse_processes,
+    parse_seeds,
+    takes,
+)
+from ptm.cli.show import show_config, show_results, show_verdict
 from ptm.cli.streams import reader_may_go
 
 if TYPE_CHECKING:
+    from ptm.base.console import Reporter
     from ptm.config.commands import Command
     from ptm.config.spec import RunSpec
     from ptm.run.directory import Mode
@@ -37,9 +52,16 @@ class TrainingOptions:
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete the run that is there and start anew.")
     ] = False
-    processes: Annotated[
-        int, typer.Option("--nproc", min=1, help="Processes on this machine that share the work.")
-    ] = 1
+    processes: Processes = "1"
+    print_config: Annotated[
+        bool,
+        typer.Option(
+            "--print-config",
+            help="Print the config with every default and where each value comes from, and do not run it.",
+        ),
+    ] = False
+    quiet: Quiet = False
+    verbose: Verbose = False
     as_json: Json = False
     allow_drift: Annotated[
         bool,
@@ -105,8 +127,13 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
     from ptm.run.lockfile import read_lock
 
     mode = options.mode
+    if options.print_config:
+        _show_config(options)
+        return
+    reporter = new_reporter(quiet=options.quiet, verbose=options.verbose)
     spec = load_config(options.config, options.overrides)
     require_command(command, spec, options.config)
+    processes = count_processes(options.processes, spec)
     if mode == "resume" and options.output is None:
         spec = _where_it_is(spec, options.config)
     pins = read_lock(options.config) if options.locked else None
@@ -118,12 +145,14 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
         # Before the seconds that torch takes to import.
         inputs = [("the config", options.config), *input_paths(spec)]
         refuse_early(Path(spec.output), mode, inputs)
-    if options.processes > 1 and "RANK" not in os.environ:
-        raise typer.Exit(launch(sys.argv[1:], options.processes))
+    if processes > 1 and "RANK" not in os.environ:
+        content = standard_input() if str(options.config) == STANDARD_INPUT else None
+        raise typer.Exit(launch(sys.argv[1:], processes, stdin=content))
     if controlled:
-        _train_both_arms(spec, options, pins, parse_seeds(seeds) if seeds else [spec.train.seed])
+        chosen = parse_seeds(seeds) if seeds else [spec.train.seed]
+        _train_both_arms(spec, options, pins, chosen, reporter)
     else:
-        _train_one(spec, options, pins)
+        _train_one(spec, options, pins, reporter)
 
 
 def _train_each(command: Command, options: TrainingOptions, seeds: str) -> None:
@@ -133,11 +162,26 @@ def _train_each(command: Command, options: TrainingOptions, seeds: str) -> None:
     from ptm.config.load import load_config
 
     mode = options.mode
+    if options.print_config:
+        _show_config(options)
+        return
     require_command(command, load_config(options.config, options.overrides), options.config)
-    nproc = ["--nproc", str(options.processes)] if options.processes > 1 else []
+    parse_processes(options.processes)
+    nproc = ["--nproc", options.processes] if options.processes != "1" else []
     flags = [*(["--locked"] if options.locked else []), *(["--allow-drift"] if options.allow_drift else [])]
-    how = batch.BatchOptions(overwrite=mode == "overwrite", as_json=options.as_json, options=(*nproc, *flags))
+    how = batch.BatchOptions(
+        overwrite=mode == "overwrite",
+        as_json=options.as_json,
+        options=(*nproc, *flags),
+        quiet=options.quiet,
+        verbose=options.verbose,
+    )
     raise typer.Exit(batch.run([options.config], how, seeds=parse_seeds(seeds), changes=options.overrides))
+
+
+def _show_config(options: TrainingOptions) -> None:
+    named = None if options.output is None else options.overrides[-1]
+    show_config(options.config, options.overrides, as_json=options.as_json, output=named)
 
 
 def _where_it_is(spec: RunSpec, config: Path) -> RunSpec:
@@ -149,9 +193,8 @@ def _where_it_is(spec: RunSpec, config: Path) -> RunSpec:
     return replace(spec, output=str(here)) if moved else spec
 
 
-def _train_one(spec: RunSpec, options: TrainingOptions, pins: Pins | None) -> None:
+def _train_one(spec: RunSpec, options: TrainingOptions, pins: Pins | None, reporter: Reporter) -> None:
     """Results first, then exit code 4 for a bound that was missed."""
-    from ptm.base.console import reporter_for
     from ptm.base.launch import is_first_process
     from ptm.config.expect import require_met
     from ptm.experiment.train import run_training
@@ -159,7 +202,7 @@ def _train_one(spec: RunSpec, options: TrainingOptions, pins: Pins | None) -> No
     results = run_training(
         spec,
         mode=options.mode,
-        reporter=reporter_for(sys.stderr),
+        reporter=reporter,
         allow_drift=options.allow_drift,
         pins=pins,
     )
@@ -169,14 +212,14 @@ def _train_one(spec: RunSpec, options: TrainingOptions, pins: Pins | None) -> No
         require_met({"": results.expect}, results.positive_label)
 
 
-def _train_both_arms(spec: RunSpec, options: TrainingOptions, pins: Pins | None, seeds: list[int]) -> None:
+def _train_both_arms(
+    spec: RunSpec, options: TrainingOptions, pins: Pins | None, seeds: list[int], reporter: Reporter
+) -> None:
     """The verdict first, then exit code 4 for a bound that was missed."""
-    from ptm.base.console import reporter_for
     from ptm.base.launch import is_first_process
     from ptm.config.expect import Expectation, require_met
     from ptm.experiment.control import run_with_control
 
-    reporter = reporter_for(sys.stderr)
     if pins is not None:
         from ptm.experiment.prepare import make_pins
         from ptm.run.lockfile import require_unchanged

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from ptm.base.standard_input import STANDARD_INPUT, standard_input
 from ptm.config import schema
 from ptm.config.explain import Refusals, explain, unread_keys
 from ptm.config.rules import cross_check
@@ -57,17 +58,33 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, cwd: Path | 
     ``cwd`` is the working directory, if it is to be another one. Raises ConfigError with every problem of the
     file and the overrides, in the order of the file.
     """
-    name = show(str(path), 4096)
+    return load_with_tree(path, overrides, cwd=cwd)[0]
+
+
+def load_with_tree(
+    path: Path | str, overrides: Sequence[str] = (), *, cwd: Path | None = None
+) -> tuple[RunSpec, Section]:
+    """As load_config, with the tree that says where each value stands. ``-`` is the standard input, whose paths are
+    relative to the working directory."""
     here = Path.cwd() if cwd is None else cwd
-    full = here / os.path.expanduser(path)  # noqa: PTH111 - leaves an unknown ~user as it is
-    text, findings = decode(_read(full, name), name)
+    if str(path) == STANDARD_INPUT:
+        name, raw, base = "standard input", standard_input(), here
+    else:
+        name = show(str(path), 4096)
+        full = here / os.path.expanduser(path)  # noqa: PTH111 - leaves an unknown ~user as it is
+        raw, base = _read(full, name), full.parent
+    text, findings = decode(raw, name)
     if findings:
         raise _config_error(findings)
-    return parse_config(text, name, overrides, base=full.parent, cwd=here)
+    return _parse(text, name, overrides, base, here)
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = (), *, base: Path, cwd: Path) -> RunSpec:
     """As load_config, for text: ``name`` stands in messages, the paths are relative to ``base``."""
+    return _parse(text, name, overrides, base, cwd)[0]
+
+
+def _parse(text: str, name: str, overrides: Sequence[str], base: Path, cwd: Path) -> tuple[RunSpec, Section]:
     root, findings = read_yaml(text, name)
     if root is None:
         raise _config_error(findings)
@@ -79,7 +96,7 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = (), *, base: P
     if findings or spec is None:
         raise _config_error(findings)
     try:
-        return _resolve_paths(spec, root, base.absolute(), cwd.absolute())
+        return _resolve_paths(spec, root, base.absolute(), cwd.absolute()), root
     except ValidationError:  # the text was fine, so a folder's name is what cannot be written as text
         raise ConfigError("a folder on the way has a name that is not UTF-8", where=name) from None
 
@@ -99,7 +116,12 @@ def check_files(
 
 def dump_config(spec: RunSpec) -> str:
     """YAML of a spec with every default filled in, which reads back as the same spec from any directory."""
-    return yaml.dump(asdict(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31)
+    return dump_yaml(asdict(spec))
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Keys and values as a config has them, texts in quotes where they could be read as something else."""
+    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31)
 
 
 # --- reading

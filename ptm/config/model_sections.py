@@ -261,7 +261,7 @@ class DistillSpec:
         default="auto",
         min_length=1,
         description="Where the teacher's outputs are kept, so that it runs once: `auto` (`$PTM_CACHE`, else "
-        "`~/.cache/ptm/teachers`), `off`, or a directory.",
+        "`ptm/teachers` in `$XDG_CACHE_HOME` or `~/.cache`), `off`, or a directory.",
     )
     store_precision: Literal["fp32", "fp16"] = Field(default="fp32", description="Numbers in the store.")
     top_k: Annotated[int, Field(ge=2)] | None = Field(

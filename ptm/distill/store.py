@@ -55,12 +55,16 @@ class Field:
 
 
 def root_directory(choice: str) -> Path:
-    """Where the stores are: ``distill.store``, else ``$PTM_CACHE``, else ``~/.cache/ptm/teachers``."""
+    """Where the stores are: ``distill.store``, else ``$PTM_CACHE``, else ``ptm/teachers`` in ``$XDG_CACHE_HOME``, which
+    is ``~/.cache`` where it is not set or no absolute path (XDG Base Directory Specification)."""
     if choice not in ("auto", "off"):
         return Path(choice)
     directory = os.environ.get("PTM_CACHE")
     if directory:
         return Path(directory)
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if caches.is_absolute():
+        return caches / "ptm" / "teachers"
     try:
         return Path.home() / ".cache" / "ptm" / "teachers"
     except RuntimeError:

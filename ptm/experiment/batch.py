@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 import ptm
-from ptm.base.launch import read_report, start_process
+from ptm.base.launch import input_file, read_report, start_process
 from ptm.base.signals import StopFlag, stop_on_signals
+from ptm.base.standard_input import STANDARD_INPUT, standard_input
 from ptm.config.load import dump_config
 from ptm.errors import ExpectationMissed, Interrupted, Problem, RunDirectoryError
 from ptm.experiment.batch_plan import BatchPlan, Fault, Job
@@ -201,9 +202,12 @@ class _Process:
         changes = [part for change in job.changes for part in ("--set", change)]
         arguments = [job.command, _argument(job.config), *changes, *mode, "--json", *options]
         results, messages = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has ended
-        process, reports = start_process(
-            arguments, os.environ, stdin=subprocess.DEVNULL, stdout=results, stderr=messages
-        )
+        with contextlib.ExitStack() as stack:
+            piped = str(job.config) == STANDARD_INPUT
+            given = stack.enter_context(input_file(standard_input())) if piped else subprocess.DEVNULL
+            process, reports = start_process(
+                arguments, os.environ, stdin=given, stdout=results, stderr=messages
+            )
         return _Process(job, process, reports, results, messages, time.monotonic())
 
     def last_line(self) -> str:
@@ -248,8 +252,9 @@ class _Process:
 
 
 def _argument(path: Path) -> str:
-    """A file as no option reads: ``./-x.yaml``."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
+    """A file as no option reads: ``./-x.yaml``; ``-`` is the standard input."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") and text != STANDARD_INPUT else text
 
 
 def _is_there(job: Job) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import ptm
 from ptm.base.regular import read_bytes
+from ptm.base.standard_input import STANDARD_INPUT
 from ptm.config.commands import Command
 from ptm.config.load import dump_config, load_config
 from ptm.config.spec import RunSpec
@@ -129,7 +130,8 @@ def _jobs_of(
     changes: Sequence[str],
     output: str | None,
 ) -> list[Job]:
-    base = _base_output(config, load_config(config, changes), output)
+    stem = "stdin" if str(config) == STANDARD_INPUT else config.stem
+    base = _base_output(stem, load_config(config, changes), output)
     jobs = []
     for point, seed in itertools.product(points, list[int | None](seeds) or [None]):
         parts = [*_folders(point), *([] if seed is None else [f"seed-{seed}"])]
@@ -139,7 +141,7 @@ def _jobs_of(
         spec = load_config(config, own)
         jobs.append(
             Job(
-                name="/".join([config.stem, *parts]),
+                name="/".join([stem, *parts]),
                 config=config,
                 command=command_of(spec),
                 spec=spec,
@@ -158,8 +160,8 @@ def command_of(spec: RunSpec) -> Command:
     return "pretrain" if spec.descriptor.language_model else "finetune"
 
 
-def _base_output(config: Path, spec: RunSpec, output: str | None) -> Path:
-    return Path(spec.output) if output is None else Path(output).expanduser().absolute() / config.stem
+def _base_output(stem: str, spec: RunSpec, output: str | None) -> Path:
+    return Path(spec.output) if output is None else Path(output).expanduser().absolute() / stem
 
 
 def _folders(point: Mapping[str, str]) -> list[str]:

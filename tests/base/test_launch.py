@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import run, text_spec
+from ptm.base.launch import launch
 from ptm.config.load import dump_config
 from ptm.run.directory import open_run
 
@@ -256,3 +257,14 @@ def test_15_11_what_one_process_alone_finds_wrong_is_told(tiny_bert, reviews, tm
     assert "error: a.png: only this one sees it" in done.stderr
     assert done.stderr.count("error") == 1
     assert json.loads(done.stdout)["error"]["problems"][0]["where"] == "a.png"
+
+
+def test_12_10_each_process_reads_what_was_piped_in(tmp_path, capfd):
+    """A config on standard input is there for all of them, though it can be read only once."""
+    text = (
+        "version: 1\ntask: image-classification\nmodel: {name: resnet8, weights: none}\n"
+        "data: {source: 'builtin:digits', train: train, eval: test}\n"
+        "train: {epochs: 1, learning_rate: 0.1}\noutput: r\n"
+    )
+    assert launch(["check", "-"], 2, stdin=text.encode()) == 0
+    assert capfd.readouterr().out.count("1 config: no problem found") == 2

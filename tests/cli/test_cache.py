@@ -1,12 +1,15 @@
 """``ptm cache``: what is stored, whether it is as it was written, what is removed."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from ptm.cli.app import app
-from ptm.distill.store import Field, Store
-from ptm.errors import ModelError
+from ptm.distill.store import Field, Store, root_directory
+from ptm.errors import ConfigError, ModelError
 
 
 @pytest.fixture
@@ -45,5 +48,30 @@ def test_what_is_damaged_is_named_and_is_an_error(root):
 def test_what_is_not_in_use_is_removed(root):
     assert "MB freed" in invoke("prune", "--store", root, "--to", "1").stdout
     assert len(list(root.iterdir())) == 1
-    invoke("prune", "--store", root)
+    invoke("prune", "--store", root, "--all")
     assert invoke("list", "--store", root).stdout.startswith("0 stores")
+
+
+@pytest.mark.parametrize("options", [[], ["--all", "--to", "1"]])
+def test_12_10_nothing_is_removed_unless_it_is_said_how_much(root, options):
+    result = invoke("prune", "--store", root, *options)
+    assert isinstance(result.exception, ConfigError)
+    assert "--all" in str(result.exception) and len(list(root.iterdir())) == 1
+
+
+def test_12_10_the_cache_as_json(root):
+    (store,) = json.loads(invoke("list", "--store", root, "--json").stdout)["stores"]
+    assert (store["teacher"], store["blocks"], store["blocks_filled"]) == ("big\x1b", 2, 1)
+    assert json.loads(invoke("verify", "--store", root, "--json").stdout)["stores"][0]["problems"] == []
+    freed = json.loads(invoke("prune", "--store", root, "--all", "--json").stdout)
+    assert freed["freed_bytes"] == store["bytes"] and not list(root.iterdir())
+
+
+def test_12_10_the_cache_is_where_other_caches_are(monkeypatch, tmp_path):
+    monkeypatch.delenv("PTM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert root_directory("auto") == tmp_path / "ptm" / "teachers"
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")  # which the specification says to ignore
+    assert root_directory("auto") == Path.home() / ".cache" / "ptm" / "teachers"
+    monkeypatch.setenv("PTM_CACHE", str(tmp_path / "own"))
+    assert root_directory("auto") == tmp_path / "own"

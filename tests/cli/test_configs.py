@@ -5,20 +5,24 @@ import json
 from typer.testing import CliRunner
 
 from config_texts import TEXT
-from ptm.cli.app import app
+from ptm.cli.app import app, run
 from ptm.config.load import json_schema
+from ptm.errors import ConfigError
 
 
 def invoke(*words):
     return CliRunner().invoke(app, [*map(str, words)])
 
 
-def test_every_problem_of_every_file_is_said_on_standard_error(tmp_path):
+def test_every_problem_of_every_file_is_said_on_standard_error(tmp_path, capsys):
     (tmp_path / "a.yaml").write_text(TEXT.replace("epochs: 3", "epochs: 0"))
     (tmp_path / "b.yaml").write_text(TEXT)
-    result = invoke("check", tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml")
-    assert result.exit_code == 2 and result.stdout == ""
-    assert "a.yaml:10:11" in result.stderr and "c.yaml: there is no such file" in result.stderr
+    files = [str(tmp_path / name) for name in ("a.yaml", "b.yaml", "c.yaml")]
+    assert run(["check", *files]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "a.yaml:10:11" in err and "c.yaml: there is no such file" in err
+    assert run(["check", *files, "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["error"]["problems"]) == 2
 
 
 def test_it_says_what_it_did_not_look_at(tmp_path):
@@ -28,7 +32,7 @@ def test_it_says_what_it_did_not_look_at(tmp_path):
     )
     result = invoke("check", tmp_path / "a.yaml", tmp_path / "a.yaml", "--set", "train.epochs=1")
     assert result.stdout.startswith("2 configs: no problem found")
-    assert invoke("check", tmp_path / "a.yaml", "--set", "train.epochs=x").exit_code == 2
+    assert isinstance(invoke("check", tmp_path / "a.yaml", "--set", "train.epochs=x").exception, ConfigError)
 
 
 def test_the_schema_is_that_of_the_library():

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from ptm.cli.app import app
+from ptm.cli.help import PAGES
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -91,6 +93,23 @@ def test_help_is_complete_and_loads_no_more_than_typer_itself():
     assert packages - {"ptm"} <= help_texts(PLAIN, [("plain",)])[1]
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_12_10_each_command_says_how_it_is_used(words):
+    """In words for people, with examples that are right, and what its exit codes mean."""
+    text, long = (CliRunner().invoke(app, [*words, option]).stdout for option in ("-h", "--help"))
+    assert text == long
+    assert not re.search(r"\b(TEXT|INTEGER|FLOAT|PATH\]|list\[)|<[a-z]+", text), text
+    page = PAGES[" ".join(words)]
+    assert [wrong for example in page.examples for wrong in wrong_commands(example)] == []
+    for example in page.examples:
+        assert f"ptm {' '.join(words)}" in example and f"  {example}\n" in text
+    assert {0, 1} <= set(map(int, re.findall(r"^  (\d+) ", text.partition("Exit codes:")[2], re.M)))
+
+
+def test_12_10_a_page_of_help_is_there_for_each_command_and_for_no_other():
+    assert set(PAGES) == {" ".join(words) for words in COMMANDS}
+
+
 def code_in(document: Path):
     """The lines of code blocks for a shell, a continued line as one, and what stands between backticks."""
     text = document.read_text(encoding="utf-8")
@@ -143,7 +162,7 @@ def messages(module: Path):
 def test_messages_name_commands_and_options_that_exist():
     for module in (ROOT / "ptm").rglob("*.py"):
         for message in messages(module):
-            unknown = set(OPTION.findall(message)) - ANY - OF_GIT
+            unknown = set(OPTION.findall(message)) - ANY - OF_GIT - {"--version"}
             assert not unknown, (module, message)
             # What follows tells a command from a sentence about ptm.
             for name in re.findall(r"\bptm ([a-z]+) (?:--|…|\{|[A-Z]{2}|[a-z]+\.yaml)", message):

@@ -230,6 +230,18 @@ def test_15_16_a_config_whose_name_is_like_an_option(config, run_cli):
     assert "no-such-model" in done.stdout and done.returncode == 3
 
 
+@pytest.mark.processes
+def test_12_10_a_config_from_standard_input_reaches_its_run(config, tmp_path):
+    text = (tmp_path / config("a")).read_text()
+    command = [sys.executable, "-m", "ptm", "batch", "-", "--set", "model.name=no-such-model", "-q", "--json"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    (row,) = json.loads(done.stdout)["runs"]
+    assert (
+        row["name"] == "stdin" and "no-such-model" in row["problems"][0]["what"] + row["problems"][0]["where"]
+    )
+    assert done.returncode == 3 and done.stderr.startswith("[1/1] stdin: failed")  # no other lines
+
+
 def test_a_spread_is_that_of_students_t():
     values = [0.90, 0.92, 0.91, 0.95]
     row, interval = spread(values), ttest_1samp(values, 0).confidence_interval(0.95)

@@ -1,0 +1,126 @@
+"""What a bug report needs to know of a machine: versions, hardware, variables; nothing that names a person or a key."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import ptm
+from ptm.base.network import offline, reachable
+from ptm.base.processors import core_count, gpu_count
+from ptm.distill.store import root_directory
+from ptm.errors import PtmError
+
+SCHEMA = 1
+# What decides about ptm and the libraries below it. Tokens and passwords are not among them.
+_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_DATASETS_CACHE",
+    "HF_ENDPOINT",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "HTTPS_PROXY",
+    "LANG",
+    "LC_ALL",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "PTM_CACHE",
+    "PTM_CACHE_LIMIT_GB",
+    "PTM_OFFLINE",
+    "PTM_PEER_TIMEOUT",
+    "PYTHONPATH",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+)
+_REQUIRED_WITH_EXTRA = "extra =="
+
+
+def environment() -> dict[str, Any]:
+    """The record, as ``ptm env --json`` prints it."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {
+        "schema": SCHEMA,
+        "ptm": ptm.__version__,
+        "installed_in": str(Path(ptm.__file__).parent),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": core_count(),
+        "memory_gb": _memory_gb(),
+        "gpus": gpus,
+        "gpu_devices": gpu_count(),
+        "cuda": torch.version.cuda,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "packages": _packages(),
+        "variables": {name: _shown(os.environ[name]) for name in _VARIABLES if name in os.environ},
+        "cache": _cache(),
+        "network": "forbidden" if offline() else "reachable" if reachable() else "not reachable",
+    }
+
+
+def _packages() -> dict[str, dict[str, str | None]]:
+    """Versions of what ptm requires, and of its extras, None for what is not installed."""
+    try:
+        requirements = metadata.requires("ptm") or []
+    except metadata.PackageNotFoundError:  # run from its source without being installed
+        requirements = []
+    groups: dict[str, dict[str, str | None]] = {"required": {}, "extras": {}}
+    for requirement in requirements:
+        name = _name(requirement)
+        if name == "ptm":
+            continue
+        kind = "extras" if _REQUIRED_WITH_EXTRA in requirement else "required"
+        if name not in groups["required"]:
+            groups[kind][name] = _version(name)
+    return groups
+
+
+def _name(requirement: str) -> str:
+    """``torch>=2.11; extra == "x"`` → ``torch``."""
+    end = next((n for n, c in enumerate(requirement) if not (c.isalnum() or c in "-_.")), len(requirement))
+    return requirement[:end]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _shown(value: str) -> str:
+    """An address without the name and password in it."""
+    parts = urlsplit(value) if "://" in value else None
+    if parts is None or "@" not in parts.netloc:
+        return value
+    return urlunsplit(parts._replace(netloc="…@" + parts.netloc.rpartition("@")[2]))
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (ValueError, OSError):
+        return None
+
+
+def _cache() -> dict[str, Any]:
+    try:
+        root = root_directory("auto")
+        present = next(path for path in (root, *root.parents) if path.exists())
+        return {"teachers": str(root), "free_gb": round(shutil.disk_usage(present).free / 1e9, 1)}
+    except (PtmError, OSError) as error:
+        return {"problem": str(error)}

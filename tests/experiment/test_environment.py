@@ -1,0 +1,21 @@
+"""What a bug report needs, and nothing that is secret."""
+
+import json
+import platform
+from importlib.metadata import version
+
+import ptm
+from ptm.experiment.environment import environment
+
+
+def test_12_10_the_record_has_versions_and_hardware_and_no_secrets(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_ENDPOINT", "https://someone:secret@mirror.example/hub")
+    record = environment()
+    assert record["ptm"] == ptm.__version__ and record["python"] == platform.python_version()
+    assert record["packages"]["required"]["torch"] == version("torch")
+    assert "peft" in record["packages"]["extras"]
+    assert record["network"] == "forbidden"
+    assert record["variables"]["HF_ENDPOINT"] == "https://…@mirror.example/hub"
+    assert "secret" not in json.dumps(record)
