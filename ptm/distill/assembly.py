@@ -90,6 +90,41 @@ class Distillation:
         }
 
 
+@dataclass(frozen=True)
+class ExaminedTeacher:
+    """A teacher that fits its student and passed its audit. ``digest`` is that of its weights, ``summary`` what
+    results.json says of it."""
+
+    name: str
+    pipeline: Pipeline
+    digest: str
+    summary: dict[str, Any]
+
+
+def examine_teachers(
+    spec: RunSpec, task: TaskModule, data: Dataset, student: Pipeline, runtime: Runtime, reporter: Reporter
+) -> tuple[list[ExaminedTeacher], Features | None]:
+    """Load, evaluate and audit the teachers of a run; the comparison of features with the first of them, if one is to
+    be made.
+
+    Raises ConfigError and ModelError for a teacher that cannot teach these data to this student.
+    """
+    assert spec.teacher is not None and spec.distill is not None
+    if not student.distillable:
+        raise ConfigError(f"{spec.task} cannot be distilled", where="teacher", cure="remove teacher:")
+    examined: list[ExaminedTeacher] = []
+    features: Features | None = None
+    for index, ref in enumerate(spec.teacher.refs()):
+        pipeline = task.build(spec, data, model=ref, complete=True)
+        if index == 0:
+            features = build_features(
+                spec.distill, student, pipeline, seed=spec.train.seed, device=runtime.device
+            )
+        _require_comparable_rows(pipeline, student, ref.name)
+        examined.append(_examine(spec, spec.distill, data, pipeline, ref.name, runtime, reporter))
+    return examined, features
+
+
 @contextmanager
 def open_distillation(
     spec: RunSpec, task: TaskModule, data: Dataset, student: Pipeline, runtime: Runtime, reporter: Reporter
@@ -99,25 +134,24 @@ def open_distillation(
     Raises ModelError for a teacher that cannot teach these data.
     """
     assert spec.teacher is not None and spec.distill is not None
-    if not student.distillable:
-        raise ConfigError(f"{spec.task} cannot be distilled", where="teacher", cure="remove teacher:")
     settings, counts = spec.distill, new_counts()
+    examined, features = examine_teachers(spec, task, data, student, runtime, reporter)
     loaded: list[LoadedTeacher] = []
-    features: Features | None = None
     with ExitStack() as stores:
-        for index, ref in enumerate(spec.teacher.refs()):
-            pipeline = task.build(spec, data, model=ref, complete=True)
-            if index == 0:
-                features = build_features(
-                    settings, student, pipeline, seed=spec.train.seed, device=runtime.device
-                )
-            _require_comparable_rows(pipeline, student, ref.name)
-            requested = features.teacher_features if features else ()
+        for index, each in enumerate(examined):
+            requested = features.teacher_features if features and index == 0 else ()
             teacher = Teacher(
-                pipeline, student, runtime, settings, requested=requested, seed=spec.train.seed, counts=counts
+                each.pipeline,
+                student,
+                runtime,
+                settings,
+                requested=requested,
+                seed=spec.train.seed,
+                counts=counts,
             )
             stores.callback(teacher.close)
-            loaded.append(_examine(spec, settings, data, teacher, student, ref.name, runtime, reporter))
+            _choose_store(spec, settings, data, teacher, student, each, runtime, reporter)
+            loaded.append(LoadedTeacher(teacher, each.summary, each.digest))
         objective = Distilled(
             student,
             [each.teacher for each in loaded],
@@ -192,14 +226,12 @@ def _examine(
     spec: RunSpec,
     settings: DistillSpec,
     data: Dataset,
-    teacher: Teacher,
-    student: Pipeline,
+    pipeline: Pipeline,
     name: str,
     runtime: Runtime,
     reporter: Reporter,
-) -> LoadedTeacher:
-    """Evaluate and audit a teacher, then open its store."""
-    pipeline = teacher.pipeline
+) -> ExaminedTeacher:
+    """Evaluate and audit a teacher."""
     digest = weights_digest(pipeline.model)
     evaluation = evaluate_teacher(spec, settings, data, pipeline, name, digest, runtime)
     summary = {**describe_size(name, pipeline.model), "metrics": evaluation.metrics}
@@ -211,16 +243,29 @@ def _examine(
     for line in pipeline.load_report.warnings:
         reporter.say(f"warning: {line}")
     audit_teacher(spec, settings, data, pipeline, name, evaluation, reporter)
+    return ExaminedTeacher(name, pipeline, digest, summary)
+
+
+def _choose_store(
+    spec: RunSpec,
+    settings: DistillSpec,
+    data: Dataset,
+    teacher: Teacher,
+    student: Pipeline,
+    examined: ExaminedTeacher,
+    runtime: Runtime,
+    reporter: Reporter,
+) -> None:
+    """Open the store of a teacher's outputs, or say why there is none."""
     if settings.store == "off":
         teacher.no_store = "distill.store: off"
-        return LoadedTeacher(teacher, summary, digest)
-    if pipeline.per_example:
-        _open_store(spec, settings, data, teacher, student, name, digest, runtime)
+        return
+    if examined.pipeline.per_example:
+        _open_store(spec, settings, data, teacher, student, examined.name, examined.digest, runtime)
     else:
         teacher.no_store = "a store keeps a row an example; these have one a word, token or pixel"
     if teacher.no_store:
         reporter.say(f"teacher: outputs are not stored ({teacher.no_store})")
-    return LoadedTeacher(teacher, summary, digest)
 
 
 def _open_store(

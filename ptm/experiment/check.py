@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from ptm.base.console import Silent
 from ptm.config.spec import RunSpec
+from ptm.distill.assembly import examine_teachers
 from ptm.errors import Problem, PtmError
-from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_teachers
+from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model
 from ptm.experiment.session import missing_downloads, open_session
 from ptm.experiment.smallest_batch import require_smallest_batch
 
@@ -34,8 +35,8 @@ class _Warnings(Silent):
 def check_inputs(spec: RunSpec) -> Inspection:
     """What of a run's data and models cannot be used, what is not there, and what it would warn of.
 
-    The data are read as a run reads them, and the models are loaded over them, by the same functions; a teacher is not
-    measured.
+    The data are read as a run reads them, the models are loaded over them and teachers are measured and audited, by the
+    same functions.
     """
     problems: list[Problem] = []
     heard = _Warnings()
@@ -45,7 +46,9 @@ def check_inputs(spec: RunSpec) -> Inspection:
             data = load_data(session)
             if not problems:
                 pipeline = load_model(session, data)
-                load_teachers(session, data)
+                pipeline.model.to(session.runtime.device)
+                if spec.teacher is not None:
+                    examine_teachers(spec, session.task, data, pipeline, session.runtime, heard)
                 choose_trained(session, pipeline)
                 require_smallest_batch(spec.train, pipeline, session.runtime)
     except PtmError as error:

@@ -26,6 +26,7 @@ from ptm.vision import classifier_plan, classifiers, features
 from ptm.vision.classifier_plan import ClassifierPlan
 from ptm.vision.images import Fits, check_headers, decode_all
 from ptm.vision.loader import ViewLoader
+from ptm.vision.names import output_names
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.saved import SavedClassifier
@@ -73,7 +74,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
     plan = classifier_plan.plan_classifier(model)
     made_for = plan.preprocessing.image_size if plan.own_normalisation else None  # else nobody says
     plan = replace(plan, preprocessing=_preprocessing(spec, plan, model))
-    labels = _output_labels(plan, model) if complete else None
+    labels = output_names(plan.labels, model) if complete else None
     permutation = None
     if complete:
         outputs = len(labels) if labels else len(data.labels)
@@ -270,17 +271,6 @@ def _preprocessing(spec: RunSpec, plan: ClassifierPlan, model: ModelRef) -> Prep
     if student.image_size == chosen.image_size:
         return replace(student, mean=chosen.mean, std=chosen.std)
     return chosen
-
-
-def _output_labels(plan: ClassifierPlan, ref: ModelRef) -> tuple[str, ...] | None:
-    """The names of a trained model's outputs, where it or the config carries them."""
-    if plan.labels is not None and ref.labels is not None and plan.labels != ref.labels:
-        raise ModelError(
-            f"teacher.labels are {listing(ref.labels)}, the model says {listing(plan.labels)}",
-            where=ref.where,
-            cure="remove teacher.labels: this model carries its own",
-        )
-    return plan.labels or ref.labels
 
 
 def _same_outputs(model_labels: tuple[str, ...] | None, data_labels: tuple[str, ...], where: str) -> bool:

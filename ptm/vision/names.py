@@ -8,8 +8,8 @@ from pathlib import Path
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
-from ptm.config.model_ref import Role
-from ptm.errors import ModelError
+from ptm.config.model_ref import ModelRef, Role
+from ptm.errors import ModelError, listing
 from ptm.models.weights import file_of_weights, is_file_name
 from ptm.vision import resnet_cifar, timm_models
 from ptm.vision.timm_models import TimmWeights, is_timm
@@ -68,3 +68,15 @@ def unknown_name(name: str, known: tuple[str, ...], where: str, kind: str) -> Mo
         expected=f"{kind} file or directory, or one of {', '.join(known)}",
         cure=f"did you mean {' or '.join(close)}?" if close else "",
     )
+
+
+def output_names(stored: tuple[str, ...] | None, ref: ModelRef) -> tuple[str, ...] | None:
+    """The names of a trained model's outputs, where it or the config carries them. Raises ModelError where they
+    differ."""
+    if stored is not None and ref.labels is not None and stored != ref.labels:
+        raise ModelError(
+            f"teacher.labels are {listing(ref.labels)}, the model says {listing(stored)}",
+            where=ref.where,
+            cure="remove teacher.labels: this model carries its own",
+        )
+    return stored or ref.labels

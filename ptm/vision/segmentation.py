@@ -28,6 +28,7 @@ from ptm.vision.drawing import mask_png, paint_classes, read_mask_png, with_trut
 from ptm.vision.images import Fits, any_size, check_headers
 from ptm.vision.loader import ViewLoader
 from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, pad, padded_side
+from ptm.vision.names import output_names
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.preprocessing import MaskPreprocessing
 from ptm.vision.saved import SavedSegmenter
@@ -77,7 +78,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
     """
     teacher = model.role == "teacher"
     plan = segmenter_plan.plan_segmenter(model)
-    labels = plan.labels or model.labels
+    labels = output_names(plan.labels, model)
     permutation = None
     if complete:
         outputs = len(labels) if labels else len(data.labels)
