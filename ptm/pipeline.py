@@ -23,6 +23,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import GenerateSpec, RunSpec
 from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source
 from ptm.errors import Problem
 from ptm.models.weights import LoadReport
@@ -282,9 +283,11 @@ class TaskModule(Protocol):
         """The pipeline of ``model``. ``complete``: no part of it may be random (a teacher, an evaluation)."""
         ...
 
-    def read_inputs(self, spec: RunSpec, paths: Sequence[Source], /) -> Iterator[Examples]:
-        """What ``ptm predict`` was given, without targets, in pieces that fit into memory
-        (:mod:`ptm.data.inputs`)."""
+    def read_inputs(
+        self, spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None, /
+    ) -> Iterator[Examples]:
+        """What ``ptm predict`` was given, without targets, in pieces that fit into memory (:mod:`ptm.data.inputs`).
+        Rows that cannot be read are told to ``left_out`` instead of being refused, where that is given."""
         ...
 
 

@@ -21,6 +21,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import Task
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
 from ptm.data.tabular import load_columns
 from ptm.errors import ModelError, Problem
@@ -56,8 +57,10 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return None
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
-    return text_inputs(paths, {"text": spec.data.text or "text"})
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
+    return text_inputs(paths, {"text": spec.data.text or "text"}, left_out=left_out)
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> VowelCounting:

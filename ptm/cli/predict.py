@@ -61,7 +61,8 @@ def predict(
         typer.Option("--batch-size", metavar="N", min=1, help="Inputs computed together (default 64)."),
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images and empty texts out, and name them.")
+        bool,
+        typer.Option("--skip-bad", help="Leave out what cannot be read and empty texts, and name it."),
     ] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="With --output: say as JSON how many and how fast.")

@@ -227,14 +227,17 @@ class DistillSpec:
     method: Literal["kd", "dkd", "dist"] = Field(
         default="kd",
         description="What is compared of the outputs. `kd`: soft labels (arXiv:1503.02531). `dkd`: target and other "
-        "classes apart (arXiv:2203.08679). `dist`: correlations (arXiv:2205.10536).",
+        "classes apart (arXiv:2203.08679); without labels the target is the teacher's answer. `dist`: correlations "
+        "(arXiv:2205.10536).",
     )
     temperature: float = Field(
         default=2.0, gt=0, description="Softens both distributions; the loss is multiplied by its square."
     )
     kd_weight: float = Field(default=0.5, ge=0, description="Weight of the teacher's term.")
     ce_weight: float = Field(
-        default=0.5, ge=0, description="Weight of the cross-entropy with the true labels."
+        default=0.5,
+        ge=0,
+        description="Weight of the cross-entropy with the true labels; with 0 the training examples need none.",
     )
     dkd_alpha: float = Field(default=1.0, ge=0, description="`dkd`: weight of the target class's part.")
     dkd_beta: float = Field(default=8.0, ge=0, description="`dkd`: weight of the other classes' part.")

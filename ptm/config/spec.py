@@ -253,7 +253,7 @@ class RunSpec:
     def needs_no_labels(self) -> bool:
         """Whether training examples may be without labels: a distillation that learns from its teacher alone."""
         distill = self.distill
-        return distill is not None and distill.ce_weight == 0 and distill.method != "dkd"
+        return distill is not None and distill.ce_weight == 0
 
     def positive_of(self, labels: Sequence[str]) -> str | None:
         """Of two labels of which one applies, the one that ``f1`` is of; None for all others."""

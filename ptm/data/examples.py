@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,15 @@ class Examples:
 @dataclass(frozen=True)
 class Dataset:
     """The examples of a run. ``train`` is None when only evaluating; ``labels`` is () for tasks without classes;
-    ``digests`` are SHA-256 a split. ``warnings``: what may be wrong with them and stops nothing."""
+    ``digests`` are SHA-256 a split. ``warnings``: what may be wrong with them and stops nothing. ``decided``: keys of
+    ``data:`` whose default gave way to what is there, and what they came to."""
 
     train: Examples | None
     eval: Examples
     labels: tuple[str, ...]
     digests: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
+    decided: Mapping[str, str] = field(default_factory=dict)
 
 
 def singleton_rows(examples: Examples, labels: Sequence[str]) -> list[tuple[str, str]]:

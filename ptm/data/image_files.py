@@ -72,6 +72,21 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
     )
 
 
+def read_images(source: Path, split: str) -> Table | None:
+    """The images in a folder without folders, which say no class; None for any other."""
+    root = source / split
+    if not root.is_dir():
+        return None
+    entries = [entry for entry in root.iterdir() if not is_hidden(entry.name)]
+    paths = sorted(entry for entry in entries if is_image(entry, root))
+    if not paths or any(entry.is_dir() for entry in entries):
+        return None
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(os.fsencode(f"{path.name}\0{path.stat().st_size}\0") + _bytes_digest(path))
+    return Table({"image": paths}, lambda row: str(paths[row]), digest.hexdigest(), None)
+
+
 def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
     """DataError where folders are splits with classes in them, which would be learned as the classes."""
     splits = [name for name in folders if name.lower() in _SPLITS and _only_folders(root / name)]

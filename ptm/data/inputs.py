@@ -6,16 +6,13 @@ mistake has the same message.
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,18 +20,10 @@ from ptm.config.data_section import DataSpec
 from ptm.data import tables
 from ptm.data.columns import naming_keys, require_columns
 from ptm.data.examples import Examples
-from ptm.data.image_files import IMAGE_SUFFIXES, is_image
-from ptm.data.separated import CSV, MAX_FIELD_CHARS, TSV, require_rows, separated_rows
-from ptm.data.text_format import (
-    LINES,
-    ROWS,
-    UTF8,
-    TextFormat,
-    has_nul,
-    is_empty,
-    refuse_other_kinds,
-    undecoded,
-)
+from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image
+from ptm.data.input_lines import LeftOut, opened, text_lines
+from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
+from ptm.data.text_format import LINES, ROWS, TextFormat
 from ptm.errors import ConfigError, DataError
 
 STANDARD_INPUT = "-"
@@ -51,7 +40,6 @@ _KINDS: Mapping[str, str] = {
     **dict.fromkeys(TEXT_SUFFIXES, "text"),
 }
 _SEPARATED: Mapping[str, Mapping[str, Any]] = {"csv": CSV, "tsv": TSV}
-_UNDECODED = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of bytes that are not UTF-8
 
 Item = TypeVar("Item")
 # Where it stands, value a role, value a carried column.
@@ -113,6 +101,7 @@ def text_inputs(
     sources: Sequence[Source],
     columns: Mapping[str, str],
     data: DataSpec | None = None,
+    left_out: LeftOut | None = None,
     *,
     piece: int = 1024,
 ) -> Iterator[Examples]:
@@ -122,7 +111,8 @@ def text_inputs(
     these columns; ``.txt`` files and ``-``, the standard input, with a text a line (blank lines are left out); and
     :class:`Typed`. A prefix such as ``tsv:`` says what a file is, whatever its name ends in. ``data`` says how files of
     the kind of its source are written. Names and kinds of all sources are checked at once, contents when their piece is
-    asked for. Raises ConfigError or DataError that name the file and the line.
+    asked for. Raises ConfigError or DataError that name the file and the line; rows that cannot be read are told to
+    ``left_out`` instead, where that is given.
     """
     checked = [
         source if isinstance(source, Typed) else _text_file(source, columns, data) for source in sources
@@ -130,22 +120,28 @@ def text_inputs(
     return (
         inputs
         for source in checked
-        for inputs in _pieces(_rows(source, columns, piece), tuple(columns), piece)
+        for inputs in _pieces(_rows(source, columns, piece, left_out), tuple(columns), piece)
     )
 
 
-def image_inputs(sources: Sequence[Source], column: str = "image", *, piece: int = 256) -> Iterator[Examples]:
+def image_inputs(
+    sources: Sequence[Source],
+    column: str = "image",
+    left_out: LeftOut | None = None,
+    *,
+    piece: int = 256,
+) -> Iterator[Examples]:
     """Paths of images, role ``image``, in pieces of at most ``piece``.
 
     Sources are files; folders, of which all images count, sorted by path, hidden ones left out; and tables whose
-    ``column`` names images, relative to the table. Raises ConfigError or DataError for a source without an image; the
-    images are not opened here.
+    ``column`` names images, relative to the table. Raises ConfigError or DataError for a source without an image; rows
+    that name none are told to ``left_out`` instead, where that is given. The images are not opened here.
     """
-    rows = [row for source in sources for row in _image_rows(source, column, piece)]
+    rows = [row for source in sources for row in _image_rows(source, column, piece, left_out)]
     return _pieces(rows, ("image",), piece)
 
 
-def _image_rows(source: Source, column: str, piece: int) -> list[Row]:
+def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | None) -> list[Row]:
     if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
         where = "--text" if isinstance(source, Typed) else STANDARD_INPUT
         raise ConfigError("this run reads images, not texts", where=where, cure="name files or folders")
@@ -154,11 +150,17 @@ def _image_rows(source: Source, column: str, piece: int) -> list[Row]:
     kind = stated or _KINDS.get(path.suffix.lower(), "text")
     if kind != "text" and path.is_file():
         file = _File(path, kind, TextFormat())
-        return [_named_image(row, path.parent) for row in _rows(file, {"image": column}, piece)]
+        named: list[Row] = []
+        for row in _rows(file, {"image": column}, piece, left_out):
+            with told(left_out):
+                named.append(_named_image(row, path.parent))
+        return named
     paths = sorted(inner for inner in path.rglob("*") if is_image(inner, path)) if path.is_dir() else [path]
     if not paths:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
-        raise DataError("no image in this folder", where=path, expected=expected)
+        raise DataError(
+            "no image in this folder", where=path, expected=f"{expected}; there is: {contents(path)}"
+        )
     return [(str(inner), {"image": inner}, {}) for inner in paths]
 
 
@@ -222,32 +224,37 @@ def _pieces(rows: Iterable[Row], roles: Sequence[str], piece: int) -> Iterator[I
         )
 
 
-def _rows(source: Typed | _File, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
+def _rows(
+    source: Typed | _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None
+) -> Iterator[Row]:
     if isinstance(source, Typed):
         _require_one(columns, "--text")
         (role,) = columns
         yield from ((f"--text {n}", {role: text}, {}) for n, text in enumerate(source.texts, start=1))
         return
     with naming_keys(columns):
-        yield from _file_rows(source, columns, piece)
+        yield from _file_rows(source, columns, piece, left_out)
 
 
-def _file_rows(file: _File, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
+def _file_rows(
+    file: _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None
+) -> Iterator[Row]:
     path, kind, written = file.path, file.kind, file.written
     if str(path) == STANDARD_INPUT:
-        lines = _lines(sys.stdin.buffer, "standard input", LINES, written)
+        lines = text_lines(sys.stdin.buffer, "standard input", LINES, written, left_out)
         yield from _of_lines(lines, "standard input", columns)
     elif kind == "parquet":
         yield from _of_parquet(path, columns, piece)
     else:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             if kind == "text":
-                yield from _of_lines(_lines(stream, path, LINES, written), path, columns)
+                yield from _of_lines(text_lines(stream, path, LINES, written, left_out), path, columns)
             elif kind in _SEPARATED:
-                lines = _lines(stream, path, ROWS, written)
-                yield from _of_separated(lines, path, columns, _SEPARATED[kind], written)
+                lines = text_lines(stream, path, ROWS, written, left_out)
+                yield from _of_separated(lines, path, columns, _SEPARATED[kind], written, left_out)
             else:
-                yield from _of_json(_lines(stream, path, ROWS, written, ends="\n"), path, columns)
+                lines = text_lines(stream, path, ROWS, written, left_out, ends="\n")
+                yield from _of_json(lines, path, columns, left_out)
 
 
 def _of_lines(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> Iterator[Row]:
@@ -263,8 +270,9 @@ def _of_separated(
     columns: Mapping[str, str],
     usual: Mapping[str, Any],
     written: TextFormat,
+    left_out: LeftOut | None,
 ) -> Iterator[Row]:
-    rows = separated_rows(lines, name, list(dict.fromkeys(columns.values())), usual, written)
+    rows = separated_rows(lines, name, list(dict.fromkeys(columns.values())), usual, written, left_out)
     _, header = next(rows)
     used = {role: header.index(column) for role, column in columns.items()}
     others = {
@@ -277,13 +285,18 @@ def _of_separated(
         yield f"{name}:{line}", values, {column: fields[place] for column, place in others.items()}
 
 
-def _of_json(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> Iterator[Row]:
+def _of_json(
+    lines: Iterable[str], name: object, columns: Mapping[str, str], left_out: LeftOut | None
+) -> Iterator[Row]:
     requested = list(dict.fromkeys(columns.values()))
     rows = 0
-    for place, record in tables.json_records(lines, name, requested):
-        values = {role: tables.require_unicode(record[column], place) for role, column in columns.items()}
-        yield place, values, _others(record, requested)
+    for place, record in tables.json_records(lines, name, requested, left_out):
         rows += 1
+        values: dict[str, Any] = {}
+        with told(left_out):
+            values = {role: tables.require_unicode(record[column], place) for role, column in columns.items()}
+        if values:
+            yield place, values, _others(record, requested)
     require_rows(rows, name)
 
 
@@ -317,60 +330,3 @@ def _others(record: Mapping[str, Any], requested: Sequence[str]) -> dict[str, An
         for name, value in record.items()
         if name not in requested and (value is None or isinstance(value, str | int | float))
     }
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as stream:
-            yield stream
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
-
-
-def _lines(stream: BinaryIO, name: object, holds: str, written: TextFormat, ends: str = "") -> Iterator[str]:
-    """Lines with their ends, decoded. ``holds``: what is expected; ``ends``: as ``newline`` of ``open``.
-
-    DataError for what is not in its encoding, holds NUL characters, is without a word, or has lines of no end.
-    """
-    longest, codec = MAX_FIELD_CHARS, written.codec
-    if isinstance(stream, io.BufferedReader):
-        refuse_other_kinds(stream.peek(16)[:16], name, codec)
-    errors = "surrogateescape" if codec == UTF8 else "strict"  # others do not take what it makes
-    text = io.TextIOWrapper(stream, encoding=codec, errors=errors, newline=ends)
-    number = 0
-    try:
-        blank: list[str] = []  # held back until it is sure that something follows
-        begun = False
-        for number, line in enumerate(iter(lambda: text.readline(longest + 1), ""), start=1):
-            if len(line) > longest:
-                what = f"a line of more than {longest:,} characters"
-                raise DataError(what, where=f"{name}:{number}", expected="a text, a row or an object a line")
-            clean = _checked(line, name, number)
-            if not begun and not clean.strip():
-                blank.append(clean)
-                continue
-            if not begun:
-                begun = True
-                yield from blank
-                blank.clear()
-            yield clean
-        if not begun:
-            raise is_empty(name, holds)
-    except UnicodeDecodeError as error:
-        raise undecoded(error.object[error.start], error.object, name, number + 1, codec) from None
-    finally:
-        if not stream.closed:
-            text.detach()  # or it would close the standard input with it
-
-
-def _checked(line: str, name: object, number: int) -> str:
-    if number == 1:
-        refuse_other_kinds(line[:16].encode(UTF8, "surrogateescape"), name)
-        line = line.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
-    if not line.isascii() and (wrong := _UNDECODED.search(line)):
-        raw = line.encode(UTF8, "surrogateescape")
-        raise undecoded(ord(wrong.group()) & 0xFF, raw, name, number)
-    if "\0" in line:
-        raise has_nul(name, number, line)
-    return line

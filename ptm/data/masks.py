@@ -10,7 +10,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ptm.data.tables import no_source
 from ptm.errors import ConfigError, DataError, Problem, listing, refuse
 
 IGNORED = 255  # the class of pixels that do not count
+UNKNOWN = 254  # of pixels that count, though nobody has said what they are
 FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images", "masks"))
 
 _FORMATS = ("PNG", "BMP", "TIFF", "PPM")  # without loss
@@ -55,9 +56,21 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class NoMask:
+    """In the place of a mask, of an image that a student learns from its teacher alone. ``size``: width, height."""
+
+    size: tuple[int, int]
+    pixels: tuple[int, ...]  # 0 a class
+
+    def classes(self) -> np.ndarray:
+        """UNKNOWN everywhere, uint8 [height, width]."""
+        return np.full(self.size[::-1], UNKNOWN, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
 class _Pair:
     image: Path
-    mask: Path
+    mask: Path | None
     size: tuple[int, int]
     counts: Mapping[int, int]  # pixels a value
 
@@ -69,21 +82,35 @@ class _Split:
     pairs: tuple[_Pair, ...]
     digest: str
 
+    @property
+    def labelled(self) -> bool:
+        return self.pairs[0].mask is not None
 
-def load_masks(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
+
+def load_masks(
+    data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True, unlabelled: bool = False
+) -> Dataset:
     """Columns ``image`` (paths) and ``mask`` (:class:`Mask`), no targets. ``labels`` are a trained model's own.
+    ``unlabelled``: the training split may be images alone; then it has :class:`NoMask`.
 
     Raises ConfigError for a split that is not there, DataError for images without masks (and the reverse), files
     that cannot be read, sizes that differ, and values that have no class.
     """
     source = Path(data.source.partition(":")[2])
-    splits = read_splits(data, lambda split: _read_split(source, split), train=train)
-    pairs = splits.first.pairs
+
+    def read(split: str | None) -> _Split:
+        images = split == data.train and data.held_out is None and train and unlabelled
+        return (_read_images(source, split) if images else None) or _read_split(source, split)
+
+    splits = read_splits(data, read, train=train)
+    pairs = splits.first.pairs if splits.first.labelled else splits.eval.pairs
     values_there = sorted({value for pair in pairs for value in pair.counts} - {data.ignore_value})
-    names, values = label_values(data, labels, occurring=values_there, where=str(pairs[0].mask.parent))
+    names, values = label_values(data, labels, occurring=values_there, where=str(_folder_of(pairs[0])))
     warnings: list[Problem] = []
 
     def check_train(examples: Examples) -> None:
+        if isinstance(examples.columns["mask"][0], NoMask):
+            return
         untaught = _untaught(examples, names, str(source))
         warnings.extend(untaught_warning(untaught, names, data.max_train_examples is not None))
 
@@ -127,12 +154,12 @@ def label_values(
             where=where,
             expected="at least two classes",
         )
-    if len(set(values)) < len(values) or data.ignore_value in values or len(values) > IGNORED:
+    if len(set(values)) < len(values) or data.ignore_value in values or len(values) > UNKNOWN:
         raise ConfigError(
             f"mask values {', '.join(map(str, values))}"
             + (f", ignored {data.ignore_value}" if data.ignore_value is not None else ""),
             where="data.mask_values",
-            expected="at most 255 different numbers, and data.ignore_value none of them",
+            expected=f"at most {UNKNOWN} different numbers, and data.ignore_value none of them",
         )
     return names, values
 
@@ -212,19 +239,48 @@ def _read_split(source: Path, split: str | None) -> _Split:
             "no image in it", where=images, expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}"
         )
     pairs: list[_Pair] = []
-    digest = hashlib.sha256()
+    paths: list[Path] = []
     for stem in sorted(by_stem[0]):
         image, mask = by_stem[0][stem], by_stem[1][stem]
+        paths += [image, mask]
         try:
             pairs.append(_pair(image, mask))
-            for path in (image, mask):
-                digest.update(os.fsencode(f"{path.relative_to(source)}\0{path.stat().st_size}\0"))
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="files")
-    return _Split(tuple(pairs), digest.hexdigest())
+    return _Split(tuple(pairs), _digest(source, paths))
+
+
+def _read_images(source: Path, split: str | None) -> _Split | None:
+    """Images without masks: in ``image/`` or ``images/``, or in the folder itself; None where there are masks."""
+    root = source / split if split else source
+    if any((root / mask).is_dir() for _, mask in FOLDERS):
+        return None
+    folders = [root / image for image, _ in FOLDERS if (root / image).is_dir()] or [root]
+    images = _by_stem(folders[0]) if folders[0].is_dir() else {}
+    pairs: list[_Pair] = []
+    problems: list[Problem] = []
+    for image in images.values():
+        try:
+            pairs.append(_Pair(image, None, _upright_size(image), {}))
+        except DataError as error:
+            problems += error.problems
+    refuse(problems, noun="files")
+    return _Split(tuple(pairs), _digest(source, images.values())) if pairs else None
+
+
+def _digest(source: Path, paths: Iterable[Path]) -> str:
+    """SHA-256 over names, sizes and bytes."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(os.fsencode(f"{path.relative_to(source)}\0{path.stat().st_size}\0"))
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _folder_of(pair: _Pair) -> Path:
+    return (pair.mask or pair.image).parent
 
 
 def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
@@ -262,8 +318,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in paths}
 
 
-def _pair(image: Path, mask: Path) -> _Pair:
-    """Both files' sizes, and the mask's values. Raises DataError."""
+def _upright_size(image: Path) -> tuple[int, int]:
+    """Width and height. Raises DataError for what is no image, or stored turned."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -278,6 +334,12 @@ def _pair(image: Path, mask: Path) -> _Pair:
             expected="images and masks that are stored upright",
             cure=f"mogrify -auto-orient {image.name}",
         )
+    return size
+
+
+def _pair(image: Path, mask: Path) -> _Pair:
+    """Both files' sizes, and the mask's values. Raises DataError."""
+    size = _upright_size(image)
     values = read_values(mask)
     height, width = values.shape
     if size != (width, height):
@@ -296,6 +358,8 @@ def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | No
     known = {*values, ignored}
     problems: list[Problem] = []
     for pair in pairs:
+        if pair.mask is None:
+            continue
         foreign = {value: count for value, count in pair.counts.items() if value not in known}
         if foreign:
             counts = listing((f"{value} ({count} pixels)" for value, count in foreign.items()), most=5)
@@ -311,7 +375,9 @@ def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | No
             problems.append(Problem("every pixel of it is ignored", str(pair.mask), cure="remove the pair"))
     refuse(problems, noun="files")
     masks = [
-        Mask(p.mask, values, ignored, p.size, tuple(p.counts.get(value, 0) for value in values))
+        NoMask(p.size, (0,) * len(values))
+        if p.mask is None
+        else Mask(p.mask, values, ignored, p.size, tuple(p.counts.get(value, 0) for value in values))
         for p in pairs
     ]
     images = [pair.image for pair in pairs]

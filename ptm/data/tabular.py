@@ -11,7 +11,7 @@ import numpy as np
 
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples, singleton_rows
-from ptm.data.image_files import left_out, require_classes
+from ptm.data.image_files import left_out, read_images, require_classes
 from ptm.data.label_columns import PlainLabels, label_roles, plain_labels
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.labels import choose_labels
@@ -44,7 +44,7 @@ def load_dataset(
     kind = KINDS[kind_name]
     read = _read(data, {**columns, **label_roles(data)}, train=train, unlabelled=unlabelled)
     # A training split without labels says nothing of them.
-    bare = read.train if read.train is not None and not _has_labels(read.train) else None
+    bare = read.train if read.train is not None and not _has_labels(read.train, unlabelled) else None
     read = read if bare is None else replace(read, train=None)
     plain = plain_labels(read.tables, data, kind_name, labels)
     splits = read.with_tables(plain.tables)
@@ -98,7 +98,7 @@ def load_dataset(
 
     dataset = make_dataset(
         data,
-        splits if bare is None else replace(splits, train=bare),
+        splits if bare is None else replace(splits, train=_without_labels(bare)),
         names,
         partial(_examples, columns=columns, labels=names, kind=kind),
         train=train,
@@ -174,11 +174,17 @@ def _read(
     written = TextFormat.of(data)
 
     def read(split: str | None) -> Table:
+        may_lack = unlabelled and train and split == data.train and data.held_out is None
+        kind, _, place = data.source.partition(":")
+        if may_lack and split is not None and kind == "imagefolder":
+            images = read_images(Path(place), split)
+            if images is not None:
+                return images
         try:
             return read_split(data.source, split, columns, written)
         except DataError as error:
             missing = {f"no column {name!r}" for name in label_roles(data).values()}
-            if not unlabelled or split != data.train or not {p.what for p in error.problems} <= missing:
+            if not may_lack or not {p.what for p in error.problems} <= missing:
                 raise
         inputs = {role: name for role, name in columns.items() if role not in label_roles(data)}
         return read_split(data.source, split, inputs, written)
@@ -186,8 +192,17 @@ def _read(
     return read_splits(data, read, train=train)
 
 
-def _has_labels(table: Table) -> bool:
-    return any(role == "label" or role.startswith("labels_from ") for role in table.columns)
+def _has_labels(table: Table, unlabelled: bool) -> bool:
+    """Whether there are columns of labels; where none is needed, with a label in them."""
+    roles = [role for role in table.columns if role == "label" or role.startswith("labels_from ")]
+    if not unlabelled:
+        return bool(roles)
+    return any(cell not in (None, "") for role in roles for cell in table.columns[role])
+
+
+def _without_labels(table: Table) -> Table:
+    columns = {role: cells for role, cells in table.columns.items() if role != "label"}
+    return replace(table, columns=columns)
 
 
 def _examples(

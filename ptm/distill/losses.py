@@ -45,7 +45,8 @@ def mean_teacher(
 
 def _class_loss(student: Tensor, teacher: Tensor, targets: Tensor | None, spec: DistillSpec) -> Tensor:
     if spec.method == "dkd":
-        assert targets is not None
+        if targets is None:  # nobody knows better than the teacher
+            targets = teacher.argmax(-1)
         return decoupled_loss(student, teacher, targets, spec.temperature, spec.dkd_alpha, spec.dkd_beta)
     if spec.method == "dist":
         return dist_loss(student, teacher, spec.temperature, spec.dist_inter, spec.dist_intra)

@@ -68,7 +68,7 @@ class Distilled:
         assert student.logits is not None
         logits = [outputs["logits"] for outputs in of_teachers]
         target = losses.mean_teacher(logits, self._weights, spec.temperature, self._label_type)
-        labels = batch.targets if student.targets is None else student.targets
+        labels = batch.targets if self._student.per_example else student.targets
         soft_loss = losses.compare(student.logits, target, labels, spec, self._label_type)
         loss = spec.ce_weight * student.loss_sum + spec.kd_weight * soft_loss
         parts = {"ce": student.loss_sum.detach(), "kd": soft_loss.detach()}

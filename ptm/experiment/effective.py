@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ptm.config.schema import is_for
 from ptm.config.spec import RunSpec, TeacherSpec
-from ptm.config.tasks import TEXT_CLASSIFICATION
 from ptm.pipeline import Pipeline
+
+DEFAULT_KEYS = ("label",)  # of ``data:``: their default gives way to what is there
+_TEACHER_KEYS = ("max_length", "image_size", "mean", "std")
 
 
 def effective_spec(spec: RunSpec, pipeline: Pipeline, teachers: Sequence[Pipeline] = ()) -> RunSpec:
@@ -18,8 +21,13 @@ def effective_spec(spec: RunSpec, pipeline: Pipeline, teachers: Sequence[Pipelin
     the manifest.
     """
     data: dict[str, Any] = {
-        key: value for key, value in pipeline.effective_data.items() if getattr(spec.data, key) is None
+        key: value
+        for key, value in pipeline.effective_data.items()
+        if getattr(spec.data, key) is None or key in DEFAULT_KEYS
     }
+    # Columns that are labels name them.
+    if spec.data.labels is None and spec.data.labels_from is None and pipeline.labels:
+        data["labels"] = pipeline.labels
     if len(teachers) > 1:
         data.pop("max_length", None)  # teachers without a length of their own would take it for theirs
     return replace(
@@ -32,8 +40,13 @@ def effective_spec(spec: RunSpec, pipeline: Pipeline, teachers: Sequence[Pipelin
 
 
 def _teacher(spec: RunSpec, teachers: Sequence[Pipeline]) -> TeacherSpec | None:
-    """With the length that its texts are cut to, where it has one of its own."""
+    """With what it reads, where that is its own: the length of its texts, or size and normalisation of its images."""
     teacher = spec.teacher
-    if teacher is None or len(teachers) != 1 or spec.task != TEXT_CLASSIFICATION.name:
+    if teacher is None or len(teachers) != 1:
         return teacher
-    return replace(teacher, max_length=teacher.max_length or teachers[0].effective_data.get("max_length"))
+    decided = {
+        key: value
+        for key, value in teachers[0].effective_data.items()
+        if key in _TEACHER_KEYS and is_for(("teacher", key), spec.task) and getattr(teacher, key) is None
+    }
+    return replace(teacher, **decided)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ptm.base import files
@@ -17,6 +18,7 @@ from ptm.experiment.prepare import WARNING
 from ptm.experiment.session import beside, evaluate, open_session, require_downloads, require_readable
 from ptm.models.seals import require_intact
 from ptm.models.size import describe_size
+from ptm.pipeline import task_module
 from ptm.run.directory import require_run
 from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.predictions import prediction_lines
@@ -91,4 +93,14 @@ def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelS
             "the run is not finished: there is no model/ yet", where=target, cure="continue it with --resume"
         )
     require_intact(model)
-    return load_config(target / "config.yaml", overrides), ModelSpec(name=str(model))
+    spec = load_config(target / "config.yaml", overrides)
+    return _of_other_data(spec, load_config(target / "config.yaml"), str(model)), ModelSpec(name=str(model))
+
+
+def _of_other_data(spec: RunSpec, saved: RunSpec, model: str) -> RunSpec:
+    """``spec``; where it names other data than the run was trained on, their labels are matched with those of the
+    model, by what the data call them: the config of a run names all labels, whoever decided on them."""
+    own = spec.data.labels is not None and spec.data.labels == task_module(spec.task).stored_labels(model)
+    if spec.data.source == saved.data.source or spec.data.labels != saved.data.labels or not own:
+        return spec
+    return replace(spec, data=replace(spec.data, labels=None))

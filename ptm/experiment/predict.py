@@ -22,6 +22,8 @@ from ptm.base.printable import printable_json
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.config.tasks import OBJECT_DETECTION, TASKS, TOKEN_CLASSIFICATION
 from ptm.data.examples import Dataset, Examples
+from ptm.data.image_files import left_out as left_out_files
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.labels import choose_labels
 from ptm.data.texts import input_problem
@@ -29,6 +31,7 @@ from ptm.errors import ConfigError, DataError, refuse
 from ptm.experiment.evaluate import evaluation_spec
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
 from ptm.experiment.prediction_table import Row, csv_writer, row_json
+from ptm.experiment.prepare import WARNING
 from ptm.experiment.session import open_session, require_downloads
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
 from ptm.run.directory import require_run
@@ -59,10 +62,10 @@ def run_prediction(
 
     ``target``: a run directory, or a config whose model is trained. ``output``: a ``.jsonl`` or ``.csv`` file, which
     appears when all is done; without it ``receive`` is called with each prediction, or a JSON object a line goes to
-    standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave unreadable images and empty texts out,
-    and say so, instead of refusing them; ``threshold``: of detection, the least score of a box that is written or
-    drawn. Raises a PtmError before the first prediction for whatever can be seen by then; a bad row in a long table is
-    found when it is its turn.
+    standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave out unreadable images, rows that cannot
+    be read and empty texts, and say so, instead of refusing them; ``threshold``: of detection, the least score of a box
+    that is written or drawn. Raises a PtmError before the first prediction for whatever can be seen by then; a bad row
+    in a long table is found when it is its turn.
     """
     places = [source_path(source) for source in sources]
     if output is not None:
@@ -86,12 +89,14 @@ def run_prediction(
     labels = _labels(spec, task_module(spec.task), model, target)
     with open_session(spec, reporter) as session:
         runtime, task = session.runtime, session.task
-        pieces = task.read_inputs(spec, inputs)
+        left_out = LeftOut(reporter.say) if skip_bad else None
+        pieces = task.read_inputs(spec, inputs, left_out)
         if spec.descriptor.modality == "image":
+            _say_other_files(places, reporter)
             fits = _size_check(replace(spec, model=model))
-            pieces = _readable_images(pieces, runtime.threads, reporter, fits, skip_bad=skip_bad)
-        elif skip_bad:
-            pieces = (left for piece in pieces if len(left := _without_bad_texts(piece, reporter)))
+            pieces = _readable_images(pieces, runtime.threads, reporter, fits, left_out)
+        elif left_out is not None:
+            pieces = (left for piece in pieces if len(left := _without_bad_texts(piece, left_out)))
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
@@ -240,14 +245,14 @@ def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -
 
 
 def _readable_images(
-    pieces: Iterable[Examples], threads: int, reporter: Reporter, fits: Fits, *, skip_bad: bool
+    pieces: Iterable[Examples], threads: int, reporter: Reporter, fits: Fits, left_out: LeftOut | None
 ) -> Iterator[Examples]:
     """The pieces, without unreadable images if they are to be skipped. DataError names them all at once if not."""
     from ptm.vision.images import find_unreadable
 
     whole = list(pieces)  # paths only
-    if skip_bad:
-        return (left for piece in whole if len(left := _without_bad(piece, reporter, fits)))
+    if left_out is not None:
+        return (left for piece in whole if len(left := _without_bad(piece, left_out, fits)))
     images = [
         (image, piece.where(row)) for piece in whole for row, image in enumerate(piece.columns["image"])
     ]
@@ -273,24 +278,29 @@ def _size_check(spec: RunSpec) -> Fits:
     return cast(_ImageTask, task_module(spec.task)).size_check(spec)
 
 
-def _without_bad(piece: Examples, reporter: Reporter, fits: Fits) -> Examples:
+def _say_other_files(places: Sequence[Path], reporter: Reporter) -> None:
+    """Of folders: files that are no images by their names."""
+    for folder in places:
+        others = left_out_files(folder) if folder.is_dir() else None
+        if others is not None:
+            reporter.say(f"{WARNING}{others}")
+
+
+def _without_bad(piece: Examples, left_out: LeftOut, fits: Fits) -> Examples:
     from ptm.vision.images import decode
 
     good = []
     for row, image in enumerate(piece.columns["image"]):
-        try:
+        with left_out.of():
             decode(image, piece.where(row), fits)
-        except DataError as error:
-            reporter.say(f"left out: {error.problems[0].where}: {error.problems[0].what}")
-        else:
             good.append(row)
     return piece if len(good) == len(piece) else piece.select(np.array(good, dtype=np.int64))
 
 
-def _without_bad_texts(piece: Examples, reporter: Reporter) -> Examples:
+def _without_bad_texts(piece: Examples, left_out: LeftOut) -> Examples:
     problems = [input_problem(piece.columns, row, piece.where) for row in range(len(piece))]
     for problem in filter(None, problems):
-        reporter.say(f"left out: {problem.where}: {problem.what}")
+        left_out.tell(problem)
     good = [row for row, problem in enumerate(problems) if problem is None]
     return piece if len(good) == len(piece) else piece.select(np.array(good, dtype=np.int64))
 

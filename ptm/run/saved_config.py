@@ -21,9 +21,9 @@ CURE_KEYS = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precisi
 # What a config may leave open and the model or the task then decides; in the config of a run they stand decided.
 DECIDED_KEYS = (
     "train.micro_batch_size",
-    "teacher.max_length",
+    *(f"teacher.{key}" for key in ("max_length", "image_size", "mean", "std")),
     *(f"data.{key}" for key in ("text", "target_text", "image", "max_length", "image_size", "longest_side")),
-    *(f"data.{key}" for key in ("mean", "std", "mask_share", "whole_words", "pack")),
+    *(f"data.{key}" for key in ("mean", "std", "mask_share", "whole_words", "pack", "labels", "mask_values")),
     *(f"generate.{key}" for key in ("beams", "max_length", "length_penalty")),
 )
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
 from ptm.data.tabular import load_dataset
 from ptm.metrics.label_types import new_metrics, supervised_loss
@@ -32,8 +33,10 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
     )
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
-    return text_inputs(paths, _columns(spec), spec.data)
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
+    return text_inputs(paths, _columns(spec), spec.data, left_out)
 
 
 def _columns(spec: RunSpec) -> dict[str, str]:

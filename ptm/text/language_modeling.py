@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Inputs, Source, text_inputs
 from ptm.data.tabular import load_columns
 from ptm.errors import DataError
@@ -39,9 +40,11 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
     return load_columns(spec.data, _columns(spec), train=train)
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
     """Texts with ``[MASK]`` to fill in, or texts to continue."""
-    return text_inputs(paths, _columns(spec), spec.data)
+    return text_inputs(paths, _columns(spec), spec.data, left_out)
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:

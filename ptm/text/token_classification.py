@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
 from ptm.data.tabular import load_dataset
 from ptm.errors import DataError, Problem, refuse
@@ -39,23 +40,30 @@ missing, stored_labels = origins.missing_downloads, origins.stored_labels
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
     """Sentences as lists of words, and a list of as many tags for each.
 
-    The tags are in the column that ``data.label`` names; where it is left at ``label`` and there is no such column,
-    in ``tags``.
+    The tags are in the column that ``data.label`` names; where that is one of ``label`` and ``tags`` and there is no
+    such column, in the other one.
     """
+    other = {"label": "tags", "tags": "label"}.get(spec.data.label)
     try:
-        data = _load(spec.data, labels, train)
+        data = _load(spec.data, labels, train, unlabelled=spec.needs_no_labels)
     except DataError as error:
-        if spec.data.label != "label" or "no column 'label'" not in {p.what for p in error.problems}:
+        if other is None or f"no column {spec.data.label!r}" not in {p.what for p in error.problems}:
             raise
-        data = _load(replace(spec.data, label="tags"), labels, train)
+        try:
+            data = _load(replace(spec.data, label=other), labels, train, unlabelled=spec.needs_no_labels)
+        except DataError as of_other:
+            neither = f"no column {other!r}" in {p.what for p in of_other.problems}
+            raise (error if neither and other == "label" else of_other) from None
+        data = replace(data, decided={"label": other})
     for examples in (data.train, data.eval):
-        if examples is not None:
+        if examples is not None and examples.targets is not None:
             _require_as_many(examples)
     return data
 
 
-def _load(data: DataSpec, labels: tuple[str, ...] | None, train: bool) -> Dataset:
-    return load_dataset(data, {"words": data.text or "words"}, labels=labels, train=train, tags=True)
+def _load(data: DataSpec, labels: tuple[str, ...] | None, train: bool, *, unlabelled: bool) -> Dataset:
+    columns = {"words": data.text or "words"}
+    return load_dataset(data, columns, labels=labels, train=train, tags=True, unlabelled=unlabelled)
 
 
 def _require_as_many(examples: Examples) -> None:
@@ -73,9 +81,11 @@ def _require_as_many(examples: Examples) -> None:
     )
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
     """Lists of words, or texts, which the pipeline cuts as its model's words were cut."""
-    return text_inputs(paths, {"words": spec.data.text or "words"}, spec.data)
+    return text_inputs(paths, {"words": spec.data.text or "words"}, spec.data, left_out)
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> TokenClassification:
@@ -93,7 +103,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     encode = partial(_tokenize, loaded.tokenizer, max_length)
     pipeline = TokenClassification(spec, data, loaded, encode, max_length, "words")
-    pipeline.cuts_to(max_length, text=spec.data.text or "words")
+    label = data.decided.get("label", spec.data.label)
+    pipeline.cuts_to(max_length, text=spec.data.text or "words", label=label)
     return pipeline
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import GenerateSpec, RunSpec
 from ptm.data.examples import Dataset, Examples
-from ptm.data.inputs import text_inputs
+from ptm.data.input_lines import LeftOut
+from ptm.data.inputs import Source, text_inputs
 from ptm.data.tabular import load_columns
 from ptm.errors import ConfigError, DataError
 from ptm.metrics.translation import TranslationMetrics, signatures
@@ -40,9 +41,11 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return None
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Any]) -> Iterator[Examples]:
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
     """Source texts of files, in pieces."""
-    return text_inputs(paths, {"text": spec.data.text or "text"}, spec.data)
+    return text_inputs(paths, {"text": spec.data.text or "text"}, spec.data, left_out)
 
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> Translation:

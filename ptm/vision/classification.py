@@ -15,6 +15,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, outputs_by_position, unnamed
 from ptm.data.tabular import load_dataset
@@ -44,12 +45,18 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    columns = {"image": spec.data.image or "image"}
+    columns = {"image": _image_column(spec)}
     return load_dataset(spec.data, columns, labels=labels, train=train, unlabelled=spec.needs_no_labels)
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
-    return image_inputs(paths, spec.data.image or "image")
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
+    return image_inputs(paths, _image_column(spec), left_out)
+
+
+def _image_column(spec: RunSpec) -> str:
+    return spec.data.image or "image"
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
@@ -94,6 +101,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
         spec, data, plan, net, report, labels or data.labels, permutation, made_for
     )
     pipeline.effective_data = decided_data(plan.preprocessing)
+    if not spec.data.source.startswith(("imagefolder:", "builtin:")):
+        pipeline.effective_data |= {"image": _image_column(spec)}
     if not teacher:
         pipeline.read_images()
     return pipeline

@@ -21,6 +21,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.boxes import load_boxes
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, image_inputs
 from ptm.errors import ConfigError, Problem
 from ptm.metrics.detection import Boxes, DetectionMetrics
@@ -53,9 +54,11 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return detector_plan.stored_labels(name)
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
     """Image files, and folders of them."""
-    return image_inputs(paths)
+    return image_inputs(paths, left_out=left_out)
 
 
 def size_check(spec: RunSpec) -> Fits:

@@ -132,7 +132,7 @@ class ImagePipeline(Pipeline):
 
 def decided_data(preprocessing: object) -> dict[str, Any]:
     """What the weights decided of ``data:`` where it says nothing."""
-    keys = ("image_size", "longest_side", "mean", "std")
+    keys = ("image_size", "longest_side", "mean", "std", "mask_values")
     return {key: getattr(preprocessing, key) for key in keys if hasattr(preprocessing, key)}
 
 

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, outputs_by_position
-from ptm.data.masks import IGNORED, Mask, load_masks
+from ptm.data.masks import IGNORED, UNKNOWN, Mask, load_masks
 from ptm.errors import ConfigError, Problem
 from ptm.metrics.segmentation import SegmentationMetrics, Segmented, confusions
 from ptm.models.weights import LoadReport
@@ -52,7 +53,7 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
             expected="none, crop or standard",
             cure="--set data.augment=standard",
         )
-    return load_masks(spec.data, labels=labels, train=train)
+    return load_masks(spec.data, labels=labels, train=train, unlabelled=spec.needs_no_labels)
 
 
 def stored_labels(name: str) -> tuple[str, ...] | None:
@@ -61,9 +62,11 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return None if saved is None else saved.labels
 
 
-def read_inputs(spec: RunSpec, paths: Sequence[Source]) -> Iterator[Examples]:
+def read_inputs(
+    spec: RunSpec, paths: Sequence[Source], left_out: LeftOut | None = None
+) -> Iterator[Examples]:
     """Image files, and folders of them, without masks."""
-    return image_inputs(paths)
+    return image_inputs(paths, left_out=left_out)
 
 
 def size_check(spec: RunSpec) -> Fits:
@@ -167,12 +170,13 @@ class SemanticSegmentation(ImagePipeline):
         sums: list[Tensor] = []
         auxiliary: list[Tensor] = []
         rows: list[tuple[Tensor, Tensor]] = []
-        count = 0
+        count, labelled = 0, True
         for index, scores in self._scores(model, batch):
             if batch.targets is None:
                 continue
             classes = batch.targets[index].long()
-            target = classes.masked_fill(classes == IGNORED, -100)[None]
+            target = classes.masked_fill(classes >= UNKNOWN, -100)[None]
+            labelled &= not bool((classes == UNKNOWN).any())
             main, *others = (
                 F.cross_entropy(each[None], target, reduction="sum", label_smoothing=smoothing)
                 for each in scores
@@ -189,7 +193,7 @@ class SemanticSegmentation(ImagePipeline):
         output = Output(loss_sum=torch.stack(sums).sum(), count=max(1, count))
         if rows:
             logits, targets = (torch.cat(column) for column in zip(*rows, strict=True))
-            output = replace(output, logits=logits, targets=targets)
+            output = replace(output, logits=logits, targets=targets if labelled else None)
         if not auxiliary:
             return output
         extra = segmenters.AUXILIARY_WEIGHT * torch.stack(auxiliary).sum()

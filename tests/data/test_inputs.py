@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ptm.data import inputs as inputs_module
+from ptm.data import input_lines
 from ptm.data.inputs import Inputs, Typed, image_inputs, text_inputs
 from ptm.data.sources import read_split
 from ptm.data.tables import READERS
@@ -153,7 +153,7 @@ def test_a_stream_is_read_as_it_is_used(monkeypatch):
 
 
 def test_a_line_without_end_is_refused(make, monkeypatch):
-    monkeypatch.setattr(inputs_module, "MAX_FIELD_CHARS", 50)
+    monkeypatch.setattr(input_lines, "MAX_FIELD_CHARS", 50)
     with pytest.raises(DataError, match=r"a\.txt:2: a line of more than 50 characters"):
         list(text_inputs([make("a.txt", "ok\n" + "x" * 51)], TEXT))
 

@@ -2,21 +2,24 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import segmentation_samples
 import tiny
-from helpers import StopAt, run, text_spec, weights
+from helpers import StopAt, evaluation, run, text_spec, weights
 from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.errors import Interrupted, RunDirectoryError
+from ptm.errors import DataError, Interrupted, RunDirectoryError
 from ptm.experiment.effective import effective_spec
 from ptm.pipeline import task_module
-from tiny.samples import save_base, save_bert_tokenizer
+from tiny.mask_samples import write_masks
+from tiny.samples import save_base, save_bert_tokenizer, write_parquet
 
 # Keys whose default the model or the task decides, by modality; of a language model ``text:`` has no columns.
 OPEN = {
     "text": ("max_length", "text", "target_text", "mask_share", "whole_words", "pack"),
-    "image": ("image_size", "longest_side", "mean", "std"),
+    "image": ("image_size", "longest_side", "mean", "std", "mask_values"),
 }
 
 
@@ -38,9 +41,20 @@ def test_10_22_the_saved_config_has_every_value_and_builds_the_same(name, tmp_pa
         if not is_for(("data", key), spec.task) or (key == "text" and spec.data.source.startswith("text:")):
             continue
         assert getattr(filled.data, key) is not None, key
+    assert filled.data.labels == (pipeline.labels or None)
+    if spec.task == "token-classification":
+        assert filled.data.label == "tags"
+    if spec.task == "image-classification":
+        tables = not spec.data.source.startswith("imagefolder:")
+        assert filled.data.image == ("image" if tables else None)
     if spec.task == "translation":
         assert filled.generate.beams > 0
-    again = build(filled)
+    again, (data, saved_data) = build(filled), (task_module(spec.task).load_data(s) for s in (spec, filled))
+    assert all(
+        json.dumps(np.asarray(getattr(saved_data, split).targets).tolist(), default=np.ndarray.tolist)
+        == json.dumps(np.asarray(getattr(data, split).targets).tolist(), default=np.ndarray.tolist)
+        for split in ("train", "eval")
+    )
     assert again.input_fingerprint == pipeline.input_fingerprint
     assert again.output_fingerprint == pipeline.output_fingerprint
     assert again.effective_data == pipeline.effective_data
@@ -101,3 +115,39 @@ def test_10_22_a_teacher_reads_the_same_by_the_saved_config(tiny_bert, reviews, 
     assert (saved.data.max_length, saved.teacher.max_length) == (64, 100)
     run(saved)
     assert weights(tmp_path / "again") == weights(tmp_path / "r")
+
+
+@pytest.mark.slow
+def test_10_22_labels_of_other_data_are_matched_by_what_these_call_them(tiny_bert, tmp_path):
+    """The saved config names labels that the first config left open; new data of other names are refused as before."""
+    texts = [f"{'good' if i % 2 else 'bad'} film {i}" for i in range(12)]
+    for name, names in (("own", ["cat", "dog"]), ("other", ["ham", "spam"])):
+        (tmp_path / name).mkdir()
+        for split in ("train", "eval"):
+            write_parquet(
+                tmp_path / name / f"{split}.parquet", names, text=texts, label=[i % 2 for i in range(12)]
+            )
+    spec = text_spec(tiny_bert, tmp_path, tmp_path / "r", source=f"parquet:{tmp_path / 'own'}", train="train",
+                     eval="eval", labels=None, epochs=1)  # fmt: skip
+    run(spec)
+    assert load_config(tmp_path / "r" / "config.yaml").data.labels == ("cat", "dog")
+    assert evaluation(tmp_path / "r")["labels"] == ["cat", "dog"]
+    other = [f"data.source=parquet:{tmp_path / 'other'}"]
+    with pytest.raises(DataError, match="the labels of the data are ham, spam"):
+        evaluation(tmp_path / "r", overrides=other)
+    stated = evaluation(tmp_path / "r", overrides=[*other, "data.label_map={ham: cat, spam: dog}"])
+    assert stated["labels"] == ["cat", "dog"]
+
+
+@pytest.mark.slow
+def test_10_22_masks_named_by_their_values_keep_them(tmp_path):
+    """No labels and no values in the config: both stand in that of the run, and say the same."""
+    spec = segmentation_samples.spec(
+        write_masks(tmp_path / "pairs"), output=tmp_path / "r", data={"labels": None, "mask_values": None}
+    )
+    results = run(spec)
+    saved = load_config(tmp_path / "r" / "config.yaml").data
+    assert (saved.labels, saved.mask_values) == (("0", "100", "200"), (0, 100, 200))
+    assert evaluation(tmp_path / "r")["metrics"] == pytest.approx(results["metrics"])
+    again = evaluation(tmp_path / "r", overrides=[f"data.source=masks:{tmp_path / 'pairs'}/../pairs"])
+    assert again["metrics"] == pytest.approx(results["metrics"])

@@ -4,19 +4,22 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from helpers import Saying, text_spec
+import tiny
+from helpers import Saying, image_spec, text_spec, weights
 from helpers import run as train
 from ptm.cli.app import app
-from ptm.config.load import dump_config
+from ptm.config.load import dump_config, load_config
 from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.errors import DataError
 from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.predict import run_prediction
-from tiny.samples import write_csv, write_jsonl
+from tiny.samples import write_csv, write_jsonl, write_parquet
 
 
 def told(*words):
@@ -174,3 +177,100 @@ def test_10_07_outputs_without_names_are_taken_by_position_and_that_is_told(
         made, overrides=["data.max_eval_examples=null"], reporter=named
     ).metrics == pytest.approx(results.metrics)
     assert not any("have no names" in line for line in named.lines)
+
+
+def student_of(spec, teacher, output, **distill):
+    settings = {"ce_weight": 0, "audit": "off", "store": "off", **distill}
+    return replace(
+        spec, teacher=TeacherSpec(name=str(teacher)), distill=DistillSpec(**settings), output=str(output)
+    )
+
+
+def without_labels(folder, kind):
+    """The training split of a tiny task, its labels gone: a column, folders of classes, masks."""
+    if kind == "tags":
+        rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        write_jsonl(folder / "bare.jsonl", [{"words": row["words"]} for row in rows])
+    elif kind == "sets":
+        images = pyarrow.parquet.read_table(folder / "train.parquet")["image"].to_pylist()
+        write_parquet(folder / "bare.parquet", image=images)
+    elif kind == "masks":
+        shutil.copytree(folder / "train" / "image", folder / "bare" / "image")
+    else:
+        (folder / "bare").mkdir()
+        for path in (folder / "train").rglob("*.png"):
+            shutil.copy(path, folder / "bare" / f"{path.parent.name}{path.name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "task", "methods"),
+    [
+        ("tags", "token-classification", ("kd", "dkd")),
+        ("sets", "image-classification-multilabel", ("kd",)),
+        ("folders", "image-classification", ("kd", "dkd", "dist")),
+        ("masks", "semantic-segmentation", ("kd", "dkd")),
+    ],
+)
+def test_10_31_a_student_learns_from_its_teacher_alone_in_every_task(kind, task, methods, tmp_path):
+    """The labels of train may be gone: with them and without them the student becomes the same."""
+    config = tiny.prepare(task, tmp_path)
+    spec = load_config(config, [f"output={tmp_path / 'teacher'}", "train.epochs=null", "train.steps=2"])
+    train(spec)
+    without_labels(tmp_path / "data" / task, kind)
+    suffix = Path(spec.data.train).suffix
+    for method in methods:
+        made_of = {}
+        for name in (spec.data.train, f"bare{suffix}"):
+            output = tmp_path / f"{method}-{name}"
+            # Of labels that nobody needs the names have to be known all the same: they are those of eval.
+            student = student_of(replace(spec, data=replace(spec.data, train=name)), tmp_path / "teacher", output,
+                                 method=method)  # fmt: skip
+            results = train(student)
+            assert results["status"] == "done" and results["labels"]
+            made_of[name] = weights(output)
+        # The target of dkd is the label where there is one; of masks, pixels that are ignored are none.
+        if method != "dkd" and kind != "masks":
+            assert len(set(made_of.values())) == 1
+    labels_count = student_of(replace(spec, data=replace(spec.data, train=f"bare{suffix}")), tmp_path / "teacher",
+                              tmp_path / "n", ce_weight=0.5)  # fmt: skip
+    with pytest.raises(DataError):
+        train(labels_count)
+
+
+@pytest.mark.slow
+def test_10_31_cells_without_labels_are_none(tiny_bert, tmp_path):
+    """A column of labels that is empty from top to bottom."""
+    rows = [(f"{'good' if i % 2 else 'bad'} film {i}", "ab"[i % 2]) for i in range(12)]
+    write_csv(tmp_path / "train.csv", rows)
+    write_csv(tmp_path / "bare.csv", [(text, "") for text, _ in rows])
+    changes = {"labels": None, "epochs": 1, "best": None}
+    spec = text_spec(tiny_bert, tmp_path, tmp_path / "t", **changes, eval="train.csv")
+    train(spec)
+    student = student_of(
+        replace(spec, data=replace(spec.data, train="bare.csv")), tmp_path / "t", tmp_path / "s"
+    )
+    assert train(student)["labels"] == ["a", "b"]
+    share = replace(student, data=replace(student.data, eval="25%"), output=str(tmp_path / "x"))
+    with pytest.raises(DataError, match="label"):
+        train(share)  # nothing to evaluate on
+
+
+@pytest.mark.slow
+def test_10_37_files_that_are_no_images_are_counted_in_predictions(image_folder, tmp_path):
+    spec = image_spec(tmp_path / "r", source=f"imagefolder:{image_folder}", train="train", eval="val",
+                      max_train_examples=None, max_eval_examples=None, epochs=1)  # fmt: skip
+    train(spec)
+    folder = tmp_path / "photos"
+    shutil.copytree(image_folder / "val" / "disc", folder / "more")
+    for name in ("a.heic", "b.HEIC", "more/notes.txt", ".hidden"):
+        (folder / name).write_bytes(b"x")
+    said, rows = Saying(), []
+    run_prediction(tmp_path / "r", [folder], receive=rows.append, reporter=said)
+    assert len(rows) == 6
+    (line,) = [line for line in said.lines if "left out" in line]
+    assert f"{folder}: 3 files are left out: 2 .heic, 1 .txt" in line
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"there is: 1 \.heic file"):
+        run_prediction(tmp_path / "r", [tmp_path / "none"], reporter=Saying())
