@@ -18,6 +18,7 @@ from ptm.cli.streams import reader_may_go
 if TYPE_CHECKING:
     from ptm.experiment.batch import Outcome
     from ptm.experiment.batch_plan import Job
+    from ptm.experiment.search import Search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class BatchOptions:
     options: tuple[str, ...] = ()  # for every run
     quiet: bool = False
     verbose: bool = False
+    search: Search | None = None
 
 
 def batch(
@@ -51,6 +53,20 @@ def batch(
             help="Run each config with each of these values. Repeatable: all pairs.",
         ),
     ] = [],  # noqa: B006
+    search: Annotated[
+        list[str],
+        typer.Option(
+            "--search",
+            metavar="KEY=SPACE",
+            help="Search good values of one config: 1e-5..1e-3:log, 1..5, or a,b,c. Repeatable. Needs ptm[search].",
+        ),
+    ] = [],  # noqa: B006
+    trials: Annotated[
+        int, typer.Option("--trials", metavar="N", min=1, help="With --search: how many values are tried.")
+    ] = 20,
+    sampler: Annotated[
+        str, typer.Option("--sampler", metavar="tpe|random", help="With --search: who proposes them.")
+    ] = "tpe",
     set_: Set = [],  # noqa: B006
     output: Annotated[
         str | None,
@@ -105,6 +121,7 @@ def batch(
             options=tuple(options),
             quiet=quiet,
             verbose=verbose,
+            search=parse_search(search, trials, sampler),
         ),
         seeds=parse_seeds(seeds) if seeds else [],
         grid=grid,
@@ -128,6 +145,8 @@ def run(
     from ptm.experiment.batch_plan import plan_batch
 
     _refuse_outputs(options, configs)
+    if options.search is not None:
+        return _run_search(configs, options, seeds=seeds, grid=grid, changes=changes, output=output)
     plan = plan_batch(configs, seeds=seeds, grid=grid, changes=changes, output=output)
     for fault in plan.faults:
         for problem in fault.problems:
@@ -148,11 +167,66 @@ def run(
             keep_going=options.keep_going,
             options=options.options,
         )
-    content = record(plan, outcomes)
+    return _tell(options, record(plan, outcomes))
+
+
+def _tell(options: BatchOptions, content: Mapping[str, Any]) -> int:
     _write(options, content)
     with reader_may_go():
         _show(content, as_json=options.as_json)
     return int(content["exit_code"])
+
+
+def parse_search(spaces: Sequence[str], trials: int, sampler: str) -> Search | None:
+    """What ``--search``, ``--trials`` and ``--sampler`` ask for. Raises ConfigError."""
+    if not spaces:
+        return None
+    from ptm.errors import ConfigError
+    from ptm.experiment.search import Search, parse_space
+
+    if sampler not in ("tpe", "random"):
+        raise ConfigError(f"{sampler!r} is no sampler", where="--sampler", expected="tpe or random")
+    return Search(
+        spaces=tuple(map(parse_space, spaces)),
+        trials=trials,
+        sampler="tpe" if sampler == "tpe" else "random",
+    )
+
+
+def _run_search(
+    configs: Sequence[Path],
+    options: BatchOptions,
+    *,
+    seeds: Sequence[int],
+    grid: Sequence[str],
+    changes: Sequence[str],
+    output: str | None,
+) -> int:
+    from ptm.errors import ConfigError
+    from ptm.experiment.batch import record
+    from ptm.experiment.search import run_search
+
+    assert options.search is not None
+    if len(configs) != 1 or grid or options.overwrite:
+        raise ConfigError(
+            "a search is of one config, without --grid and --overwrite",
+            where="--search",
+            cure="search each config by itself; for a new search choose another --output",
+        )
+    watcher = _watcher(options.search.trials * max(1, len(seeds)), options)
+    with watcher:
+        plan, outcomes, search = run_search(
+            configs[0],
+            options.search,
+            watcher,
+            changes=changes,
+            seeds=seeds,
+            output=output,
+            at_once=options.at_once,
+            keep_going=options.keep_going,
+            options=options.options,
+        )
+    return _tell(options, {**record(plan, outcomes), "search": search})
 
 
 def _refuse_outputs(options: BatchOptions, configs: Sequence[Path]) -> None:
@@ -212,6 +286,12 @@ def _show(content: Mapping[str, Any], *, as_json: bool) -> None:
         ]
         counts = f"{group['runs']} of {group['of']} seeds"
         echo(f"{group_name(group)}, {counts}" + (f": {'; '.join(values)}" if values else ""))
+    search = content.get("search")
+    if search is not None and search["best"] is not None:
+        best = search["best"]
+        changes = " ".join(f"{key}={value}" for key, value in best["changes"].items())
+        echo(f"best of {search['complete']} trials: {search['metric']} {best['value']:.4f} with {changes}")
+        echo(f"its run: {os.path.relpath(best['output'])}   study: {os.path.relpath(search['study'])}")
     bad = sum(row["exit_code"] != 0 for row in content["runs"])
     count = len(content["runs"])
     echo(f"{count} run{'s' if count > 1 else ''}, {f'{bad} not well' if bad else 'all well'}")

@@ -56,6 +56,7 @@ PAGES: Mapping[str, Page] = {
         (
             "ptm batch a.yaml b.yaml --seeds 1,2,3 --junit junit.xml",
             "ptm batch a.yaml --grid train.learning_rate=1e-5,3e-5 --jobs 2",
+            "ptm batch a.yaml --search train.learning_rate=1e-5..1e-3:log --trials 20",
         ),
         _TRAINING,
     ),

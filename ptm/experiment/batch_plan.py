@@ -105,7 +105,7 @@ def grid_points(grid: Sequence[str]) -> list[dict[str, str]]:
     axes: dict[str, list[str]] = {}
     for axis in grid:
         key, equals, text = axis.partition("=")
-        values = _split(text)
+        values = split_values(text)
         if not equals or not key.strip() or not values or not all(values) or len(set(values)) < len(values):
             raise ConfigError(
                 f"{axis!r} is no axis of a grid",
@@ -118,7 +118,7 @@ def grid_points(grid: Sequence[str]) -> list[dict[str, str]]:
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def _split(text: str) -> list[str]:
+def split_values(text: str) -> list[str]:
     """At commas, but those within brackets and quotes."""
     return [part.strip() for part in re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,])+", text)]
 
@@ -130,8 +130,7 @@ def _jobs_of(
     changes: Sequence[str],
     output: str | None,
 ) -> list[Job]:
-    stem = "stdin" if str(config) == STANDARD_INPUT else config.stem
-    base = _base_output(stem, load_config(config, changes), output)
+    base = base_output(config, load_config(config, changes), output)
     jobs = []
     for point, seed in itertools.product(points, list[int | None](seeds) or [None]):
         parts = [*_folders(point), *([] if seed is None else [f"seed-{seed}"])]
@@ -141,7 +140,7 @@ def _jobs_of(
         spec = load_config(config, own)
         jobs.append(
             Job(
-                name="/".join([stem, *parts]),
+                name="/".join([stem_of(config), *parts]),
                 config=config,
                 command=command_of(spec),
                 spec=spec,
@@ -160,8 +159,14 @@ def command_of(spec: RunSpec) -> Command:
     return "pretrain" if spec.descriptor.language_model else "finetune"
 
 
-def _base_output(stem: str, spec: RunSpec, output: str | None) -> Path:
-    return Path(spec.output) if output is None else Path(output).expanduser().absolute() / stem
+def stem_of(config: Path) -> str:
+    """What the runs of a config are called by."""
+    return "stdin" if str(config) == STANDARD_INPUT else config.stem
+
+
+def base_output(config: Path, spec: RunSpec, output: str | None) -> Path:
+    """The folder of a config's runs: its own, or one below that of the batch."""
+    return Path(spec.output) if output is None else Path(output).expanduser().absolute() / stem_of(config)
 
 
 def _folders(point: Mapping[str, str]) -> list[str]:
