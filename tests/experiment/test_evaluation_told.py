@@ -83,6 +83,7 @@ def test_10_26_a_constant_answer_stands_beside_the_models(run):
     assert json.loads(told("eval", output, "--json")[1])["constant"] == pytest.approx(results["constant"])
 
 
+@pytest.mark.slow
 def test_10_10_a_rare_positive_class_is_suggested(frauds, tiny_bert, tmp_path):
     spec = text_spec(tiny_bert, frauds, tmp_path / "r", labels=None)
     (warning,) = check_inputs(spec).warnings

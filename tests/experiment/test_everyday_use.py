@@ -40,6 +40,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_10_31_what_is_named_with_data_is_evaluated_whole(made, tmp_path):
     rows = [(f"a good film {i}", ["positive", "negative"][i % 2]) for i in range(20)]
     write_csv(tmp_path / "new.csv", rows)
@@ -59,6 +60,7 @@ def test_10_31_what_is_named_with_data_is_evaluated_whole(made, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_10_31_predictions_keep_the_names_of_columns(made, tmp_path):
     (tmp_path / "in.csv").write_text("review,prediction\na good film,mine\nbad,yours\n")
     run_prediction(

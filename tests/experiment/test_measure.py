@@ -19,6 +19,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(scorecard, "SECONDS", 0.0)
 
 
+@pytest.mark.slow
 def test_a_network_is_measured(quick):
     cost = measure_here("image-classification", "resnet8", 1, (1, 4))
     assert set(cost.latency_ms) == {"1", "4"} == set(cost.peak_bytes)

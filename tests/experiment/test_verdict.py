@@ -103,6 +103,7 @@ def test_counts_weigh_and_errors_are_better_when_lower():
     assert compare([worse], metric="loss", higher_is_better=False)["shown"] == "worse"
 
 
+@pytest.mark.slow
 def test_a_ratio_s_interval_agrees_with_the_delta_method():
     draw = np.random.default_rng(3)
     counts = draw.integers(1, 30, 500).astype(float)
@@ -184,6 +185,7 @@ def test_a_distillation_that_misses_its_bound_shows_the_verdict_and_exits_with_4
     assert json.loads(done.stdout)["expect"][0]["met"] is False
 
 
+@pytest.mark.slow
 def test_10_30_f1_of_two_models_with_counts_of_their_own():
     """Twice what is right, over what is there and what is said, by hand; the bootstrap against its delta method."""
     rng = np.random.default_rng(3)

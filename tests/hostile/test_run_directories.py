@@ -112,6 +112,7 @@ class Bomb:
         return (os.mkdir, (str(self.canary),))
 
 
+@pytest.mark.slow
 def test_a_pickle_in_place_of_weights_runs_nothing(tampered, tmp_path):
     canary = tmp_path / "executed"
     for name in ("model.safetensors", "optimizer.safetensors"):
@@ -191,6 +192,7 @@ def test_any_damaged_file_of_a_checkpoint_is_named_and_an_older_one_used(tampere
         shutil.copytree(kept, newest)
 
 
+@pytest.mark.slow
 def test_any_damaged_file_of_a_model_is_named_at_eval(tmp_path):
     run(spec(tmp_path / "r"))
     model, kept = tmp_path / "r" / "model", tmp_path / "kept"

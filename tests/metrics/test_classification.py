@@ -160,6 +160,7 @@ def test_nothing_evaluated_is_refused():
             ask()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
 def test_15_15_the_correlation_needs_no_matrix_of_the_classes(pairs):
     targets, predicted = np.array(pairs).T

@@ -55,6 +55,7 @@ def placed(kind, n, letters):
     return [f"{single}-{kind}"] if n == 1 else [f"{p}-{kind}" for p in (begin, *[inside] * (n - 2), end)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(
     pieces=st.lists(

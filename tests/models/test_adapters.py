@@ -91,6 +91,7 @@ def test_the_adapter_and_the_head_are_trained_and_nothing_else(bert):
     assert sum(p.numel() for p in bert.parameters() if p.requires_grad) == 4 * 4 * (32 + 32) + 32 * 2 + 2
 
 
+@pytest.mark.slow
 def test_rank_and_alpha_mean_what_the_paper_says(bert):
     """h = W x + (alpha / rank) B A x."""
     query = bert.bert.encoder.layer[0].attention.self.query
@@ -197,6 +198,7 @@ def test_targets_that_match_nothing_are_refused_with_names_that_would(bert):
 # -- through runs ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_says_and_records_what_is_trained(text, tmp_path):
     said = Saying()
     results = run_training(text(), mode="new", reporter=said).as_dict()
@@ -216,6 +218,7 @@ def test_the_record_of_the_starting_weights_is_that_of_a_run_without(text, tmp_p
     assert manifests[0]["loaded"] == manifests[1]["loaded"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_what_is_trained(text, tmp_path):
     run(text())
     newest = max((tmp_path / "r" / "checkpoints").glob("step-*"))
@@ -330,6 +333,7 @@ def test_an_adapter_that_does_not_fit_or_cannot_be_read_is_one_message(image, tm
             adapters.merge_saved(net, model)
 
 
+@pytest.mark.slow
 def test_without_peft_it_is_said_how_to_get_it(text, tmp_path, monkeypatch):
     run(text("apart", adapter=AdapterSpec(merge=False)))
     found = importlib.util.find_spec

@@ -50,6 +50,7 @@ def weight(path: Path) -> torch.Tensor:
     return next(tensor for name, tensor in state.items() if name.endswith("layer3.0.conv1.weight"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fcos", "fasterrcnn", "retinanet"])
 def test_10_42_a_backbone_file_starts_a_detector(name: str, file: Path) -> None:
     plan = plan_detector(ModelRef(name=name, backbone="resnet18", weights=str(file)))
@@ -63,6 +64,7 @@ def test_10_42_a_backbone_file_starts_a_detector(name: str, file: Path) -> None:
         build_detector(again, LABELS, seed=0, complete=True)
 
 
+@pytest.mark.slow
 def test_10_42_a_backbone_file_starts_a_segmenter(file: Path) -> None:
     pytest.importorskip("segmentation_models_pytorch")
     plan = plan_segmenter(ModelRef(name="smp:unet", backbone="resnet18", weights=str(file)))
@@ -73,6 +75,7 @@ def test_10_42_a_backbone_file_starts_a_segmenter(file: Path) -> None:
         build_segmenter(plan, 3, seed=0, complete=True, keep_head=True)
 
 
+@pytest.mark.slow
 def test_10_42_a_backbone_file_starts_a_classifier(file: Path) -> None:
     plan = plan_classifier(ModelRef(name="resnet18", weights=str(file)))
     net, report = build_classifier(plan, 3, image_size=64, seed=0, complete=False)
@@ -127,6 +130,7 @@ def test_10_42_an_earlier_classification_run_starts_both(tmp_path: Path) -> None
     assert torch.equal(net.encoder.layer3[0].conv1.weight, trained)
 
 
+@pytest.mark.slow
 def test_10_42_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save(zoo.mobilenet_v2(weights=None).state_dict(), tmp_path / "w.pth")
     plan = plan_detector(ModelRef(name="fcos", backbone="resnet18", weights=str(tmp_path / "w.pth")))
@@ -134,6 +138,7 @@ def test_10_42_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         build_detector(plan, LABELS, seed=0, complete=False)
 
 
+@pytest.mark.slow
 def test_10_16_averaged_weights_beside_the_others_are_mentioned(tmp_path: Path) -> None:
     one, other = resnet18(), resnet18()
     torch.save({"state_dict": one, "state_dict_ema": other}, tmp_path / "w.pth")

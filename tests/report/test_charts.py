@@ -16,6 +16,7 @@ from report_runs import (
 )
 
 
+@pytest.mark.slow
 def test_charts_follow_the_colours_of_the_page(tmp_path: Path) -> None:
     classes = ["negative", "positive"]
     run = make_run(tmp_path / "run", classes, make_predictions(classes))

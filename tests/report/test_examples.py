@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from ptm.errors import DataError
@@ -20,6 +21,7 @@ from report_runs import (
 )
 
 
+@pytest.mark.slow
 def test_worst_mistakes_come_first_and_only_twenty(tmp_path: Path) -> None:
     classes = ["negative", "positive"]
     rows = make_predictions(classes, 400)
@@ -44,6 +46,7 @@ def test_worst_mistakes_come_first_and_only_twenty(tmp_path: Path) -> None:
     assert found == expected
 
 
+@pytest.mark.slow
 def test_examples_are_looked_up_by_id(tmp_path: Path) -> None:
     classes = ["cat", "dog"]
     rows = [
@@ -61,6 +64,7 @@ def test_examples_are_looked_up_by_id(tmp_path: Path) -> None:
     assert "transformers" not in card.split("## Versions")[0]
 
 
+@pytest.mark.slow
 def test_a_failing_lookup_is_told_and_does_not_fail_the_report(tmp_path: Path) -> None:
     def gone(index: int) -> dict[str, Any]:
         raise FileNotFoundError(2, "No such file", f"pets/{index}.png")
@@ -71,6 +75,7 @@ def test_a_failing_lookup_is_told_and_does_not_fail_the_report(tmp_path: Path) -
     assert "text number" in page.words  # what the predictions say of themselves is shown instead
 
 
+@pytest.mark.slow
 def test_a_task_without_classes_shows_examples_of_what_was_predicted(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (900, 600), "red").save(buffer, "PNG")
@@ -102,6 +107,7 @@ def test_a_task_without_classes_shows_examples_of_what_was_predicted(tmp_path: P
     assert "Confusion" not in page.words
 
 
+@pytest.mark.slow
 def test_classifiers_show_no_such_examples(tmp_path: Path) -> None:
     page, _ = report_of(make_run(tmp_path / "run", ["a", "b"], make_predictions(["a", "b"])))
     assert "of the evaluated examples, spread evenly" not in page.words

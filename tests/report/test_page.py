@@ -23,6 +23,7 @@ from report_runs import (
 )
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_only_texts(tmp_path: Path) -> None:
     classes = [HOSTILE, "</td><svg onload=alert(2)>"]
     rows = make_predictions(classes, 60)
@@ -94,6 +95,7 @@ def test_an_empty_run_directory_gives_a_page_that_says_so(tmp_path: Path) -> Non
     assert "no `model/` yet" in card
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_shows_where(tmp_path: Path) -> None:
     classes = ["negative", "positive"]
     rows = make_predictions(classes, 40)
@@ -134,6 +136,7 @@ def test_an_interrupted_run_shows_its_last_evaluation(tmp_path: Path) -> None:
     assert "Numbers of the last evaluation, step 500" in page.words
 
 
+@pytest.mark.slow
 def test_files_that_disagree_are_told(tmp_path: Path) -> None:
     classes = ["negative", "positive"]
     run = make_run(tmp_path / "run", classes, make_predictions(classes, 40), metrics={"accuracy": 0.123})
@@ -172,6 +175,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     classes = [f"class {i}" for i in range(10)]
     run = make_run(tmp_path / "run", classes, make_predictions(classes))

@@ -43,6 +43,7 @@ def test_numbers_are_those_of_scikit_learn(tmp_path: Path, classes: list[str]) -
     )
 
 
+@pytest.mark.slow
 def test_calibration_error_is_the_textbook_sum(tmp_path: Path) -> None:
     classes = ["a", "b", "c"]
     rows = make_predictions(classes, 333)

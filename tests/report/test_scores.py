@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -23,6 +24,7 @@ def test_wilson_interval_solves_its_equation(case: tuple[int, int]) -> None:
     assert np.allclose((low, high), wilson_by_formula(correct, n), atol=1e-6)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
 def test_counts_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     targets, predicted = np.array(pairs).T

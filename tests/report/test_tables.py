@@ -14,6 +14,7 @@ from report_runs import (
 )
 
 
+@pytest.mark.slow
 def test_many_classes_show_the_most_confused_pairs(tmp_path: Path) -> None:
     classes = [f"species {i:02d}" for i in range(40)]
     rows = make_predictions(classes, 800)
@@ -30,6 +31,7 @@ def test_many_classes_show_the_most_confused_pairs(tmp_path: Path) -> None:
     assert "Confusion matrix" not in page.words
 
 
+@pytest.mark.slow
 def test_10_29_what_a_task_has_not_is_no_row_of_the_scorecard(tmp_path: Path) -> None:
     """Classes have no correlation: the row said "not finite"; 1020 ms were 1.02e+03."""
     classes = ["negative", "positive"]
@@ -61,6 +63,7 @@ def test_15_15_twenty_thousand_classes_take_little_memory(tmp_path: Path) -> Non
     assert "class 999 " in page.words and "class 1001 " not in page.words
 
 
+@pytest.mark.slow
 def test_teacher_and_student_are_compared(tmp_path: Path) -> None:
     classes = ["negative", "positive"]
     run = make_run(

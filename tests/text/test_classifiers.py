@@ -87,6 +87,7 @@ def test_names_of_head_and_embeddings(kind, head, embeddings, request):
     assert loaded.segments == (kind == "tiny_bert")
 
 
+@pytest.mark.slow
 def test_new_weights_are_a_function_of_the_seed(tiny):
     before = torch.random.get_rng_state()
     for weights in ("default", "none"):
@@ -340,6 +341,7 @@ def test_weights_that_are_plain_tensors_in_a_pickle_are_taken(tiny_bert, tmp_pat
     assert build(tmp_path / "m").report.loaded == build(tiny_bert).report.loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [

@@ -227,6 +227,7 @@ def test_a_teacher_with_its_labels_in_another_order_answers_in_ours(world, tmp_p
 # Metrics
 
 
+@pytest.mark.slow
 def test_10_18_entity_metrics_of_tags_without_names_are_refused_before_the_first_step(world):
     """Tags are numbers here, and nothing says which of them begins a name."""
     rows = [{"words": ["good", "film"], "tags": [0, number % 3]} for number in range(8)]

@@ -225,6 +225,7 @@ def test_a_stranger_loads_the_model_and_writes_the_same(make, beams):
     assert any(row["prediction"] for row in rows)
 
 
+@pytest.mark.slow
 def test_what_is_written_does_not_depend_on_the_batch(make):
     pipeline = build(make(generate=GenerateSpec(beams=2, max_length=12)))
     pipeline.model.eval()
@@ -458,6 +459,7 @@ def test_a_model_with_a_decoder_needs_no_second_one(make, tiny_bart, tiny_bert):
         build(make({"name": str(tiny_bart), "decoder": str(tiny_bert)}))
 
 
+@pytest.mark.slow
 def test_a_decoder_that_cannot_attend_is_refused(make, tiny_bert, tiny_distilbert):
     with pytest.raises(ModelError, match="distilbert"):
         build(make({"name": str(tiny_bert), "decoder": str(tiny_distilbert)}))

@@ -104,6 +104,7 @@ def test_statistics_of_a_frozen_stage_stand_still(tmp_path):
     assert not torch.equal(first["layer3.0.bn1.running_mean"], last["layer3.0.bn1.running_mean"])
 
 
+@pytest.mark.slow
 def test_what_a_model_never_trains_does_not_join(tmp_path):
     """The positions of Marian's encoder and decoder are sinusoids: parameters that ask for no gradient."""
     small = ["train.epochs=3", "data.max_train_examples=8", "data.max_eval_examples=2", "train.batch_size=8"]
@@ -196,6 +197,7 @@ def test_what_does_not_go_with_it_is_refused_by_name(model, more, named):
         parse_config(CONFIG.format(model=model, more=more), "run.yaml", base=Path(), cwd=Path())
 
 
+@pytest.mark.slow
 def test_a_model_without_layers_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(ConfigError, match="no layers are recognised in a GoogLeNet"):
         run(image_spec(tmp_path / "r", name="googlenet", width=None, unfreeze_every=1, image_size=32))

@@ -37,6 +37,7 @@ def test_the_size_of_the_annotation_says_which_pixels_its_boxes_mean(tmp_path, s
     assert batch.targets[0]["boxes"].tolist() == [expected]
 
 
+@pytest.mark.slow
 def test_an_image_of_another_size_and_a_broken_one_are_refused(tmp_path):
     with pytest.raises(DataError, match="the image has 40x30 pixels, its annotation says 50x30"):
         make(spec_of(photographed(tmp_path / "a", (50, 30), (3, 4, 17, 9))))

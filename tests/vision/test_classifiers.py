@@ -144,6 +144,7 @@ def test_nothing_untrained_is_used_as_trained() -> None:
         build_classifier(plan("resnet8"), 3, image_size=32, seed=0, complete=True)
 
 
+@pytest.mark.slow
 def test_auxiliary_heads_are_only_for_training_and_may_be_missing(tmp_path: Path) -> None:
     bare = zoo.googlenet(weights=None, init_weights=False, aux_logits=False, num_classes=3)
     torch.save(bare.state_dict(), tmp_path / "w.pth")

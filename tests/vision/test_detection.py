@@ -125,6 +125,7 @@ def test_boxes_are_found_in_the_pixels_of_each_image_whatever_else_is_in_the_bat
     assert float(output.loss_sum) == 0
 
 
+@pytest.mark.slow
 def test_without_targets_there_are_predictions_and_drawings(built, voc):
     pipeline = built("retinanet")
     paths = sorted((voc / "JPEGImages").glob("*.png"))[:2]

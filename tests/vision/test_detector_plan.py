@@ -93,6 +93,7 @@ def test_a_strange_description_and_another_tasks_model_are_refused(built, tmp_pa
             detector_plan.plan_detector(ModelRef(name=str(folder)))
 
 
+@pytest.mark.slow
 def test_the_improved_versions_and_all_names_can_be_planned():
     for name in set(detector_plan.NAMES) - set(detector_plan.YOLOX):
         plan = detector_plan.plan_detector(ModelRef(name=name))

@@ -53,6 +53,7 @@ def test_new_labels_get_a_new_scoring_layer_and_keep_all_else(built, voc, tmp_pa
         make(spec, model=ModelRef(name=str(folder)), complete=True)
 
 
+@pytest.mark.slow
 def test_one_label_is_enough(tmp_path):
     pipeline = make(spec_of(photographed(tmp_path / "a", (40, 30), (3, 4, 17, 9))))
     assert pipeline.labels == ("cat",)
@@ -77,6 +78,7 @@ def older(architecture: str, name: str) -> str:
     return name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "fasterrcnn"])
 def test_names_in_published_files_are_understood_as_torchvision_does(built, family):
     model = built(family).model
@@ -114,6 +116,7 @@ def test_weights_of_a_backbone_start_a_detector(voc, tmp_path, monkeypatch):
     assert all(torch.equal(again.model.state_dict()[n], t) for n, t in state.items())
 
 
+@pytest.mark.slow
 def test_published_weights_give_the_outputs_of_the_labels(voc, tmp_path, monkeypatch):
     """A file as torchvision publishes it, with 91 outputs; labels that COCO has keep theirs."""
     theirs = torchvision_detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
@@ -131,6 +134,7 @@ def test_published_weights_give_the_outputs_of_the_labels(voc, tmp_path, monkeyp
     assert all("classification_head" in name for name in other.load_report.new)
 
 
+@pytest.mark.slow
 def test_a_file_without_counters_has_frozen_norms(built, voc, tmp_path):
     state = {n: t for n, t in built("fcos").model.state_dict().items() if not n.endswith("batches_tracked")}
     save_file({n: t.contiguous() for n, t in state.items()}, tmp_path / "w.safetensors")

@@ -22,6 +22,7 @@ def build(name, *, seed, backbone="resnet18", **ref):
     return build_detector(plan, LABELS, seed=seed, complete=False)[0]
 
 
+@pytest.mark.slow
 def test_new_weights_are_a_function_of_the_seed_and_of_nothing_else(fcos):
     with torch.random.fork_rng():
         torch.manual_seed(9)
@@ -52,6 +53,7 @@ def test_the_anchors_for_the_record(fcos):
     assert anchors_of(torch.nn.Module()) == {"strides": [8, 16, 32]}
 
 
+@pytest.mark.slow
 def test_matched_anchors_are_counted_and_the_model_is_left_as_it_was(built):
     fcos = built("fcos").model
     images = [torch.rand(3, 64, 64), torch.rand(3, 64, 64)]

@@ -73,6 +73,7 @@ def test_nothing_is_missing_when_cached_or_reachable_or_not_wanted(
     assert missing_downloads(ModelRef(name="resnet34")) == []
 
 
+@pytest.mark.slow
 def test_cached_weights_are_checked_and_loaded_with_a_new_head(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_what_comes_in_half_precision_is_kept_in_full():
     assert found["pooled"].dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_a_head_behind_dropout_reads_something_else_each_time():
     assert features.head_reads_pooled(resnet(), "fc")
     assert not features.head_reads_pooled(resnet(), "layer1")  # it is not the last

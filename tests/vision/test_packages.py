@@ -49,6 +49,7 @@ def their_layers(stored):
     return [stored[name] for name in THEIRS]
 
 
+@pytest.mark.slow
 def test_every_tensor_is_loaded_in_the_order_that_the_package_has(stored):
     net, report = build_classifier(
         plan_classifier(ModelRef(name=LITE0)), 1000, image_size=64, seed=1, complete=True
@@ -58,6 +59,7 @@ def test_every_tensor_is_loaded_in_the_order_that_the_package_has(stored):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "photo",
     [("china.jpg", {"palace", "bell cote", "stupa", "monastery"}), ("flower.jpg", {"daisy", "bee"})],
@@ -86,6 +88,7 @@ def test_another_number_of_classes_gets_a_new_head_and_the_rest_as_it_is(stored)
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_without_weights_it_is_the_same_network_at_random(stored):
     plan = plan_classifier(ModelRef(name=LITE0, weights="none"))
     net, report = build_classifier(plan, 3, image_size=64, seed=1, complete=False)
@@ -93,6 +96,7 @@ def test_without_weights_it_is_the_same_network_at_random(stored):
     assert not torch.equal(net.state_dict()["conv_stem.weight"], stored["_conv_stem.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [LITE0, "timm:tf_efficientnet_lite0"])
 def test_it_starts_the_encoder_of_a_unet(stored, backbone, tmp_path):
     file = packages.weights_file(PACKAGES[LITE0])

@@ -204,6 +204,7 @@ def boxes_of(folder: Path, boxes: str | None) -> list[list[float]]:
     return batch.targets[0]["boxes"].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [2, 3, 4])
 def test_10_34_a_photo_turned_by_180_degrees_is_decided_by_a_key(orientation: int, tmp_path: Path) -> None:
     folder = turned(tmp_path / "voc", orientation, (40, 30))
@@ -217,6 +218,7 @@ def test_10_34_a_photo_turned_by_180_degrees_is_decided_by_a_key(orientation: in
     assert boxes_of(folder, "stored") == [expected]
 
 
+@pytest.mark.slow
 def test_10_34_a_square_photo_turned_by_90_degrees_is_ambiguous_too(tmp_path: Path) -> None:
     folder = turned(tmp_path / "voc", 6, (40, 40), (40, 40))
     assert "orientation is 6" in first_problem(boxes_of, folder, None).what
@@ -224,6 +226,7 @@ def test_10_34_a_square_photo_turned_by_90_degrees_is_ambiguous_too(tmp_path: Pa
     assert boxes_of(folder, "stored") == [[31, 3, 36, 17]]
 
 
+@pytest.mark.slow
 def test_10_34_the_size_decides_where_it_can(tmp_path: Path) -> None:
     assert boxes_of(turned(tmp_path / "shown", 6, (30, 40)), None) == [[3, 4, 17, 9]]
     assert boxes_of(turned(tmp_path / "stored", 6, (40, 30)), None) == [[21, 3, 26, 17]]

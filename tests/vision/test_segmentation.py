@@ -154,6 +154,7 @@ def test_a_stranger_gets_the_same_scores(finished, pairs):
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_outputs_are_brought_into_the_order_of_the_data(finished, pairs, tmp_path):
     turned = {"labels": ("box", "background", "disc"), "mask_values": (200, 0, 100), "augment": "standard"}
     chosen, model = spec(pairs, data=turned), ModelRef(name=str(finished))

@@ -51,6 +51,7 @@ def test_published_weights_keep_their_head_for_their_own_labels(pairs, monkeypat
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
 
 
+@pytest.mark.slow
 def test_a_residual_backbone_takes_the_weights_of_a_classifier(monkeypatch, tmp_path):
     source = zoo.resnet18(weights=None)
     published(monkeypatch, tmp_path, "resnet18", source.state_dict())

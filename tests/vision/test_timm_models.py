@@ -152,6 +152,7 @@ def test_a_distilled_transformer_has_two_heads():
     assert timm_models.heads(net) == ("head", "head_dist")
 
 
+@pytest.mark.slow
 def test_auxiliary_outputs_are_refused():
     with pytest.raises(ModelError, match="auxiliary output"):
         built(plan("timm:volo_d1_224"), size=224)
