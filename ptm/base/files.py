@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -97,12 +98,17 @@ def json_bytes(value: Any) -> bytes:
 
 
 def parse_json(content: bytes) -> Any:
-    """What :func:`json_bytes` writes. Raises ValueError, also for NaN and infinities, which are no JSON."""
+    """What :func:`json_bytes` writes. Raises ValueError, also for NaN and infinities, which are no JSON, and for what
+    is too large for a number (``1e999``)."""
 
     def refuse(name: str) -> float:
         raise ValueError(f"{name} is no JSON")
 
-    return json.loads(content, parse_constant=refuse)
+    def finite(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else refuse(text)
+
+    return json.loads(content, parse_constant=refuse, parse_float=finite)
 
 
 def utf8(text: str) -> bytes:

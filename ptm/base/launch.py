@@ -317,8 +317,11 @@ def follow_launcher() -> Launcher | None:
     if variable is None:
         return None
     parent, _, reports = variable.partition(":")
-    os.set_inheritable(int(reports), False)
-    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    try:
+        os.set_inheritable(int(reports), False)
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    except (ValueError, OverflowError, OSError):  # somebody else's variable
+        return None
     return Launcher(int(reports))
 
 

@@ -53,6 +53,20 @@ def kind_to_write(path: Path) -> str | None:
     return _kind(status.st_mode) or (_HARD_LINK if status.st_nlink > 1 else None)
 
 
+def endless(path: Path) -> str | None:
+    """What stands at ``path``, links followed, if a reader of it may wait for ever: ``a named pipe``, ``a device``, …;
+    None for files, directories and nothing.
+
+    A pipe that a shell hands over (``<(…)``, ``/dev/stdin``) has no name, and somebody at its other end.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return None
+    nameless = stat.S_ISFIFO(mode) and not os.path.lexists(os.path.realpath(path))
+    return None if nameless or stat.S_ISDIR(mode) else _kind(mode)
+
+
 def _kind(mode: int) -> str | None:
     if stat.S_ISREG(mode):
         return None

@@ -148,6 +148,7 @@ def run(
     if options.search is not None:
         return _run_search(configs, options, seeds=seeds, grid=grid, changes=changes, output=output)
     plan = plan_batch(configs, seeds=seeds, grid=grid, changes=changes, output=output)
+    _refuse_within(options, [job.output for job in plan.jobs])
     for fault in plan.faults:
         for problem in fault.problems:
             echo(f"error: {problem}", err=True)
@@ -244,11 +245,23 @@ def _refuse_outputs(options: BatchOptions, configs: Sequence[Path]) -> None:
             continue
         if any(path.resolve() == config.resolve() for config in configs):
             raise ConfigError("is one of the configs", where=f"{option} {path}", cure="choose another file")
+        if option == "--summary" and options.junit is not None and path.resolve() == options.junit.resolve():
+            raise ConfigError("is the file of --junit", where=f"{option} {path}", cure="choose another file")
         require_report_file(path.absolute(), option, mark)
+
+
+def _refuse_within(options: BatchOptions, runs: Sequence[Path]) -> None:
+    """Raises ConfigError for a file that would come to lie in a run: ptm deletes no run that holds anything else."""
+    from ptm.errors import ConfigError
+
+    for option, path in (("--junit", options.junit), ("--summary", options.summary)):
+        if path is not None and any(run.resolve() in path.resolve().parents for run in runs):
+            raise ConfigError("would lie in a run", where=f"{option} {path}", cure="choose another file")
 
 
 def _write(options: BatchOptions, content: Mapping[str, Any]) -> None:
     from ptm.base import files
+    from ptm.base.regular import open_regular
     from ptm.report.batch import junit, markdown, workflow_commands
 
     if options.junit is not None:
@@ -258,8 +271,12 @@ def _write(options: BatchOptions, content: Mapping[str, Any]) -> None:
         files.write_file(options.summary.absolute(), files.utf8(text))
     step = os.environ.get("GITHUB_STEP_SUMMARY")
     if step:  # a file of the runner's that several steps add to
-        with files.storage_errors(Path(step)), Path(step).open("a", encoding="utf-8") as file:
-            file.write(text)
+        try:
+            with open_regular(Path(step), "a", encoding="utf-8") as file:
+                file.write(text)
+        except (OSError, ValueError) as error:  # what came of the runs is told all the same
+            reason = getattr(error, "strerror", None) or error
+            echo(f"warning: GITHUB_STEP_SUMMARY {step} cannot be written: {reason}", err=True)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in workflow_commands(content):
             echo(line, err=True)

@@ -42,6 +42,13 @@ def compare(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a page with the examples on which they differ."),
     ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures",
+            help="With --html: put the pictures of these examples on the page, from wherever the runs say they are.",
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Say how runs differ: in metrics, with a paired test, and in what they were made of."""
@@ -61,7 +68,7 @@ def compare(
         from ptm.base import files
         from ptm.report.comparison import comparison_page
 
-        files.write_file(html.absolute(), files.utf8(comparison_page(record)))
+        files.write_file(html.absolute(), files.utf8(comparison_page(record, pictures=pictures)))
     with reader_may_go():
         if json_:
             echo_json({**record, "worse": lines})

@@ -79,7 +79,9 @@ def lock(
     reporter = new_reporter(quiet=quiet, verbose=verbose)
     spec = load_config(config)
     from ptm.experiment.prepare import make_pins
-    from ptm.run.lockfile import write_lock
+    from ptm.run.lockfile import require_lock_place, write_lock
+
+    require_lock_place(config)
 
     pins = make_pins(spec, reporter)
     path = str(write_lock(config, pins))

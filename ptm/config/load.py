@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from ptm.base.regular import endless
 from ptm.base.standard_input import STANDARD_INPUT, standard_input
 from ptm.config import schema
 from ptm.config.explain import Refusals, explain, unread_keys
@@ -132,6 +133,8 @@ def _read(path: Path, name: str) -> bytes:
     try:
         if path.is_dir():
             raise _directory_error(path, name)
+        if kind := endless(path):
+            raise ConfigError(f"is {kind}", where=name, expected="a YAML file")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ptm.base.regular import endless
 from ptm.config.data_section import DataSpec
 from ptm.data import tables
 from ptm.data.columns import naming_keys, require_columns
@@ -177,6 +178,8 @@ def _existing(source: Path | str) -> Path:
     if not path.exists():
         cure = 'correct the path; a text itself is given with --text "…"'
         raise DataError("there is no such file or folder", where=path, cure=cure)
+    if kind := endless(path):
+        raise DataError(f"is {kind}", where=path, expected="a file or a folder")
     return path
 
 

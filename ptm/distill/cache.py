@@ -118,7 +118,7 @@ def _problems(crc_file: Path) -> list[str]:
         ends = [int(end) for end in json.loads(read_bytes(crc_file.with_suffix(".json")))["ends"]]
         with open_regular(crc_file.with_suffix(".bin")) as file:
             content = np.memmap(file, dtype=np.uint8, mode="r")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return [f"{name}: its .bin or .json is missing or damaged"]
     sums = _readable_checksums(crc_file)
     if sums is None:

@@ -75,10 +75,11 @@ def root_directory(choice: str) -> Path:
 
 def size_limit() -> float:
     """Bytes that all stores may take together."""
-    try:
-        return float(os.environ["PTM_CACHE_LIMIT_GB"]) * 1e9
-    except (KeyError, ValueError):
-        return DEFAULT_LIMIT
+    with suppress(KeyError, ValueError):
+        limit = float(os.environ["PTM_CACHE_LIMIT_GB"])
+        if limit >= 0:  # not what is no number
+            return limit * 1e9
+    return DEFAULT_LIMIT
 
 
 def digest(identity: Mapping[str, Any]) -> str:

@@ -165,8 +165,14 @@ def stem_of(config: Path) -> str:
 
 
 def base_output(config: Path, spec: RunSpec, output: str | None) -> Path:
-    """The folder of a config's runs: its own, or one below that of the batch."""
-    return Path(spec.output) if output is None else Path(output).expanduser().absolute() / stem_of(config)
+    """The folder of a config's runs: its own, or one below that of the batch. Raises ConfigError for a name that leads
+    out of that one: the stem of ``...yaml`` is ``..``."""
+    if output is None:
+        return Path(spec.output)
+    stem = stem_of(config)
+    if stem in ("", ".", ".."):
+        raise ConfigError("cannot name a folder", where=config, cure="rename it, or leave --output out")
+    return Path(output).expanduser().absolute() / stem
 
 
 def _folders(point: Mapping[str, str]) -> list[str]:

@@ -16,6 +16,7 @@ from ptm.run.lockfile import lock_path
 from ptm.run.ownership import FILES, input_paths, is_run
 
 _BEGINNING = 200  # bytes of a report that show whose it is
+_XML = b"<?xml version='1.0' encoding='utf-8'?>\n"
 
 
 def require_new_file(path: Path, option: str, suffixes: Sequence[str]) -> None:
@@ -38,7 +39,7 @@ def require_new_file(path: Path, option: str, suffixes: Sequence[str]) -> None:
 def require_report_file(path: Path, option: str, mark: bytes) -> None:
     """Raise ConfigError where ptm is not to write a report: no file, among a run's own, or a file of somebody's.
 
-    ``mark`` stands at the beginning of what ptm writes there; a file without it is replaced only if it is empty.
+    ``mark`` is the beginning of what ptm writes there; a file without it is replaced only if it is empty.
     """
     kind = kind_of(path) if path.parent.is_dir() else "in no folder"
     if kind is not None:
@@ -51,7 +52,7 @@ def require_report_file(path: Path, option: str, mark: bytes) -> None:
     if path.exists():
         with open_regular(path) as file:
             begin: bytes = file.read(_BEGINNING)
-        if begin and mark not in begin:
+        if begin and not begin.removeprefix(_XML).startswith(mark):
             raise ConfigError(
                 "holds what ptm did not write there",
                 where=f"{option} {path}",

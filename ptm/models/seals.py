@@ -7,9 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from ptm.base.files import broken_seal
+from ptm.base.regular import endless, read_bytes
 from ptm.errors import ModelError
 
 _SEAL = "manifest.json"
+_INDEX = ".index.json"  # of weights in several files
 
 
 def require_intact(directory: Path) -> None:
@@ -29,6 +31,35 @@ def require_intact(directory: Path) -> None:
         raise ModelError(f"the model is damaged: {problem}", where=directory, cure=cure)
 
 
+def require_own_files(directory: Path) -> None:
+    """Raise ModelError where the folder of a model holds what a reader would wait for, or an index of weights that
+    leads out of it. Links to files are read: that is how caches of a hub are made."""
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=directory) from None
+    for entry in entries:
+        if kind := endless(entry):
+            raise ModelError(f"is {kind}", where=entry, expected="a file of a model", cure="remove it")
+        if entry.name.endswith(_INDEX):
+            _require_names_within(entry)
+
+
+def _require_names_within(index: Path) -> None:
+    try:
+        names = list(json.loads(index.read_bytes())["weight_map"].values())
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return  # whoever loads it says what is wrong
+    for name in map(str, names):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ModelError(
+                f"names a file elsewhere: {name[:200]!r}",
+                where=index,
+                expected="names of files beside it",
+                cure="fetch the model again",
+            )
+
+
 def _of_a_run(directory: Path) -> bool:
     run = directory.resolve().parent
     made_by_ptm = (run / "checkpoints").is_dir() or (run / ".lock").is_file()
@@ -37,7 +68,7 @@ def _of_a_run(directory: Path) -> bool:
 
 def _sealed(directory: Path) -> bool:
     try:
-        content = json.loads((directory / _SEAL).read_bytes())
+        content = json.loads(read_bytes(directory / _SEAL))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and isinstance(content.get("files"), dict)

@@ -12,13 +12,15 @@ from ptm.base.regular import read_bytes
 from ptm.report.batch import spread_text
 from ptm.report.page import render_template
 
-PAGE_MARK = b'data-by="ptm compare"'  # at the beginning of a page: what ptm may replace
+# The beginning of a page: what ptm may replace.
+PAGE_MARK = b'<!doctype html>\n<html lang="en" data-by="ptm compare">'
 _PICTURE_PIXELS = 96  # longer side
 _LARGEST_PICTURE = 50_000_000  # bytes of a file that is looked at
 
 
-def comparison_page(record: Mapping[str, Any]) -> str:
-    """HTML that loads nothing from elsewhere."""
+def comparison_page(record: Mapping[str, Any], *, pictures: bool = False) -> str:
+    """HTML that loads nothing from elsewhere. ``pictures``: with those that the records name, wherever they lie; a
+    record that was received may name any picture of its reader's."""
     names = dict.fromkeys(name for side in record["sides"] for name in side["metrics"])
     return render_template(
         "compare.html.j2",
@@ -26,7 +28,7 @@ def comparison_page(record: Mapping[str, Any]) -> str:
             "title": " against ".join(side["name"] for side in record["sides"]),
             "record": record,
             "metrics": list(names),
-            "pictures": _pictures(record),
+            "pictures": _pictures(record) if pictures else {},
             "spread": spread_text,
         },
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from ptm.base import files
 from ptm.config.evaluation import shown_metric
-from ptm.config.tasks import TASKS, Task
+from ptm.config.tasks import OBJECT_DETECTION, TASKS, Task
 from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
 from ptm.report.answers import count_answers
@@ -27,6 +27,8 @@ from ptm.report.predictions import ClassScores, label_names, score_classes
 
 # Of a network, as it may stand in code.
 _PLAIN_NAME = re.compile(r"[\w:.-]{1,100}")
+# Detectors that torchvision puts together above a backbone.
+_PYRAMIDS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +135,22 @@ def _saved_model(run: RunFiles) -> dict[str, Any] | None:
         name, backbone = str(content["architecture"]), content.get("backbone")
     except KeyError:
         return None
-    unknown = not all(_PLAIN_NAME.fullmatch(str(each)) for each in (name, backbone or "none"))
+    # All of it goes into code that a reader is to copy.
+    plain = all(_PLAIN_NAME.fullmatch(str(each)) for each in (name, backbone or "none"))
+    whole = all(content.get(key) is None or type(content[key]) is int for key in ("width", "resize"))
+    built = name in _PYRAMIDS if _detects(run) and backbone is not None else True
+    built = built and (isinstance(backbone, str) or not name.startswith("smp:"))
+    unknown = not (plain and whole and built)
     # YOLOX, and pyramids above networks of timm, are put together by ptm.
     if unknown or name.startswith("libreyolo:") or ("fpn" in name and str(backbone).startswith("timm:")):
         return None
     blank = {"backbone": None, "resize": None, "width": None, "whole": True}
     return {**blank, **content, "fill": FILL, "cifar": name in NAMES}
+
+
+def _detects(run: RunFiles) -> bool:
+    task = _descriptor(run)
+    return task is not None and task.name == OBJECT_DETECTION.name
 
 
 def _descriptor(run: RunFiles) -> Task | None:

@@ -290,6 +290,8 @@ def _leave(path: Path, made: Sequence[Path]) -> None:
 
 
 def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) -> None:
+    if not is_run(path):
+        _refuse_inside_run(path)
     if not path.exists():
         return
     if not path.is_dir():
@@ -324,6 +326,18 @@ def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) 
             where=path,
             cure="choose another --output; ptm deletes only its own runs",
         )
+
+
+def _refuse_inside_run(path: Path) -> None:
+    """Raise RunDirectoryError where a new run would lie in another: that one holds what ptm wrote for it alone."""
+    for parent in Path(os.path.realpath(path)).parents:
+        if is_run(parent):
+            raise RunDirectoryError(
+                "would lie in another run",
+                where=path,
+                expected=f"a place outside of {parent}",
+                cure="choose another --output",
+            )
 
 
 def _refuse_strays(path: Path, *, writing: bool = False) -> None:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ptm.base import files
-from ptm.base.regular import read_bytes
+from ptm.base.regular import NotRegular, read_bytes
 from ptm.errors import ConfigError
 from ptm.run.manifest import Manifest, flat
 
@@ -78,6 +78,28 @@ def read_lock(config: Path) -> Pins:
     if pins is None or pins.format != FORMAT or "format" not in content:
         raise ConfigError("is not a lock file of this version of ptm", where=path, cure=cure)
     return pins
+
+
+def require_lock_place(config: Path) -> None:
+    """Raise ConfigError where the lock file of a config would replace the config itself, or somebody else's file."""
+    path = lock_path(config)
+    if path == config:
+        raise ConfigError(
+            "is named as its own lock file would be", where=config, cure=f"rename it: {config.stem}.yaml"
+        )
+    try:
+        content = read_bytes(path)
+        ours = not content.strip() or {"format", "task", "weights"} <= set(json.loads(content))
+    except FileNotFoundError:
+        return
+    except NotRegular:
+        return  # whoever writes there refuses it
+    except (OSError, ValueError, TypeError, RecursionError):
+        ours = False
+    if not ours:
+        raise ConfigError(
+            "holds what ptm did not write there", where=path, cure="rename the config, or remove that file"
+        )
 
 
 def write_lock(config: Path, pins: Pins) -> Path:

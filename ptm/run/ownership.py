@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ptm.base import files
@@ -49,6 +49,9 @@ _OF_MODEL = re.compile(
     r"(config|generation_config|preprocessor_config|model|adapter_config|manifest|tokenizer|tokenizer_config|"
     r"special_tokens_map|added_tokens|vocab|merges|source|target|target_vocab|tokenizer\.model|spiece|"
     r"sentencepiece\.bpe|spm|bpe|chat_template|dict)\.(json|txt|model|spm|jinja|codes)|README\.md"
+)
+_SUFFIXES_OF_MODELS = frozenset(
+    {".safetensors", ".json", ".txt", ".model", ".spm", ".bpe", ".jinja", ".codes", ".vocab", ".md", ""}
 )
 _OF_CHECKPOINT = frozenset(
     {"model.safetensors", "objective.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
@@ -150,7 +153,10 @@ def _foreign_in_model(folder: Path) -> Iterator[str]:
     known = {"manifest.json", *map(str, sealed)} if isinstance(sealed, dict) else None
 
     def is_known(name: str) -> bool:
-        return _OF_MODEL.fullmatch(name) is not None if known is None else name in known
+        if known is None:
+            return _OF_MODEL.fullmatch(name) is not None
+        # A seal that was received may list pictures and tables as well: those are somebody's data.
+        return name in known and PurePath(name).suffix in _SUFFIXES_OF_MODELS
 
     for entry in sorted(folder.rglob("*")):
         name = entry.relative_to(folder).as_posix()
@@ -198,7 +204,7 @@ def refuse_foreign_distillation(path: Path) -> None:
     foreign = [
         entry.name
         for entry in sorted(path.iterdir())
-        if not (_ARM.fullmatch(entry.name) or files.is_debris(entry.name) or _is_of_distillation(entry))
+        if not (_is_arm(entry) or files.is_debris(entry.name) or _is_of_distillation(entry))
     ]
     if foreign:
         names = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
@@ -207,6 +213,11 @@ def refuse_foreign_distillation(path: Path) -> None:
             where=path,
             cure="choose another --output",
         )
+
+
+def _is_arm(path: Path) -> bool:
+    """Not a link: what it leads to is another run, perhaps one that is finished and dear."""
+    return _ARM.fullmatch(path.name) is not None and kind_of(path) == "a directory"
 
 
 def _is_of_distillation(path: Path) -> bool:

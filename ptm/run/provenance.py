@@ -182,6 +182,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
             [*_GIT, *words],
             capture_output=True,
             text=True,
+            errors="replace",  # names of files and settings may hold any bytes
             check=False,
             timeout=10,
             cwd=folder,

@@ -185,10 +185,26 @@ def read_results(path: Path) -> Results | None:
 
 def parse_results(content: Any) -> Results:
     """Raises ValueError for what no ptm has written."""
+    _require_numbers(content)
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
         raise ValueError(str(error)) from None
+
+
+def _require_numbers(content: Any) -> None:
+    """ValueError for a metric that is no number: "nan" would pass for one, and no bound that is compared with it is
+    ever missed."""
+    sections = content if isinstance(content, Mapping) else {}
+    teacher, best = sections.get("teacher"), sections.get("best")
+    bounds = sections.get("expect")
+    tables = [sections.get("metrics"), sections.get("constant")]
+    tables += [teacher.get("metrics")] if isinstance(teacher, Mapping) else []
+    values = [value for table in tables if isinstance(table, Mapping) for value in table.values()]
+    values += [best.get("value")] if isinstance(best, Mapping) else []
+    values += [b.get("value") for b in bounds if isinstance(b, Mapping)] if isinstance(bounds, list) else []
+    if any(isinstance(value, str | bool) for value in values):
+        raise ValueError("a metric is no number")
 
 
 _WHERE_THERE_ARE = ("reason", "others")  # keys inside that are left out where they are empty

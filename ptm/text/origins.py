@@ -49,6 +49,7 @@ def locate(name: str, role: Role = "model") -> tuple[str, bool]:
             expected="a directory with config.json, model.safetensors and tokenizer files, or a finished run",
             cure="correct the name; an unfinished run has no model/ yet",
         )
+    seals.require_own_files(directory)
     seals.require_intact(directory)
     return str(directory), True
 
@@ -90,6 +91,15 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
     return label_names(_read_config(Path(place)).get("id2label"))
 
 
+# How a model is called is not for its files to say: what it returns, and in what pieces it computes.
+_CALLED_WITH = {
+    "return_dict": True,
+    "output_hidden_states": False,
+    "output_attentions": False,
+    "chunk_size_feed_forward": 0,
+}
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a model comes from, before it is made: its configuration and its tokenizer."""
@@ -121,6 +131,8 @@ def find_origin(
         _require_plausible(_read_config(Path(place)), place)
     with loading(ref.where):
         config = AutoConfig.from_pretrained(place, **options)
+        for key, value in _CALLED_WITH.items():
+            setattr(config, key, value)
         tokenizer = load_tokenizer(place, options | more)
     if ref.tokenizer is not None:
         tokenizer = _same_tokenizer(ref.name, tokenizer, ref.tokenizer, more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -140,15 +140,33 @@ def _peers() -> Iterator[None]:
 
 
 def environment_ranks() -> tuple[int, int]:
-    """(rank, ranks) as torchrun or ``--nproc`` set them; (0, 1) in an ordinary process."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    """(rank, ranks) as torchrun or ``--nproc`` set them; (0, 1) in an ordinary process. Raises ConfigError."""
+    rank, ranks = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    with suppress(ValueError):
+        if 0 <= int(rank) < int(ranks):
+            return int(rank), int(ranks)
+    raise ConfigError(
+        f"RANK is {rank[:40]!r}, WORLD_SIZE is {ranks[:40]!r}",
+        where="the environment",
+        expected="numbers as torchrun sets them, RANK the smaller",
+        cure="unset both: --nproc N sets them",
+    )
+
+
+def _local_rank() -> int:
+    text = os.environ.get("LOCAL_RANK", "0")
+    if not text.isdecimal():
+        raise ConfigError(
+            f"LOCAL_RANK is {text[:40]!r}", where="the environment", expected="a number from 0 on"
+        )
+    return int(text)
 
 
 @contextmanager
 def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
     """Set torch up for a run and put everything back afterwards. Joins the process group if there is one."""
     rank, ranks = environment_ranks()
-    device = choose_device(spec.device, int(os.environ.get("LOCAL_RANK", "0")) if ranks > 1 else None)
+    device = choose_device(spec.device, _local_rank() if ranks > 1 else None)
     if spec.precision == "fp16" and device.type != "cuda":
         raise ConfigError("fp16 needs CUDA", where="runtime.precision", cure="use bf16 or fp32 on the CPU")
     threads = spec.threads or max(1, (os.cpu_count() or 1) // ranks)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ptm.base.regular import endless
 from ptm.errors import DataError, Problem, refuse
 
 MAX_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns: 256 MB a decoded image
@@ -189,6 +190,8 @@ def _stream(item: Any) -> io.BufferedIOBase:
     if isinstance(item, (bytes, bytearray)):
         return io.BytesIO(item)
     if isinstance(item, (str, Path)):
+        if kind := endless(Path(item)):
+            raise ValueError(f"is {kind}, not an image")
         return Path(item).open("rb")
     raise ValueError(
         "there is no image in this row" if item is None else f"a {type(item).__name__} is no image"

@@ -11,7 +11,7 @@ from typing import Any
 from ptm.base.files import utf8
 from ptm.config.tasks import IMAGE_CLASSIFICATION, OBJECT_DETECTION, SEMANTIC_SEGMENTATION, Task
 from ptm.errors import ModelError
-from ptm.models.seals import require_intact
+from ptm.models.seals import require_intact, require_own_files
 from ptm.vision.preprocessing import INTERPOLATIONS, BoxPreprocessing, MaskPreprocessing, Preprocessing
 
 FILE = "model.json"
@@ -29,6 +29,7 @@ def saved_directory(directory: Path) -> Path:
         raise ModelError("there is no such directory", where=directory, cure="correct the name of the model")
     for place in (directory / "model", directory):
         if (place / FILE).is_file():
+            require_own_files(place)
             require_intact(place)
             return place
     text = any((place / "config.json").is_file() for place in (directory / "model", directory))

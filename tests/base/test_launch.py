@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import run, text_spec
-from ptm.base.launch import launch
+from ptm.base.launch import follow_launcher, launch
 from ptm.config.load import dump_config
 from ptm.run.directory import open_run
 
@@ -268,3 +268,9 @@ def test_12_10_each_process_reads_what_was_piped_in(tmp_path, capfd):
     )
     assert launch(["check", "-"], 2, stdin=text.encode()) == 0
     assert capfd.readouterr().out.count("1 config: no problem found") == 2
+
+
+@pytest.mark.parametrize("text", ["abc", "1", "1:x", ":", "x:99999999999999999999"])
+def test_15_17_a_launcher_that_is_none_is_left_alone(monkeypatch, text):
+    monkeypatch.setenv("PTM_LAUNCHER", text)
+    assert follow_launcher() is None

@@ -2,11 +2,13 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from ptm.base.regular import (
     NotRegular,
+    endless,
     kind_of,
     open_descriptor,
     open_regular,
@@ -89,3 +91,19 @@ def test_strays_are_found_at_any_depth_and_links_are_not_followed(made, tmp_path
     assert found == {(kind, kind) for kind in KINDS[1:]} | {("deep", "a symbolic link")}
     assert list(strays(made / "a symbolic link")) == [(made / "a symbolic link", "a symbolic link")]
     assert list(strays(made / "file")) == list(strays(made / "nothing")) == []
+
+
+def test_15_17_what_a_reader_would_wait_for(made, tmp_path):
+    """Links are followed: what they lead to is read. A pipe that a shell hands over has somebody at its other end."""
+    (tmp_path / "to_pipe").symlink_to(made / "a named pipe")
+    assert endless(made / "a named pipe") == endless(tmp_path / "to_pipe") == "a named pipe"
+    assert endless(Path("/dev/zero")) == "a device"
+    assert (
+        endless(tmp_path) is None and endless(tmp_path / "nothing") is None and endless(Path("a\0b")) is None
+    )
+    reading, writing = os.pipe()
+    try:
+        assert endless(Path(f"/dev/fd/{reading}")) is None
+    finally:
+        os.close(reading)
+        os.close(writing)

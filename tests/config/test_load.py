@@ -482,3 +482,9 @@ def test_any_override_is_a_spec_or_a_config_error(key, value):
             parse(TEXT, override)
         except ConfigError as error:
             assert all(problem.where.isprintable() for problem in error.problems)
+
+
+def test_15_17_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.yaml")
+    with pytest.raises(ConfigError, match="is a named pipe"):
+        load_config(tmp_path / "run.yaml")

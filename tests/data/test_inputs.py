@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from itertools import count
 
@@ -215,3 +216,12 @@ def test_an_empty_standard_input_is_told_what_it_takes(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     with pytest.raises(DataError, match=r"standard input: it is empty\n  expected: a text a line$"):
         list(text_inputs(["-"], TEXT))
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: text_inputs([path], {"text": "text"}), lambda path: image_inputs([path])]
+)
+def test_15_17_a_pipe_is_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(DataError, match="is a named pipe"):
+        read(tmp_path / "a.txt")

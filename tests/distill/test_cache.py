@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ptm.cli.app import app
-from ptm.distill.cache import entries, prune, room_for
-from ptm.distill.store import Field, Store
+from ptm.distill.cache import entries, prune, room_for, verify
+from ptm.distill.store import DEFAULT_LIMIT, Field, Store, size_limit
 
 BLOCKS = (np.array([1, 0]),)
 FIELD = Field(name="logits", shape=(3,))
@@ -104,3 +104,16 @@ def test_15_5_a_store_with_something_else_in_it_is_one_line(store, name, kind):
     for command in ("list", "verify", "prune"):
         done = CliRunner().invoke(app, ["cache", command, "--store", str(store.parent)])
         assert done.exception is None or done.exception.exit_code == 3, done.exception
+
+
+@pytest.mark.parametrize("ends", ["[1e999]", "[NaN]", "[-5]", '["x"]', "{}"])
+def test_15_05_ends_of_blocks_that_are_none_are_damage(store, ends):
+    for file in store.glob("*.crc"):
+        file.with_suffix(".json").write_text(f'{{"ends": {ends}}}')
+    assert any("damaged" in line or "another size" in line for line in verify(store))
+
+
+@pytest.mark.parametrize("text", ["nan", "-1", "x"])
+def test_15_05_a_limit_that_is_none_is_the_usual_one(monkeypatch, text):
+    monkeypatch.setenv("PTM_CACHE_LIMIT_GB", text)
+    assert size_limit() == DEFAULT_LIMIT

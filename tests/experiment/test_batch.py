@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -172,6 +173,37 @@ def test_options_that_are_wrong_are_told_before_anything_runs(config, run_cli, t
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["problems"][0]["where"].startswith(words[0])
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words, what",
+    [
+        (("--junit", "notes"), "what ptm did not write"),
+        (("--summary", "notes"), "what ptm did not write"),
+        (("--junit", "same", "--summary", "./same"), "the file of --junit"),
+        (("--junit", "runs/a/j.xml"), "would lie in a run"),
+        (("--summary", "runs/a/deep/s.md"), "would lie in a run"),
+    ],
+)
+def test_15_06_reports_that_would_be_in_the_way(config, tmp_path, words, what):
+    """Notes that quote a report are no report; a file in a run keeps it from being overwritten."""
+    (tmp_path / "notes").write_text('Notes on <testsuites name="ptm batch" and\n### ptm batch\n')
+    (tmp_path / "runs/a/deep").mkdir(parents=True)
+    done = CliRunner().invoke(app, ["batch", config("a"), *words])
+    assert isinstance(done.exception, ConfigError) and what in str(done.exception)
+    assert (tmp_path / "notes").read_text().startswith("Notes")
+    assert not (tmp_path / "same").exists() and not list((tmp_path / "runs/a").glob("*.y*ml"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_15_06_a_summary_that_ci_cannot_take_loses_no_result(config, tmp_path, monkeypatch, kind):
+    step = tmp_path / "step.md"
+    (tmp_path / "mine").write_text("mine")
+    {"pipe": os.mkfifo, "folder": Path.mkdir, "link": lambda p: p.symlink_to(tmp_path / "mine")}[kind](step)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
+    done = CliRunner().invoke(app, ["batch", config("bad", epochs="two"), "--json"])
+    assert done.exit_code == 2 and json.loads(done.stdout)["runs"][0]["status"] == "failed"
+    assert "cannot be written" in done.stderr and (tmp_path / "mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize("option", ["--junit", "--summary"])

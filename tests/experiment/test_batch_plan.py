@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,11 @@ def test_the_identity_is_of_config_lock_and_version_and_not_of_the_place(config,
 
     monkeypatch.setattr(ptm, "__version__", "99.0")
     assert plan_batch([path]).jobs[0].identity != locked
+
+
+def test_15_04_a_name_that_leads_out_of_the_folder_of_all_runs(tmp_path):
+    """The stem of ``...yaml`` is ``..``."""
+    config = tmp_path / "...yaml"
+    shutil.copy(Path(__file__).parents[2] / "configs/digits_resnet.yaml", config)
+    plan = plan_batch([config], output=str(tmp_path / "runs"))
+    assert not plan.jobs and "cannot name a folder" in str(plan.faults[0].problems[0])

@@ -9,6 +9,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scipy.stats import binomtest
 
 from helpers import run
@@ -212,7 +213,7 @@ def test_15_01_a_picture_that_a_record_names_starts_no_program(tmp_path, monkeyp
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
     )
     flip = {"id": 0, "where": str(picture), "label": "a", "candidate": "a", "baseline": "b"}
-    page = comparison_page(_record(flip))
+    page = comparison_page(_record(flip), pictures=True)
     assert str(picture) in page and "<img" not in page
     assert not ran.exists()
 
@@ -227,6 +228,15 @@ def _record(flip):
     return {"task": "t", "metric": "accuracy", "sides": [side, side], "comparisons": [row]}
 
 
+def test_15_01_pictures_that_a_record_names_are_shown_on_request_alone(tmp_path):
+    """A record that was received may name any picture of its reader's, who would send it on with the page."""
+    picture = tmp_path / "private.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    flip = {"id": 0, "where": str(picture), "label": "a", "candidate": "a", "baseline": "b"}
+    assert "<img" not in comparison_page(_record(flip))
+    assert "<img" in comparison_page(_record(flip), pictures=True)
+
+
 def test_15_17_a_broken_picture_is_left_out_of_the_page(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("Failed to decode image")  # as Pillow's reader of AVIF
@@ -234,7 +244,7 @@ def test_15_17_a_broken_picture_is_left_out_of_the_page(tmp_path, monkeypatch):
     (tmp_path / "a.avif").write_bytes(b"x")
     monkeypatch.setattr("PIL.Image.open", broken)
     flip = {"id": 0, "where": str(tmp_path / "a.avif"), "label": "a", "candidate": "a", "baseline": "b"}
-    assert "<img" not in comparison_page(_record(flip))
+    assert "<img" not in comparison_page(_record(flip), pictures=True)
 
 
 def test_15_17_predictions_without_end_are_one_message(runs, tmp_path):
@@ -258,6 +268,7 @@ def test_15_06_the_page_replaces_an_earlier_page_and_nobody_elses(runs, tmp_path
     for content in ("", comparison_page(compared(runs / "short/seed-1", runs / "long/seed-1"))):
         page.write_text(content)
         require_report_file(page, "--html", PAGE_MARK)
-    page.write_text("<!doctype html><title>somebody's</title>")
-    with pytest.raises(ConfigError, match="what ptm did not write"):
-        require_report_file(page, "--html", PAGE_MARK)
+    for text in ("<!doctype html><title>somebody's</title>", f"My notes on {PAGE_MARK.decode()} pages"):
+        page.write_text(text)
+        with pytest.raises(ConfigError, match="what ptm did not write"):
+            require_report_file(page, "--html", PAGE_MARK)

@@ -7,7 +7,7 @@ import pytest
 
 from ptm.base.files import seal
 from ptm.errors import ModelError
-from ptm.models.seals import require_intact
+from ptm.models.seals import require_intact, require_own_files
 
 
 @pytest.fixture
@@ -71,3 +71,30 @@ def test_a_change_that_keeps_the_size_is_seen_by_its_time(model):
     os.utime(model / "config.json", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     with pytest.raises(ModelError, match="damaged"):
         require_intact(model)
+
+
+def test_15_01_a_pipe_in_a_model_s_folder_is_not_waited_for(model):
+    os.mkfifo(model / "model-00001-of-00002.safetensors")
+    with pytest.raises(ModelError, match="is a named pipe"):
+        require_own_files(model)
+
+
+def test_15_01_a_pipe_as_the_seal_of_somebody_else_s_model(model, tmp_path):
+    copy = tmp_path / "copy"
+    model.rename(copy)
+    (copy / "manifest.json").unlink()
+    os.mkfifo(copy / "manifest.json")
+    require_intact(copy)  # it has none, and nobody waits
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.safetensors", "/etc/secret.safetensors", "a/../../b.safetensors"]
+)
+def test_15_01_an_index_of_weights_leads_nowhere_else(model, name):
+    index = model / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": name}}))
+    with pytest.raises(ModelError, match="names a file elsewhere"):
+        require_own_files(model)
+    for content in ('{"weight_map": {"a": "model-1.safetensors"}}', "[]", "{", '{"weight_map": 1}'):
+        index.write_text(content)
+        require_own_files(model)

@@ -21,6 +21,7 @@ from ptm.cli.app import app
 from ptm.config.spec import ModelSpec
 from ptm.errors import ConfigError
 from ptm.experiment.predict import run_prediction
+from ptm.report.page import write_report
 from ptm.vision.drawing import draw_boxes
 from tiny.mask_samples import write_masks
 from tiny.object_detection import write_voc
@@ -104,6 +105,30 @@ def test_10_41_a_segmenter_s_card_says_what_predict_says(
     output = segmenter(tmp_path, model, augment=augment)
     printed, row = said(output, monkeypatch, capsys, (70, 90))  # padded to 96 x 96
     assert printed == pytest.approx(row["shares"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": "4); import os; os.remove('x') #"},
+        {"architecture": 'resnet8"]); import os #'},
+        {"resize": "[0]); import os"},
+        {"task": "object-detection", "architecture": "fasterrcnn_other_fpn", "backbone": "resnet50"},
+        {"task": "semantic-segmentation", "architecture": "smp:Unet", "backbone": None},
+        {"task": "object-detection", "architecture": "os:path", "backbone": ["a"]},
+    ],
+)
+def test_15_01_a_card_holds_no_code_of_the_record_s(finished, change) -> None:
+    """What a reader is to copy is made of plain names and whole numbers, and no odd record ends in a traceback."""
+    task = change.pop("task", "image-classification")
+    for name in ("model/model.json", "results.json"):
+        content = json.loads((finished / name).read_text())
+        (finished / name).write_text(
+            json.dumps(content | (change if name.startswith("model") else {"task": task}))
+        )
+    write_report(finished)
+    card = (finished / "README.md").read_text()
+    assert "without ptm:" not in card and "import os" not in card
 
 
 def test_10_41_the_card_measures_every_task(tmp_path) -> None:

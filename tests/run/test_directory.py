@@ -128,3 +128,15 @@ def test_a_kill_while_the_config_was_written_blocks_nothing(tmp_path):
     part.write_text("ver")
     make_run(tmp_path / "r")
     assert not part.exists()
+
+
+@pytest.mark.parametrize("inner", ["again", "checkpoints/step-000009", "model/again", "linked/again"])
+def test_15_04_no_run_begins_inside_another(finished_run, tmp_path, inner):
+    (tmp_path / "linked").symlink_to(finished_run)
+    place = tmp_path / inner if inner.startswith("linked") else finished_run / inner
+    for mode in ("new", "overwrite", "resume"):
+        with pytest.raises(RunDirectoryError, match="in another run"):
+            refuse_early(place, mode)
+        with pytest.raises(RunDirectoryError, match="in another run"), open_run(place, "a: 1\n", mode):
+            raise AssertionError
+    assert not place.exists()

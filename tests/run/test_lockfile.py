@@ -10,7 +10,7 @@ from ptm.base.console import Silent
 from ptm.config.load import dump_config, load_config
 from ptm.errors import ConfigError
 from ptm.experiment.train import run_training
-from ptm.run.lockfile import Pins, lock_path, read_lock, require_unchanged
+from ptm.run.lockfile import Pins, lock_path, read_lock, require_lock_place, require_unchanged, write_lock
 
 PINS = Pins(
     task="text-classification",
@@ -82,3 +82,24 @@ def test_a_locked_run_starts_only_on_what_was_pinned(run_cli, tiny_bert, reviews
     assert "files.train.csv: " in refused.stderr
     assert "data.train: " in refused.stderr
     assert not (tmp_path / "second").exists()
+
+
+def test_15_01_a_config_is_not_replaced_by_its_own_lock_file(tmp_path):
+    config = tmp_path / "run.lock"
+    config.write_text("version: 1\n")
+    with pytest.raises(ConfigError, match="named as its own lock file"):
+        require_lock_place(config)
+
+
+@pytest.mark.parametrize("content", ["# somebody's\n[[package]]\n", "[]", '{"a": 1}', "\0", "[" * 5000])
+def test_15_01_a_lock_file_of_another_program_stays(tmp_path, content):
+    (tmp_path / "poetry.lock").write_text(content)
+    with pytest.raises(ConfigError, match="what ptm did not write"):
+        require_lock_place(tmp_path / "poetry.yaml")
+
+
+def test_15_01_an_earlier_lock_file_may_be_replaced(tmp_path):
+    config = tmp_path / "run.yaml"
+    require_lock_place(config)
+    write_lock(config, PINS)
+    require_lock_place(config)

@@ -9,7 +9,13 @@ import pytest
 from helpers import image_spec, run, small_spec, text_spec
 from ptm.errors import PtmError, RunDirectoryError
 from ptm.run.directory import begin_run, is_run, open_run, refuse_early
-from ptm.run.ownership import MARK, foreign_entries, input_paths, refuse_inputs_below
+from ptm.run.ownership import (
+    MARK,
+    foreign_entries,
+    input_paths,
+    refuse_foreign_distillation,
+    refuse_inputs_below,
+)
 
 PRECIOUS = "years of work\n"
 
@@ -330,3 +336,22 @@ def test_15_4_the_folder_of_a_distillation_with_its_control_holds_nothing_else(
         assert "verdict.json" in done.stderr
     assert (tmp_path / "out" / "verdict.json").read_text() == '{"court": "supreme"}'
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["verdict.json"]
+
+
+def test_15_04_a_seal_that_lists_somebody_s_data_does_not_make_them_ptm_s(finished):
+    """A run that was received may bring a seal along that names pictures: overwriting deletes none."""
+    (finished / "model/pictures").mkdir()
+    seal = json.loads((finished / "model/manifest.json").read_text())
+    for name in ("pictures/a.png", "table.csv", "b.parquet"):
+        (finished / "model" / name).write_text("x")
+        seal["files"][name] = {"bytes": 1, "sha256": ""}
+    (finished / "model/manifest.json").write_text(json.dumps(seal))
+    assert set(foreign_entries(finished)) == {"model/pictures/a.png", "model/table.csv", "model/b.parquet"}
+
+
+def test_15_04_an_arm_that_is_a_link_is_somebody_s_run(finished, tmp_path):
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "distilled-1").symlink_to(finished)
+    with pytest.raises(RunDirectoryError, match="not a distillation with its control"):
+        refuse_foreign_distillation(output)

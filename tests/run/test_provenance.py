@@ -1,5 +1,6 @@
 """The state of a repository is told without starting what its settings name."""
 
+import os
 import subprocess
 
 import pytest
@@ -81,3 +82,11 @@ def test_15_03_what_a_partial_clone_lacks_is_not_fetched(repository, tmp_path, h
     assert not witness.exists()
     subprocess.run(["git", "status"], cwd=repository, capture_output=True, timeout=20, check=False)
     assert witness.exists(), "this attack would not have worked, so the test shows nothing"
+
+
+@pytest.mark.parametrize("setting", [b'[filter "a"]\n\tclean = \xff\xe9\n', b"[core]\n\tquotePath = false\n"])
+def test_15_03_names_and_settings_of_any_bytes(repository, setting):
+    with (repository / ".git/config").open("ab") as file:
+        file.write(setting)
+    (repository / os.fsdecode(b"\xff\xe9")).touch()
+    assert git_state(repository)["commit"]

@@ -106,3 +106,14 @@ def test_15_09_numbers_that_are_no_json_are_not_what_ptm_wrote(tmp_path, number)
     text = (tmp_path / "results.json").read_text()
     (tmp_path / "results.json").write_text(text.replace("0.9", number, 1))
     assert read_results(tmp_path / "results.json") is None
+
+
+@pytest.mark.parametrize("value", ['"nan"', '"inf"', "NaN", "1e999", "-1e999", "true", '"0.9"'])
+def test_15_08_a_metric_that_is_no_number_makes_no_results(tmp_path, value):
+    """It would be neither better nor worse than anything, and meet every bound."""
+    for content in (
+        f'{{"task": "t", "status": "done", "metrics": {{"accuracy": {value}}}}}',
+        f'{{"task": "t", "status": "done", "best": {{"metric": "a", "mode": "max", "value": {value}, "step": 1}}}}',
+    ):
+        (tmp_path / "results.json").write_text(content)
+        assert read_results(tmp_path / "results.json") is None

@@ -83,3 +83,12 @@ def test_15_17_a_length_that_is_no_number_is_a_message(tiny_bert, tmp_path, valu
         assert "model_max_length" in str(error) or "cannot be loaded" in str(error)
     else:
         assert origin.tokenizer.model_max_length > 0
+
+
+def test_15_17_how_a_model_is_called_is_not_for_its_files_to_say(tiny_bert, tmp_path):
+    copy = shutil.copytree(tiny_bert, tmp_path / "model")
+    content = json.loads((copy / "config.json").read_text())
+    content |= {"return_dict": False, "output_hidden_states": True, "chunk_size_feed_forward": 7}
+    (copy / "config.json").write_text(json.dumps(content))
+    config = origins.find_origin(ModelRef(name=str(copy)), None).config
+    assert config.return_dict and not config.output_hidden_states and config.chunk_size_feed_forward == 0

@@ -139,3 +139,13 @@ def test_batch_norms_are_those_whose_statistics_training_changes():
     )
     model[4].eval()
     assert batch_norms(model.modules()) == [model[0]]
+
+
+@pytest.mark.parametrize(
+    "rank, ranks", [("abc", "2"), ("0", "-3"), ("2", "2"), ("-1", "2"), ("0", ""), ("0", "0")]
+)
+def test_15_17_ranks_that_are_none_are_refused(monkeypatch, rank, ranks):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    with pytest.raises(ConfigError, match="RANK is"):
+        environment_ranks()

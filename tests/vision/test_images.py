@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -206,3 +207,9 @@ def test_all_images_end_up_in_their_rows() -> None:
     found = decode_all(images, str, np.asarray, 8, threads=3)
     assert found.shape == (700, 8, 8, 3) and found.dtype == np.uint8
     assert all(np.array_equal(found[row], pixels(images[row])) for row in range(0, 700, 13))
+
+
+def test_15_17_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="is a named pipe"):
+        decode(tmp_path / "a.png", "a.png")
