@@ -23,6 +23,7 @@ from ptm.cli.env import completion, env
 from ptm.cli.evaluate import evaluate
 from ptm.cli.failure import json_requested, print_failure, tell
 from ptm.cli.help import Command
+from ptm.cli.init import init
 from ptm.cli.models import models
 from ptm.cli.predict import predict
 from ptm.cli.printing import echo
@@ -71,6 +72,7 @@ app.command(cls=Command)(predict)
 app.command(cls=Command)(compare)
 app.command("runs", cls=Command)(list_runs)
 app.command(cls=Command)(models)
+app.command(cls=Command)(init)
 app.command(cls=Command)(configs.check)
 app.command(cls=Command)(configs.lock)
 app.command(cls=Command)(configs.schema)

@@ -84,6 +84,15 @@ PAGES: Mapping[str, Page] = {
         ("ptm models --task image-classification", "ptm models --names resnet18,resnet50 --measure"),
         (0, 2, 3, 5, 6),
     ),
+    "init": Page(
+        (
+            "ptm init reviews.csv",
+            "ptm init photos/ --output flowers.yaml",
+            "ptm init --example quickstart",
+            "ptm init --list",
+        ),
+        _READING,
+    ),
     "check": Page(("ptm check a.yaml b.yaml", "ptm check a.yaml --data"), (0, 2, 3, 5, 6)),
     "lock": Page(("ptm lock reviews.yaml",), (0, 2, 3, 5, 6)),
     "schema": Page(("ptm schema > ptm.schema.json",), (0,)),

@@ -109,6 +109,7 @@ def success(finished, tmp_path):
         "compare": [run_, run_],
         "runs": [str(finished.parent)],
         "models": ["--names", choices("token-classification")[0].name],
+        "init": ["--list"],
         "check": [config],
         "lock": [str(tmp_path / "pinned.yaml")],
         "schema": [],

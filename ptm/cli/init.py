@@ -1,0 +1,134 @@
+"""``ptm init``: a first config, from data or from an example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptm.cli.options import Json
+from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
+
+
+def init(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A file or folder: tables, texts, images, VOC, COCO, masks.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TASK", help="What the model is to do (default: guessed).")
+    ] = None,
+    example: Annotated[
+        str | None, typer.Option("--example", metavar="NAME", help="Copy a config that ptm ships, instead.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the configs that ptm ships.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="The config to write (default: DATA.yaml in this folder)."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config that is there.")] = False,
+    json_: Json = False,
+) -> None:
+    """Write a first config: from data, guessing and saying why, or from an example."""
+    from ptm.errors import ConfigError
+
+    if sum((data is not None, example is not None, list_)) != 1:
+        raise ConfigError(
+            "it needs one of DATA, --example and --list",
+            where="ptm init",
+            cure="ptm init reviews.csv, ptm init --example quickstart, or ptm init --list",
+        )
+    if list_:
+        _list(as_json=json_)
+    elif example is not None:
+        from ptm.config.examples import example_files
+
+        files = example_files(example)
+        target = output or Path(next(iter(files)))
+        _write({target: files.pop(next(iter(files)))}, overwrite=overwrite)
+        beside = {target.parent / name: content for name, content in files.items()}
+        _write({path: content for path, content in beside.items() if not path.exists()}, overwrite=False)
+        _say({"config": str(target), "files": [str(path) for path in beside]}, as_json=json_)
+    elif data is not None:
+        _from_data(data, task, output, overwrite=overwrite, as_json=json_)
+
+
+def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    from ptm.base import files
+    from ptm.config.load import json_schema
+    from ptm.data.guess import guess
+    from ptm.experiment.draft import SCHEMA_FILE, draft_config
+
+    found = guess(data, task)
+    name = data.absolute().name
+    target = output or Path(f"{Path(name).stem if data.is_file() else name}.yaml")
+    text = draft_config(found, target.name, target.absolute().parent)
+    _write({target: text.encode()}, overwrite=overwrite)
+    schema = target.parent / SCHEMA_FILE
+    if not schema.exists():
+        files.write_file(schema.absolute(), files.json_bytes(json_schema()))
+    command = text.splitlines()[3].removeprefix("#").strip()
+    guesses = {"task": found.task, "source": found.kind, **found.data}
+    reasons = {key: reason for key, reason in found.reasons.items() if reason}
+    record = {
+        "config": str(target),
+        "schema": str(schema),
+        "guesses": guesses,
+        "reasons": reasons,
+        "next": command,
+    }
+    _say(record, as_json=as_json)
+
+
+def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
+    """Raises ConfigError for a file that is there, before any is written."""
+    from ptm.base import files
+    from ptm.errors import ConfigError
+
+    for path in contents:
+        if path.exists() and not overwrite:
+            raise ConfigError(
+                "is there already", where=path, cure="--output FILE for another, or --overwrite to replace it"
+            )
+    for path, content in contents.items():
+        with files.storage_errors(path):
+            path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        files.write_file(path.absolute(), content)
+
+
+def _say(record: Mapping[str, object], *, as_json: bool) -> None:
+    if as_json:
+        echo_json(record)
+        return
+    guesses, reasons = record.get("guesses"), record.get("reasons")
+    if isinstance(guesses, dict) and isinstance(reasons, dict):
+        for key, value in guesses.items():
+            because = f"  ({reasons[key]})" if key in reasons else ""
+            echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}{because}")
+    for file in record.get("files") or ():  # type: ignore[attr-defined]
+        echo(f"wrote {file}")
+    echo(f"wrote {record['config']}")
+    echo(f"next: ptm check {record['config']} --data")
+
+
+def _list(*, as_json: bool) -> None:
+    from ptm.config.examples import example_names
+
+    names = example_names()
+    if as_json:
+        echo_json({"examples": [{"name": name, "about": about} for name, about in names.items()]})
+        return
+    table = new_table()
+    for column in ("name", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name, about in names.items():
+        add_row(table, name, about)
+    echo_table(table)

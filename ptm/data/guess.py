@@ -1,0 +1,237 @@
+"""What a file or folder of data seems to hold: its format, splits, columns and labels, each with what led to the guess.
+
+A guess is for a person to read and correct: it is written into a config with its reasons, and never made behind one's
+back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ptm.config.tasks import TABLE_SOURCES, TASKS
+from ptm.data.guess_table import Guess, guess_columns
+from ptm.data.image_files import contents, is_hidden, is_image
+from ptm.data.masks import FOLDERS
+from ptm.data.tables import READERS
+from ptm.errors import ConfigError, DataError, listing
+
+_TRAIN = ("train", "training")
+_EVAL = ("val", "valid", "validation", "dev", "eval", "test", "testing")
+
+
+def guess(path: Path, task: str | None = None) -> Guess:
+    """What is in ``path``. ``task``: as somebody says who knows.
+
+    Raises DataError where nothing is recognised, ConfigError for a task that does not go with it.
+    """
+    if task is not None and task not in TASKS:
+        raise ConfigError(f"there is no task {task!r}", where="--task", expected=f"one of {', '.join(TASKS)}")
+    kind, why = _kind(path)
+    found = Guess(task="", kind=kind, path=path)
+    found.reasons["source"] = why
+    _splits(found)
+    if kind in TABLE_SOURCES:
+        guess_columns(found, task)
+    else:
+        found.task = {
+            "text": "masked-lm",
+            "imagefolder": "image-classification",
+            "voc": "object-detection",
+            "coco": "object-detection",
+            "masks": "semantic-segmentation",
+        }[kind]
+        found.reasons["task"] = f"what {kind}: data are for"
+        if kind == "masks":
+            _mask_values(found)
+    if task is not None:
+        if kind not in TASKS[task].sources:
+            raise ConfigError(
+                f"{task} does not read {kind}: data",
+                where="--task",
+                expected=f"{found.task}, or data that {task} reads: {', '.join(TASKS[task].sources)}",
+            )
+        found.reasons["task"] = "--task"
+        found.task = task
+    return found
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    if not path.exists():
+        raise DataError("there is no such file or folder", where=path)
+    if path.is_file():
+        kind = _kind_of_file(path)
+        if kind is None:
+            known = sorted({suffix for _, suffixes in READERS.values() for suffix in suffixes})
+            raise DataError(
+                "no kind of file that ptm reads",
+                where=path,
+                expected=f"one of {', '.join(known)}, or a folder",
+            )
+        return kind, f"{path.name} ends in {path.suffix}"
+    if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir():
+        return "voc", "there are Annotations/ and JPEGImages/"
+    for file in _coco_files(path):
+        return "coco", f"{file.relative_to(path)} has images, annotations and categories"
+    for folder in (path, *_folders(path)):
+        for images, masks in FOLDERS:
+            if (folder / images).is_dir() and (folder / masks).is_dir():
+                return "masks", f"{folder.name}/ holds {images}/ and {masks}/"
+    kinds = Counter(kind for file in _files(path) if (kind := _kind_of_file(file)))
+    if kinds:
+        kind = kinds.most_common(1)[0][0]
+        names = [file.name for file in _files(path) if _kind_of_file(file) == kind]
+        return kind, f"it holds {listing(names, 4)}"
+    for folder in (path, *_folders(path)):
+        image = next(
+            (
+                file
+                for inner in _folders(folder)
+                for file in sorted(inner.rglob("*"))
+                if is_image(file, folder)
+            ),
+            None,
+        )
+        if image is not None:
+            return "imagefolder", f"images in folders: {image.relative_to(path)}"
+    raise DataError(
+        "nothing in it is recognised",
+        where=path,
+        expected="tables, texts, folders of images, VOC, COCO, or images with masks",
+        cure=f"there is: {contents(path)}",
+    )
+
+
+def _kind_of_file(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix in (".txt", ".text"):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+        return "tsv" if "\t" in first else "text"
+    return next((kind for kind, (_, suffixes) in READERS.items() if suffix in suffixes), None)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_file() and not is_hidden(entry.name))
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+
+
+def _coco_files(path: Path) -> list[Path]:
+    candidates = [*path.glob("*.json"), *path.glob("annotations/*.json"), *path.glob("*/*.json")]
+    return [file for file in dict.fromkeys(sorted(candidates)) if _is_coco(file)]
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
+
+
+# --- splits
+
+
+def _splits(found: Guess) -> None:
+    """``train`` and ``eval`` by their names; else a fifth is held out."""
+    names = _split_names(found)
+    train = _named(names, _TRAIN)
+    others = {name: file for name, file in names.items() if file != train}
+    evaluated = _named(others, _EVAL)
+    if train is not None:
+        found.say("train", train, f"of {listing(names.values(), 6)}")
+    elif len(names) == 1:
+        only = next(iter(names.values()))
+        found.say("train", only, "the only one there is")
+    elif names:
+        raise DataError(
+            "no split is called train",
+            where=found.path,
+            expected=f"a file or folder called train; there is: {listing(names.values(), 6)}",
+            cure="name the file to learn from instead of the folder",
+        )
+    if evaluated is not None and train is not None:
+        found.say("eval", evaluated, f"of {listing(names.values(), 6)}")
+    else:
+        found.say(
+            "eval",
+            "20%",
+            "nothing is called val, dev or test: a fifth of train is held out, always the same rows",
+        )
+
+
+def _split_names(found: Guess) -> dict[str, str]:
+    """What may be a split, in lower case without its suffix → as the config names it."""
+    path, kind = found.path, found.kind
+    if path.is_file():
+        return {}
+    if kind == "voc":
+        return {file.stem.lower(): file.stem for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))}
+    if kind == "coco":
+        stems = [file.stem for file in _coco_files(path)]
+        if len(stems) == 1 and (path / f"{stems[0]}.json").is_file():
+            return {_coco_name(stems[0]): stems[0]}
+        return {_coco_name(file.stem): _coco_split(path, file) for file in _coco_files(path)}
+    if kind in ("imagefolder", "masks"):
+        folders = {folder.name.lower(): folder.name for folder in _folders(path)}
+        return folders if _named(folders, (*_TRAIN, *_EVAL)) else {}
+    files = [file for file in _files(path) if _kind_of_file(file) == kind]
+    return {file.stem.lower(): file.name for file in files}
+
+
+def _coco_name(stem: str) -> str:
+    """``instances_train2017`` → ``train``."""
+    return stem.lower().removeprefix("instances_").removeprefix("annotations_").rstrip("0123456789_")
+
+
+def _coco_split(path: Path, file: Path) -> str:
+    inside = file.parent in (path, path / "annotations")
+    return file.name if inside else file.parent.name
+
+
+def _named(names: Mapping[str, str], wanted: Sequence[str]) -> str | None:
+    """The first name that is one of these, or has one as a part: ``reviews_train.csv``."""
+    for word in wanted:
+        if word in names:
+            return names[word]
+    for word in wanted:
+        for name, file in names.items():
+            if word in name.replace("-", "_").replace(".", "_").split("_"):
+                return file
+    return None
+
+
+def _mask_values(found: Guess) -> None:
+    """Which values the masks have: names for them are for a person to give."""
+    import numpy as np
+    from PIL import Image
+
+    folders = [
+        folder
+        for folder in found.path.rglob("*")
+        if folder.is_dir() and folder.name in {m for _, m in FOLDERS}
+    ]
+    values: set[int] = set()
+    files = [file for folder in sorted(folders) for file in sorted(folder.iterdir()) if file.is_file()]
+    for file in files:
+        with Image.open(file) as image:
+            values |= set(np.unique(np.asarray(image)).tolist()) if image.mode in ("1", "L", "P") else set()
+    whole = sorted(int(value) for value in values)
+    if not whole:
+        return
+    if whole[-1] == 255 and len(whole) > 2:
+        whole.remove(255)
+        found.say(
+            "ignore_value", 255, f"the highest value of {len(files)} masks, which often means: no class"
+        )
+    found.say(
+        "labels",
+        [f"class_{value}" for value in whole],
+        "names for them are yours to give, in the order of the values",
+    )
+    found.say("mask_values", whole, f"of {len(files)} masks, such as {files[0].relative_to(found.path)}")

