@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 
@@ -13,6 +15,20 @@ def offline() -> bool:
         os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
         for name in ("HF_HUB_OFFLINE", "PTM_OFFLINE")
     )
+
+
+@contextmanager
+def forbidden() -> Iterator[None]:
+    """No network inside, whatever there is."""
+    before = os.environ.get("PTM_OFFLINE")
+    os.environ["PTM_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PTM_OFFLINE"]
+        else:
+            os.environ["PTM_OFFLINE"] = before
 
 
 def reachable(url: str | None = None) -> bool:

@@ -22,6 +22,7 @@ from ptm.cli.compare import runs as list_runs
 from ptm.cli.env import completion, env
 from ptm.cli.evaluate import evaluate
 from ptm.cli.failure import json_requested, print_failure, tell
+from ptm.cli.fetch import fetch
 from ptm.cli.help import Command
 from ptm.cli.init import init
 from ptm.cli.models import models
@@ -74,6 +75,7 @@ app.command("runs", cls=Command)(list_runs)
 app.command(cls=Command)(models)
 app.command(cls=Command)(init)
 app.command(cls=Command)(configs.check)
+app.command(cls=Command)(fetch)
 app.command(cls=Command)(configs.lock)
 app.command(cls=Command)(configs.schema)
 app.command(cls=Command)(runs.reproduce)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptm.cli.options import Json, Processes, Quiet, Set, parse_processes, parse_seeds
+from ptm.cli.options import Json, Offline, Processes, Quiet, Set, parse_processes, parse_seeds
 from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_live, new_table
 from ptm.cli.streams import reader_may_go
 
@@ -97,6 +97,7 @@ def batch(
             help="Write a Markdown summary; also to GITHUB_STEP_SUMMARY where that is set.",
         ),
     ] = None,
+    offline: Offline = False,
     quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say more: off a terminal also what each run says.")

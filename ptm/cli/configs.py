@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ptm.base.standard_input import STANDARD_INPUT
-from ptm.cli.options import Json, Quiet, Set, Verbose, new_reporter
+from ptm.cli.options import Json, Offline, Quiet, Set, Verbose, new_reporter
 from ptm.cli.printing import echo, echo_json
 
 
@@ -21,6 +21,7 @@ def check(
         bool, typer.Option("--data", help="Read the data as well, and load the models over them.")
     ] = False,
     set_: Set = [],  # noqa: B006
+    offline: Offline = False,
     json_: Json = False,
 ) -> None:
     """Say what is wrong with configs, without running them."""
@@ -63,6 +64,7 @@ def lock(
     ],
     quiet: Quiet = False,
     verbose: Verbose = False,
+    offline: Offline = False,
     json_: Json = False,
 ) -> None:
     """Pin what an experiment is made of, beside its config: digests of data and weights, label order, versions."""

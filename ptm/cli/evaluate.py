@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptm.cli.options import Json, Locked, Quiet, Set, Verbose, new_reporter
+from ptm.cli.options import Json, Locked, Offline, Quiet, Set, Verbose, new_reporter
 from ptm.cli.piped import piped_source
 from ptm.cli.show import show_results
 
@@ -50,6 +50,7 @@ def evaluate(
     ] = None,
     json_: Json = False,
     locked: Locked = False,
+    offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

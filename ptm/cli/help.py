@@ -94,6 +94,14 @@ PAGES: Mapping[str, Page] = {
         _READING,
     ),
     "check": Page(("ptm check a.yaml b.yaml", "ptm check a.yaml --data"), (0, 2, 3, 5, 6)),
+    "fetch": Page(
+        (
+            "ptm fetch a.yaml b.yaml",
+            "ptm fetch a.yaml --list",
+            "ptm fetch a.yaml && ptm finetune a.yaml --offline",
+        ),
+        (0, 2, 3, 6),
+    ),
     "lock": Page(("ptm lock reviews.yaml",), (0, 2, 3, 5, 6)),
     "schema": Page(("ptm schema > ptm.schema.json",), (0,)),
     "reproduce": Page(

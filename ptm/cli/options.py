@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
@@ -63,6 +64,22 @@ Processes = Annotated[
         metavar="N|auto",
         help="Processes on this machine that share the work; auto: one a GPU, or a core, as far as a step has "
         "micro-batches for them.",
+    ),
+]
+
+
+def _go_offline(requested: bool) -> None:
+    """For this process, the libraries in it, and the processes that it starts."""
+    if requested:
+        os.environ["PTM_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        callback=_go_offline,
+        help="Use no network; what is missing is told at once. PTM_OFFLINE=1 does the same.",
     ),
 ]
 

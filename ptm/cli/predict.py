@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ptm.base.standard_input import STANDARD_INPUT
-from ptm.cli.options import Quiet, Set, Verbose, new_reporter
+from ptm.cli.options import Offline, Quiet, Set, Verbose, new_reporter
 from ptm.cli.printing import echo_json
 
 
@@ -67,6 +67,7 @@ def predict(
     json_: Annotated[
         bool, typer.Option("--json", help="With --output: say as JSON how many and how fast.")
     ] = False,
+    offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

@@ -16,6 +16,7 @@ from ptm.cli.options import (
     Config,
     Json,
     Locked,
+    Offline,
     Processes,
     Quiet,
     Set,
@@ -60,6 +61,7 @@ class TrainingOptions:
             help="Print the config with every default and where each value comes from, and do not run it.",
         ),
     ] = False
+    offline: Offline = False
     quiet: Quiet = False
     verbose: Verbose = False
     as_json: Json = False

@@ -111,6 +111,7 @@ def success(finished, tmp_path):
         "models": ["--names", choices("token-classification")[0].name],
         "init": ["--list"],
         "check": [config],
+        "fetch": [config],
         "lock": [str(tmp_path / "pinned.yaml")],
         "schema": [],
         "reproduce": [run_],

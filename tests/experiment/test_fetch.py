@@ -1,0 +1,142 @@
+"""``ptm fetch`` against a hub that is served here: listed, downloaded, and then used without it."""
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from helpers import text_spec
+from ptm.config.load import dump_config
+from ptm.experiment.fetch import Download, fetch_all, needs
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(tiny_bert):
+    """The address of a hub that has one model, ``someone/tiny``; ``hub.asked`` are the paths that were asked for."""
+    files = {path.name: path.read_bytes() for path in tiny_bert.iterdir() if path.is_file()}
+    files["training.log"] = b"not needed"
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            asked.append(self.path)
+            path = self.path.partition("?")[0]
+            if path.startswith("/api/models/someone/tiny"):
+                siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+                content = {
+                    "id": "someone/tiny",
+                    "sha": COMMIT,
+                    "siblings": siblings,
+                    "cardData": {"license": "mit"},
+                }
+                self.answer(json.dumps(content).encode(), "application/json")
+            elif path.startswith("/someone/tiny/resolve/") and path.rpartition("/")[2] in files:
+                self.answer(files[path.rpartition("/")[2]], "application/octet-stream")
+            else:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RepoNotFound" if "/api/" in path else "EntryNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def answer(self, content, kind):
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def log_message(self, *words): ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.asked, server.files = asked, files
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_12_07_what_is_fetched_is_enough_offline(hub, run_cli, reviews, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(dump_config(text_spec("someone/tiny", reviews, tmp_path / "r", epochs=1)))
+    other = tmp_path / "other.yaml"
+    other.write_text(config.read_text().replace("seed: 42", "seed: 1"))
+    address = f"http://127.0.0.1:{hub.server_address[1]}"
+    env = {
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+
+    done = run_cli("fetch", config, other, "--list", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["downloads"]
+    needed = {name for name in hub.files if name.endswith((".json", ".txt", ".safetensors"))}
+    assert set(row["files"]) == needed and "training.log" not in row["files"]
+    assert row["bytes"] == sum(len(hub.files[name]) for name in needed)
+    assert (row["licence"], row["commit"], row["here"]) == ("mit", COMMIT, False)
+    assert row["needed_by"] == [str(config), str(other)]
+    assert not list((tmp_path / "hf").rglob("*.safetensors"))
+
+    # Offline before it was fetched: told, and nothing was asked for.
+    count = len(hub.asked)
+    done = run_cli("finetune", config, "--offline", env=env)
+    assert done.returncode == 6 and "someone/tiny" in done.stderr and len(hub.asked) == count
+
+    done = run_cli("fetch", config, "--json", env=env)
+    assert done.returncode == 0 and json.loads(done.stdout)["downloads"][0]["here"], done.stderr
+    count = len(hub.asked)
+    done = run_cli("finetune", config, "--offline", "--json", env=env)
+    assert done.returncode == 0 and len(hub.asked) == count, done.stderr
+    assert json.loads((tmp_path / "r" / "manifest.json").read_text())["revisions"]["model"] == COMMIT
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_12_07_all_that_cannot_be_had_is_told_at_once(hub, run_cli, reviews, tmp_path):
+    spec = text_spec("someone/tiny", reviews, tmp_path / "r")
+    (tmp_path / "a.yaml").write_text(dump_config(spec))
+    (tmp_path / "b.yaml").write_text(dump_config(text_spec("someone/other", reviews, tmp_path / "q")))
+    done = run_cli(
+        "fetch", tmp_path / "a.yaml", tmp_path / "b.yaml", "--json", env={"HF_HOME": str(tmp_path)}
+    )
+    assert done.returncode == 6
+    problems = json.loads(done.stdout)["error"]["problems"]
+    assert [problem["where"] for problem in problems] == ["model someone/tiny", "model someone/other"]
+    address = f"http://127.0.0.1:{hub.server_address[1]}"
+    env = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf")}
+    done = run_cli("fetch", tmp_path / "b.yaml", "--json", env=env)
+    assert done.returncode == 6 and "the hub does not have it" in done.stdout
+
+
+@pytest.mark.slow
+def test_12_07_weights_of_torchvision_have_a_size_and_a_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTM_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "version: 1\ntask: image-classification\nmodel: {name: resnet18}\nteacher: {name: resnet34}\n"
+        "data: {source: 'builtin:digits', train: train, eval: test}\n"
+        "train: {epochs: 1, learning_rate: 0.1}\noutput: r\n"
+    )
+    student, teacher = needs([config])
+    assert student.url.endswith("resnet18-f37072fd.pth") and 44e6 < student.bytes < 48e6
+    assert not student.here and teacher.name.startswith("ResNet34_Weights")
+
+
+def test_12_07_what_is_here_is_not_fetched():
+    assert fetch_all([Download(kind="model", name="x/y", here=True)], None) == []
