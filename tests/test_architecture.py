@@ -38,6 +38,10 @@ TESTED_ELSEWHERE = {
     "data/guess.py": "tests/cli/test_init.py",
     "data/guess_table.py": "tests/cli/test_init.py",
     "experiment/draft.py": "tests/cli/test_init.py",
+    "quality/answers.py": "tests/quality/test_look.py",
+    "quality/duplicates.py": "tests/quality/test_look.py",
+    "quality/figures.py": "tests/quality/test_look.py",
+    "quality/findings.py": "tests/quality/test_look.py",
     "report/comparison.py": "tests/experiment/test_compare.py",
 }
 

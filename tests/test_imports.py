@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("metrics",),
     ("training",),
     ("text", "vision"),
+    ("quality",),
     ("objective",),
     ("run",),
     ("engine",),

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ptm.base.standard_input import STANDARD_INPUT
 from ptm.cli.options import Json, Offline, Quiet, Set, Verbose, new_reporter
 from ptm.cli.printing import echo, echo_json
+
+if TYPE_CHECKING:
+    from ptm.errors import Problem, PtmError
+    from ptm.experiment.check import Inspection
+
+
+class Format(StrEnum):
+    """How ``ptm check`` says what it found."""
+
+    text = "text"
+    json = "json"
+    github = "github"
+    sarif = "sarif"
 
 
 def check(
@@ -18,8 +32,24 @@ def check(
         typer.Argument(metavar="CONFIGS", help="Config files; - for standard input.", show_default=False),
     ],
     data: Annotated[
-        bool, typer.Option("--data", help="Read the data as well, and load the models over them.")
+        bool,
+        typer.Option("--data", help="Read and examine the data as well, and load the models over them."),
     ] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="--data, and a few true steps: peak memory, time an epoch, disk, precision."
+        ),
+    ] = False,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="text; json; github (annotations of a workflow); sarif (code scanning, 2.1.0).",
+        ),
+    ] = Format.text,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 where there are warnings.")] = False,
     set_: Set = [],  # noqa: B006
     offline: Offline = False,
     json_: Json = False,
@@ -28,25 +58,66 @@ def check(
     from ptm.config.load import check_files, load_config
     from ptm.errors import ConfigError, DataError
 
-    problems, warnings = check_files(files, set_), []
-    if problems:
-        raise ConfigError(problems)
-    if data:
+    problems, inspections = check_files(files, set_), list["Inspection"]()
+    error: type[PtmError] = ConfigError
+    form = Format.json if json_ else form
+    if (data or deep) and not problems:
         from ptm.experiment.check import check_inputs
 
-        inspections = [check_inputs(load_config(file, set_)) for file in files]
-        problems = [problem for inspection in inspections for problem in inspection.problems]
-        warnings = [line for inspection in inspections for line in inspection.warnings]
-    for line in warnings:
-        echo(line, err=True)
-    if problems:
-        raise DataError(problems)
-    if json_:
-        echo_json({"configs": [str(file) for file in files], "data": data, "warnings": warnings})
-        return
-    unread = "" if data else "; data and models were not looked at (--data)"
-    counted = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    echo(f"{len(files)} config{'s' if len(files) > 1 else ''}: no problem found{counted}{unread}")
+        inspections = [check_inputs(load_config(file, set_), deep=deep) for file in files]
+        problems, error = (
+            [problem for inspection in inspections for problem in inspection.problems],
+            DataError,
+        )
+    if form is not Format.text or inspections:  # numpy, which that needs, takes a while to load
+        _tell(files, problems, inspections, form, error.exit_code)
+    elif not problems:
+        echo(
+            f"{_counted(len(files), 'config')}: no problem found; data and models were not looked at (--data)"
+        )
+    if problems and form is Format.text:
+        raise error(problems)
+    warned = any(finding.level == "warning" for item in inspections for finding in item.findings())
+    if problems or (strict and warned):
+        raise typer.Exit(error.exit_code if problems else DataError.exit_code)
+
+
+def _tell(
+    files: list[Path], problems: list[Problem], inspections: list[Inspection], form: Format, code: int
+) -> None:
+    """Everything, in the form that was asked for. Figures go to standard output, messages to standard error."""
+    from ptm.quality.findings import Finding
+    from ptm.report import findings as forms
+
+    found = [finding for inspection in inspections for finding in inspection.findings()]
+    if not inspections:
+        found = [Finding("error", "unusable", problem) for problem in problems]
+    if form is Format.json:
+        echo_json(
+            forms.record(list(map(str, files)), found, inspections, problems, code, data=bool(inspections))
+        )
+    elif form is Format.sarif:
+        echo_json(forms.sarif(found))
+    elif form is Format.github:
+        for line in forms.workflow_commands(found):
+            echo(line)
+    else:
+        for line in forms.lines([finding for finding in found if finding.level != "error"]):
+            echo(line, err=True)
+        for file, inspection in zip(files, inspections, strict=False):
+            for line in (
+                *forms.figure_lines(inspection.figures),
+                *(inspection.trial.lines() if inspection.trial else ()),
+            ):
+                echo(f"{file}: {line}" if len(files) > 1 else line)
+        if not problems:
+            counts = [(sum(f.level == level for f in found), level) for level in ("warning", "note")]
+            counted = "".join(f", {_counted(count, level)}" for count, level in counts if count)
+            echo(f"{_counted(len(files), 'config')}: no problem found{counted}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def schema(

@@ -23,7 +23,9 @@ def equal_groups(columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
     Texts are equal that differ in blanks, case and Unicode forms only; images whose files have the same bytes.
     """
     first: dict[int, int] = {}
-    return np.array([first.setdefault(key, row) for row, key in enumerate(_keys(columns))], dtype=np.int64)
+    return np.array(
+        [first.setdefault(key, row) for row, key in enumerate(input_keys(columns))], dtype=np.int64
+    )
 
 
 def shared_inputs(
@@ -37,9 +39,9 @@ def shared_inputs(
         return 0, None
     # Of the two, train is mostly the larger one: its keys are looked up and not kept.
     rows_of: dict[int, list[int]] = {}
-    for row, key in enumerate(_keys(evaluation, common)):
+    for row, key in enumerate(input_keys(evaluation, common)):
         rows_of.setdefault(key, []).append(row)
-    shared = {key for key in _keys(train, common) if key in rows_of}
+    shared = {key for key in input_keys(train, common) if key in rows_of}
     rows = [row for key in shared for row in rows_of[key]]
     return len(rows), min(rows, default=None)
 
@@ -85,7 +87,7 @@ def _written(value: Any) -> str:
     return "\0".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
 
 
-def _keys(columns: Mapping[str, Sequence[Any]], sizes: set[int | None] | None = None) -> Iterator[int]:
+def input_keys(columns: Mapping[str, Sequence[Any]], sizes: set[int | None] | None = None) -> Iterator[int]:
     """A hash of 64 bits a row: two of a million different rows have the same one once in 30 million data sets.
 
     ``sizes``: those of the image files whose bytes count; the others are told apart by place."""

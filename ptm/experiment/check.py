@@ -1,24 +1,49 @@
-"""``ptm check --data``: what a run would stumble over, without a run. It does what a run does before its first step."""
+"""``ptm check --data``: what a run would stumble over, without a run. It does what a run does before its first step,
+and looks at the examples as nobody has the time to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ptm.base.console import Silent
 from ptm.config.spec import RunSpec
+from ptm.data.examples import Dataset
 from ptm.distill.assembly import examine_teachers
 from ptm.errors import Problem, PtmError
 from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model
 from ptm.experiment.session import missing_downloads, open_session
 from ptm.experiment.smallest_batch import require_smallest_batch
+from ptm.experiment.trial import Trial, try_run
+from ptm.pipeline import Pipeline
+from ptm.quality.figures import Figures
+from ptm.quality.findings import Finding
+from ptm.quality.look import look_at
+from ptm.text.notes import cut_counts
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """``problems`` stop a run; ``warnings`` are told and stop nothing."""
+    """``problems`` stop a run; ``warnings`` are told by it and stop nothing; ``looks`` are what else the data show, by
+    split, with ``figures``; ``trial``: what it would cost, where that was asked for."""
 
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
+    looks: tuple[Finding, ...] = ()
+    figures: Mapping[str, Figures] = field(default_factory=dict)
+    trial: Trial | None = None
+    told: Mapping[str, Problem] = field(default_factory=dict)
+
+    def findings(self) -> list[Finding]:
+        """All of it, the worst first."""
+        errors = [Finding("error", "unusable", problem) for problem in self.problems]
+        heard = [
+            Finding("warning", "reading", self.told.get(line) or Problem(line.removeprefix(WARNING)))
+            for line in self.warnings
+        ]
+        looks = [finding for level in ("warning", "note") for finding in self.looks if finding.level == level]
+        return [*errors, *heard, *looks]
 
 
 class _Warnings(Silent):
@@ -32,25 +57,53 @@ class _Warnings(Silent):
             self.lines.append(line)
 
 
-def check_inputs(spec: RunSpec) -> Inspection:
+def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
     """What of a run's data and models cannot be used, what is not there, and what it would warn of.
 
     The data are read as a run reads them, the models are loaded over them and teachers are measured and audited, by the
-    same functions.
+    same functions. ``deep``: a few steps are taken as well, where nothing is wrong.
     """
     problems: list[Problem] = []
     heard = _Warnings()
+    inspection = Inspection((), ())
     try:
         problems += missing_downloads(spec)
         with open_session(spec, heard) as session:
             data = load_data(session)
+            look = look_at(splits_of(data), data.labels, session.runtime.threads)
+            inspection = replace(
+                inspection,
+                looks=look.findings,
+                figures=look.figures,
+                told={f"{WARNING}{problem}": problem for problem in data.warnings},
+            )
             if not problems:
                 pipeline = load_model(session, data)
+                inspection = replace(inspection, figures=_with_cuts(look.figures, pipeline))
                 pipeline.model.to(session.runtime.device)
                 if spec.teacher is not None:
                     examine_teachers(spec, session.task, data, pipeline, session.runtime, heard)
                 choose_trained(session, pipeline)
                 require_smallest_batch(spec.train, pipeline, session.runtime)
+        if deep and not problems:
+            inspection = replace(inspection, trial=try_run(spec))
     except PtmError as error:
         problems += error.problems
-    return Inspection(tuple(dict.fromkeys(problems)), tuple(heard.lines))
+    return replace(inspection, problems=tuple(dict.fromkeys(problems)), warnings=tuple(heard.lines))
+
+
+def splits_of(data: Dataset) -> dict[str, Any]:
+    """The splits that there are, by name, in the order in which they are used."""
+    splits = {name: getattr(data, name, None) for name in ("train", "eval", "test")}
+    return {name: examples for name, examples in splits.items() if examples is not None}
+
+
+def _with_cuts(figures: Mapping[str, Figures], pipeline: Pipeline) -> dict[str, Figures]:
+    """With how many texts are longer than ``data.max_length``."""
+    limit, facts = pipeline.effective_data.get("max_length"), pipeline.describe()
+    return {
+        name: replace(split, cut=cut_counts(facts[name]), max_length=int(limit))
+        if limit is not None and name in facts
+        else split
+        for name, split in figures.items()
+    }

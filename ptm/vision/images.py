@@ -147,6 +147,16 @@ def few_bits(item: Any) -> int | None:
     return highest if 255 < highest < _TWELVE_BITS else None
 
 
+def mode_of(item: Any) -> str:
+    """What Pillow calls the channels of an image as it is stored: ``RGB``, ``L``, ``RGBA``, ``P``, ``CMYK``, …; "" for
+    what cannot be opened."""
+    try:
+        with _stream(item) as stream, _open(stream) as image:
+            return str(image.mode)
+    except Exception:  # told by whoever decodes it
+        return ""
+
+
 def decode_all(
     images: Sequence[Any],
     where: Callable[[int], str],

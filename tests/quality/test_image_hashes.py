@@ -1,0 +1,26 @@
+"""Near-duplicate images among different ones: scikit-learn's digits hold none."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from ptm.quality.image_hashes import near_images, read_pictures
+
+
+def test_12_05_no_digit_is_nearly_another_but_its_brighter_copy_is():
+    pixels = (load_digits().images * (255 / 16)).round().astype(np.uint8)
+    brighter = [(image * 0.8 + 20).astype(np.uint8) for image in pixels[:20]]
+    pairs = near_images(read_pictures([*pixels, *brighter], str, 2))
+    near = {(i, j) for i, j, _ in pairs}
+    # So few pixels leave most frequencies near their median, where rounding decides.
+    assert near <= {(i, len(pixels) + i) for i in range(20)} and len(near) >= 10
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_12_05_few_images(count):
+    assert near_images(read_pictures([np.eye(8, dtype=np.uint8)] * count, str, 1)) == []
+
+
+def test_12_05_what_cannot_be_decoded_is_equal_to_nothing():
+    pictures = read_pictures([b"no image", b"no image"], lambda row: f"row {row}", 1)
+    assert pictures[0].content != pictures[1].content and pictures[0].mode == ""

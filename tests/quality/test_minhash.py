@@ -1,0 +1,48 @@
+"""Near-duplicate texts, against all pairs compared one by one."""
+
+import random
+from itertools import combinations
+
+import pytest
+
+from ptm.quality.minhash import near, near_pairs
+
+
+def test_12_05_all_near_pairs_of_a_naive_comparison():
+    draw = random.Random(1)
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(400)]
+    texts = [" ".join(draw.choices(words, k=draw.randint(5, 30))) for _ in range(150)]
+    for i in range(0, 100, 2):
+        parts = texts[i].split()
+        parts[draw.randrange(len(parts))] = draw.choice(words)
+        texts.append(" ".join(parts))
+    texts = list(dict.fromkeys(texts))
+    naive = {(i, j) for i, j in combinations(range(len(texts)), 2) if near(texts[i], texts[j])}
+    pairs = {(i, j) for i, j, _ in near_pairs(texts)}
+    assert pairs == naive and len(naive) > 10
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "similar"),
+    [
+        ("worth every cent", "worth evry cent", True),
+        ("a dull film", "a dull film!!!", True),
+        ("the film is good", "the film is bad", False),
+        ("room 12 has a bed", "room 13 has a bed", False),
+        ("这部电影非常好看我很喜欢", "这部电影非常好看我很喜欢。", True),
+        ("abc " * 100 + "a long text ends", "abc " * 100 + "a long text ended", True),
+    ],
+)
+def test_12_05_what_is_near(a, b, similar):
+    assert bool(near_pairs([a, "something else", b])) is similar
+
+
+def test_12_05_a_pair_on_the_border_between_short_and_long_texts():
+    draw = random.Random(2)
+    for length in range(236, 364, 9):
+        text = "".join(draw.choices("abcdefghijklmnopqrstuvwxyz ", k=length))
+        assert len(near_pairs([text, text + "xyz ab", "another"])) == 1
+
+
+def test_12_05_no_text_and_one_text():
+    assert near_pairs([]) == near_pairs(["one"]) == near_pairs(["", "a", "b"]) == []
