@@ -133,6 +133,34 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def reviews_run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path) -> Path:
+    """A finished run over reviews, of one epoch; not to be changed."""
+    from helpers import run, text_spec
+
+    folder = tmp_path_factory.mktemp("reviews_run") / "r"
+    run(text_spec(tiny_bert, reviews, folder, epochs=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_reviews(reviews_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of that run in ONNX; not to be changed."""
+    from helpers import copy_of, export_of
+
+    folder = tmp_path_factory.mktemp("exported_reviews")
+    return export_of(copy_of(reviews_run, folder / "r"), folder / "e")
+
+
+@pytest.fixture(scope="session")
+def exported_digits(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of the finished run in ONNX, int8; not to be changed."""
+    from helpers import copy_of, export_of
+
+    folder = tmp_path_factory.mktemp("exported_digits")
+    return export_of(copy_of(finished_run, folder / "r"), folder / "e", quantize="int8", tolerance=1.0)
+
+
 @pytest.fixture
 def stopped(stopped_run: Path, tmp_path: Path) -> Path:
     """A copy of the stopped run, to be changed."""

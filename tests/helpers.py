@@ -80,6 +80,14 @@ def evaluation(target: Path, **options: Any) -> dict[str, Any]:
     return run_evaluation(target, reporter=Silent(), **options).as_dict()
 
 
+def export_of(target: Path, output: Path, **options: Any) -> Path:
+    """What ``ptm export --no-measure`` writes."""
+    from ptm.experiment.export import ExportOptions, run_export
+
+    run_export(target, output, ExportOptions(measure=False, **options), reporter=Silent())
+    return output
+
+
 def small_spec(output: Path, **changes: Any) -> RunSpec:
     """Six steps, a checkpoint every two and at the end."""
     return image_spec(output, epochs=1, save_every_steps=2, keep_checkpoints=3, **changes)

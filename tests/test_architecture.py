@@ -43,6 +43,28 @@ TESTED_ELSEWHERE = {
     "quality/figures.py": "tests/quality/test_look.py",
     "quality/findings.py": "tests/quality/test_look.py",
     "report/comparison.py": "tests/experiment/test_compare.py",
+    # An export is made, read and refused as a whole.
+    "cli/export.py": "tests/experiment/test_export.py",
+    "experiment/export_files.py": "tests/experiment/test_export.py",
+    "experiment/footprint.py": "tests/experiment/test_export.py",
+    "experiment/trained.py": "tests/experiment/test_export.py",
+    "export/calibration.py": "tests/experiment/test_export.py",
+    "export/comparison.py": "tests/experiment/test_export.py",
+    "export/pipelines.py": "tests/experiment/test_export.py",
+    "export/record.py": "tests/experiment/test_export.py",
+    "export/session.py": "tests/experiment/test_export.py",
+    "export/settings.py": "tests/export/test_programs.py",
+    **{
+        f"export/programs/{name}.py": "tests/export/test_programs.py"
+        for name in (
+            "causal_lm",
+            "image_classification",
+            "masked_lm",
+            "semantic_segmentation",
+            "text_classification",
+            "token_classification",
+        )
+    },
 }
 
 

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("objective",),
     ("run",),
     ("engine",),
-    ("distill",),
+    ("distill", "export"),
     ("report",),
     ("experiment",),
     ("cli", "api"),

@@ -21,6 +21,7 @@ from ptm.cli.compare import compare
 from ptm.cli.compare import runs as list_runs
 from ptm.cli.env import completion, env
 from ptm.cli.evaluate import evaluate
+from ptm.cli.export import export
 from ptm.cli.failure import json_requested, print_failure, tell
 from ptm.cli.fetch import fetch
 from ptm.cli.help import Command
@@ -34,7 +35,7 @@ from ptm.errors import ConfigError, Problem, PtmError, StorageError
 
 _CTRL_C = 130
 # Commands that load libraries in native code, which start threads.
-_COMPUTING = ("finetune", "pretrain", "distill", "eval", "predict", "lock", "reproduce")
+_COMPUTING = ("finetune", "pretrain", "distill", "eval", "predict", "export", "lock", "reproduce")
 _COMPLETION = "_PTM_COMPLETE"  # the variable by which a shell asks what could follow
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
@@ -72,6 +73,7 @@ app.command("eval", cls=Command)(evaluate)
 app.command(cls=Command)(predict)
 app.command(cls=Command)(compare)
 app.command("runs", cls=Command)(list_runs)
+app.command(cls=Command)(export)
 app.command(cls=Command)(models)
 app.command(cls=Command)(init)
 app.command(cls=Command)(configs.check)

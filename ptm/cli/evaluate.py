@@ -23,7 +23,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="A run directory, or a config (- for standard input) whose model is evaluated as it is.",
+            help="A run directory, an export, or a config (- for standard input) whose model is evaluated as it is.",
             show_default=False,
         ),
     ],
@@ -56,10 +56,7 @@ def evaluate(
 ) -> None:
     """Measure a trained model."""
     from ptm.config.expect import parse_bound, require_met
-    from ptm.run.directory import require_run
 
-    if target.is_dir():
-        require_run(target, "a run directory or a config file")
     bounds = [parse_bound(text) for text in expect]
     from ptm.experiment.evaluate import run_evaluation
 

@@ -80,6 +80,10 @@ PAGES: Mapping[str, Page] = {
         ("ptm compare runs/a runs/b", "ptm compare runs/a runs/b --fail-if-worse significant"), (0, 2, 3, 4)
     ),
     "runs": Page(("ptm runs", "ptm runs /data/runs --json"), _READING),
+    "export": Page(
+        ("ptm export runs/reviews", "ptm export runs/reviews --quantize int8 --output reviews-int8"),
+        _COMPUTING,
+    ),
     "models": Page(
         ("ptm models --task image-classification", "ptm models --names resnet18,resnet50 --measure"),
         (0, 2, 3, 5, 6),

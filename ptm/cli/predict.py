@@ -17,7 +17,7 @@ def predict(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="A run directory, or a config (- for standard input) whose model is trained.",
+            help="A run directory, an export, or a config (- for standard input) whose model is trained.",
             show_default=False,
         ),
     ],

@@ -36,6 +36,8 @@ class ModelRef:
     std: tuple[float, ...] | None = None
     image_size: int | None = None
     max_length: int | None = None
+    # The network alone, its tensors on torch's "meta" device: the weights are those of an export's graph.
+    bare: bool = False
 
     @property
     def where(self) -> str:

@@ -37,7 +37,8 @@ class Task:
     - ``draws``: whether a prediction can be drawn into its image;
     - ``adapter_beside``: whether a model is loaded with an adapter that was saved beside its weights;
     - ``transformers_pipeline``: what transformers calls the use of a saved model; "" where it has nothing for it;
-    - ``packages``: what its evaluation needs besides what every run needs, as the record names it.
+    - ``packages``: what its evaluation needs besides what every run needs, as the record names it;
+    - ``no_export``: why ``ptm export`` makes no graph of its models; "" where it does.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Task:
     adapter_beside: bool = False
     transformers_pipeline: str = ""
     packages: tuple[str, ...] = ()
+    no_export: str = ""
 
     def evaluation_of(self, label_type: str) -> Evaluation:
         """What is measured with labels of this type; the same for all where the task has one kind of targets."""
@@ -125,6 +127,7 @@ TRANSLATION = Task(
     per_example=False,
     distillable=False,
     packages=("sacrebleu",),
+    no_export="a text is written token by token, by a search around the network that no graph holds",
 )
 IMAGE_CLASSIFICATION = Task(
     name="image-classification",
@@ -144,6 +147,8 @@ OBJECT_DETECTION = Task(
     distillable=False,
     draws=True,
     packages=("faster-coco-eval",),
+    no_export="which boxes are kept depends on what is in the image (scores, overlaps), and torch's exporter takes no "
+    "network whose steps depend on what it reads",
 )
 SEMANTIC_SEGMENTATION = Task(
     name="semantic-segmentation",

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.config.expect import check_expectations
-from ptm.config.load import dump_config, load_config
-from ptm.config.spec import ModelSpec, RunSpec
-from ptm.errors import ModelError
+from ptm.config.load import dump_config
 from ptm.experiment.outputs import refuse_inputs, require_new_file
 from ptm.experiment.prepare import WARNING
 from ptm.experiment.session import beside, evaluate, open_session, require_downloads, require_readable
-from ptm.models.seals import require_intact
-from ptm.models.size import describe_size
-from ptm.pipeline import task_module
-from ptm.run.directory import require_run
+from ptm.experiment.trained import trained_model
 from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.predictions import prediction_lines
 from ptm.run.provenance import manifest_of
-from ptm.run.results import ModelSize, Results, Throughput
+from ptm.run.results import Results, Throughput
 from ptm.training.finite import finite_values
 
 
@@ -44,7 +38,8 @@ def run_evaluation(
     """
     if predictions is not None:
         require_new_file(predictions, "--predictions", (".jsonl",))
-    spec, model = evaluation_spec(target, list(overrides))
+    trained = trained_model(target, list(overrides))
+    spec, model = trained.spec, trained.model
     if predictions is not None:
         refuse_inputs(predictions, "--predictions", target, spec)
     require_downloads(spec, model=model, teacher=False)
@@ -54,7 +49,7 @@ def run_evaluation(
             reporter.say(f"{WARNING}{warning}")
         bounds = (*spec.expect.items(), *expect)
         spec.evaluation.require([("expect", name) for name, _ in bounds], data.labels)
-        pipeline = session.task.build(spec, data, model=model.ref(), complete=True)
+        pipeline = trained.build(session, data)
         require_readable(session, pipeline)
         for line in pipeline.load_report.warnings:
             reporter.say(f"{WARNING}{line}")
@@ -75,32 +70,7 @@ def run_evaluation(
         metrics=values,
         **beside(spec, metrics, values),
         eval=Throughput(**Throughput.of(spec.data.eval, pipeline.size("eval"), seconds)),
-        model=ModelSize(**describe_size(model.name, pipeline.model)),
+        model=trained.size(pipeline),
         expect=tuple(check_expectations(bounds, values)),
         labels=tuple(pipeline.labels),
     )
-
-
-def evaluation_spec(target: Path, overrides: list[str]) -> tuple[RunSpec, ModelSpec]:
-    """The spec to evaluate under, and the model: that of the run, or the one the config names."""
-    if not target.is_dir():
-        spec = load_config(target, overrides)
-        return spec, spec.model
-    require_run(target, "a run directory or a config file")
-    model = target.resolve() / "model"
-    if not model.is_dir():
-        raise ModelError(
-            "the run is not finished: there is no model/ yet", where=target, cure="continue it with --resume"
-        )
-    require_intact(model)
-    spec = load_config(target / "config.yaml", overrides)
-    return _of_other_data(spec, load_config(target / "config.yaml"), str(model)), ModelSpec(name=str(model))
-
-
-def _of_other_data(spec: RunSpec, saved: RunSpec, model: str) -> RunSpec:
-    """``spec``; where it names other data than the run was trained on, their labels are matched with those of the
-    model, by what the data call them: the config of a run names all labels, whoever decided on them."""
-    own = spec.data.labels is not None and spec.data.labels == task_module(spec.task).stored_labels(model)
-    if spec.data.source == saved.data.source or spec.data.labels != saved.data.labels or not own:
-        return spec
-    return replace(spec, data=replace(spec.data, labels=None))

@@ -83,7 +83,7 @@ def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
 
     module = task_module(spec.task)
     with open_runtime(spec.runtime) as runtime:
-        before = _peak(runtime.device)
+        before = peak(runtime.device)
         data = Dataset(None, _examples(spec, max(batches), folder), _LABELS, {})
         pipeline = module.build(spec, data, model=spec.model.ref(), complete=False)
         pipeline.model.to(runtime.device).eval()
@@ -98,7 +98,7 @@ def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
             run = lambda batch=batch: pipeline.evaluate_batch(pipeline.model, batch)  # noqa: E731
             with suppress(MemoryError, torch.OutOfMemoryError):
                 latencies[str(size)] = latency_ms(run, runtime)
-                peaks[str(size)] = _peak(runtime.device) - before
+                peaks[str(size)] = peak(runtime.device) - before
         return Cost(
             parameters=sum(p.numel() for p in pipeline.model.parameters()),
             input=_input(spec),
@@ -109,7 +109,7 @@ def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
         )
 
 
-def _peak(device: Any) -> int:
+def peak(device: Any) -> int:
     """Bytes that this process took at most so far: on a GPU of its memory, else of the machine's."""
     if device.type == "cuda":
         import torch

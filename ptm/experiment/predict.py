@@ -20,7 +20,7 @@ from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.base.printable import printable_json
 from ptm.config.spec import ModelSpec, RunSpec
-from ptm.config.tasks import OBJECT_DETECTION, TASKS, TOKEN_CLASSIFICATION
+from ptm.config.tasks import CAUSAL_LM, OBJECT_DETECTION, TASKS, TOKEN_CLASSIFICATION
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import left_out as left_out_files
 from ptm.data.input_lines import LeftOut
@@ -28,13 +28,12 @@ from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.labels import choose_labels
 from ptm.data.texts import input_problem
 from ptm.errors import ConfigError, DataError, refuse
-from ptm.experiment.evaluate import evaluation_spec
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
 from ptm.experiment.prediction_table import Row, csv_writer, row_json
 from ptm.experiment.prepare import WARNING
 from ptm.experiment.session import open_session, require_downloads
+from ptm.experiment.trained import trained_model
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
-from ptm.run.directory import require_run
 from ptm.training.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -72,9 +71,14 @@ def run_prediction(
         require_new_file(output, "--output", SUFFIXES)
     if draw is not None:
         refuse_drawing_there(draw, places)
-    if target.is_dir():
-        require_run(target, "a run directory or a config file")
-    spec, model = evaluation_spec(target, list(overrides))
+    trained = trained_model(target, list(overrides))
+    spec, model = trained.spec, trained.model
+    if trained.export is not None and spec.task == CAUSAL_LM.name:
+        raise ConfigError(
+            "an export of a causal language model scores texts, it writes none",
+            where=target,
+            cure="name the run itself, or score texts with the export: python predict.py, or ptm eval",
+        )
     if output is not None:
         refuse_inputs(output, "--output", target, spec, places)
     if not target.is_dir():  # the model of a run is all there
@@ -100,7 +104,7 @@ def run_prediction(
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        pipeline = task.build(spec, Dataset(None, first, labels, {}), model=model.ref(), complete=True)
+        pipeline = trained.build(session, Dataset(None, first, labels, {}))
         pipeline.least_score = threshold
         if draw is not None:
             _prepare_drawing(pipeline, draw)

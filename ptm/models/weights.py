@@ -80,6 +80,12 @@ class LoadReport:
         return f"{self.source}: {self.loaded} tensors loaded{new}{left_over}{beside}"
 
 
+def bare_report(place: str) -> LoadReport:
+    """Of a network without weights, :attr:`ptm.config.model_ref.ModelRef.bare`: nothing in it is new, for nothing in it
+    is used."""
+    return LoadReport(f"{place}, computed by its export", 0, left_over=())
+
+
 class Weights(dict[str, Tensor]):
     """Tensors by name. ``beside``: keys of the file's other sets of weights."""
 

@@ -22,6 +22,7 @@ from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
 from ptm.report.answers import count_answers
 from ptm.report.examples import Drawings, Examples, sample_predictions, worst_answers, worst_mistakes
+from ptm.report.exports import export_table
 from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
 from ptm.report.predictions import ClassScores, label_names, score_classes
 
@@ -83,6 +84,7 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "measured_on": tables.measured_on(inputs),
         "verdict": tables.verdict(inputs),
         "cost": tables.cost(inputs),
+        "exports": export_table(inputs.result("exports")),
         "cut_texts": tables.cut_texts(inputs),
         "notes": (*inputs.notes, *_contradictions(inputs, scores), *mistake_notes, *sample_notes),
     }

@@ -143,6 +143,7 @@ class Results:
     verdict: dict[str, Any] | None = None  # ptm.experiment.verdict
     control: dict[str, Any] | None = None
     scorecard: dict[str, Any] | None = None  # ptm.experiment.scorecard
+    exports: dict[str, Any] | None = None  # export.json of each, by the name of its folder
     schema: int = SCHEMA
 
     @property
@@ -166,7 +167,7 @@ class Results:
 _ASIDE = ("constant", "positive_label", "absent_labels", "warnings")  # what stands beside the metrics
 _EVALUATED = ("schema", "task", "status", "metrics", *_ASIDE, "eval", "model", "expect", "labels")
 _TRAINED = ("best", "train", "teacher", "distill", "backbone", "output", "drift", "extended")
-_ADDED = ("verdict", "control", "scorecard")  # to a finished run, by a later step or command
+_ADDED = ("verdict", "control", "scorecard", "exports")  # to a finished run, by a later step or command
 _ADAPTER = TypeAdapter(Results)
 
 

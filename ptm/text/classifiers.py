@@ -18,7 +18,7 @@ from ptm.data.labels import match_labels, outputs_by_position, unnamed
 from ptm.errors import ConfigError, ModelError, listing
 from ptm.models import adapters
 from ptm.models.heads import draw_new_head
-from ptm.models.weights import LoadReport, fit_weights, read_weights
+from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
 from ptm.text import scratch
 from ptm.text.models import (
     TextModel,
@@ -93,7 +93,10 @@ def build_classifier(
         config.pad_token_id = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]), loading(ref.where):
         torch.manual_seed(mix(seed, INIT))
-        if ref.weights == "default" and not scratch.is_new(ref.name):
+        if ref.bare:
+            with torch.device("meta"):
+                model, report = _random_model(config, purpose), bare_report(ref.name)
+        elif ref.weights == "default" and not scratch.is_new(ref.name):
             model, report = _pretrained(origin, purpose, complete=complete)
             if not complete and own_labels is not None and not unnamed(own_labels) and own_labels != labels:
                 report = _renew_head(model, report, purpose)  # it was trained to tell other classes apart

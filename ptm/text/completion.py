@@ -109,8 +109,11 @@ class FillMask(Completion):
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         ids = batch.inputs["input_ids"]
         places = ids == self._tokenizer.mask_token_id
-        with projecting(self.model, places):
-            logits = model(**batch.inputs).logits.float()  # [masks, vocabulary]
+        if model is self._loaded.model:
+            with projecting(model, places):
+                logits = model(**batch.inputs).logits.float()  # [masks, vocabulary]
+        else:  # an export gives those of all places
+            logits = model(**batch.inputs).logits[places].float()
         top = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1]))
         filled = ids.masked_scatter(places, top.indices[:, 0])
         likeliest = iter(zip(top.indices.tolist(), top.values.tolist(), strict=True))

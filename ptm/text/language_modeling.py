@@ -137,11 +137,15 @@ class LanguageModeling(TextPipeline[TextModel, Blocks]):
     def _predicted(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """(logits fp32 [predicted tokens, vocabulary], their targets int64 [predicted tokens])."""
         places = batch.targets != IGNORED
-        if model is self.model and self._loaded.model.get_output_embeddings() is not None:
-            with projecting(self._loaded.model, places):
-                logits = model(**batch.inputs).logits
-        else:  # a compiled model does not call hooks that were not there when it was compiled
-            logits = model(**batch.inputs).logits[places]
+        called: Any = model
+        own = (
+            model is self._loaded.model
+        )  # a compiled model calls no hooks that came after it, a graph has none
+        if own and called.get_output_embeddings() is not None:
+            with projecting(called, places):
+                logits = called(**batch.inputs).logits
+        else:
+            logits = called(**batch.inputs).logits[places]
         return logits.float(), batch.targets[places]
 
     def new_metrics(self) -> LanguageMetrics:

@@ -14,7 +14,7 @@ from ptm.base.seeds import INIT, mix
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ConfigError, ModelError, listing
 from ptm.models import adapters
-from ptm.models.weights import LoadReport, fit_weights, read_weights
+from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
 from ptm.text import models, origins
 from ptm.text.models import TextModel
 from ptm.text.scratch import is_new
@@ -45,7 +45,11 @@ def build_language_model(
         config.pad_token_id = tokenizer.pad_token_id
     with torch.random.fork_rng(devices=[]), origins.loading(ref.where):
         torch.manual_seed(mix(seed, INIT))
-        if ref.weights == "default" and not is_new(ref.name):
+        if ref.bare:
+            with torch.device("meta"):
+                model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            report = bare_report(ref.name)
+        elif ref.weights == "default" and not is_new(ref.name):
             model, report = _pretrained(auto, origin, complete=complete)
         else:
             if complete and ref.weights in ("none", "default"):
@@ -60,7 +64,7 @@ def build_language_model(
     if ref.layers is not None:
         models.keep_layers(model, ref.layers)
     models.check_vocabulary(model, tokenizer, ref.where)
-    if kind == "causal-lm":
+    if kind == "causal-lm" and not ref.bare:
         _require_causal(model, ref.name)
     limit = models.max_positions(model, tokenizer)
     # Saved, so that pipelines can cut to it.

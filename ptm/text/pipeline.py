@@ -91,6 +91,11 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         for tokenizer in self._loaded.tokenizers:
             tokenizer.model_max_length = max_length
 
+    @property
+    def tokenizer(self) -> Any:
+        """That of what is read."""
+        return self._tokenizer
+
     def size(self, split: Split) -> int:
         return len(self._encodings[split])
 

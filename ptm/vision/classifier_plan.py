@@ -43,6 +43,7 @@ class ClassifierPlan:
     labels: tuple[str, ...] | None  # names of the outputs, where an earlier run wrote them down
     preprocessing: Preprocessing
     own_normalisation: bool  # whether mean and std come with the weights, rather than from a default
+    bare: bool = False  # as of ModelRef
 
 
 def architectures() -> tuple[str, ...]:
@@ -133,6 +134,7 @@ def _plan_saved(ref: ModelRef, place: Path) -> ClassifierPlan:
         labels=saved.labels if own else None,
         preprocessing=saved.preprocessing,
         own_normalisation=True,
+        bare=ref.bare,
     )
 
 

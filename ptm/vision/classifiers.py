@@ -19,7 +19,7 @@ from ptm.errors import ModelError
 from ptm.models import adapters
 from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
-from ptm.models.weights import LoadReport, fit_weights, read_weights
+from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
 from ptm.vision import resnet_cifar, timm_models
 from ptm.vision.backbones import weights_file
 from ptm.vision.classifier_plan import AUXILIARY, ClassifierPlan, usual_preprocessing
@@ -42,6 +42,9 @@ def build_classifier(
     used as it is, so nothing in it may be random, and heads that only help training are left out. Without
     ``keep_head`` the output layer is new even where it would fit: as many classes, but others.
     """
+    if plan.bare:
+        with torch.device("meta"):
+            return _construct(plan, classes, image_size, auxiliary=False), bare_report(plan.architecture)
     if complete and plan.weights is None:
         raise ModelError(
             f"{plan.architecture} with weights: none has not learned anything",

@@ -57,6 +57,7 @@ class SegmenterPlan:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     saved: SavedSegmenter | None = None  # what an earlier run wrote down
+    bare: bool = False  # as of ModelRef
 
 
 def plan_segmenter(ref: ModelRef) -> SegmenterPlan:
@@ -120,6 +121,7 @@ def _plan_saved(ref: ModelRef) -> SegmenterPlan:
         mean=saved.preprocessing.mean,
         std=saved.preprocessing.std,
         saved=saved,
+        bare=ref.bare,
     )
 
 

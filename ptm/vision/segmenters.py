@@ -13,7 +13,7 @@ from ptm.base.seeds import INIT, mix
 from ptm.errors import ModelError
 from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
-from ptm.models.weights import LoadReport, fit_weights, read_weights
+from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
 from ptm.vision import efficientnet_names, timm_models
 from ptm.vision.backbones import weights_file
 from ptm.vision.segmenter_plan import SMP, SegmenterPlan, smp_package
@@ -42,6 +42,9 @@ def build_segmenter(
     random, and the auxiliary head is left out. Without ``keep_head`` the last layers are new even where they would
     fit. Raises ModelError.
     """
+    if plan.bare:
+        with torch.device("meta"):
+            return _construct(plan, classes, auxiliary=False), bare_report(plan.architecture)
     if complete and (plan.weights is None or plan.weights_of_backbone):
         raise _learned_nothing(plan)
     with torch.random.fork_rng(devices=[]):

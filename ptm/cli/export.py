@@ -1,0 +1,102 @@
+"""``ptm export``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ptm.cli.options import Json, Quiet, Verbose, new_reporter
+from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
+
+if TYPE_CHECKING:
+    from ptm.export.record import ExportRecord
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.", show_default=False)],
+    format_: Annotated[
+        Literal["onnx", "torch"],
+        typer.Option("--format", help="onnx, for ONNX Runtime; torch: a .pt2 file of torch.export."),
+    ] = "onnx",
+    quantize: Annotated[
+        Literal["int8", "bf16"] | None,
+        typer.Option("--quantize", help="int8: weights and arithmetic. bf16: weights are stored in 16 bits."),
+    ] = None,
+    opset: Annotated[
+        int, typer.Option("--opset", metavar="N", help="Version of ONNX's operators, 18 to 23.")
+    ] = 18,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(
+            "--calibrate",
+            metavar="N",
+            min=0,
+            help="int8: training examples that scales are found with; 0: found anew in each pass "
+            "(default: 128 for images, 0 for texts).",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="X",
+            min=0,
+            help="By how much the metric may get worse (default: 0.001; 0.01 with --quantize). Of losses a fraction.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="FOLDER", help="The new directory (default: RUN-FORMAT, beside the run)."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the export that is there.")] = False,
+    measure: Annotated[
+        bool, typer.Option(help="Measure latency and memory of the model and of its export.")
+    ] = True,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json_: Json = False,
+) -> None:
+    """Write a run's model as a graph that runs without ptm and torch, and check that it answers the same."""
+    from ptm.run.directory import require_run
+
+    require_run(run, "a finished run")
+    reporter = new_reporter(quiet=quiet, verbose=verbose)
+    from ptm.experiment.export import ExportOptions, default_output, run_export
+
+    options = ExportOptions(
+        format=format_,
+        quantize=quantize,
+        opset=opset,
+        calibrate=calibrate,
+        tolerance=tolerance,
+        measure=measure,
+    )
+    place = output or default_output(run, options)
+    record = run_export(run, place, options, overwrite=overwrite, reporter=reporter)
+    if json_:
+        echo_json({**record.as_dict(), "output": str(place)})
+        return
+    _show(record, place)
+
+
+def _show(record: ExportRecord, place: Path) -> None:
+    from ptm.report.exports import export_table
+
+    columns, rows = export_table({"export": record.as_dict()})
+    table = new_table()
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in rows:
+        add_row(table, *row)
+    echo_table(table)
+    shown = shlex.quote(os.path.relpath(place))
+    echo(f"export: {shown}")
+    if record.format == "onnx":
+        echo(f"next: ptm eval {shown}, ptm predict {shown} …; without ptm: {shown}/predict.py")

@@ -1,0 +1,105 @@
+"""The files of an export, beside its graph."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptm.base import files
+from ptm.config.spec import RunSpec
+from ptm.experiment.footprint import measure_trained
+from ptm.experiment.session import Session
+from ptm.experiment.trained import Trained
+from ptm.export.directory import CONFIG
+from ptm.export.record import ExportRecord, Side, write_record
+from ptm.export.settings import DESCRIPTION, FILE, PROGRAM, image_settings, program_of, text_settings
+from ptm.pipeline import Pipeline
+from ptm.report.exports import export_table
+
+_OF_PROGRAM = ("onnxruntime", "tokenizers", "numpy", "pillow")
+
+
+def write_export(
+    session: Session,
+    trained: Trained,
+    pipeline: Pipeline,
+    record: ExportRecord,
+    file: Path,
+    place: Path,
+    *,
+    measure: bool,
+) -> ExportRecord:
+    """Fill the directory ``place``, which appears whole: the graph from ``file``, what else the model has, the record
+    and, if they are to be measured, times and memory. Returns the record as it was written. Raises StorageError."""
+    with files.new_directory(place) as directory:
+        shutil.copyfile(file, directory / record.graph)
+        description = directory / DESCRIPTION
+        description.mkdir()
+        pipeline.save_model(description)
+        for weights in description.rglob("*.safetensors*"):
+            weights.unlink()
+        shutil.copyfile(trained.target / "config.yaml", directory / CONFIG)
+        settings = _settings(session.spec, pipeline, description, record)
+        (directory / FILE).write_bytes(files.json_bytes(settings))
+        if record.format == "onnx":
+            (directory / PROGRAM).write_bytes(program_of(session.spec))
+            (directory / "requirements.txt").write_text(_requirements(session.spec), encoding="utf-8")
+        write_record(directory, record)
+        files.seal(directory)
+        if measure:
+            record = _measured(session, trained, directory, record)
+            write_record(directory, record)
+        (directory / "README.md").write_bytes(files.utf8(_readme(record, place)))
+        files.seal(directory)
+    return record
+
+
+def _settings(spec: RunSpec, pipeline: Pipeline, description: Path, record: ExportRecord) -> dict[str, Any]:
+    if spec.descriptor.modality == "image":
+        return image_settings(spec, description, record.inputs)
+    tokenizer = pipeline.tokenizer  # type: ignore[attr-defined]
+    return text_settings(spec, pipeline.model, tokenizer, record.labels, record.inputs)
+
+
+def _measured(session: Session, trained: Trained, directory: Path, record: ExportRecord) -> ExportRecord:
+    """With times and memory of both, each in a process of its own. A format that ptm does not read has none."""
+    sides = {}
+    targets = {"before": trained.target, **({"after": directory} if record.format == "onnx" else {})}
+    for name, target in targets.items():
+        session.reporter.say(f"measuring {'the model' if name == 'before' else 'the export'}")
+        cost = measure_trained(target, threads=session.runtime.threads)
+        if cost.problem:
+            session.reporter.say(f"warning: not measured: {cost.problem}")
+        side: Side = getattr(record, name)
+        latencies = {size: dict(times) for size, times in cost.latency_ms.items()}
+        sides[name] = replace(side, latency_ms=latencies, peak_bytes=dict(cost.peak_bytes))
+    return replace(record, before=sides["before"], after=sides.get("after", record.after))
+
+
+def _requirements(spec: RunSpec) -> str:
+    needless = "tokenizers" if spec.descriptor.modality == "image" else "pillow"
+    names = [name for name in _OF_PROGRAM if name != needless]
+    return "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in names)
+
+
+_USE: dict[str, Callable[[str], str]] = {
+    "text": lambda name: f'python {name} "a text"',
+    "image": lambda name: f"python {name} image.jpg",
+}
+
+
+def _readme(record: ExportRecord, place: Path) -> str:
+    lines = [f"# {place.name}", "", f"Exported by ptm {record.ptm}: {record.task}, {record.format}."]
+    if record.format == "onnx":
+        modality = "image" if record.task in ("image-classification", "semantic-segmentation") else "text"
+        lines += ["", "```bash", "pip install -r requirements.txt", _USE[modality](PROGRAM), "```"]
+    else:
+        lines += ["", "```python", f'program = torch.export.load("{record.graph}").module()', "```"]
+    columns, rows = export_table({"export": record.as_dict()})
+    lines += ["", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,43 @@
+"""The pipeline of a task over the graph of an export, in the place of a network's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
+from ptm.data.examples import Dataset
+from ptm.errors import ConfigError
+from ptm.export.record import ExportRecord
+from ptm.export.session import OnnxModel, require_inputs
+from ptm.export.settings import DESCRIPTION
+from ptm.export.untrusted import read_graph
+from ptm.pipeline import Pipeline, TaskModule
+from ptm.training.runtime import Runtime
+
+
+def load_graph(directory: Path, record: ExportRecord, runtime: Runtime) -> OnnxModel:
+    """The graph of an export, ready to compute. Raises ModelError for one that ptm does not load, ConfigError for the
+    format of torch."""
+    if record.format != "onnx":
+        raise ConfigError(
+            "this export is in torch's format, which ptm writes and does not read",
+            where=directory,
+            expected="an export in ONNX",
+            cure="load it with torch.export.load, or export with --format onnx",
+        )
+    place = directory / record.graph
+    model = OnnxModel(read_graph(place), threads=runtime.threads, where=place)
+    require_inputs(model, record.inputs, place)
+    return model
+
+
+def open_pipeline(
+    directory: Path, record: ExportRecord, spec: RunSpec, data: Dataset, task: TaskModule, runtime: Runtime
+) -> Pipeline:
+    """The task's pipeline over ``data``, whose forward passes are those of the graph."""
+    graph = load_graph(directory, record, runtime)
+    ref = ModelRef(name=str(directory.resolve() / DESCRIPTION), bare=True)
+    pipeline = task.build(spec, data, model=ref, complete=True)
+    pipeline.model = graph
+    return pipeline

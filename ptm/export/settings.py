@@ -1,0 +1,76 @@
+"""settings.json: what predict.py of an export needs to know, in JSON alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ptm.config.spec import RunSpec
+from ptm.config.tasks import CAUSAL_LM, IMAGE_CLASSIFICATION, MASKED_LM, SEMANTIC_SEGMENTATION
+from ptm.errors import ModelError
+from ptm.text.blocks import ends_of
+from ptm.text.models import position_limit
+
+FILE = "settings.json"
+PROGRAM = "predict.py"
+DESCRIPTION = "model"  # folder: all that a saved model has, without its weights
+THRESHOLD = 0.5  # of a label's probability, where several may apply
+
+
+def program_of(spec: RunSpec) -> bytes:
+    """The text of predict.py for a task."""
+    name = spec.task.replace("-", "_")
+    return (Path(__file__).parent / "programs" / f"{name}.py").read_bytes()
+
+
+def text_settings(
+    spec: RunSpec, model: Any, tokenizer: Any, labels: tuple[str, ...], inputs: tuple[str, ...]
+) -> dict[str, Any]:
+    """``labels`` by output. ``max_length``: tokens that a text is cut to. Raises ModelError for a tokenizer that the
+    tokenizers package cannot load."""
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ModelError(
+            "its tokenizer is not one of the tokenizers package",
+            where=spec.model.name,
+            expected="a model with tokenizer.json, which predict.py reads without transformers",
+            cure="export a run whose model has a fast tokenizer",
+        )
+    settings: dict[str, Any] = {
+        "task": spec.task,
+        "label_type": spec.data.label_type,
+        "labels": list(labels),
+        "threshold": THRESHOLD,
+        "inputs": list(inputs),
+        "pair": spec.data.text_pair is not None,
+        "max_length": min(int(tokenizer.model_max_length), position_limit(model)),
+        "pad_id": int(tokenizer.pad_token_id or 0),
+        "pad_token": str(tokenizer.pad_token),
+    }
+    if spec.task == MASKED_LM.name:
+        settings["mask_id"] = int(tokenizer.mask_token_id)
+    if spec.task == CAUSAL_LM.name:
+        ends = ends_of(tokenizer)
+        settings |= {"begin_id": ends.begin, "end_id": ends.end, "max_length": spec_length(spec, settings)}
+    return settings
+
+
+def spec_length(spec: RunSpec, settings: dict[str, Any]) -> int:
+    """Tokens of a block of a language model."""
+    return min(spec.data.max_length or settings["max_length"], int(settings["max_length"]))
+
+
+def image_settings(spec: RunSpec, description: Path, inputs: tuple[str, ...]) -> dict[str, Any]:
+    """From ``model.json`` in ``description``."""
+    saved = json.loads((description / "model.json").read_text(encoding="utf-8"))
+    keys = {
+        IMAGE_CLASSIFICATION.name: ("labels", "image_size", "resize", "interpolation", "mean", "std"),
+        SEMANTIC_SEGMENTATION.name: ("labels", "image_size", "whole", "mean", "std", "mask_values"),
+    }[spec.task]
+    common = {
+        "task": spec.task,
+        "label_type": spec.data.label_type,
+        "threshold": THRESHOLD,
+        "inputs": list(inputs),
+    }
+    return common | {key: saved[key] for key in keys}

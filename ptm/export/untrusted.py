@@ -1,0 +1,115 @@
+"""What a graph may hold before it is given to ONNX Runtime: it may come from a stranger.
+
+A graph of ONNX can name files beside it, or anywhere, as the place of its weights, and operators of libraries that are
+loaded into the process. ptm loads graphs that hold all their weights and know no operators but those of ONNX and those
+that ONNX Runtime's own quantisation writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ptm.base.regular import open_regular
+from ptm.errors import MissingDownload, ModelError
+
+MOST_BYTES = 2**31 - 1  # of a protobuf
+_STANDARD = ("", "ai.onnx")
+# Of ONNX Runtime's own operators, domain com.microsoft.
+_OF_RUNTIME = frozenset(
+    {
+        "DequantizeLinear",
+        "DynamicQuantizeMatMul",
+        "GatherBlockQuantized",
+        "MatMulIntegerToFloat",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearAveragePool",
+        "QLinearConcat",
+        "QLinearGlobalAveragePool",
+        "QLinearLeakyRelu",
+        "QLinearMul",
+        "QLinearSigmoid",
+        "QLinearSoftmax",
+        "QuantizeLinear",
+    }
+)
+
+
+def require_packages() -> None:
+    """MissingDownload where the packages of the extra are not installed."""
+    import importlib.util
+
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(name)]
+    if missing:
+        raise MissingDownload(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
+            where="ptm export",
+            cure=f"pip install {' '.join(missing)}",
+        )
+
+
+def read_graph(path: Path) -> bytes:
+    """The graph, for :class:`onnxruntime.InferenceSession`. Raises ModelError for one that ptm does not load."""
+    require_packages()
+    try:
+        with open_regular(path) as file:
+            content: bytes = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=path) from None
+    if len(content) > MOST_BYTES:
+        raise ModelError(f"larger than {MOST_BYTES:,} bytes", where=path, expected="a graph of ONNX")
+    require_own_weights(content, path)
+    return content
+
+
+def require_own_weights(content: bytes, where: Path) -> None:
+    """Raise ModelError for a graph that names files, or operators that are not ONNX's."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_from_string(content)
+    except (DecodeError, ValueError, RecursionError) as error:
+        raise ModelError(f"is no graph of ONNX: {str(error)[:80]}", where=where) from None
+    named = {(function.domain, function.name) for function in model.functions}
+    for graph in (model.graph, *model.functions):
+        for node in _nodes(graph):
+            own = (node.domain, node.op_type) in named
+            microsoft = node.domain == "com.microsoft" and node.op_type in _OF_RUNTIME
+            if not (own or microsoft or node.domain in _STANDARD):
+                raise ModelError(
+                    f"has an operator that is not ONNX's: {node.domain[:40]}::{node.op_type[:40]}",
+                    where=where,
+                    expected="operators of ONNX and of its quantisation",
+                    cure="export the model again with ptm export",
+                )
+    for tensor in _tensors(model):
+        if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise ModelError(
+                f"has weights in another file: {tensor.name[:80]}",
+                where=where,
+                expected="a graph that holds its own weights",
+                cure="export the model again with ptm export; ptm opens no file that a graph names",
+            )
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor in a message of protobuf, wherever it stands."""
+    if message.DESCRIPTOR.full_name == "onnx.TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            repeated = not hasattr(value, "DESCRIPTOR")
+            for inner in value if repeated else [value]:
+                yield from _tensors(inner)

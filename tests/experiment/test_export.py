@@ -1,0 +1,142 @@
+"""``ptm export``: held against the model, written whole or not at all, evaluated and asked as a run is."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers import copy_of, evaluation, export_of
+from ptm.api import predict
+from ptm.cli.app import app
+from ptm.config.load import load_config
+from ptm.errors import ConfigError, ExpectationMissed, ModelError, RunDirectoryError
+from ptm.experiment.export import require_exportable
+from ptm.export import quantize
+from ptm.export.directory import is_export
+from ptm.export.record import read_record
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.slow
+def test_14_01_an_export_answers_as_its_model(reviews_run, exported_reviews):
+    record = read_record(exported_reviews)
+    assert record.comparison.largest_difference < 1e-4
+    assert record.comparison.equal_answers == 1
+    of_run, of_export = evaluation(reviews_run), evaluation(exported_reviews)
+    assert of_export["metrics"] == pytest.approx(of_run["metrics"], abs=1e-5)
+    assert of_export["model"]["bytes"] == (exported_reviews / "model.onnx").stat().st_size
+    assert of_export["model"]["parameters"] == of_run["model"]["parameters"]
+    texts = ["the film was good", "the soup was really really awful", "x"]
+    for one, other in zip(
+        predict(reviews_run, texts=texts), predict(exported_reviews, texts=texts), strict=True
+    ):
+        assert one["prediction"] == other["prediction"]
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_14_02_int8_of_images_is_calibrated_on_training_examples(finished_run, exported_digits):
+    record = read_record(exported_digits)
+    assert (record.calibration, record.calibration_examples) == ("static", 96)
+    assert record.after.metrics == pytest.approx(evaluation(exported_digits)["metrics"], abs=1e-6)
+    assert record.before.metrics == pytest.approx(evaluation(finished_run)["metrics"], abs=1e-6)
+    import onnx
+
+    stored = {tensor.data_type for tensor in onnx.load(exported_digits / "model.onnx").graph.initializer}
+    assert onnx.TensorProto.INT8 in stored
+
+
+@pytest.mark.slow
+def test_14_02_what_differs_too_much_is_refused_and_leaves_nothing(reviews_run, tmp_path, monkeypatch):
+    run = copy_of(reviews_run, tmp_path / "r")
+
+    def spoiled(content):
+        import onnx
+        from onnx import numpy_helper
+
+        model = onnx.load_from_string(content)
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == "float32" and values.ndim == 2:
+                tensor.CopyFrom(numpy_helper.from_array(-values, tensor.name))
+        return model.SerializeToString()
+
+    monkeypatch.setattr(quantize, "stored_in_bf16", spoiled)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ExpectationMissed, match=r"at most 0\.01 worse"):
+        export_of(run, tmp_path / "e", quantize="bf16")
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_14_02_bounds_hold_for_the_export_and_both_stand_in_the_report(reviews_run, tmp_path):
+    run = copy_of(reviews_run, tmp_path / "r")
+    first = export_of(run, tmp_path / "first", quantize="bf16")
+    export_of(run, tmp_path / "second", quantize="bf16")
+    assert (first / "model.onnx").read_bytes() == (tmp_path / "second" / "model.onnx").read_bytes()
+    assert str(tmp_path).encode() not in (first / "model.onnx").read_bytes()
+    assert set(json.loads((run / "results.json").read_text())["exports"]) == {"first", "second"}
+    for page in ("report.html", "README.md"):
+        text = (run / page).read_text()
+        assert "Exports" in text and "first" in text and "second" in text
+    with pytest.raises(RunDirectoryError, match="holds an export already"):
+        export_of(run, first)
+    (first / "notes.txt").write_text("mine")
+    with pytest.raises(RunDirectoryError, match=r"notes\.txt"):
+        export_of(run, first)
+    missed = CliRunner().invoke(app, ["eval", str(tmp_path / "second"), "--expect", "accuracy>=2"])
+    assert type(missed.exception) is ExpectationMissed
+
+
+@pytest.mark.parametrize("name", ["multi30k_en_de", "bccd_fcos_scratch"])
+def test_14_01_tasks_without_a_graph_are_refused_by_name_and_reason(name):
+    spec = load_config(CONFIGS / f"{name}.yaml")
+    with pytest.raises(ConfigError, match=f"models for {spec.task} are not exported: .*graph|depend"):
+        require_exportable(spec, "a run")
+
+
+def test_options_that_make_no_sense_are_refused(reviews_run, tmp_path):
+    for options, match in (
+        ({"format": "torch", "quantize": "int8"}, "ONNX Runtime"),
+        ({"opset": 9}, "opset 9"),
+        ({"calibrate": 5}, "only int8"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            export_of(reviews_run, tmp_path / "e", **options)
+    with pytest.raises(RunDirectoryError, match="in the way"):
+        export_of(reviews_run, reviews_run / "e")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    with pytest.raises(RunDirectoryError, match="not an export"):
+        export_of(reviews_run, tmp_path / "mine")
+
+
+@pytest.mark.slow
+def test_a_changed_byte_and_a_link_are_seen(exported_reviews, tmp_path):
+    copy = Path(shutil.copytree(exported_reviews, tmp_path / "e"))
+    assert is_export(copy)
+    (copy / "settings.json").write_text("{}")
+    with pytest.raises(ModelError, match="settings"):
+        evaluation(copy)
+    (copy / "settings.json").unlink()
+    (copy / "settings.json").symlink_to(exported_reviews / "settings.json")
+    with pytest.raises(ModelError, match="symbolic link"):
+        evaluation(copy)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_14_02_times_and_memory_stand_in_the_record(reviews_run, tmp_path):
+    run = copy_of(reviews_run, tmp_path / "r")
+    done = CliRunner().invoke(app, ["export", str(run), "--quantize", "int8", "--json"])
+    record = json.loads(done.stdout)
+    assert record["output"] == str(tmp_path / "r-onnx-int8")
+    assert record["calibration"] == "dynamic"
+    for side in ("before", "after"):
+        assert record[side]["latency_ms"]["1"]["median"] > 0
+        assert record[side]["peak_bytes"]["32"] > 0
+    assert record["after"]["bytes"] < record["before"]["bytes"]
