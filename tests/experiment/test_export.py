@@ -60,7 +60,7 @@ def test_14_02_what_differs_too_much_is_refused_and_leaves_nothing(reviews_run, 
         model = onnx.load_from_string(content)
         for tensor in model.graph.initializer:
             values = numpy_helper.to_array(tensor)
-            if values.dtype == "float32" and values.ndim == 2:
+            if values.dtype == "float32" and values.ndim == 2 and 2 in values.shape and 32 in values.shape:
                 tensor.CopyFrom(numpy_helper.from_array(-values, tensor.name))
         return model.SerializeToString()
 
@@ -138,5 +138,5 @@ def test_14_02_times_and_memory_stand_in_the_record(reviews_run, tmp_path):
     assert record["calibration"] == "dynamic"
     for side in ("before", "after"):
         assert record[side]["latency_ms"]["1"]["median"] > 0
-        assert record[side]["peak_bytes"]["32"] > 0
+        assert set(record[side]["peak_bytes"]) == {"1", "32"}
     assert record["after"]["bytes"] < record["before"]["bytes"]

@@ -21,9 +21,8 @@ def on_grid(logits: np.ndarray, height: int, width: int) -> np.ndarray:
         size = logits.shape[axis]
         places = ((np.arange(length) + 0.5) * size / length - 0.5).clip(0, size - 1)
         low = np.floor(places).astype(int)
-        high = np.minimum(low + 1, size - 1)
         share = (places - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        logits = logits.take(low, axis) * (1 - share) + logits.take(high, axis) * share
+        logits = logits.take(low, axis) * (1 - share) + logits.take((low + 1).clip(0, size - 1), axis) * share
     return logits
 
 
