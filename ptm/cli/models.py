@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,11 +53,16 @@ def models(
     more = [] if only else families(task)
     costs: dict[str, Cost] = {}
     if measure:
+        from ptm.experiment.footprint import measure_trained
         from ptm.experiment.measure import measure as measure_cost
 
         for choice in selection:
             echo(f"measuring {choice.name}", err=True)
-            costs[choice.name] = measure_cost(choice, threads=threads)
+            costs[choice.name] = (
+                measure_trained(Path(choice.name), threads=threads)
+                if choice.trained
+                else measure_cost(choice, threads=threads)
+            )
     if json_:
         echo_json(_as_json(selection, more, costs))
     elif sys.stdout.isatty():

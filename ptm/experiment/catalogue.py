@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, cast
 
 from ptm.config.tasks import TASKS, Modality
@@ -41,6 +42,22 @@ def choices(task: str | None = None) -> list[Choice]:
     return sorted(chosen, key=lambda choice: (tasks.index(choice.task), choice.parameters or 0, choice.name))
 
 
+def _trained(target: Path) -> Choice:
+    """A run, or an export, as something to measure."""
+    from ptm.experiment.trained import trained_model
+
+    trained = trained_model(target, [])
+    graph = trained.export and target / trained.export.graph
+    weights = [graph] if graph else list(Path(trained.model.name).glob("*.safetensors"))
+    return Choice(
+        task=trained.spec.task,
+        name=str(target),
+        parameters=trained.export.parameters if trained.export else None,
+        file_bytes=sum(path.stat().st_size for path in weights),
+        trained=True,
+    )
+
+
 def families(task: str | None = None) -> list[Family]:
     """What is named by a pattern, of a task or of all tasks."""
     listed = [family for catalogue in _catalogues(task) for family in catalogue.families()]
@@ -59,6 +76,8 @@ def choose(names: Sequence[str], task: str | None) -> list[Choice]:
 
 
 def _unlisted(name: str, task: str | None, known: Sequence[str]) -> Choice:
+    if Path(name).is_dir():
+        return _trained(Path(name))
     if ":" in name and task is not None:
         return Choice(task=task, name=name)
     if ":" in name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.experiment.comparison import Measure, Row, measure_of, scores_of
 from ptm.experiment.session import open_session
+from ptm.experiment.trained import Trained, trained_model
+from ptm.export.directory import is_export
 from ptm.models.size import describe_size
 from ptm.pipeline import Metrics, Pipeline
 from ptm.run.directory import RunDirectory, read_finished
@@ -54,6 +56,12 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
             pipeline.model.to(runtime.device)
             columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure, name)
             columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
+        for name, trained in _exports(results):
+            reporter.say(f"measuring the {name}")
+            pipeline = trained.build(session, data)
+            columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure, name)
+            size = trained.size(pipeline)
+            columns[name] |= {"parameters": size.parameters, "bytes": None, "disk_bytes": size.bytes}
         where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
     alone = _control_rows(run, results)
     if alone is not None:
@@ -67,10 +75,19 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
             if statistic is not None:
                 column[key] = statistic(*rows)
         column["kept"] = column["value"] / reference if measure.higher_is_better and reference else None
-    order = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
+    first = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
+    order = dict.fromkeys([*first, *columns])
     card = {"where": where, "metric": measure.metric, "models": {name: columns[name] for name in order}}
     write_results(directory.results, replace(results, scorecard=card))
     return card
+
+
+def _exports(results: Results) -> Iterator[tuple[str, Trained]]:
+    """The exports of a run that are still there, each as a column is called: ``student int8``."""
+    for record in (results.exports or {}).values():
+        path = Path(str(record.get("path")))
+        if record.get("format") == "onnx" and is_export(path):
+            yield f"student {record.get('quantize') or record['format']}", trained_model(path, [])
 
 
 def _measure_model(

@@ -26,9 +26,10 @@ class Choice:
     value: float | None = None
     source: str = ""
     here: bool | None = None  # of weights in a package: whether it is installed
+    trained: bool = False  # a run or an export: ``name`` is its directory
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "trained"}
 
 
 @dataclass(frozen=True, kw_only=True)
