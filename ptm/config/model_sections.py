@@ -39,7 +39,7 @@ class ShapeSpec:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class AdapterSpec:
-    """LoRA (arXiv:2106.09685): small matrices beside frozen ones learn instead of them. Needs `ptm[lora]`."""
+    """LoRA (arXiv:2106.09685): small matrices beside frozen ones learn instead of them. Needs the package peft."""
 
     method: Literal["lora"] = Field(default="lora", description="The kind of adapter.")
     rank: Positive = Field(default=8, description="Rank of the update.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptm.base.extras import require_package
 from ptm.base.network import reachable
 from ptm.data.columns import require_columns
 from ptm.data.tables import Table
@@ -16,6 +17,7 @@ from ptm.errors import ConfigError, DataError, MissingDownload, Problem
 def missing_dataset(place: str) -> list[Problem]:
     """The same for ``hub:`` data."""
     name, config = split_place(place)
+    require_package("datasets", "hub", f"data hub:{place}")
     from datasets import config as datasets_config
     from datasets.naming import camelcase_to_snakecase
 
@@ -54,6 +56,7 @@ def split_place(place: str) -> tuple[str, str | None]:
 
 def read_dataset(place: str, split: str | None, columns: Sequence[str]) -> Table:
     """A split of a hub data set, through ``datasets``; images stay encoded, for workers to decode."""
+    require_package("datasets", "hub", f"data hub:{place}")
     import datasets
 
     name, config = split_place(place)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ptm.base.extras import install
 from ptm.base.regular import open_regular
 from ptm.errors import MissingDownload, ModelError
 
@@ -46,7 +47,7 @@ def require_packages() -> None:
         raise MissingDownload(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
             where="ptm export",
-            cure=f"pip install {' '.join(missing)}",
+            cure=install("export"),
         )
 
 

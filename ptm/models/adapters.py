@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptm.base.extras import install
 from ptm.base.seeds import INIT, mix
 from ptm.config.spec import AdapterSpec, ModelSpec
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem
@@ -41,7 +42,7 @@ def _installed() -> bool:
 
 
 def _no_peft(where: str) -> Problem:
-    return Problem("adapters need the package peft", where, "it to be installed", "pip install 'ptm[lora]'")
+    return Problem("adapters need the package peft", where, "it to be installed", install("lora"))
 
 
 # -- while training ------------------------------------------------------------------------------------------

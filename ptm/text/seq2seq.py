@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ptm.base.extras import install
 from ptm.base.seeds import INIT, mix
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import GenerateSpec
@@ -271,7 +272,7 @@ def _origin(ref: ModelRef, texts: Callable[[], Sequence[str]] | None) -> origins
         raise MissingDownload(
             "its vocabulary is read by the package sentencepiece, which is not installed",
             where=ref.where,
-            cure="pip install 'ptm[marian]'",
+            cure=install("marian"),
         ) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptm.base.extras import install
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import GenerateSpec, RunSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
 from ptm.data.tabular import load_columns
-from ptm.errors import ConfigError, DataError
+from ptm.errors import ConfigError, DataError, Problem
 from ptm.metrics.translation import TranslationMetrics, signatures
 from ptm.pipeline import Batch, Output, Split
 from ptm.text import origins, seq2seq
@@ -27,7 +29,16 @@ from ptm.text.models import trained_length
 from ptm.text.pipeline import TextPipeline, unknown_words
 from ptm.text.tokens import Tokens, longest_text, require_text
 
-missing = origins.missing_downloads
+
+def missing(spec: RunSpec) -> list[Problem]:
+    """As of all texts, and the package that scores translations."""
+    without = [] if find_spec("sacrebleu") else [_no_scorer()]
+    return [*without, *origins.missing_downloads(spec)]
+
+
+def _no_scorer() -> Problem:
+    what = "translations are scored by the package sacrebleu, which is not installed"
+    return Problem(what, "task: translation", cure=install("translation"))
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from types import ModuleType
 
+from ptm.base.extras import install
 from ptm.models.catalogue import BYTES_A_PARAMETER, Choice, Family
 from ptm.models.packages import is_installed
 from ptm.vision.packages import PACKAGES
@@ -106,7 +107,7 @@ def families() -> Iterator[Family]:
         pattern="timm:NAME",
         example="timm:resnet18",
         count=len(timm.list_models()) if timm else None,
-        missing="" if timm else "pip install 'ptm[timm]'",
+        missing="" if timm else install("timm"),
     )
     smp = importlib.util.find_spec("segmentation_models_pytorch")
     yield Family(
@@ -114,14 +115,14 @@ def families() -> Iterator[Family]:
         pattern="smp:NAME",
         example="smp:unet, with model.backbone: resnet18",
         count=_smp_count(),
-        missing="" if smp else "pip install 'ptm[unet]'",
+        missing="" if smp else install("unet"),
     )
     yield Family(
         tasks=("object-detection",),
         pattern="libreyolo:NAME",
         example="libreyolo:yolox-s",
         count=_yolo_count(),
-        missing="" if importlib.util.find_spec("libreyolo") else "pip install 'ptm[yolo]'",
+        missing="" if importlib.util.find_spec("libreyolo") else install("yolo"),
     )
 
 

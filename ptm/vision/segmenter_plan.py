@@ -13,6 +13,7 @@ from types import ModuleType
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
+from ptm.base.extras import install
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError, Problem
 from ptm.models.weights import is_file_name
@@ -199,7 +200,7 @@ def smp_package() -> ModuleType:
         raise ModelError(
             "smp: networks need the package segmentation-models-pytorch, which is not installed",
             where="model.name",
-            cure="pip install 'ptm[unet]', or use a network of torchvision: deeplabv3_mobilenet_v3_large",
+            cure=f"{install('unet')}, or use a network of torchvision: deeplabv3_mobilenet_v3_large",
         ) from None
     module: ModuleType = segmentation_models_pytorch
     return module

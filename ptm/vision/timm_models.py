@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.base import network
+from ptm.base.extras import install
 from ptm.config.model_ref import ModelRef, Role
 from ptm.errors import MissingDownload, ModelError, Problem, listing
 from ptm.vision import efficientnet_names
@@ -242,7 +243,7 @@ def _timm() -> ModuleType:
         raise ModelError(
             "timm: networks need the package timm, which is not installed",
             where="model.name",
-            cure="pip install 'ptm[timm]', or use a network of torchvision: resnet18",
+            cure=f"{install('timm')}, or use a network of torchvision: resnet18",
         ) from None
     module: ModuleType = timm
     return module

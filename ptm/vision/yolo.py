@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
+from ptm.base.extras import install
 from ptm.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ except ImportError as error:
     raise ModelError(
         f"libreyolo: models need the package libreyolo, which cannot be imported: {error}",
         where="model.name",
-        cure="pip install 'ptm[yolo]' (its OpenCV needs libGL; opencv-python-headless does not), or use a detector of "
+        cure=f"{install('yolo')} (its OpenCV needs libGL; opencv-python-headless does not), or use a detector of "
         "torchvision: fcos",
     ) from None
 

@@ -3,6 +3,7 @@
 import pytest
 from torchvision.models import get_model_weights
 
+from ptm.base.extras import install
 from ptm.config.tasks import TASKS
 from ptm.vision.catalogue import choices, families
 
@@ -47,8 +48,8 @@ def test_patterns_say_how_to_install_what_is_not_there(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     told = {family.pattern: family for family in families()}
     assert {p: f.missing for p, f in told.items()} == {
-        "timm:NAME": "pip install 'ptm[timm]'",
-        "smp:NAME": "pip install 'ptm[unet]'",
-        "libreyolo:NAME": "pip install 'ptm[yolo]'",
+        "timm:NAME": install("timm"),
+        "smp:NAME": install("unet"),
+        "libreyolo:NAME": install("yolo"),
     }
     assert told["timm:NAME"].count is None and told["smp:NAME"].count > 3

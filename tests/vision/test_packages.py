@@ -14,6 +14,7 @@ from sklearn.datasets import load_sample_image
 from torchvision import models as zoo
 
 from helpers import run
+from ptm.base.extras import install
 from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
 from ptm.errors import MissingDownload, ModelError
@@ -155,7 +156,7 @@ def test_what_is_missing_is_told_with_what_installs_it(monkeypatch):
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (problem,) = missing_downloads(ModelRef(name=LITE0))
-    assert "ptm[imagenet]" in problem.cure
+    assert install("imagenet") in problem.cure
     with pytest.raises(MissingDownload, match="not installed"):
         packages.weights_file(PACKAGES[LITE0])
     assert missing_downloads(ModelRef(name=LITE0, weights="none")) == []

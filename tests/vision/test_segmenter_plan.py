@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from ptm.base.extras import install
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import ModelSpec
 from ptm.errors import ModelError
@@ -45,7 +46,7 @@ def test_without_smp_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(ModelError, match="not installed") as caught:
         segmenter_plan.plan_segmenter(ModelRef(name="smp:unet"))
-    assert "pip install 'ptm[unet]'" in caught.value.problems[0].cure
+    assert install("unet") in caught.value.problems[0].cure
 
 
 @pytest.mark.slow

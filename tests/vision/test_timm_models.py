@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import evaluation, image_spec, run
+from ptm.base.extras import install
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ModelError
 from ptm.pipeline import task_module
@@ -144,7 +145,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match="not installed") as caught:
         plan(NAME)
-    assert "pip install 'ptm[timm]'" in caught.value.problems[0].cure
+    assert install("timm") in caught.value.problems[0].cure
 
 
 def test_a_distilled_transformer_has_two_heads():

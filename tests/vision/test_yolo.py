@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 import torch
 
+from ptm.base.extras import install
 from ptm.errors import ModelError
 
 HERE = importlib.util.find_spec("libreyolo") is not None
@@ -15,7 +16,7 @@ def test_without_the_package_it_says_what_to_install():
     with pytest.raises(ModelError, match="need the package libreyolo") as caught:
         importlib.import_module("ptm.vision.yolo")
     (problem,) = caught.value.problems
-    assert problem.where == "model.name" and "ptm[yolo]" in problem.cure
+    assert problem.where == "model.name" and install("yolo") in problem.cure
 
 
 @pytest.mark.skipif(not HERE, reason="needs the extra yolo")
