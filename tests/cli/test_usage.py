@@ -110,6 +110,7 @@ def success(finished, tmp_path):
         "runs": [str(finished.parent)],
         "models": ["--names", choices("token-classification")[0].name],
         "init": ["--list"],
+        "export": None,
         "check": [config],
         "fetch": [config],
         "lock": [str(tmp_path / "pinned.yaml")],
