@@ -28,6 +28,9 @@ _DEBRIS = re.compile(
     rf"{re.escape(_ASIDE)}[0-9a-f]{{16}}|{re.escape(_OLD)}[0-9a-f]{{16}}-(?P<name>.+)", re.DOTALL
 )
 
+# What decides about a model that is read, whatever else lies beside it.
+_WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|pth|index\.json)|adapter_config\.json", re.DOTALL)
+
 Piece = bytes | memoryview  # a part of a file's content
 
 
@@ -247,6 +250,10 @@ def broken_seal(directory: Path) -> str | None:
         return f"manifest.json cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "manifest.json is damaged"
+    added = [path.name for path in sorted(directory.iterdir()) if path.name not in expected]
+    for name in added:
+        if _WEIGHTS.fullmatch(name):  # a reader would take it, besides what is sealed or in its place
+            return f"{name} was not there when it was written"
     for name, (size, digest) in expected.items():
         path = directory / name
         if ".." in Path(name).parts or Path(name).is_absolute():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,12 @@ class Expectation:
     value: float
     met: bool
 
+    @property
+    def consistent(self) -> bool:
+        """Whether ``met`` is what the bound and the value say. Raises ConfigError for what is no bound."""
+        comparison, limit = parse_expectation(self.bound)
+        return self.met == _OPERATORS[comparison](self.value, limit)
+
     def as_dict(self) -> dict[str, Any]:
         """The same for JSON."""
         return asdict(self)
@@ -47,7 +54,10 @@ def parse_expectation(text: str) -> tuple[str, float]:
             expected=f"one of {', '.join(_OPERATORS)} and a number, such as '>= 0.9'",
             cure="write percentages as numbers up to 1: 90% is 0.9" if percent else "",
         )
-    return match[1], float(match[2])
+    limit = float(match[2])
+    if not math.isfinite(limit):
+        raise ConfigError(f"{text[:60]!r} is no bound: the number is too large", expected="a finite number")
+    return match[1], limit
 
 
 def parse_bound(text: str) -> tuple[str, str]:

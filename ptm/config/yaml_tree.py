@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 MAX_DIGITS = 30
 MAX_VALUES = 100_000  # about 2 s of PyYAML's scanner
+_MOST_FINDINGS = 200  # after so many nothing more is read
 
 _SMALL = "a config of some kilobytes"
 
@@ -280,7 +281,10 @@ class _Reader:
         return self._section(place, depth)
 
     def _refuse(self, place: Place, what: str, cure: str) -> None:
-        self._findings.append(finding_at(place, what, cure=cure))
+        finding = finding_at(place, what, cure=cure)
+        if len(self._findings) >= _MOST_FINDINGS:  # nobody reads on, and each takes its time
+            raise _Refused(finding)
+        self._findings.append(finding)
 
     def _refuse_properties(self, event: Any, place: Place) -> None:
         if event.anchor is not None:

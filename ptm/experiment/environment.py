@@ -107,7 +107,7 @@ def _shown(value: str) -> str:
     parts = urlsplit(value) if "://" in value else None
     if parts is None or "@" not in parts.netloc:
         return value
-    return urlunsplit(parts._replace(netloc="…@" + parts.netloc.rpartition("@")[2]))
+    return urlunsplit(parts._replace(netloc="…@" + parts.netloc.rpartition("@")[2], query=""))
 
 
 def _memory_gb() -> float | None:

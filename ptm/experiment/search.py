@@ -15,16 +15,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ptm.base import files
 from ptm.base.extras import require_package
+from ptm.base.regular import NotRegular, kind_to_write, open_regular
 from ptm.config.evaluation import best_mode
 from ptm.config.load import dump_config, load_config
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, StorageError
 from ptm.experiment.batch import Outcome, Watcher, run_batch
 from ptm.experiment.batch_plan import BatchPlan, Job, base_output, plan_batch, split_values, stem_of
+from ptm.run.directory import refuse_inside_run
 
 Sampler = Literal["tpe", "random"]
 STUDY = "study.jsonl"
+_LONGEST_LINE = 100_000
 _DIGITS = 4  # significant digits of a proposed number, as the config has it
 
 
@@ -148,7 +152,30 @@ def _identity(spec: RunSpec, search: Search, metric: str, seeds: Sequence[int]) 
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def _require_study_place(folder: Path) -> None:
+    """Raise RunDirectoryError for a folder that is, or lies in, a run; ConfigError and StorageError where something
+    else than a study stands in its place: optuna would write into it, through a link as well."""
+    refuse_inside_run(folder / STUDY)
+    file = folder / STUDY
+    try:
+        with files.storage_errors(file):
+            if (kind := kind_to_write(file)) is not None:
+                raise NotRegular(kind)
+            with open_regular(file) as opened:
+                begin = opened.readline(_LONGEST_LINE)
+        if not begin or "op_code" in json.loads(begin):
+            return
+    except (ValueError, TypeError, RecursionError):
+        pass
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return
+        raise
+    raise ConfigError("holds what ptm did not write there", where=file, cure="choose another --output")
+
+
 def _open(folder: Path, identity: str, mode: str) -> Any:
+    _require_study_place(folder)
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -156,13 +183,17 @@ def _open(folder: Path, identity: str, mode: str) -> Any:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / STUDY
-    storage = JournalStorage(JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file))))
-    study = optuna.create_study(
-        storage=storage,
-        study_name="ptm",
-        direction="maximize" if mode == "max" else "minimize",
-        load_if_exists=True,
-    )
+    try:
+        storage = JournalStorage(JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file))))
+        study = optuna.create_study(
+            storage=storage,
+            study_name="ptm",
+            direction="maximize" if mode == "max" else "minimize",
+            load_if_exists=True,
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+        cure = "choose another --output, or remove the folder"
+        raise ConfigError(f"is damaged: {type(error).__name__}: {error}", where=file, cure=cure) from None
     known = study.user_attrs.get("identity")
     if known is None:
         study.set_user_attr("identity", identity)
@@ -181,7 +212,13 @@ def _trial(study: Any, number: int, search: Search, seed: int) -> Any:
 
     present = study.get_trials(deepcopy=False)
     if number < len(present):
-        return present[number]
+        trial = present[number]
+        # Of a study that was received, they would go into commands as they are.
+        changes = trial.user_attrs.get("changes")
+        if not isinstance(changes, Mapping) or set(changes) != {space.key for space in search.spaces}:
+            what = f"trial {number + 1} of the study changes other keys than are searched"
+            raise ConfigError(what, where=STUDY, cure="choose another --output, or remove the folder")
+        return trial
     kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     study.sampler = kinds[search.sampler](seed=(seed + number) % 2**32)
     trial = study.ask()

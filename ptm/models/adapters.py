@@ -25,6 +25,7 @@ from ptm.errors import ConfigError, MissingDownload, ModelError, Problem
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as peft calls them
 _MODEL = "model.safetensors"
 _PREFIX = "base_model.model."  # of all names in an adapter's file
+_MOST_RANK = 65_536
 _STREAM = 2  # of the random numbers for new weights: 0 are the model's, 1 those of projections
 # What architectures that peft has no word on call the projections that the paper adapts.
 _QUERY_AND_VALUE = (("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin"), ("q", "v"), ("Wqkv",))
@@ -245,6 +246,29 @@ def require_loadable(directory: Path) -> None:
     """Raise MissingDownload when there is an adapter beside a model and peft is not there to read it."""
     if (directory / CONFIG).is_file() and not _installed():
         raise MissingDownload(_no_peft(str(directory / CONFIG)))
+
+
+def require_plausible(directory: Path) -> None:
+    """Raise ModelError for an adapter beside a model that names code of another package, or is larger than any.
+
+    transformers hands what stands in its file to peft, which imports ``megatron_core`` by name and makes matrices of
+    the ranks.
+    """
+    if not (directory / CONFIG).is_file():
+        return
+    try:
+        content = json.loads((directory / CONFIG).read_bytes())
+        pattern = content.get("rank_pattern") or {}
+        ranks = [content.get("r", 1), *pattern.values()]
+        odd = next((rank for rank in ranks if type(rank) is not int or not 0 < rank <= _MOST_RANK), None)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ModelError(f"cannot be read: {error}", where=directory / CONFIG) from None
+    what = (
+        f"has the rank {odd!r:.40}" if odd is not None else "names code of another package: megatron_config"
+    )
+    if odd is not None or content.get("megatron_config") is not None:
+        expected = f"ranks from 1 to {_MOST_RANK:,}, and no code"
+        raise ModelError(what, where=directory / CONFIG, expected=expected, cure="fetch the adapter again")
 
 
 def head_of_adapter(directory: Path) -> dict[str, Tensor]:

@@ -291,7 +291,7 @@ def _leave(path: Path, made: Sequence[Path]) -> None:
 
 def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) -> None:
     if not is_run(path):
-        _refuse_inside_run(path)
+        refuse_inside_run(path)
     if not path.exists():
         return
     if not path.is_dir():
@@ -328,7 +328,7 @@ def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) 
         )
 
 
-def _refuse_inside_run(path: Path) -> None:
+def refuse_inside_run(path: Path) -> None:
     """Raise RunDirectoryError where a new run would lie in another: that one holds what ptm wrote for it alone."""
     for parent in Path(os.path.realpath(path)).parents:
         if is_run(parent):

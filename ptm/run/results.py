@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from ptm.base import files
 from ptm.base.regular import read_bytes
 from ptm.config.expect import Expectation
+from ptm.errors import ConfigError
 
 SCHEMA = 1  # of results.json, manifest.json, metrics.jsonl and predictions.jsonl alike
 
@@ -188,9 +189,13 @@ def parse_results(content: Any) -> Results:
     """Raises ValueError for what no ptm has written."""
     _require_numbers(content)
     try:
-        return _ADAPTER.validate_python(content)
-    except ValidationError as error:
+        results = _ADAPTER.validate_python(content)
+        consistent = all(bound.consistent for bound in results.expect)
+    except (ValidationError, ConfigError) as error:
         raise ValueError(str(error)) from None
+    if not consistent:
+        raise ValueError("a bound is said to be met that is not, or the other way round")
+    return results
 
 
 def _require_numbers(content: Any) -> None:

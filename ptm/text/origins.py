@@ -20,7 +20,7 @@ from ptm.config.model_ref import ModelRef, Role
 from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem, PtmError
-from ptm.models import hub, seals
+from ptm.models import adapters, hub, seals
 from ptm.models.packages import is_package, package_path
 from ptm.text import scratch
 
@@ -50,6 +50,7 @@ def locate(name: str, role: Role = "model") -> tuple[str, bool]:
             cure="correct the name; an unfinished run has no model/ yet",
         )
     seals.require_own_files(directory)
+    adapters.require_plausible(directory)
     seals.require_intact(directory)
     return str(directory), True
 

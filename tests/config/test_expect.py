@@ -81,3 +81,10 @@ def test_metrics_that_were_not_measured_are_all_named_with_those_that_were():
     assert first.cure == "did you mean accuracy?"
     assert second.what == "there is no metric 'bleu'"
     assert second.cure == ""
+
+
+@pytest.mark.parametrize("text", [">= 1e400", ">= -1e400", "<= 1e999"])
+def test_15_08_a_bound_beyond_all_numbers_is_none(text):
+    """Every value met it, or none."""
+    with pytest.raises(ConfigError, match="too large"):
+        parse_expectation(text)

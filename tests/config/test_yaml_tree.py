@@ -206,3 +206,10 @@ def test_bytes_are_decoded_or_their_place_is_named():
     text, (finding,) = decode(b"a: 1\nb: \xff", "f")
     assert text == "" and finding.place.text == "f:2:4"
     assert isinstance(read_value('"\\u00e9"', place())[0], Scalar)
+
+
+def test_15_17_thousands_of_faults_are_not_all_told():
+    """Each costs its time, and nobody reads on: 3,000 aliases took five seconds."""
+    text = "a0: &a0 x\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 5000))
+    root, findings = read_yaml(text, "a.yaml")
+    assert root is None and 100 < len(findings) < 300

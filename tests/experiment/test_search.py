@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ptm.cli.app import run
 from ptm.errors import ConfigError
 from ptm.experiment.batch import Outcome
 from ptm.experiment.search import Space, parse_space
+from ptm.run.ownership import put_mark
 
 TEXT = """
 version: 1
@@ -42,6 +44,40 @@ def test_12_03_spaces(text, space):
 def test_12_03_what_is_no_space_is_refused(text):
     with pytest.raises(ConfigError, match="no space to search"):
         parse_space(text)
+
+
+@pytest.mark.parametrize(
+    "kind", ["link", "loose link", "pipe", "second name", "notes", "bytes", "torn", "run"]
+)
+def test_15_01_a_study_is_written_over_nothing_of_somebody_s(tmp_path, monkeypatch, capsys, kind):
+    """optuna opens the file by its name, and would write through a link."""
+    monkeypatch.chdir(tmp_path)
+    config, folder, mine = tmp_path / "run.yaml", tmp_path / "runs/s", tmp_path / "mine"
+    config.write_text(TEXT)
+    folder.mkdir(parents=True)
+    mine.write_text("mine\n")
+    study = folder / "study.jsonl"
+    if kind == "run":
+        put_mark(folder)
+        (folder / "config.yaml").write_text("a: 1\n")
+    elif kind == "pipe":
+        os.mkfifo(study)
+    elif kind == "second name":
+        os.link(mine, study)
+    elif "link" in kind:
+        study.symlink_to(mine if kind == "link" else tmp_path / "nothing")
+    else:
+        study.write_bytes(
+            {"notes": b'{"mine": 1}\n', "bytes": b"\xff\x00", "torn": b'{"op_code": 0}\n[\n{}\n'}[kind]
+        )
+    before = sorted(path.name for path in folder.iterdir())
+    assert run(["batch", str(config), "--search", "train.learning_rate=1e-4..1e-2:log", "--trials", "1"]) in (
+        2,
+        3,
+    )
+    assert "study.jsonl" in capsys.readouterr().err
+    assert mine.read_text() == "mine\n" and not (tmp_path / "nothing").exists()
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 @pytest.fixture

@@ -98,3 +98,16 @@ def test_15_01_an_index_of_weights_leads_nowhere_else(model, name):
     for content in ('{"weight_map": {"a": "model-1.safetensors"}}', "[]", "{", '{"weight_map": 1}'):
         index.write_text(content)
         require_own_files(model)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["adapter_config.json", "adapter_model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"],
+)
+def test_15_09_weights_that_were_not_there_are_damage(model, name):
+    """A reader would add an adapter to the model, or read other weights; a README beside it changes nothing."""
+    (model / "README.md").write_text("x")
+    require_intact(model)
+    (model / name).write_text("{}")
+    with pytest.raises(ModelError, match="was not there when it was written"):
+        require_intact(model)

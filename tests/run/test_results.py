@@ -117,3 +117,11 @@ def test_15_08_a_metric_that_is_no_number_makes_no_results(tmp_path, value):
     ):
         (tmp_path / "results.json").write_text(content)
         assert read_results(tmp_path / "results.json") is None
+
+
+def test_15_08_a_bound_that_is_said_to_be_met_and_is_not_makes_no_results(tmp_path):
+    bound = {"metric": "accuracy", "bound": ">= 0.9", "value": 0.3, "met": True}
+    content = {"task": "t", "status": "done", "metrics": {"accuracy": 0.3}}
+    for change, readable in (({}, False), ({"met": False}, True), ({"bound": "x"}, False)):
+        (tmp_path / "results.json").write_text(json.dumps(content | {"expect": [bound | change]}))
+        assert (read_results(tmp_path / "results.json") is not None) == readable

@@ -92,3 +92,24 @@ def test_15_17_how_a_model_is_called_is_not_for_its_files_to_say(tiny_bert, tmp_
     (copy / "config.json").write_text(json.dumps(content))
     config = origins.find_origin(ModelRef(name=str(copy)), None).config
     assert config.return_dict and not config.output_hidden_states and config.chunk_size_feed_forward == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"megatron_config": {"a": 1}, "megatron_core": "antigravity"},
+        {"rank_pattern": {".*": 10**8}},
+        {"r": 10**9},
+        {"r": "4"},
+        {"r": True},
+        {"rank_pattern": [4]},
+    ],
+)
+def test_15_02_an_adapter_that_came_with_a_model_names_no_code_and_fits_into_memory(tmp_path, change):
+    (tmp_path / "config.json").write_text("{}")
+    content = {"peft_type": "LORA", "r": 4, "megatron_config": None, "megatron_core": "megatron.core"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(content))
+    assert origins.locate(str(tmp_path)) == (str(tmp_path), True)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(content | change))
+    with pytest.raises(ModelError, match=r"adapter_config\.json"):
+        origins.locate(str(tmp_path))
