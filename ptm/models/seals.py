@@ -62,7 +62,9 @@ def _require_names_within(index: Path) -> None:
 
 def _of_a_run(directory: Path) -> bool:
     run = directory.resolve().parent
-    made_by_ptm = (run / "checkpoints").is_dir() or (run / ".lock").is_file()
+    made_by_ptm = (run / "checkpoints").is_dir() or any(
+        (run / name).is_file() for name in (".lock", ".ptm-run")
+    )
     return directory.resolve().name == "model" and (run / "config.yaml").is_file() and made_by_ptm
 
 

@@ -111,3 +111,12 @@ def test_15_09_weights_that_were_not_there_are_damage(model, name):
     (model / name).write_text("{}")
     with pytest.raises(ModelError, match="was not there when it was written"):
         require_intact(model)
+
+
+@pytest.mark.parametrize("left", [".lock", ".ptm-run"])
+def test_15_09_a_run_is_known_by_its_mark_or_its_lock(model, left):
+    """A run that was copied without checkpoints is one all the same, and its model must have a seal."""
+    (model.parent / ".lock").rename(model.parent / left)
+    (model / "manifest.json").unlink()
+    with pytest.raises(ModelError, match="damaged"):
+        require_intact(model)
