@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptm.data.pictures import picture_digest
 from ptm.errors import Problem
 
 # Roles that make up an input; all others are what is to be found out, or describe it.
@@ -20,19 +21,19 @@ _CHUNK = 1000  # texts brought into one form at a time
 def equal_groups(columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
     """For each row the number of the first one with an equal input, int64 [n]. ``columns``: by role.
 
-    Texts are equal that differ in blanks, case and Unicode forms only; images whose files have the same bytes.
+    Texts are equal that differ in blanks, case and Unicode forms only; images that show the same, however their files
+    are written (:func:`ptm.data.pictures.picture_digest`).
     """
     first: dict[int, int] = {}
-    return np.array(
-        [first.setdefault(key, row) for row, key in enumerate(input_keys(columns))], dtype=np.int64
-    )
+    keys = input_keys(columns, of_file=picture_digest)
+    return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
 
 
 def shared_inputs(
     train: Mapping[str, Sequence[Any]], evaluation: Mapping[str, Sequence[Any]]
 ) -> tuple[int, int | None]:
-    """How many evaluation examples have an equal one in train, and the row of the first. Image files are read only
-    where there is one of the same size on the other side."""
+    """How many evaluation examples have an equal one in train, and the row of the first. Image files are equal by their
+    bytes, and read only where there is one of the same size on the other side."""
     sizes = [{_size(value) for value in columns.get("image", ())} for columns in (train, evaluation)]
     common = (sizes[0] & sizes[1]) - {None}
     if sizes[0] and not common and None not in sizes[0]:
@@ -87,37 +88,47 @@ def _written(value: Any) -> str:
     return "\0".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
 
 
-def input_keys(columns: Mapping[str, Sequence[Any]], sizes: set[int | None] | None = None) -> Iterator[int]:
+def _of_bytes(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def input_keys(
+    columns: Mapping[str, Sequence[Any]],
+    sizes: set[int | None] | None = None,
+    of_file: Callable[[bytes], bytes] = _of_bytes,
+) -> Iterator[int]:
     """A hash of 64 bits a row: two of a million different rows have the same one once in 30 million data sets.
 
-    ``sizes``: those of the image files whose bytes count; the others are told apart by place."""
+    ``sizes``: those of the image files whose content counts; the others are told apart by place. ``of_file``: the
+    digest of the content of an image file."""
     inputs = [columns[role] for role in _INPUTS if role in columns] or list(columns.values())
-    contents = [_contents(column, sizes) for column in inputs]
+    contents = [_contents(column, sizes, of_file) for column in inputs]
     return map(hash, contents[0]) if len(contents) == 1 else map(hash, zip(*contents, strict=True))
 
 
-def _contents(column: Sequence[Any], sizes: set[int | None] | None) -> Iterator[str | bytes]:
+def _contents(
+    column: Sequence[Any], sizes: set[int | None] | None, of_file: Callable[[bytes], bytes]
+) -> Iterator[str | bytes]:
     if any(isinstance(value, str) for value in column[:1]):
         return plain_texts(column)
-    return (_content(value, sizes) for value in column)
+    return (_content(value, sizes, of_file) for value in column)
 
 
-def _content(value: Any, sizes: set[int | None] | None) -> str | bytes:
+def _content(value: Any, sizes: set[int | None] | None, of_file: Callable[[bytes], bytes]) -> str | bytes:
     """What is compared of an input: a text in its plain form, of anything else the SHA-256 of its bytes."""
     if isinstance(value, Path):
         if sizes is not None and _size(value) not in sizes:
             return str(value)
         try:
-            with value.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
+            return of_file(value.read_bytes())
         except OSError:  # whoever reads the image says so
             return str(value)
     if isinstance(value, Mapping) and isinstance(value.get("bytes"), bytes):
-        return hashlib.sha256(value["bytes"]).digest()
+        return of_file(value["bytes"])
     if isinstance(value, np.ndarray) and value.dtype != object:
         return hashlib.sha256(repr(value.shape).encode() + value.tobytes()).digest()
     if isinstance(value, bytes):
-        return hashlib.sha256(value).digest()
+        return of_file(value)
     return plain_text(value if isinstance(value, str) else _written(value))
 
 

@@ -152,6 +152,12 @@ def vectors(rows: Sequence[Sequence[Any]]) -> list[Vector] | None:
     return [tuple(bit for bit in row if bit is not None) for row in bits] if min(lengths) > 1 else None
 
 
+def is_vector(text: str) -> bool:
+    """Whether a text is a print of two or more numbers or truth values."""
+    items = printed_list(text) or []
+    return len(items) > 1 and all(isinstance(_key(item), float) for item in items)
+
+
 def _bit(item: Any) -> int | None:
     key = _key(item)
     return int(key) if key in (0.0, 1.0) and not isinstance(key, str) else None

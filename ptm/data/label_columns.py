@@ -13,6 +13,7 @@ from typing import Any
 from ptm.config.data_section import DataSpec
 from ptm.data.label_cells import (
     SEPARATOR,
+    is_vector,
     label_list,
     looks_like_digits,
     quoted_list,
@@ -199,7 +200,7 @@ def _require_single(table: Table, stated: Sequence[str]) -> None:
     refuse(
         Problem(f"the label is a list: {cell!r}", table.where(row), "one label", _CLASSES)
         for row, cell in enumerate(table.columns["label"])
-        if isinstance(cell, str) and cell not in stated and quoted_list(cell)
+        if isinstance(cell, str) and cell not in stated and (quoted_list(cell) or is_vector(cell))
     )
 
 

@@ -45,6 +45,10 @@ def test_10_06_a_printed_list_is_no_class(tmp_path):
     with pytest.raises(DataError, match=r"the label is a list") as caught:
         load(source, label_type="class")
     assert "label_type: classes" in caught.value.problems[0].cure
+    for vector in ("[1 0 1]", "[1. 0. 0.]", "[True, False, True]"):  # as numpy and pandas print them
+        with pytest.raises(DataError, match=r"the label is a list"):
+            load(table(tmp_path, [vector, "[0 1 0]", "[0 0 0]"]), label_type="class")
+    assert load(table(tmp_path, ["[deleted]", "joy", "[sic]"]), label_type="class").labels
     data = load(table(tmp_path, ["a|b", "a", "b", "b|c", "a|c", "c"]), label_type="class")
     assert "label_type: classes" in data.warnings[0].cure
 
