@@ -143,8 +143,7 @@ def _saved_model(run: RunFiles) -> dict[str, Any] | None:
     built = name in _PYRAMIDS if _detects(run) and backbone is not None else True
     built = built and (isinstance(backbone, str) or not name.startswith("smp:"))
     unknown = not (plain and whole and built)
-    # YOLOX, and pyramids above networks of timm, are put together by ptm.
-    if unknown or name.startswith("libreyolo:") or ("fpn" in name and str(backbone).startswith("timm:")):
+    if unknown:
         return None
     blank = {"backbone": None, "resize": None, "width": None, "whole": True}
     return {**blank, **content, "fill": FILL, "cifar": name in NAMES}

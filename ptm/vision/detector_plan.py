@@ -97,7 +97,7 @@ def plan_detector(ref: ModelRef) -> DetectorPlan:
         backbone_only=backbone_only,
         outputs=outputs,
         frozen_eps=frozen_eps,
-        preprocessing=_preprocessing(architecture),
+        preprocessing=own_preprocessing(architecture),
     )
 
 
@@ -156,7 +156,7 @@ def _plan_timm_backbone(ref: ModelRef, architecture: str) -> DetectorPlan:
         backbone_only=weights is not None,
         outputs=None,
         frozen_eps=None if weights is None else 1e-5,
-        preprocessing=replace(_preprocessing(architecture), mean=preset.mean, std=preset.std),
+        preprocessing=replace(own_preprocessing(architecture), mean=preset.mean, std=preset.std),
     )
 
 
@@ -238,7 +238,8 @@ def _named_weights(
     raise unknown_name(weights, names, f"model.weights of {architecture}", "weights")
 
 
-def _preprocessing(architecture: str) -> BoxPreprocessing:
+def own_preprocessing(architecture: str) -> BoxPreprocessing:
+    """What an architecture reads where neither weights nor config say it."""
     if architecture == "ssd300_vgg16":
         # Its VGG was converted from Caffe: pixels minus their mean, not scaled.
         mean, std = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3

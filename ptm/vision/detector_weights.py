@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,8 +14,10 @@ from torchvision import models as zoo
 from ptm.errors import ModelError, listing
 from ptm.models.backbones import within_backbone
 from ptm.models.weights import read_weights
+from ptm.vision import ssd_backbones
 from ptm.vision.backbones import weights_file
-from ptm.vision.detector_plan import BACKGROUND, IMPROVED, PYRAMIDS, DetectorPlan
+from ptm.vision.detector_plan import BACKGROUND, FIXED, IMPROVED, PYRAMIDS, DetectorPlan, own_preprocessing
+from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD
 from ptm.vision.timm_models import is_timm
 
 # Tensors with a row a class, or (all but bbox_pred) a row an anchor and class.
@@ -32,10 +35,13 @@ _PROPOSAL_NAMES = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
 _DETECTOR_NAMES = ("backbone.body.", "backbone.fpn.", "backbone.features.", "rpn.", "roi_heads.", "head.")
 
 
-def read_detector_weights(plan: DetectorPlan) -> tuple[Mapping[str, Tensor], str, DetectorPlan]:
+def read_detector_weights(
+    plan: DetectorPlan, sizes: Callable[[], Mapping[str, torch.Size]]
+) -> tuple[Mapping[str, Tensor], str, DetectorPlan]:
     """Tensors by the names of the current code, where they come from, and the plan with what they turned out to be.
 
-    A file can hold the residual network below alone: torchvision's or timm's, or that of an earlier classification run.
+    A file can hold the network below alone: torchvision's or timm's, or that of an earlier classification run.
+    ``sizes``: the shapes of the detector's own tensors by name.
     """
     if plan.weights is None:
         return {}, "", plan
@@ -50,11 +56,25 @@ def read_detector_weights(plan: DetectorPlan) -> tuple[Mapping[str, Tensor], str
             # As with published weights: its norms stay as they were trained, for a batch holds few images.
             eps = 1e-5 if plan.frozen_eps is None and plan.backbone is not None else plan.frozen_eps
             return body, where, replace(plan, backbone_only=True, frozen_eps=eps)
+    if plan.architecture in FIXED and isinstance(plan.weights, Path):
+        below = ssd_backbones.of_classifier(plan.architecture, state, sizes())
+        if below is not None:
+            return below, where, replace(_normalised(plan, state), backbone_only=True)
     named = {current_name(plan.architecture, name): tensor for name, tensor in state.items()}
     if plan.weights_are_foreign:
         counted = any(n.startswith("backbone.body.") and n.endswith("batches_tracked") for n in named)
         plan = replace(plan, frozen_eps=None if counted else 0.0)
     return named, where, plan
+
+
+def _normalised(plan: DetectorPlan, state: Mapping[str, Tensor]) -> DetectorPlan:
+    """A classifier was trained on pixels normalised as ImageNet's are, where nobody says otherwise; weights without
+    the layers that classify are those that SSD's own normalisation is made for."""
+    usual = own_preprocessing(plan.architecture)
+    chosen = (plan.preprocessing.mean, plan.preprocessing.std) != (usual.mean, usual.std)
+    if chosen or not ssd_backbones.classifies(state):
+        return plan
+    return replace(plan, preprocessing=replace(plan.preprocessing, mean=IMAGENET_MEAN, std=IMAGENET_STD))
 
 
 def _residual_names(backbone: str) -> list[str]:

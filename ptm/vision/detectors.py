@@ -21,7 +21,7 @@ from ptm.errors import ModelError
 from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights
-from ptm.vision import efficientnet_names
+from ptm.vision import efficientnet_names, ssd_backbones
 from ptm.vision.detector_plan import FIXED, PYRAMIDS, YOLOX, DetectorPlan
 from ptm.vision.detector_weights import read_detector_weights, scoring_layers, select_labels
 from ptm.vision.timm_models import is_timm
@@ -49,7 +49,7 @@ def build_detector(
     """
     if complete:
         _require_trained(plan)
-    state, where, plan = read_detector_weights(plan)
+    state, where, plan = read_detector_weights(plan, lambda: _sizes(plan, len(labels)))
     if complete:
         _require_trained(plan)  # a file may have turned out to be a backbone's
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -65,7 +65,9 @@ def build_detector(
             own = model.state_dict()
             named = efficientnet_names.to_timm(state, own)
             state = within_backbone(own, named, ("backbone.body.",)) or named
-        new = ("backbone.fpn", "rpn", "roi_heads", "head")
+        new = (
+            ssd_backbones.NEW if plan.architecture in FIXED else ("backbone.fpn", "rpn", "roi_heads", "head")
+        )
         report = fit_weights(model, state, new, where, complete=False)
     else:
         if plan.outputs is not None:
@@ -74,6 +76,12 @@ def build_detector(
         report = fit_weights(model, state, scores, where, complete=complete)
     _draw_scoring_layers(model, seed, report.new)
     return model, report, plan
+
+
+def _sizes(plan: DetectorPlan, labels: int) -> dict[str, torch.Size]:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {name: tensor.shape for name, tensor in construct(plan, labels).state_dict().items()}
 
 
 def _require_trained(plan: DetectorPlan) -> None:

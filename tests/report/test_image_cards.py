@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 import detection_samples
 import segmentation_samples
+import tiny
 from helpers import Saying, image_spec, run
 from ptm.cli.app import app
+from ptm.config.load import load_config
 from ptm.config.spec import ModelSpec
 from ptm.errors import ConfigError
 from ptm.experiment.predict import run_prediction
@@ -40,8 +42,11 @@ def classifier(tmp_path: Path, **changes) -> Path:
 
 def detector(tmp_path: Path, family: str = "fasterrcnn") -> Path:
     folder = write_voc(tmp_path / "voc", train=4, val=2)
-    size = {} if family == "ssdlite" else {"image_size": 48}
-    spec = detection_samples.spec_of(folder, family, data=size)
+    size = {} if family == "ssdlite" else {"image_size": 64 if family == "yolox" else 48}
+    family, _, backbone = family.partition(" on ")
+    spec = detection_samples.spec_of(
+        folder, family, data=size, model={"backbone": backbone} if backbone else {}
+    )
     run(replace(spec, output=str(tmp_path / "r")))
     return tmp_path / "r"
 
@@ -78,13 +83,38 @@ def said(output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     ],
 )
 def test_10_41_a_classifier_s_card_says_what_predict_says(model, tmp_path, monkeypatch, capsys) -> None:
-    printed, row = said(classifier(tmp_path, **model), monkeypatch, capsys, (50, 70))
-    assert printed == pytest.approx(row["scores"], abs=1e-4)
+    output = classifier(tmp_path, **model)
+    for size in ((50, 70), (400, 260), (9, 5)):
+        printed, row = said(output, monkeypatch, capsys, size)
+        assert printed == pytest.approx(row["scores"], abs=1e-4), size
 
 
-@pytest.mark.parametrize("family", ["fasterrcnn", "retinanet", "fcos", "ssdlite"])
+def test_10_41_the_card_of_several_labels_says_what_predict_says(tmp_path, monkeypatch, capsys) -> None:
+    config = tiny.prepare("image-classification-multilabel", tmp_path)
+    run(load_config(config, [f"output={json.dumps(str(tmp_path / 'r'))}", "train.epochs=1"]))
+    for size in ((50, 70), (300, 20)):
+        printed, row = said(tmp_path / "r", monkeypatch, capsys, size)
+        assert printed == pytest.approx(row["scores"], abs=1e-4), size
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        *("fasterrcnn", "retinanet", "fcos", "ssdlite", "yolox"),
+        *("fasterrcnn on timm:resnet10t", "fcos on timm:mobilenetv3_small_050"),
+    ],
+)
 def test_10_41_a_detector_s_card_says_what_predict_says(family, tmp_path, monkeypatch, capsys) -> None:
+    if "timm" in family:
+        pytest.importorskip("timm")
+    if family == "yolox":
+        pytest.importorskip("libreyolo")
     printed, row = said(detector(tmp_path, family), monkeypatch, capsys, (60, 90))
+    # An image that is larger than what the model reads, and one that is much smaller.
+    for other in ((300, 170), (20, 20)):
+        again, of_other = said(tmp_path / "r", monkeypatch, capsys, other)
+        scores = [found["score"] for found in again if found["score"] >= 0.05]
+        assert scores == pytest.approx(of_other["scores"], abs=1e-3), other
     shown = [found for found in printed if found["score"] >= 0.05]
     assert [found["label"] for found in shown] == row["labels"]
     assert [found["score"] for found in shown] == pytest.approx(row["scores"], abs=1e-3)
@@ -103,8 +133,9 @@ def test_10_41_a_segmenter_s_card_says_what_predict_says(
         pytest.importorskip("segmentation_models_pytorch")
         model = ModelSpec(name="smp:unet", backbone="resnet18", weights="none")
     output = segmenter(tmp_path, model, augment=augment)
-    printed, row = said(output, monkeypatch, capsys, (70, 90))  # padded to 96 x 96
-    assert printed == pytest.approx(row["shares"], abs=1e-3)
+    for size in ((70, 90), (300, 200), (10, 8)):  # padded to 96 x 96, 320 x 224, 32 x 32
+        printed, row = said(output, monkeypatch, capsys, size)
+        assert printed == pytest.approx(row["shares"], abs=1e-3), size
 
 
 @pytest.mark.parametrize(
