@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,10 @@ from ptm.data.labels import class_numbers, one_of
 from ptm.data.tables import Table, no_source
 from ptm.errors import DataError, Problem, listing, refuse
 
-_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
+# What folders of splits are called: train, Validation, test_data, val2017, train-images.
+_SPLITS = re.compile(
+    r"(train|training|val|valid|validation|dev|test|testing|eval)([\W_\d].*)?", re.IGNORECASE
+)
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga"),
@@ -89,7 +93,7 @@ def read_images(source: Path, split: str) -> Table | None:
 
 def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
     """DataError where folders are splits with classes in them, which would be learned as the classes."""
-    splits = [name for name in folders if name.lower() in _SPLITS and _only_folders(root / name)]
+    splits = [name for name in folders if _SPLITS.fullmatch(name) and _only_folders(root / name)]
     if not splits:
         return
     train = next((name for name in splits if name.lower().startswith("train")), splits[0])
@@ -100,6 +104,25 @@ def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
         where=root,
         expected="a folder a class, or the splits named in data.train and data.eval",
         cure=f"--set data.train={train} --set data.eval={other} (ptm eval: --split {evaluated})",
+    )
+
+
+def alike_inside(root: Path) -> Problem | None:
+    """A warning where the folders, taken for classes, all hold the same folders: these may be the classes."""
+    if not root.is_dir():
+        return None
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
+    inside = [
+        {e.name for e in folder.iterdir() if e.is_dir() and not is_hidden(e.name)} for folder in folders
+    ]
+    same = len(folders) > 1 and all(len(names) > 1 and names == inside[0] for names in inside)
+    if not same or not all(map(_only_folders, folders)):
+        return None
+    return Problem(
+        f"the folders {listing(folder.name for folder in folders)} are the classes, and each holds the same "
+        f"folders: {listing(sorted(inside[0]))}",
+        str(root),
+        cure="if those are the classes, name the splits: data.train, data.eval",
     )
 
 

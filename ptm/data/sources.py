@@ -84,7 +84,7 @@ def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
         raise DataError(
             f"no split {split!r}",
             where=source,
-            expected=splits_there(f":{source}"),
+            expected=splits_there(f":{source}", suffixes),
             cure="correct data.train or data.eval",
         )
     return paths
@@ -106,16 +106,27 @@ def _visible(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
 
 
-def splits_there(source: str) -> str:
-    """What may be named as a split of a source, for a message."""
+def splits_there(source: str, suffixes: tuple[str, ...] = ()) -> str:
+    """What may be named as a split of a source, for a message. ``suffixes``: of the files that can be one."""
     kind, _, place = source.partition(":")
     if kind == "builtin":
         return "train or test"
     path = Path(place)
     if kind == "hub" or not path.is_dir():
         return "the name of a split"
-    names = sorted(entry.name for entry in path.iterdir() if not is_hidden(entry.name))
-    return f"one of: {listing(names)}" if names else "something in the folder"
+    entries = [entry for entry in path.iterdir() if not is_hidden(entry.name)]
+    if kind == "imagefolder":
+        entries = [entry for entry in entries if entry.is_dir()]
+    if suffixes:
+        entries = [entry for entry in entries if entry.suffix.lower() in suffixes or _holds(entry, suffixes)]
+    if entries:
+        return f"one of: {listing(sorted(entry.name for entry in entries))}"
+    looked_for = "folders of splits" if kind == "imagefolder" else f"files that end in {listing(suffixes)}"
+    return f"{looked_for}; there is: {contents(path)}"
+
+
+def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    return folder.is_dir() and any(entry.suffix.lower() in suffixes for entry in folder.iterdir())
 
 
 def _read_builtin(name: str, split: str | None) -> Table:

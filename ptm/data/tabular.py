@@ -11,7 +11,7 @@ import numpy as np
 
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples, singleton_rows
-from ptm.data.image_files import left_out, read_images, require_classes
+from ptm.data.image_files import alike_inside, left_out, read_images, require_classes
 from ptm.data.label_columns import PlainLabels, label_roles, plain_labels
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.labels import choose_labels
@@ -224,14 +224,12 @@ def _examples(
 
 
 def _left_out(data: DataSpec) -> list[Problem]:
-    """Of folders of images: files that are no examples."""
+    """Of folders of images: classes that may be splits, and files that are no examples."""
     root = Path(data.source.partition(":")[2])
     splits = dict.fromkeys(split for split in (data.train, None if data.held_out else data.eval) if split)
-    return [
-        problem
-        for folder in ([root / name for name in splits] or [root])
-        if (problem := left_out(folder)) is not None
-    ]
+    folders = [root / name for name in splits] or [root]
+    problems = [check(folder) for folder in folders for check in (alike_inside, left_out)]
+    return [problem for problem in problems if problem is not None]
 
 
 def _require_folders(data: DataSpec, splits: Splits[Table], labels: tuple[str, ...]) -> None:

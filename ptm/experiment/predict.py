@@ -253,8 +253,11 @@ def _readable_images(
 ) -> Iterator[Examples]:
     """The pieces, without unreadable images if they are to be skipped. DataError names them all at once if not."""
     from ptm.vision.images import find_unreadable
+    from ptm.vision.pipeline import warn_of_few_bits
 
     whole = list(pieces)  # paths only
+    for piece in whole[:1]:
+        warn_of_few_bits(piece.columns["image"], piece.where, reporter)
     if left_out is not None:
         return (left for piece in whole if len(left := _without_bad(piece, left_out, fits)))
     images = [

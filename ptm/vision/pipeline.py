@@ -62,7 +62,7 @@ class ImagePipeline(Pipeline):
             examples = self._examples(split)
             images = examples.columns["image"]
             if rank == 0:
-                _warn_of_few_bits(images, examples.where, reporter)
+                warn_of_few_bits(images, examples.where, reporter)
             if self._kept(split):
                 continue  # decoded already
             rows = range(rank, len(images), ranks)
@@ -136,7 +136,8 @@ def decided_data(preprocessing: object) -> dict[str, Any]:
     return {key: getattr(preprocessing, key) for key in keys if hasattr(preprocessing, key)}
 
 
-def _warn_of_few_bits(images: Sequence[Any], where: Callable[[int], str], reporter: Reporter) -> None:
+def warn_of_few_bits(images: Sequence[Any], where: Callable[[int], str], reporter: Reporter) -> None:
+    """Of some of the images, whether they are pictures of 16 bits that use few of them."""
     step = max(1, len(images) // _LOOKED_AT)
     for row in range(0, len(images), step):
         highest = few_bits(images[row])

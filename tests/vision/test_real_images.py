@@ -106,6 +106,24 @@ def test_10_36_splits_are_not_classes(names: tuple[str, str], tmp_path: Path) ->
     assert data.labels == ("disc", "frame", "stripes")
 
 
+@pytest.mark.parametrize("names", [("train_data", "val_data"), ("TRAIN-1", "test2017")])
+def test_10_36_splits_by_other_names_are_not_classes(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in names:
+        class_folders(tmp_path / "data" / name)
+    with pytest.raises(DataError, match="holds splits"):
+        run(spec_with(tmp_path / "data", tmp_path / "r"))
+
+
+def test_10_36_folders_that_hold_the_same_folders_are_remarked_on(tmp_path: Path) -> None:
+    for name in ("fold1", "fold2"):
+        class_folders(tmp_path / "data" / name)
+    spec = spec_with(tmp_path / "data", tmp_path / "r")
+    (warning,) = (line for line in check_inputs(spec).warnings if "are the classes" in line)
+    assert "fold1, fold2" in warning and "name the splits" in warning
+    named = replace(spec, data=replace(spec.data, train="fold1", eval="fold2"))
+    assert not any("are the classes" in line for line in check_inputs(named).warnings)
+
+
 def test_10_36_a_class_may_be_called_train(tmp_path: Path) -> None:
     for number, name in enumerate(("train", "bus")):
         (tmp_path / name).mkdir()
@@ -335,6 +353,16 @@ def test_10_16_pictures_of_twelve_bits_are_told(tmp_path: Path) -> None:
     spec = image_spec(tmp_path / "r", source=f"imagefolder:{folder}", train=None, eval="25%", epochs=1)
     reporter = Saying()
     run(spec, reporter=reporter)
+    assert any("16 bits a pixel" in line and "nearly black" in line for line in reporter.lines)
+
+
+@pytest.mark.slow
+def test_10_16_pictures_of_twelve_bits_are_told_in_predictions(
+    trained: dict[str, Path], tmp_path: Path
+) -> None:
+    Image.fromarray(np.full((32, 32), 3000, np.uint16)).save(tmp_path / "deep.png")
+    reporter = Saying()
+    run_prediction(trained["share"], [tmp_path / "deep.png"], receive=lambda row: None, reporter=reporter)
     assert any("16 bits a pixel" in line and "nearly black" in line for line in reporter.lines)
 
 
