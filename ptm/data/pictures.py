@@ -37,7 +37,8 @@ def picture_digest(content: bytes) -> bytes:
 
 def _without_remarks(content: bytes) -> bytes:
     """A JPEG without the segments that change no pixel. Raises ValueError for what is none."""
-    kept, at = [], len(_JPEG)
+    kept: list[bytes] = []
+    at = len(_JPEG)
     while content[at] == 0xFF:
         marker, size = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
         if marker == _SCAN:
