@@ -20,11 +20,19 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.", show_default=False)],
     format_: Annotated[
         Literal["onnx", "torch"],
-        typer.Option("--format", help="onnx, for ONNX Runtime; torch: a .pt2 file of torch.export."),
+        typer.Option(
+            "--format",
+            metavar="onnx|torch",
+            help="onnx, for ONNX Runtime; torch: a .pt2 file of torch.export.",
+        ),
     ] = "onnx",
     quantize: Annotated[
         Literal["int8", "bf16"] | None,
-        typer.Option("--quantize", help="int8: weights and arithmetic. bf16: weights are stored in 16 bits."),
+        typer.Option(
+            "--quantize",
+            metavar="int8|bf16",
+            help="int8: weights and arithmetic. bf16: weights are stored in 16 bits.",
+        ),
     ] = None,
     opset: Annotated[
         int, typer.Option("--opset", metavar="N", help="Version of ONNX's operators, 18 to 23.")

