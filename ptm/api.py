@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ptm.base.console import Reporter
     from ptm.config.spec import RunSpec
     from ptm.run.directory import Mode
-    from ptm.run.results import Results
+    from ptm.run.results import Judged, Results
 
 __all__ = ["distill", "evaluate", "load_config", "predict", "train"]
 
@@ -76,9 +76,11 @@ def evaluate(
     *,
     expect: Mapping[str, str] | None = None,
     predictions: str | Path | None = None,
+    split: Judged | None = None,
     progress: bool = False,
 ) -> Results:
-    """``ptm eval``: the metrics of a run's model, or of the model that a config names, on its evaluation split.
+    """``ptm eval``: the metrics of a run's model, or of the model that a config names, on its evaluation split and on
+    its test, where it has one; ``split``: on ``"eval"`` or ``"test"`` alone.
 
     Other data are overrides: ``["data.source=csv:other", "data.eval=test.csv"]``. ``expect``: more bounds, such as
     ``{"accuracy": ">= 0.9"}``. ``predictions``: a file that gets a line of JSON an example.
@@ -91,6 +93,7 @@ def evaluate(
         overrides=overrides,
         expect=tuple((expect or {}).items()),
         predictions=None if predictions is None else Path(predictions),
+        split=split,
         reporter=reporter,
     )
 

@@ -252,6 +252,20 @@ class Pipeline(ABC):
     def with_examples(self, examples: Examples) -> Pipeline:
         """The same model over other evaluation examples, which may have no targets: ``ptm predict``."""
 
+    def evaluating(self, examples: Examples) -> Pipeline:
+        """The same model over other evaluation examples with what is to be said of them: the test split. What cannot be
+        used is refused here, as when a pipeline is built."""
+        return self.with_examples(examples)
+
+    def example_rows(self) -> np.ndarray:
+        """int64 [size("eval")]: of which row of the evaluation examples each id is."""
+        return np.arange(self.size("eval"))
+
+    def attribute(self, name: str) -> list[str]:
+        """What :attr:`ptm.data.examples.Examples.attributes` say of each evaluated id."""
+        values = self._examples("eval").attributes[name]
+        return [values[row] for row in self.example_rows().tolist()]
+
     @property
     def drawing_note(self) -> str:
         """What is left out of drawings, and what their colours mean; "" where that goes without saying."""

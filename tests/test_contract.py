@@ -7,6 +7,7 @@ loss is there only in training mode.
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -272,3 +273,73 @@ def test_features_are_given_by_name_and_change_nothing_else(make):
     assert all(len(tensor) == 3 for tensor in rich.features.values())
     assert isinstance(pipeline.output_fingerprint, str)
     assert pipeline.domain_warnings() == []
+
+
+# One config a task and label type: what is asked of the test split and of slices is not a matter of the model.
+SPLIT = (
+    "text-classification",
+    "text-classification-multilabel",
+    "text-classification-regression",
+    "token-classification",
+    "causal-lm",
+    "masked-lm",
+    "translation",
+    "image-classification",
+    "object-detection",
+    "semantic-segmentation",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPLIT)
+def test_12_01_a_test_split_is_measured_as_if_it_were_the_evaluation_split(make):
+    spec = make("data.test=25%")
+    module, runtime = task_module(spec.task), Runtime(device=torch.device("cpu"), precision="fp32", threads=1)
+    data, without = module.load_data(spec), module.load_data(make())
+    assert len(data.train) + len(data.test) == len(without.train) and len(data.test) > 0
+    assert [data.eval.where(i) for i in range(len(data.eval))] == [
+        without.eval.where(i) for i in range(len(without.eval))
+    ]
+    pipeline = module.build(spec, data, model=spec.model.ref(), complete=False)
+    as_eval = module.build(spec, replace(data, eval=data.test), model=spec.model.ref(), complete=False)
+    as_eval.model.load_state_dict(
+        pipeline.model.state_dict()
+    )  # of a tokenizer that is learned nothing differs
+    measured = [evaluate(each, runtime, batch_size=8) for each in (pipeline.evaluating(data.test), as_eval)]
+    assert measured[0].compute() == measured[1].compute()
+    assert list(measured[0].predictions()) == list(measured[1].predictions())
+    assert pipeline.size("eval") == build(make()).size("eval")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPLIT)
+def test_12_06_metrics_of_a_slice_are_those_of_its_examples_alone(name, make):
+    image = name.split("-")[0] in ("image", "object", "semantic")
+    pack = ["data.pack=false"] if name.endswith("-lm") else []
+    spec = make(f"data.slices=[{'size' if image else 'length'}]", *pack)
+    module, runtime = task_module(spec.task), Runtime(device=torch.device("cpu"), precision="fp32", threads=1)
+    data = module.load_data(spec)
+    if len(set(data.eval.attributes[spec.data.slices[0]])) == 1:  # then they are told apart by their numbers
+        halves = ["even", "odd"] * len(data.eval)
+        data = replace(
+            data, eval=replace(data.eval, attributes={spec.data.slices[0]: halves[: len(data.eval)]})
+        )
+    pipeline = module.build(spec, data, model=spec.model.ref(), complete=False)
+    metrics = evaluate(pipeline, runtime, batch_size=1)
+    values = pipeline.attribute(spec.data.slices[0])
+    assert len(set(values)) > 1 and len(values) == pipeline.size("eval")
+    for value in set(values):
+        ids = np.flatnonzero(np.array(values) == value)
+        told = metrics.subset(ids).compute()
+        assert set(told) <= {n for n in metrics.compute() if n not in spec.evaluation.unsliced}
+        assert spec.evaluation.headline in told
+        if spec.task == "masked-lm":  # what is masked depends on the number of an example
+            rows = [row for row in metrics.predictions() if row["id"] in ids]
+            right, tokens = (sum(row[key] for row in rows) for key in ("right", "tokens"))
+            assert told["masked_accuracy"] == pytest.approx(right / tokens)
+            continue
+        rows = [i for i, own in enumerate(data.eval.attributes[spec.data.slices[0]]) if own == value]
+        alone = evaluate(pipeline.evaluating(data.eval.select(np.array(rows))), runtime, batch_size=1)
+        assert told == pytest.approx(
+            {n: v for n, v in alone.compute().items() if n not in spec.evaluation.unsliced}, abs=1e-6
+        )

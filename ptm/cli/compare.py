@@ -84,7 +84,7 @@ def _show(record: Mapping[str, Any]) -> None:
     from ptm.report.batch import spread_text
 
     table = new_table()
-    table.add_column("metric")
+    table.add_column("metric" if record["split"] == "eval" else f"metric on {record['split']}")
     for side in record["sides"]:
         table.add_column(os.path.relpath(side["name"]), justify="right", overflow="fold")
     for name in dict.fromkeys(name for side in record["sides"] for name in side["metrics"]):
@@ -130,6 +130,7 @@ def runs(
             table.add_column(column, overflow="fold")
         for row in rows:
             value = "" if row["value"] is None else f"{row['value']:.4f}"
+            value += " (test)" if row["split"] == "test" else ""
             missed = f"{row['status']}, missed {', '.join(row['expectations_missed'])}"
             status = missed if row["expectations_missed"] else row["status"]
             texts = (

@@ -16,6 +16,7 @@ from ptm.cli.show import show_results
 
 if TYPE_CHECKING:
     from ptm.run.lockfile import Pins
+    from ptm.run.results import Judged
 
 
 def evaluate(
@@ -39,7 +40,11 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", metavar="NAME", help="Another split, or a file under the source."),
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="eval or test of the config alone; or another split, a file under the source.",
+        ),
     ] = None,
     expect: Annotated[
         list[str], typer.Option("--expect", metavar="BOUND", help='Exit with 4 if missed: "accuracy>=0.9".')
@@ -65,12 +70,16 @@ def evaluate(
     if target.is_dir() and not is_export(target):
         require_run(target, "a run directory, an export or a config file")
     reporter = new_reporter(quiet=quiet, verbose=verbose)
+    own: Judged | None = None
+    if split in ("eval", "test") and not data and _has_test(target, set_):
+        own, split = ("eval" if split == "eval" else "test"), None
     with piped_source(data, target) as source:
         results = run_evaluation(
             target,
             overrides=_overrides(target, source, split, set_),
             expect=bounds,
             predictions=predictions,
+            split=own,
             pins=_pins(target) if locked else None,
             reporter=reporter,
         )
@@ -87,8 +96,21 @@ def _overrides(target: Path, data: str | None, split: str | None, changes: Seque
     overrides = [f"data.source={json.dumps(data)}", *other, *_as_written(target, data)] if data else []
     overrides += [f"data.eval={json.dumps(split)}"] if split else []
     if data or split:
-        overrides.append("expect={}")  # the bounds of the config are for its own data
+        # Nothing is held out of these, and the bounds of the config are for its own data.
+        overrides += ["data.test=null", "data.split_by=null", "data.stratify=null", "expect={}"]
     return [*overrides, *changes]
+
+
+def _has_test(target: Path, changes: list[str]) -> bool:
+    """Whether ``test`` and ``eval`` are names of splits of the config, not of its source."""
+    from ptm.config.load import load_config
+    from ptm.errors import ConfigError
+
+    try:
+        spec = load_config(target / "config.yaml" if target.is_dir() else target, changes)
+    except ConfigError:  # whoever evaluates says what is wrong
+        return False
+    return spec.data.test is not None
 
 
 def _as_written(target: Path, data: str) -> list[str]:

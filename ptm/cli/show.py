@@ -25,21 +25,50 @@ def show_results(results: Results, *, as_json: bool) -> None:
         return
     assert results.model is not None and results.eval is not None
     # A table's title would be broken to the width of the table, within a path too.
-    echo(f"{results.model.name} on {results.eval.examples} examples")
+    test = results.test
+    counted = f"{results.eval.examples} examples" + ("" if test is None else f", {test.examples} of the test")
+    echo(f"{results.model.name} on {counted}")
+    constants = results.constant if test is None else test.constant
     table = new_table()
     table.add_column("metric")
-    table.add_column("value", justify="right")
-    if results.constant:
+    table.add_column("value" if test is None else "eval", justify="right")
+    if test is not None:
+        table.add_column("test", justify="right")
+    if constants:
         table.add_column("constant answer", justify="right")
-    for name, value in results.metrics.items():
-        constant = [f"{results.constant[name]:.4f}" if name in results.constant else ""]
+    of_test = {} if test is None else test.metrics
+    for name in dict.fromkeys((*results.metrics, *of_test)):
+        cells = [results.metrics.get(name), *([] if test is None else [of_test.get(name)])]
+        cells += [constants.get(name)] if constants else []
         displayed_name = shown_metric(name, results.positive_label)
-        add_row(table, displayed_name, f"{value:.4f}", *(constant if results.constant else []))
+        add_row(table, displayed_name, *("" if value is None else f"{value:.4f}" for value in cells))
     echo_table(table)
-    for warning in results.warnings:
+    _show_slices(results)
+    for warning in results.warnings if test is None else test.warnings:
         echo(f"warning: {warning}")
     if results.train is not None and results.output is not None:
         _show_training(results, results.train, results.output)
+
+
+def _show_slices(results: Results) -> None:
+    """A line a slice of what is judged: how many examples, and the metrics of expectations, else the chief one."""
+    rows = results.slices if results.test is None else results.test.slices
+    if not rows:
+        return
+    expected = [e.metric.partition("[")[0] for e in results.expect if "[" in e.metric]
+    chief = [
+        name for name in (results.best.metric if results.best else "", *rows[0].metrics) if name != "loss"
+    ]
+    names = [name for name in dict.fromkeys((*expected, *chief)) if any(name in r.metrics for r in rows)]
+    names = names[: max(1, len(set(expected)))]
+    table = new_table()
+    table.add_column("slice")
+    for name in ("examples", *(shown_metric(name, results.positive_label) for name in names)):
+        table.add_column(name, justify="right")
+    for row in rows:
+        cells = (f"{row.metrics[name]:.4f}" if name in row.metrics else "" for name in names)
+        add_row(table, f"{row.slice}={row.value}", str(row.examples), *cells)
+    echo_table(table)
 
 
 def _show_training(results: Results, train: TrainSummary, output: str) -> None:
@@ -93,7 +122,8 @@ def show_verdict(verdict: dict[str, Any], output: Path, *, as_json: bool) -> Non
         echo_json(verdict)
         return
     lower = "" if verdict["higher_is_better"] else ", lower is better"
-    title = f"{verdict['metric']} on {verdict['examples']} examples{lower}"
+    of_test = " of the test" if verdict.get("split") == "test" else ""
+    title = f"{verdict['metric']} on {verdict['examples']} examples{of_test}{lower}"
     table = new_table(title)
     exact = all("p_mcnemar" in row for row in verdict["seeds"])
     for column in ("seed", "distilled", "control", "gain", *(["p (McNemar)"] if exact else [])):

@@ -36,6 +36,7 @@ _LABEL_COLUMN = Serves(
     lambda task: bool(task.label_types) or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION)
 )
 Augmentation = Literal["none", "crop", "standard", "trivial"]
+HELD_OUT = ("eval", "test")  # what may be held out of train, in the order in which it is
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -80,6 +81,32 @@ class DataSpec:
         default=None,
         description="The evaluation split, likewise; or a percentage such as `20%`, held out of train (every class "
         "alike, always the same rows; equal examples stay on one side).",
+    )
+    test: str | None = Field(
+        default=None,
+        description="A third split, likewise: the finished run is measured on it once, with the weights that were "
+        "chosen on `eval`, and `expect` and verdicts are about it. A percentage is of all of train, as that of `eval`; "
+        "the two share no row.",
+    )
+    split_by: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Examples that belong together stay on one side where a percentage is held out: the column that "
+        "says to what each belongs (a patient, a user, a document). In a folder of images: a regular expression, and "
+        "what it finds in the path of an image below the source (its first group, where it has one). Of splits that "
+        "are named, what stands in two of them is told.",
+    )
+    stratify: Annotated[bool, Field(strict=True)] | Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="What a percentage is held out of alike: `true` the labels, a column (in a folder of images a "
+        "regular expression, as in `split_by`) its values, `false` nothing. Default: the labels, where an example has "
+        "them.",
+    )
+    slices: Strings = Field(
+        default=(),
+        description="Metrics are also told for parts of the evaluated examples: those with each value of these "
+        "columns, and, of texts, `length` (bins of characters), of images `size` (bins of the longer side in pixels). "
+        "`expect` takes them as `accuracy[source=mobile]`.",
     )
     text: str | None = Field(
         default=None,
@@ -220,21 +247,37 @@ class DataSpec:
         default=None, description="Use only so many training examples; always the same ones."
     )
     max_eval_examples: Positive | None = Field(default=None, description="The same for evaluation.")
+    max_test_examples: Positive | None = Field(default=None, description="The same for the test.")
 
     @property
-    def held_out(self) -> float | None:
-        """The fraction of train that is held out for evaluation: 0.2 for ``eval: 20%``; None where ``eval`` names a
-        split. Raises ConfigError for a percentage that leaves nothing, or nothing over."""
-        if self.eval is None or not self.eval.endswith("%"):
-            return None
-        try:
-            fraction = float(self.eval.removesuffix("%")) / 100
-        except ValueError:
-            fraction = 0.0
-        if not 0 < fraction < 1:
+    def held_out(self) -> dict[str, float]:
+        """The fractions of train that are held out, by split: ``{"eval": 0.2}`` for ``eval: 20%``; a split that is
+        named has none. Raises ConfigError for percentages that leave nothing, or nothing over."""
+        shares = {split: getattr(self, split) for split in HELD_OUT}
+        fractions = {
+            split: _fraction(split, share)
+            for split, share in shares.items()
+            if share is not None and share.endswith("%")
+        }
+        if sum(fractions.values()) >= 1 - 1e-9:
             raise ConfigError(
-                f"data.eval is {self.eval!r}",
-                where="data.eval",
-                expected="a percentage between 0% and 100%, such as 20%",
+                f"nothing is left to train on: {' and '.join(f'{split}: {shares[split]}' for split in fractions)}",
+                where=f"data.{[*fractions][-1]}",
+                expected="percentages that come to less than 100%",
             )
-        return fraction
+        return fractions
+
+
+def _fraction(split: str, share: str) -> float:
+    """0.2 for ``20%``."""
+    try:
+        fraction = float(share.removesuffix("%")) / 100
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction < 1:
+        raise ConfigError(
+            f"data.{split} is {share!r}",
+            where=f"data.{split}",
+            expected="a percentage between 0% and 100%, such as 20%",
+        )
+    return fraction

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ptm.config.slices import SliceMetric, parse_slice_metric
 from ptm.config.tags import entity_tags
 from ptm.errors import ConfigError, Problem, listing
 
@@ -45,7 +46,8 @@ class Evaluation:
 
     A name that ends in ``/`` stands for one a label: ``iou/`` for ``iou/cell``. ``by_label_count`` are metrics that are
     defined for some numbers of labels only, ``of_entities`` those of ``metrics`` that need labels which name entities
-    (:mod:`ptm.config.tags`). ``headline`` stands for all others where there is room for one.
+    (:mod:`ptm.config.tags`). ``unsliced`` are those that are not told for slices: they are known of batches, or of all
+    examples together. ``headline`` stands for all others where there is room for one.
     ``comparison`` names what predictions of two models are compared by (:mod:`ptm.experiment.comparison`), None where
     they are not. ``audit`` is the metric by which a teacher is held against a constant answer
     (:mod:`ptm.distill.audit`), None where its single classes are looked at instead.
@@ -54,6 +56,7 @@ class Evaluation:
     metrics: tuple[str, ...]
     by_label_count: Mapping[str, LabelCount] = field(default_factory=dict)
     of_entities: tuple[str, ...] = ()
+    unsliced: tuple[str, ...] = ("loss",)
     headline: str
     comparison: str | None = None
     audit: str | None = None
@@ -100,13 +103,41 @@ class Evaluation:
         close = difflib.get_close_matches(name, measured, n=1)
         return f"one of {listing(measured)}", f"did you mean {close[0]}?" if close else "name one of them"
 
-    def require(self, metrics: Iterable[tuple[str, str]], labels: Sequence[str]) -> None:
-        """``metrics``: (where, name). Raises ConfigError with all of them that are not measured."""
-        objections = [(where, name, self.objection(name, labels)) for where, name in metrics]
-        problems = [
-            Problem(f"there is no metric {name!r} with these labels", where, *objection)
-            for where, name, objection in objections
-            if objection
-        ]
+    def objection_to_slice(
+        self, name: SliceMetric, slices: Mapping[str, Sequence[str] | None], labels: Sequence[str] | None
+    ) -> tuple[str, str] | None:
+        """As :meth:`objection`, of a metric of a slice. ``slices``: the names of ``data.slices``, and the values that
+        each has; None while they are not known."""
+        if name.metric in self.unsliced:
+            measured = [one for one in self.names(labels) if one not in self.unsliced]
+            return f"one of {', '.join(measured)} of a slice", f"{name.metric} is not measured of slices"
+        if objection := self.objection(name.metric, labels):
+            return objection
+        if name.slice not in slices:
+            expected = f"a slice of {listing(slices)}" if slices else "a slice that data.slices names"
+            return expected, f"add it: data.slices: [{', '.join([*slices, name.slice])}]"
+        values = slices[name.slice]
+        if values is None or name.value in values:
+            return None
+        close = difflib.get_close_matches(name.value, values, n=1)
+        expected = f"{name.slice} is one of {listing(values)}"
+        return expected, f"did you mean {name.slice}={close[0]}?" if close else "name one of them"
+
+    def require(
+        self,
+        metrics: Iterable[tuple[str, str]],
+        labels: Sequence[str],
+        slices: Mapping[str, Sequence[str] | None] | None = None,
+    ) -> None:
+        """``metrics``: (where, name). Raises ConfigError with all of them that are not measured: with these labels, of
+        these ``slices``."""
+        problems = []
+        for where, name in metrics:
+            objection, of_slice = self.objection(name, labels), parse_slice_metric(name)
+            if objection is not None and of_slice is not None:
+                objection = self.objection_to_slice(of_slice, slices or {}, labels)
+            if objection is not None:
+                these = "labels" if of_slice is None else "examples"
+                problems.append(Problem(f"there is no metric {name!r} with these {these}", where, *objection))
         if problems:
             raise ConfigError(problems)

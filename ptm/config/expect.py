@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ptm.config.evaluation import shown_metric
+from ptm.config.slices import parse_slice_metric
 from ptm.errors import ConfigError, ExpectationMissed, Problem
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -21,23 +22,25 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
 }
 _BOUND = re.compile(r"\s*(>=|<=|>|<|==)\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*")
-_OPTION = re.compile(r"\s*([^\s<>=]+)\s*([<>=].*)", re.DOTALL)
+# A metric, which may be of a slice: accuracy[source=mobile].
+_OPTION = re.compile(r"\s*([^\s<>=\[]+(?:\[[^=]*=.*\]|\[[^=]*\])?)\s*([<>=].*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """A bound and the value that was measured. ``met`` is false for NaN, whatever the bound."""
+    """A bound and the value that was measured, on which ``split``. ``met`` is false for NaN, whatever the bound, and
+    where there is no value: a metric that is not defined for the examples of a slice."""
 
     metric: str
     bound: str
-    value: float
+    value: float | None
     met: bool
+    split: str = "eval"
 
     @property
     def consistent(self) -> bool:
         """Whether ``met`` is what the bound and the value say. Raises ConfigError for what is no bound."""
-        comparison, limit = parse_expectation(self.bound)
-        return self.met == _OPERATORS[comparison](self.value, limit)
+        return self.met == _held(self.metric, self.bound, self.value, self.split).met
 
     def as_dict(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -75,16 +78,25 @@ def parse_bound(text: str) -> tuple[str, str]:
     return match[1], bound
 
 
-def check_expectations(bounds: Iterable[tuple[str, str]], metrics: Mapping[str, float]) -> list[Expectation]:
+def check_expectations(
+    bounds: Iterable[tuple[str, str]],
+    metrics: Mapping[str, float],
+    *,
+    split: str = "eval",
+    slices: Mapping[str, float] | None = None,
+) -> list[Expectation]:
     """Each bound (metric, bound) against ``metrics``, in their order; a metric may have several.
 
-    Raises ConfigError that names every metric which was not measured, and those that were.
+    ``split``: where they were measured; ``slices``: metrics of slices, by the names that expectations have for them. Of
+    a slice, a metric may not be defined, which misses the bound. Raises ConfigError that names every other metric which
+    was not measured, and those that were.
     """
-    chosen = list(bounds)
-    absent = [name for name in dict.fromkeys(name for name, _ in chosen) if name not in metrics]
+    chosen, values = list(bounds), {**metrics, **(slices or {})}
+    names = dict.fromkeys(name for name, _ in chosen)
+    absent = [name for name in names if name not in values and parse_slice_metric(name) is None]
     if absent:
         raise ConfigError([_absent(name, metrics) for name in absent])
-    return [_held(metric, bound, metrics[metric]) for metric, bound in chosen]
+    return [_held(metric, bound, values.get(metric), split) for metric, bound in chosen]
 
 
 def require_met(expectations: Mapping[str, Iterable[Expectation]], positive: str | None = None) -> None:
@@ -97,16 +109,23 @@ def require_met(expectations: Mapping[str, Iterable[Expectation]], positive: str
     for run, held in expectations.items():
         missed = [expectation for expectation in held if not expectation.met]
         if missed:
-            values = "; ".join(f"{shown_metric(e.metric, positive)} is {e.value:.4f}" for e in missed)
+            values = "; ".join(f"{shown_metric(e.metric, positive)} {_valued(e)}" for e in missed)
             bounds = " and ".join(f"{shown_metric(e.metric, positive)} {e.bound}" for e in missed)
             problems.append(Problem(values, where=run, expected=bounds))
     if problems:
         raise ExpectationMissed(problems)
 
 
-def _held(metric: str, bound: str, value: float) -> Expectation:
+def _valued(missed: Expectation) -> str:
+    if missed.value is None:
+        return "is not defined for the examples of this slice"
+    return f"is {missed.value:.4f}" + ("" if missed.split == "eval" else f" on {missed.split}")
+
+
+def _held(metric: str, bound: str, value: float | None, split: str) -> Expectation:
     comparison, limit = parse_expectation(bound)
-    return Expectation(metric, bound, value, _OPERATORS[comparison](value, limit))
+    met = value is not None and _OPERATORS[comparison](value, limit)
+    return Expectation(metric, bound, value, met, split)
 
 
 def _absent(name: str, metrics: Mapping[str, float]) -> Problem:

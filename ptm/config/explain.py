@@ -240,7 +240,7 @@ def _cure_of_other(path: Path, node: Scalar, here: schema.Fragment) -> str:
         return f"give a value, or {'remove the line' if node.place.in_file else 'leave it out'}"
     if path[0] == "expect" and len(path) == 2:
         return f'write ">= {show(node.text)}"'
-    if path == ("data", "eval") and isinstance(node.value, float) and 0 < node.value < 1:
+    if path in (("data", "eval"), ("data", "test")) and isinstance(node.value, float) and 0 < node.value < 1:
         return f"write {node.value * 100:g}%"
     if words := schema.choices(here):
         return "write none" if node.value is False and "none" in words else ""

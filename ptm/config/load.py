@@ -257,7 +257,8 @@ def _held_out_problems(spec: RunSpec, root: Section) -> list[Finding]:
         _ = spec.data.held_out
     except ConfigError as error:
         (problem,) = error.problems
-        return [finding_at(_place_of(root, ("data", "eval")), show(problem.what, 300), problem.expected)]
+        place = _place_of(root, problem.where.split("."))
+        return [finding_at(place, show(problem.what, 300), problem.expected)]
     return []
 
 

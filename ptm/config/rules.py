@@ -13,7 +13,9 @@ from pydantic.fields import FieldInfo
 from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
+from ptm.config.slices import parse_slice_metric
 from ptm.config.spec import DataSpec, DistillSpec, RunSpec
+from ptm.config.split_rules import check_slices, check_splits, known_slices
 from ptm.config.tasks import IMAGE_SOURCES, SOURCES, TABLE_SOURCES, TASKS
 from ptm.errors import listing
 
@@ -39,6 +41,9 @@ def cross_check(
     yield from _check_model(spec)
     yield from _check_text_format(spec.data)
     yield from _check_data(spec.data, fewest=spec.descriptor.fewest_labels)
+    yield from check_splits(spec)
+    if sure("task"):
+        yield from check_slices(spec)
     yield from _check_views(spec)
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)
@@ -269,6 +274,15 @@ def _check_metrics(spec: RunSpec, *, best: bool) -> Complaints:
     metrics += [(("best", "metric"), spec.best.metric)] if best and spec.best is not None else []
     for path, name in metrics:
         objection = spec.evaluation.objection(name, spec.data.labels)
+        of_slice = None if objection is None else parse_slice_metric(name)
+        if of_slice is not None and path[0] == "best":
+            cure = f"use {of_slice.metric}, and expect: {{{name}: …}} for the slice"
+            yield path, f"{name!r} is of a slice: too few examples to choose by", cure
+            continue
+        if of_slice is not None:
+            objection = spec.evaluation.objection_to_slice(
+                of_slice, known_slices(spec.data), spec.data.labels
+            )
         if objection is not None:
             expected, cure = objection
             yield path, f"there is no metric {name!r}: {expected}", cure

@@ -29,9 +29,13 @@ _NAMES: Mapping[str, str] = {
     "data.source": "dataset dataset_name data_dir data_path dataset_path train_data_dir root path",
     "data.train": "train_file train_split train_data training_split train_dir train_set train_path",
     "data.eval": (
-        "val valid validation dev test validation_file validation_split eval_file eval_split "
-        "test_file test_split val_split eval_dir val_dir eval_dataset"
+        "val valid validation dev validation_file validation_split eval_file eval_split "
+        "val_split eval_dir val_dir eval_dataset"
     ),
+    "data.test": "test_file test_split test_dir test_data test_set test_path test_dataset holdout",
+    "data.split_by": "group_by group_column groups group_key split_column group_id",
+    "data.stratify": "stratified stratify_by stratify_column stratify_by_column",
+    "data.slices": "slice subgroups slice_columns",
     "data.text": "text_column text_column_name sentence text_field input_column sentence1_key sentence1",
     "data.text_pair": "text_pair_column sentence2_key sentence2 second_text",
     "data.image": "image_column image_column_name image_field",
@@ -45,7 +49,8 @@ _NAMES: Mapping[str, str] = {
     "data.mean": "image_mean",
     "data.std": "image_std",
     "data.max_train_examples": "max_train_samples limit_train train_limit n_train num_train_examples",
-    "data.max_eval_examples": "max_eval_samples limit_eval max_val_samples max_test_samples",
+    "data.max_eval_examples": "max_eval_samples limit_eval max_val_samples",
+    "data.max_test_examples": "max_test_samples limit_test",
     "train": "training trainer hyperparameters training_args training_arguments hparams",
     "train.epochs": "num_train_epochs num_epochs n_epochs max_epochs total_epochs epoch",
     "train.steps": "max_steps num_steps n_steps total_steps num_training_steps iterations max_iters",

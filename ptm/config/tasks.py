@@ -96,7 +96,10 @@ MASKED_LM = Task(
     modality="text",
     sources=(*_TABLES, "text"),
     evaluation=Evaluation(
-        metrics=("loss", "perplexity", "masked_accuracy"), headline="perplexity", comparison="masked tokens"
+        metrics=("loss", "perplexity", "masked_accuracy"),
+        unsliced=(),
+        headline="perplexity",
+        comparison="masked tokens",
     ),
     labelled=False,
     per_example=False,
@@ -110,7 +113,10 @@ CAUSAL_LM = Task(
     modality="text",
     sources=(*_TABLES, "text"),
     evaluation=Evaluation(
-        metrics=("loss", "perplexity", "bits_per_byte"), headline="perplexity", comparison="tokens"
+        metrics=("loss", "perplexity", "bits_per_byte"),
+        unsliced=("bits_per_byte",),
+        headline="perplexity",
+        comparison="tokens",
     ),
     labelled=False,
     per_example=False,
@@ -122,7 +128,9 @@ TRANSLATION = Task(
     module="ptm.text.translation",
     modality="text",
     sources=_TABLES,
-    evaluation=Evaluation(metrics=("loss", "perplexity", "bleu", "chrf"), headline="bleu"),
+    evaluation=Evaluation(
+        metrics=("loss", "perplexity", "bleu", "chrf"), unsliced=("loss", "perplexity"), headline="bleu"
+    ),
     labelled=False,
     per_example=False,
     distillable=False,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ptm.config.spec import DataSpec
 from ptm.data.annotations import BoxTable
+from ptm.data.attributes import path_attributes
 from ptm.data.coco import read_coco
 from ptm.data.examples import Dataset, Examples
 from ptm.data.label_spelling import Spelling, spelling_warnings
@@ -31,7 +32,7 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     ``crowd`` (bool [k]) and ``empty`` (boxes left out). Raises ConfigError for a split that is not there, DataError for
     contents that cannot be used.
     """
-    splits = read_splits(data, lambda split: read_boxes(data.source, split), train=train)
+    splits = read_splits(data, lambda name, _: read_boxes(data.source, name), train=train)
     if data.label_map:
         splits = splits.with_tables([_renamed(table, data.label_map) for table in splits.tables])
     stated = tuple(dict.fromkeys(name for table in splits.tables for name in table.categories))
@@ -48,14 +49,15 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
             raise DataError("no training image has a box to learn from", where=data.source, expected="boxes")
         warnings.extend(untaught_warning(untaught, names, data.max_train_examples is not None))
 
-    to_examples = partial(_examples, labels=names)
+    to_examples = partial(_examples, data=data, labels=names)
     dataset = make_dataset(data, splits, names, to_examples, train=train, check_train=check_train)
-    if not any(len(boxes) for boxes in dataset.eval.columns["boxes"]):
-        raise DataError(
-            "there is not one box to evaluate on",
-            where=f"{data.source} {data.eval or ''}".strip(),
-            expected="at least one image with a box",
-        )
+    for split, examples in (("eval", dataset.eval), ("test", dataset.test)):
+        if examples is not None and not any(len(boxes) for boxes in examples.columns["boxes"]):
+            raise DataError(
+                "there is not one box to evaluate on",
+                where=f"{data.source} {getattr(data, split) or ''}".strip(),
+                expected="at least one image with a box",
+            )
     return replace(dataset, warnings=(*warnings, *dataset.warnings))
 
 
@@ -90,7 +92,7 @@ def _labels_in(table: BoxTable) -> tuple[str, ...]:
     return tuple(sorted({box.label for annotation in table.annotations for box in annotation.boxes}))
 
 
-def _examples(table: BoxTable, labels: tuple[str, ...]) -> Examples:
+def _examples(table: BoxTable, data: DataSpec, labels: tuple[str, ...]) -> Examples:
     """Columns of a split. Raises DataError for a class that is not one of ``labels``."""
     index = {name: number for number, name in enumerate(labels)}
     rows = table.annotations
@@ -116,4 +118,5 @@ def _examples(table: BoxTable, labels: tuple[str, ...]) -> Examples:
         "crowd": [np.array([box.crowd for box in row.boxes], dtype=bool) for row in rows],
         "empty": [row.empty for row in rows],
     }
-    return Examples(columns, None, lambda i: str(rows[i].image))
+    attributes = path_attributes(data, [row.image for row in rows])
+    return Examples(columns, None, lambda i: str(rows[i].image), attributes=attributes)

@@ -73,9 +73,15 @@ def _naming_cure(columns: Mapping[str, str], missing: str, close: str) -> str:
         return f"name the right column in {key}{more}"
     name = yaml_text(close)
     if key == "data.labels_from":
-        others = [column for role, column in columns.items() if role.startswith("labels_from ")]
-        name = json.dumps([close if column == missing else column for column in others], ensure_ascii=False)
+        name = _corrected_list(columns, "labels_from ", missing, close)
+    if key == "data.slices":
+        name = _corrected_list(columns, "slices ", missing, close)
     return f"did you mean {close!r}? name the right column in {key}: --set {shlex.quote(f'{key}={name}')}"
+
+
+def _corrected_list(columns: Mapping[str, str], role: str, missing: str, close: str) -> str:
+    others = [column for other, column in columns.items() if other.startswith(role)]
+    return json.dumps([close if column == missing else column for column in others], ensure_ascii=False)
 
 
 def _headerless_cure(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ptm.data.examples import Examples
 from ptm.data.pictures import picture_digest
 from ptm.errors import Problem
 
@@ -47,19 +48,49 @@ def shared_inputs(
     return len(rows), min(rows, default=None)
 
 
-LEAKED = "evaluation examples also stand in train"
+_NOUNS = {"eval": "evaluation", "test": "test"}
 
 
 def leak_warning(
-    train: Mapping[str, Sequence[Any]], evaluation: Mapping[str, Sequence[Any]], where: Any
+    train: Mapping[str, Sequence[Any]],
+    evaluation: Mapping[str, Sequence[Any]],
+    where: Any,
+    names: tuple[str, str] = ("train", "eval"),
 ) -> list[Problem]:
-    """For splits that are named, so that nothing moves: what stands in both is told."""
+    """For splits that are named, so that nothing moves: what stands in both is told. ``names``: those of the two."""
     count, first = shared_inputs(train, evaluation)
     if first is None:
         return []
     total = len(next(iter(evaluation.values())))
-    cure = "remove them from one of the splits; what was trained on says nothing about new examples"
-    return [Problem(f"{count} of {total} {LEAKED}", where(first), cure=cure)]
+    return [
+        _shared(
+            f"{count} of {total} {_NOUNS[names[1]]} examples also stand in {names[0]}", where(first), names
+        )
+    ]
+
+
+def group_warning(
+    column: str | None, train: Examples, evaluation: Examples, names: tuple[str, str]
+) -> list[Problem]:
+    """The same for what ``data.split_by`` holds together: of examples whose group stands in both."""
+    if column is None or not all(column in side.attributes for side in (train, evaluation)):
+        return []
+    seen = set(train.attributes[column])
+    rows = [row for row, value in enumerate(evaluation.attributes[column]) if value in seen]
+    if not rows:
+        return []
+    what = (
+        f"{len(rows)} of {len(evaluation)} {_NOUNS[names[1]]} examples are of a {column!r} that also stands in "
+        f"{names[0]}, the first one of {evaluation.attributes[column][rows[0]]!r}"
+    )
+    return [_shared(what, evaluation.where(rows[0]), names)]
+
+
+def _shared(what: str, where: str, names: tuple[str, str]) -> Problem:
+    seen = "what was trained on" if names[0] == "train" else "what the weights were chosen on"
+    return Problem(
+        what, where, cure=f"remove them from one of the splits; {seen} says nothing about new examples"
+    )
 
 
 def plain_text(text: str) -> str:

@@ -47,7 +47,7 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
     if not source.is_dir():
         raise no_source(source, "there is no such folder")
     if not root.is_dir():
-        cure = "correct data.train or data.eval"
+        cure = "correct data.train, data.eval or data.test"
         raise DataError("there is no such folder", where=root, expected=splits_there, cure=cure)
     classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
     if not classes:

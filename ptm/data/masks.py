@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ptm.config.spec import DataSpec
+from ptm.data.attributes import path_attributes
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, contents
 from ptm.data.label_warnings import untaught_warning
@@ -98,9 +99,9 @@ def load_masks(
     """
     source = Path(data.source.partition(":")[2])
 
-    def read(split: str | None) -> _Split:
-        images = split == data.train and data.held_out is None and train and unlabelled
-        return (_read_images(source, split) if images else None) or _read_split(source, split)
+    def read(name: str | None, split: str) -> _Split:
+        images = split == "train" and not data.held_out and train and unlabelled
+        return (_read_images(source, name) if images else None) or _read_split(source, name)
 
     splits = read_splits(data, read, train=train)
     pairs = splits.first.pairs if splits.first.labelled else splits.eval.pairs
@@ -118,7 +119,7 @@ def load_masks(
         data,
         splits,
         names,
-        lambda split: _examples(split.pairs, values, data.ignore_value),
+        lambda split: _examples(split.pairs, values, data),
         train=train,
         check_train=check_train,
     )
@@ -353,8 +354,9 @@ def _pair(image: Path, mask: Path) -> _Pair:
     return _Pair(image, mask, size, dict(zip(occurring.tolist(), counts.tolist(), strict=True)))
 
 
-def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | None) -> Examples:
+def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], data: DataSpec) -> Examples:
     """Raises DataError for values without a class and for masks in which nothing counts."""
+    ignored = data.ignore_value
     known = {*values, ignored}
     problems: list[Problem] = []
     for pair in pairs:
@@ -381,7 +383,10 @@ def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], ignored: int | No
         for p in pairs
     ]
     images = [pair.image for pair in pairs]
-    return Examples({"image": images, "mask": masks}, None, lambda row: str(images[row]))
+    attributes = path_attributes(data, images)
+    return Examples(
+        {"image": images, "mask": masks}, None, lambda row: str(images[row]), attributes=attributes
+    )
 
 
 def _untaught(examples: Examples, labels: tuple[str, ...], where: str) -> list[str]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from ptm.base import seeds
 from ptm.config.spec import DataSpec
-from ptm.data.content import equal_groups, leak_warning
+from ptm.data.attributes import with_slices
+from ptm.data.content import equal_groups, group_warning, leak_warning
 from ptm.data.examples import Dataset, Examples
+from ptm.data.sharing import SELECT, joined_groups, share_out, share_problem
 from ptm.data.sources import splits_there
-from ptm.errors import ConfigError, DataError, Gathered, Problem
-
-# Stream of the draw behind held-out fractions and limits. It is not the run's seed: the rows are always the same.
-_SELECT = 0x5E1EC7
+from ptm.errors import ConfigError, DataError, Gathered, Problem, refuse
 
 
 class Digested(Protocol):
@@ -33,14 +32,15 @@ TableT = TypeVar("TableT", bound=Digested)
 
 @dataclass(frozen=True, kw_only=True)
 class Splits(Generic[TableT]):
-    """The splits of a run as they were read. Where a fraction of train is held out, ``eval`` is the same as ``train``.
+    """The splits of a run as they were read. What is held out of train, by its fraction, is the same as ``train``.
 
-    ``train`` is None where only an evaluation is asked for.
+    ``train`` is None where only an evaluation is asked for, ``test`` where there is no third split.
     """
 
     train: TableT | None
     eval: TableT
-    held_out: float | None
+    test: TableT | None = None
+    held_out: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def first(self) -> TableT:
@@ -50,26 +50,34 @@ class Splits(Generic[TableT]):
     @property
     def tables(self) -> tuple[TableT, ...]:
         """What was read, each once."""
-        return (self.eval,) if self.train is None or self.train is self.eval else (self.train, self.eval)
+        read = {id(table): table for table in (self.train, self.eval, self.test) if table is not None}
+        return tuple(read.values())
 
     def with_tables(self, tables: Sequence[TableT]) -> Splits[TableT]:
         """The same splits with these in the place of :attr:`tables`."""
-        return replace(self, train=None if self.train is None else tables[0], eval=tables[-1])
+        new = dict(zip(map(id, self.tables), tables, strict=True))
+        train, test = (None if table is None else new[id(table)] for table in (self.train, self.test))
+        return replace(self, train=train, eval=new[id(self.eval)], test=test)
 
 
-def read_splits(data: DataSpec, read: Callable[[str | None], TableT], *, train: bool) -> Splits[TableT]:
-    """What ``read`` makes of the splits that ``data`` names. Raises ConfigError where it names none to evaluate on."""
-    fraction = data.held_out
-    if fraction is not None:
-        table = read(data.train)
-        return Splits(train=table, eval=table, held_out=fraction)
+def read_splits(data: DataSpec, read: Callable[[str | None, str], TableT], *, train: bool) -> Splits[TableT]:
+    """What ``read(name, split)`` makes of the splits that ``data`` names, ``split`` being train, eval or test. Raises
+    ConfigError where it names none to evaluate on."""
+    fractions = data.held_out
+    names = {"train": data.train, "eval": data.eval, "test": data.test}
     gathered, tables = Gathered(), dict[str, TableT]()
-    for name, requested in (("train", train), ("eval", True)):
+    for split, name in names.items():
+        if split in fractions or (split == "train" and not (train or fractions)):
+            continue
+        if split == "test" and name is None:
+            continue
         with gathered.of():
-            if requested:
-                tables[name] = read(data.train if name == "train" else _eval_split(data, train=train))
+            tables[split] = read(_eval_split(data, train=train) if split == "eval" else name, split)
     gathered.refuse()
-    return Splits(train=tables.get("train"), eval=tables["eval"], held_out=None)
+    train_table = tables.get("train")
+    if train_table is not None:
+        tables |= dict.fromkeys(fractions, train_table)
+    return Splits(train=train_table, eval=tables["eval"], test=tables.get("test"), held_out=fractions)
 
 
 def make_dataset(
@@ -82,73 +90,134 @@ def make_dataset(
     strata: Callable[[Examples], np.ndarray] | None = None,
     check_train: Callable[[Examples], None] | None = None,
 ) -> Dataset:
-    """The examples of both splits, those that are held out taken from train, at most as many as ``data`` allows.
+    """The examples of all splits, those that are held out taken from train, at most as many as ``data`` allows.
 
-    ``strata``: int64 [n], groups of which the fraction is held out alike (default: all are one). ``check_train`` raises
-    a DataError where the training examples cannot be learned from. Without ``train``, there are only those to evaluate
-    on.
+    ``strata``: int64 [n], groups of which a fraction is held out alike (default: all are one); what ``data.stratify``
+    says goes before. ``check_train`` raises a DataError where the training examples cannot be learned from. Without
+    ``train``, there are only those to evaluate on.
     """
     gathered, sets = Gathered(), dict[int, Examples]()
     for table in splits.tables:
         with gathered.of():
             sets[id(table)] = to_examples(table)
     gathered.refuse()
-    train_set, eval_set = sets.get(id(splits.train)), sets[id(splits.eval)]
+    chosen = {
+        split: sets[id(table)]
+        for split, table in (("train", splits.train), ("eval", splits.eval), ("test", splits.test))
+        if table is not None
+    }
     warnings: list[Problem] = []
-    if splits.held_out is not None:
-        assert train_set is not None
-        strata_of = np.zeros(len(train_set), dtype=np.int64) if strata is None else strata(train_set)
-        groups = equal_groups(train_set.columns)
-        if len(groups) > 1 and not groups.any():
-            groups = np.arange(len(groups))
-            warnings.append(Problem("all examples are equal, so those that are held out are trained on"))
-        remaining, held_out = hold_out(strata_of, splits.held_out, groups)
-        if not len(remaining):
-            raise DataError("one example cannot be shared out", where=train_set.where(0), cure="add examples")
-        train_set, eval_set = train_set.select(remaining), train_set.select(held_out)
-    elif train_set is not None and train and splits.train is not splits.eval:
-        warnings += leak_warning(train_set.columns, eval_set.columns, eval_set.where)
-    if train_set is not None and train:
-        train_set = limit(train_set, data.max_train_examples)
+    if splits.held_out:
+        shares, warnings = _shared_out(data, chosen["train"], splits.held_out, strata)
+        chosen |= shares
+    if train:
+        warnings += _leaks(data, chosen, splits)
+        chosen["train"] = limit(chosen["train"], data.max_train_examples)
         if check_train is not None:
-            check_train(train_set)
-    digests = {"eval": splits.eval.digest} | ({} if splits.train is None else {"train": splits.train.digest})
-    eval_set = limit(eval_set, data.max_eval_examples)
-    return Dataset(train_set if train else None, eval_set, labels, digests, tuple(warnings))
+            check_train(chosen["train"])
+    tables = {"eval": splits.eval, "train": splits.train, "test": splits.test}
+    test = chosen.get("test")
+    return Dataset(
+        chosen["train"] if train else None,
+        with_slices(data, limit(chosen["eval"], data.max_eval_examples), "eval"),
+        labels,
+        {split: table.digest for split, table in tables.items() if table is not None},
+        tuple(warnings),
+        test=None if test is None else with_slices(data, limit(test, data.max_test_examples), "test"),
+    )
 
 
-def hold_out(
-    strata: np.ndarray, fraction: float, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers (remaining, held out): the fraction of every stratum, at least one each, by a fixed draw.
+def _shared_out(
+    data: DataSpec,
+    examples: Examples,
+    fractions: Mapping[str, float],
+    strata: Callable[[Examples], np.ndarray] | None,
+) -> tuple[dict[str, Examples], list[Problem]]:
+    """The examples of train and of each split that is held out of them, and what is to be said of these."""
+    warnings: list[Problem] = []
+    groups = equal_groups(examples.columns)
+    if len(groups) > 1 and not groups.any():
+        groups = np.arange(len(groups))
+        warnings.append(Problem("all examples are equal, so those that are held out are trained on"))
+    if data.split_by is not None:
+        groups = joined_groups(groups, examples.attributes[data.split_by])
+    sides, there = len(fractions) + 1, len(np.unique(groups))
+    if there < sides:
+        raise _too_few(data, examples, there, sides)
+    rows_of = _strata(data, examples, sides, strata)
+    remaining, shares = share_out(rows_of, [*fractions.values()], groups, by_counts=data.split_by is not None)
+    chosen = {"train": examples.select(remaining)}
+    for (split, fraction), rows in zip(fractions.items(), shares, strict=True):
+        if not len(rows):
+            raise _too_few(data, examples, there, sides)
+        chosen[split] = examples.select(rows)
+        if data.split_by is not None:
+            problem = share_problem(split, len(rows), len(examples), fraction, data.split_by)
+            warnings += [problem] if problem else []
+    return chosen, warnings
 
-    ``groups``: int64 [n], the first row that a row is equal to (default: all differ). A group stays on one side, in
-    the stratum of its first row; a stratum of one group of several rows remains.
-    """
-    groups = np.arange(len(strata)) if groups is None else groups
-    draw = seeds.uniforms(_SELECT, 0, np.arange(len(strata)), 1)[:, 0]
-    sizes = np.bincount(groups, minlength=len(strata))
-    firsts = np.flatnonzero(sizes)
-    chosen = np.zeros(len(strata), dtype=bool)
-    for stratum in np.unique(strata[firsts]):
-        of_stratum = firsts[strata[firsts] == stratum]
-        in_order = of_stratum[np.argsort(draw[of_stratum], kind="stable")]
-        counts = sizes[in_order]
-        most = max(1, round(fraction * counts.sum()))
-        # As many groups as come nearest to the share, but never the last one of several rows.
-        number = max(1, int(np.argmin(np.abs(np.cumsum(counts) - most))) + 1)
-        if number == len(counts) and counts.max() > 1:
-            number -= 1
-        chosen[in_order[:number]] = True
-    is_held_out = chosen[groups]
-    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+def _too_few(data: DataSpec, examples: Examples, groups: int, sides: int) -> DataError:
+    if data.split_by is not None:
+        what = f"{len(examples)} examples in {groups} group{'s' if groups > 1 else ''} by {data.split_by!r}"
+        return DataError(
+            f"{what} cannot be shared out",
+            where="data.split_by",
+            expected=f"at least {sides} groups: they are held together, also where their examples are equal",
+            cure="name another column, or splits that are files of their own",
+        )
+    counted = (
+        "one example" if len(examples) == 1 else f"{len(examples)} examples, {groups} of them different,"
+    )
+    return DataError(f"{counted} cannot be shared out", where=examples.where(0), cure="add examples")
+
+
+def _strata(
+    data: DataSpec, examples: Examples, sides: int, strata: Callable[[Examples], np.ndarray] | None
+) -> np.ndarray:
+    """int64 [n]: of what a fraction is taken alike. DataError for a value that is too rare to stand on all sides."""
+    if isinstance(data.stratify, str):
+        values, numbers = np.unique(np.array(examples.attributes[data.stratify]), return_inverse=True)
+        counts = np.bincount(numbers)
+        refuse(
+            (
+                Problem(
+                    f"{data.stratify} is {str(values[value])!r} in {counts[value]} of the examples, so that it cannot "
+                    f"stand on {sides} sides",
+                    examples.where(int(np.flatnonzero(numbers == value)[0])),
+                    f"at least {sides} examples of each value",
+                    "correct the value, or stratify by another column",
+                )
+                for value in np.flatnonzero(counts < sides)
+            ),
+            noun="values",
+        )
+        return numbers.astype(np.int64)
+    if data.stratify is False or strata is None:
+        return np.zeros(len(examples), dtype=np.int64)
+    return strata(examples)
+
+
+def _leaks(data: DataSpec, chosen: Mapping[str, Examples], splits: Splits[TableT]) -> list[Problem]:
+    """What stands in two splits, of which one at least was named: there nothing moves."""
+    tables = {"train": splits.train, "eval": splits.eval, "test": splits.test}
+    warnings: list[Problem] = []
+    for first, second in (("train", "eval"), ("train", "test"), ("eval", "test")):
+        if second not in chosen or {first, second} <= {"train", *splits.held_out}:
+            continue
+        if tables[first] is tables[second]:
+            continue
+        pair = (chosen[first], chosen[second])
+        warnings += leak_warning(pair[0].columns, pair[1].columns, pair[1].where, (first, second))
+        warnings += group_warning(data.split_by, *pair, (first, second))
+    return warnings
 
 
 def limit(examples: Examples, most: int | None) -> Examples:
     """At most so many rows, always the same ones."""
     if most is None or most >= len(examples):
         return examples
-    draw = seeds.uniforms(_SELECT, 1, np.arange(len(examples)), 1)[:, 0]
+    draw = seeds.uniforms(SELECT, 1, np.arange(len(examples)), 1)[:, 0]
     return examples.select(np.sort(np.argsort(draw, kind="stable")[:most]))
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ptm.config.spec import DataSpec
-from ptm.data.examples import Dataset, Examples, singleton_rows
+from ptm.config.split_rules import has_columns
+from ptm.data.attributes import attribute_roles, column_attributes, path_attributes
+from ptm.data.examples import Dataset, Examples, rare_labels
 from ptm.data.image_files import alike_inside, left_out, read_images, require_classes
 from ptm.data.label_columns import PlainLabels, label_roles, plain_labels
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
@@ -72,8 +74,10 @@ def load_dataset(
     where = f"{data.source} {data.train or ''}".strip()
 
     def strata(examples: Examples) -> np.ndarray:
+        if examples.targets is None:  # nothing is known of them
+            return np.zeros(len(examples), dtype=np.int64)
         if exclusive:
-            _require_two(examples, names)
+            _require_sides(examples, names, list(splits.held_out), grouped=data.split_by is not None)
         return kind.strata(examples.targets)
 
     def check_train(examples: Examples) -> None:
@@ -100,7 +104,7 @@ def load_dataset(
         data,
         splits if bare is None else replace(splits, train=_without_labels(bare)),
         names,
-        partial(_examples, columns=columns, labels=names, kind=kind),
+        partial(_examples, data=data, columns=columns, labels=names, kind=kind),
         train=train,
         strata=strata,
         check_train=check_train,
@@ -162,8 +166,9 @@ def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = Tr
     splits = _read(data, columns, train=train)
 
     def to_examples(table: Table) -> Examples:
-        refuse(column_problems(table.columns, table.where))
-        return Examples(table.columns, None, table.where)
+        inputs = {role: table.columns[role] for role in columns}
+        refuse(column_problems(inputs, table.where))
+        return Examples(inputs, None, table.where, attributes=_attributes(data, table))
 
     return make_dataset(data, splits, (), to_examples, train=train)
 
@@ -172,24 +177,38 @@ def _read(
     data: DataSpec, columns: Mapping[str, str], *, train: bool, unlabelled: bool = False
 ) -> Splits[Table]:
     written = TextFormat.of(data)
+    in_table = has_columns(data.source)
 
-    def read(split: str | None) -> Table:
-        may_lack = unlabelled and train and split == data.train and data.held_out is None
+    def read(name: str | None, split: str) -> Table:
+        may_lack = unlabelled and train and split == "train" and not data.held_out
         kind, _, place = data.source.partition(":")
-        if may_lack and split is not None and kind == "imagefolder":
-            images = read_images(Path(place), split)
+        if may_lack and name is not None and kind == "imagefolder":
+            images = read_images(Path(place), name)
             if images is not None:
                 return images
+        more = attribute_roles(data, split, train=train) if in_table else {}
         try:
-            return read_split(data.source, split, columns, written)
+            return read_split(data.source, name, {**columns, **more}, written)
         except DataError as error:
-            missing = {f"no column {name!r}" for name in label_roles(data).values()}
+            missing = {f"no column {column!r}" for column in label_roles(data).values()}
             if not may_lack or not {p.what for p in error.problems} <= missing:
                 raise
-        inputs = {role: name for role, name in columns.items() if role not in label_roles(data)}
-        return read_split(data.source, split, inputs, written)
+        inputs = {role: column for role, column in columns.items() if role not in label_roles(data)}
+        return read_split(data.source, name, {**inputs, **more}, written)
 
     return read_splits(data, read, train=train)
+
+
+def _attributes(data: DataSpec, table: Table) -> dict[str, list[str]]:
+    """What ``data.split_by``, ``stratify`` and ``slices`` need, as far as the table was read with it."""
+    if not has_columns(data.source):
+        return path_attributes(data, table.columns["image"]) if data.source.startswith("imagefolder:") else {}
+    roles = {
+        role: name
+        for split in ("train", "eval")
+        for role, name in attribute_roles(data, split, train=True).items()
+    }
+    return column_attributes(table.columns, roles, table.where)
 
 
 def _has_labels(table: Table, unlabelled: bool) -> bool:
@@ -206,7 +225,7 @@ def _without_labels(table: Table) -> Table:
 
 
 def _examples(
-    table: Table, columns: Mapping[str, str], labels: tuple[str, ...], kind: TargetKind
+    table: Table, data: DataSpec, columns: Mapping[str, str], labels: tuple[str, ...], kind: TargetKind
 ) -> Examples:
     """Raises DataError with what is wrong with texts and labels."""
     inputs = {role: table.columns[role] for role in columns}
@@ -219,37 +238,51 @@ def _examples(
     with gathered.of():
         if "label" in table.columns:
             targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
+    attributes: dict[str, list[str]] = {}
+    with gathered.of():
+        attributes = _attributes(data, table)
     gathered.refuse()
-    return Examples(inputs, targets, table.where)
+    return Examples(inputs, targets, table.where, attributes=attributes)
 
 
 def _left_out(data: DataSpec) -> list[Problem]:
     """Of folders of images: classes that may be splits, and files that are no examples."""
     root = Path(data.source.partition(":")[2])
-    splits = dict.fromkeys(split for split in (data.train, None if data.held_out else data.eval) if split)
-    folders = [root / name for name in splits] or [root]
+    named = (data.train, *(name for split, name in _names(data).items() if split not in data.held_out))
+    folders = [root / name for name in dict.fromkeys(named) if name] or [root]
     problems = [check(folder) for folder in folders for check in (alike_inside, left_out)]
     return [problem for problem in problems if problem is not None]
 
 
+def _names(data: DataSpec) -> dict[str, str | None]:
+    return {"train": data.train, "eval": data.eval, "test": data.test}
+
+
 def _require_folders(data: DataSpec, splits: Splits[Table], labels: tuple[str, ...]) -> None:
     """DataError for folders of images that are no class."""
-    names = {"train": data.train, "eval": data.train if splits.held_out is not None else data.eval}
-    for table, split in ((splits.train, names["train"]), (splits.eval, names["eval"])):
+    names = _names(data) | dict.fromkeys(splits.held_out, data.train)
+    for split, table in (("train", splits.train), ("eval", splits.eval), ("test", splits.test)):
         if table is not None:
-            folder = Path(data.source.partition(":")[2], split or "")
+            folder = Path(data.source.partition(":")[2], names[split] or "")
             require_classes(folder, table.label_names or (), labels)
 
 
-def _require_two(examples: Examples, labels: Sequence[str]) -> None:
-    """An example of each class to learn from and one to evaluate on, where a fraction is held out."""
-    alone = (
+def _require_sides(
+    examples: Examples, labels: Sequence[str], held_out: Sequence[str], *, grouped: bool
+) -> None:
+    """An example of each class to learn from and one for each split that is held out. Of groups that stay together
+    nobody can say how many a class needs, but one example is too few."""
+    sides = 2 if grouped else len(held_out) + 1
+    few = (
         Problem(
-            f"this is the only example with the label {label!r}, so none can be held out",
+            f"this is the only example with the label {label!r}, so none can be held out"
+            if count == 1
+            else f"there are {count} examples with the label {label!r}, too few to stand in train and in "
+            f"{' and '.join(held_out)}",
             where,
-            "at least two examples a class",
+            f"at least {('two', 'three')[sides - 2]} examples a class",
             "correct the row if the label is a typo; else add examples or remove it",
         )
-        for label, where in singleton_rows(examples, labels)
+        for label, count, where in rare_labels(examples, labels, sides)
     )
-    refuse(alone, noun="labels")
+    refuse(few, noun="labels")

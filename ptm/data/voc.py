@@ -71,7 +71,7 @@ def _names_in(split_file: Path) -> dict[str, str]:
             f"there is no split {split_file.stem!r}",
             where=split_file,
             expected=f"one of: {listing(there)}" if there else "a file with a name a line",
-            cure="correct data.train or data.eval",
+            cure="correct data.train, data.eval or data.test",
         )
     try:
         lines = lines_of(split_file.read_text(encoding="utf-8-sig"))

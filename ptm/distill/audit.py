@@ -175,7 +175,17 @@ def _recorded(name: str, spec: RunSpec, metric: str) -> float | None:
         value = float(results["metrics"][metric])
     except (PtmError, OSError, ValueError, KeyError, TypeError):
         return None
-    keys = ("source", "eval", "max_eval_examples", "text", "text_pair", "image", "label")
+    keys = (
+        "source",
+        "eval",
+        "max_eval_examples",
+        "text",
+        "text_pair",
+        "image",
+        "label",
+        "split_by",
+        "stratify",
+    )
     same = all(getattr(section, key) == getattr(spec.data, key) for key in keys)
     held_out = (spec.data.eval or "").strip().endswith("%")
     same = same and (not held_out or section.train == spec.data.train)

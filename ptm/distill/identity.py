@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ptm.config.label_types import CLASS
-from ptm.config.spec import RunSpec
+from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.pipeline import Pipeline, Split
 from ptm.training.runtime import Runtime
@@ -49,7 +49,17 @@ def data_identity(spec: RunSpec, data: Dataset, split: Split) -> dict[str, Any]:
         "labels": list(data.labels),
         "held_out": held_out,
         "limit": section.max_train_examples if split == "train" else section.max_eval_examples,
+        **_shared_otherwise(section),
     }
+
+
+def _shared_otherwise(section: DataSpec) -> dict[str, Any]:
+    """What more decides which examples are held out; without it, the stores of earlier versions are found."""
+    if not section.held_out:
+        return {}
+    test = {"test": section.test} if "test" in section.held_out else {}
+    keys = {"split_by": section.split_by, "stratify": section.stratify}
+    return test | {key: value for key, value in keys.items() if value is not None}
 
 
 def arithmetic(runtime: Runtime) -> dict[str, Any]:

@@ -45,13 +45,15 @@ SEVERITY = (1, 137, 5, 7, 3, 2, 6, 75, 130, 143, 129, 4, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a job. ``last_lines``: what a run said last that failed without a message of its own."""
+    """What came of a job. ``metrics``: on what the run is judged by; ``eval_metrics``: on the evaluation split, which a
+    search chooses by; ``last_lines``: what a run said last that failed without a message of its own."""
 
     job: Job
     status: Status
     exit_code: int
     seconds: float = 0.0
     metrics: Mapping[str, float] | None = None
+    eval_metrics: Mapping[str, float] | None = None
     problems: tuple[Problem, ...] = ()
     last_lines: tuple[str, ...] = ()
 
@@ -172,7 +174,8 @@ def finished_before(job: Job) -> Outcome | None:
         job=job,
         status="missed" if missed else "finished",
         exit_code=ExpectationMissed.exit_code if missed else 0,
-        metrics=results.metrics,
+        metrics=results.judged,
+        eval_metrics=results.metrics,
         problems=tuple(_missed(asdict(bound)) for bound in missed),
     )
 
@@ -246,6 +249,7 @@ class _Process:
             exit_code=code,
             seconds=time.monotonic() - self.begun,
             metrics=_metrics(content),
+            eval_metrics=content.get("metrics"),
             problems=tuple(problems),
             last_lines=lines,
         )
@@ -278,9 +282,9 @@ def _bounds(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _metrics(content: Mapping[str, Any]) -> dict[str, float] | None:
-    """Of a run; of a distillation with its control, the gain that the verdict is about."""
+    """Of a run, on what it is judged by; of a distillation with its control, the gain that the verdict is about."""
     if "metrics" in content:
-        return dict(content["metrics"])
+        return dict((content.get("test") or content)["metrics"])
     return {"gain": content["gain"], "p": content["p"]} if "gain" in content else None
 
 

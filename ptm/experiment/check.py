@@ -12,7 +12,7 @@ from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
 from ptm.distill.assembly import examine_teachers
 from ptm.errors import Problem, PtmError
-from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model
+from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_test
 from ptm.experiment.session import missing_downloads, open_session
 from ptm.experiment.smallest_batch import require_smallest_batch
 from ptm.experiment.trial import Trial, try_run
@@ -80,6 +80,7 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
             if not problems:
                 pipeline = load_model(session, data)
                 inspection = replace(inspection, figures=_with_cuts(look.figures, pipeline))
+                load_test(session, data, pipeline)
                 pipeline.model.to(session.runtime.device)
                 if spec.teacher is not None:
                     examine_teachers(spec, session.task, data, pipeline, session.runtime, heard)

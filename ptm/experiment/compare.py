@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ptm.experiment.verdict import compare as paired_test
 from ptm.run.directory import RunDirectory, is_run, read_finished
 from ptm.run.manifest import Manifest, changes
 from ptm.run.predictions import read_predictions
-from ptm.run.results import Results
+from ptm.run.results import Judged, Results
 from ptm.run.saved_config import config_values, differing_keys, saved_config
 
 SCHEMA = 1
@@ -37,7 +37,8 @@ _SHOWN = ("where", "input", "label", "prediction", "tags", "predicted_tags")
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Finished runs of one experiment: seed → run. ``spec``, ``config`` and ``manifest`` are those of the first."""
+    """Finished runs of one experiment: seed → run. ``spec``, ``config`` and ``manifest`` are those of the first;
+    ``split``: by what they are compared, the test where all sides have one."""
 
     name: str
     runs: Mapping[int, RunDirectory]
@@ -45,10 +46,21 @@ class Side:
     spec: RunSpec
     config: str
     manifest: Manifest | None
+    split: Judged = "eval"
 
     @property
     def first(self) -> RunDirectory:
         return next(iter(self.runs.values()))
+
+    @property
+    def metrics(self) -> dict[int, dict[str, float]]:
+        """By seed."""
+        return {seed: results.metrics_of(self.split) for seed, results in self.results.items()}
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Those of the first run."""
+        return list(next(iter(self.metrics.values())))
 
 
 def read_side(path: Path) -> Side:
@@ -111,6 +123,8 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
     """
     if len(sides) < 2:
         raise ConfigError("one run alone is not compared", expected="a baseline and at least one other")
+    tested = all(results.test is not None for side in sides for results in side.results.values())
+    sides = [replace(side, split="test" if tested else "eval") for side in sides]
     baseline = sides[0]
     for side in sides[1:]:
         if side.spec.task != baseline.spec.task:
@@ -121,13 +135,13 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
             )
     judged = metric or _headline(baseline)
     for side in sides:
-        missing = [seed for seed, results in side.results.items() if judged not in results.metrics]
-        if missing:
-            known = ", ".join(next(iter(side.results.values())).metrics)
+        if any(judged not in metrics for metrics in side.metrics.values()):
+            known = ", ".join(side.metric_names)
             raise ConfigError(f"was not measured by {judged}", where=side.name, expected=f"one of {known}")
     return {
         "schema": SCHEMA,
         "task": baseline.spec.task,
+        "split": baseline.split,
         "metric": judged,
         "higher_is_better": best_mode(judged) == "max",
         "sides": [_side_row(side) for side in sides],
@@ -140,8 +154,7 @@ def _headline(side: Side) -> str:
     if side.spec.evaluation.comparison is not None:
         return _measure(side).metric
     best = side.spec.best.metric if side.spec.best else None
-    metrics = next(iter(side.results.values())).metrics
-    return best or next((name for name in metrics if name != "loss"), "loss")
+    return best or next((name for name in side.metric_names if name != "loss"), "loss")
 
 
 def _measure(side: Side) -> Measure:
@@ -149,22 +162,20 @@ def _measure(side: Side) -> Measure:
 
 
 def _side_row(side: Side) -> dict[str, Any]:
-    names = [
-        n
-        for n in next(iter(side.results.values())).metrics
-        if all(n in r.metrics for r in side.results.values())
-    ]
+    measured = side.metrics.values()
+    names = [name for name in side.metric_names if all(name in metrics for metrics in measured)]
     return {
         "name": side.name,
         "runs": [str(run.path) for run in side.runs.values()],
         "seeds": list(side.runs),
-        "metrics": {name: spread([r.metrics[name] for r in side.results.values()]) for name in names},
+        "metrics": {name: spread([metrics[name] for metrics in measured]) for name in names},
     }
 
 
 def _comparison(baseline: Side, candidate: Side, metric: str) -> dict[str, Any]:
     means = [
-        float(np.mean([r.metrics[metric] for r in side.results.values()])) for side in (candidate, baseline)
+        float(np.mean([metrics[metric] for metrics in side.metrics.values()]))
+        for side in (candidate, baseline)
     ]
     sign = 1 if best_mode(metric) == "max" else -1
     verdict, flips, reason = _tested(baseline, candidate, metric)
@@ -212,7 +223,8 @@ def _tested(
     )
     if not pairs:
         return None, None, "they share no seed"
-    rows = [(_rows(candidate.runs[b]), _rows(baseline.runs[a]), b) for a, b in pairs]
+    split = baseline.split
+    rows = [(_rows(candidate.runs[b], split), _rows(baseline.runs[a], split), b) for a, b in pairs]
     scored = [
         pair
         for ours, theirs, seed in rows
@@ -236,14 +248,16 @@ def _tested(
     return verdict, _flips(scored[0], *rows[0][:2]), reason
 
 
-def _rows(run: RunDirectory) -> Mapping[int, Row]:
+def _rows(run: RunDirectory, split: Judged) -> Mapping[int, Row]:
+    path = run.predictions_of(split)
     try:
-        return read_predictions(run.predictions)
+        return read_predictions(path)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        of_test = " --split test" if split == "test" else ""
         raise RunDirectoryError(
             f"its predictions cannot be read: {error}",
-            where=run.predictions,
-            cure=f"write them again: ptm eval {run.path} --predictions FILE.jsonl",
+            where=path,
+            cure=f"write them again: ptm eval {run.path}{of_test} --predictions FILE.jsonl",
         ) from None
 
 
@@ -367,10 +381,10 @@ def _listed(run: RunDirectory) -> dict[str, Any]:
     status = results.status if results else "unfinished"
     task = results.task if results else manifest.task if manifest else None
     name = value = None
-    if results is not None and results.metrics:
+    if results is not None and results.judged:
         best = results.best.metric if results.best else None
-        name = best or next((n for n in results.metrics if n != "loss"), "loss")
-        value = results.metrics.get(name)
+        name = best or next((n for n in results.judged if n != "loss"), "loss")
+        value = results.judged.get(name)
     git = manifest.git if manifest else None
     return {
         "run": str(run.path),
@@ -378,6 +392,7 @@ def _listed(run: RunDirectory) -> dict[str, Any]:
         "task": task,
         "metric": name,
         "value": value,
+        "split": results.judged_split if results and results.judged else None,
         "created": manifest.created if manifest else None,
         "command": manifest.command if manifest else None,
         "commit": (git or {}).get("commit"),

@@ -32,7 +32,7 @@ from ptm.run.directory import (
 )
 from ptm.run.ownership import OVERWRITING, refuse_foreign_distillation
 from ptm.run.predictions import read_predictions
-from ptm.run.results import write_results
+from ptm.run.results import Judged, write_results
 from ptm.run.saved_config import CURE_KEYS, differing_keys, saved_config
 from ptm.training.runtime import environment_ranks
 
@@ -135,7 +135,8 @@ def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     verdict = compare(
         pairs, metric=measure.metric, things=measure.things, higher_is_better=measure.higher_is_better
     )
-    return {**verdict, "runs": runs}
+    split = _judged_split([RunDirectory(output / name) for name in runs])
+    return {**verdict, "split": split, "runs": runs}
 
 
 def _require_alike(output: Path, seed: int) -> None:
@@ -157,18 +158,24 @@ def _require_alike(output: Path, seed: int) -> None:
 
 def _pair(output: Path, measure: Measure, seed: int) -> PairedScores:
     _require_alike(output, seed)
-    distilled, control = (
-        read_predictions(RunDirectory(output / f"{arm}-{seed}").predictions) for arm in ARMS
-    )
+    runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
+    split = _judged_split(runs)
+    distilled, control = (read_predictions(run.predictions_of(split)) for run in runs)
     pair = paired_scores(measure, distilled, control, seed)
     if pair is None:
         raise RunDirectoryError("the two arms were evaluated on different examples", where=output)
     return pair
 
 
+def _judged_split(runs: Sequence[RunDirectory]) -> Judged:
+    """The arms read the same data, so that both have a test, or none."""
+    tested = all((results := run.read_results()) is not None and results.test is not None for run in runs)
+    return "test" if tested else "eval"
+
+
 def _outline(run: Path) -> dict[str, Any]:
     content = read_finished(run).as_dict()
-    return {key: content[key] for key in ("metrics", "train", "model", "expect")}
+    return {key: content[key] for key in ("metrics", "test", "train", "model", "expect")}
 
 
 def _add_to_results(run: Path, verdict: dict[str, Any], seed: int) -> None:

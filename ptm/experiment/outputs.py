@@ -87,7 +87,7 @@ def _files_read(target: Path, spec: RunSpec, sources: Sequence[Path | str]) -> I
     yield from (place for _, place in input_paths(spec))
     kind, _, place = spec.data.source.partition(":")
     suffixes = READERS[kind][1] if kind in READERS else ()
-    for split in (spec.data.train, spec.data.eval, getattr(spec.data, "test", None)):
+    for split in (spec.data.train, spec.data.eval, spec.data.test):
         if suffixes and not (split or "").strip().endswith("%"):
             with suppress(PtmError, OSError):  # whoever reads it says what is wrong with it
                 yield from split_files(Path(place), split, suffixes)

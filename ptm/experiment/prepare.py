@@ -22,6 +22,7 @@ from ptm.experiment.session import (
     require_named_metrics,
     require_readable,
 )
+from ptm.experiment.slices import require_sliced
 from ptm.experiment.smallest_batch import require_smallest_batch
 from ptm.models import adapters
 from ptm.models.layers import layers_of, whole_modules
@@ -41,12 +42,13 @@ _MODULES_TOLD = 8
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step. ``config`` is the YAML of the run with every value that it uses; ``manifest`` is
-    None in all processes but the first."""
+    """A run before its first step. ``config`` is the YAML of the run with every value that it uses; ``test`` is the
+    model over the third split, where there is one; ``manifest`` is None in all processes but the first."""
 
     config: str
     data: Dataset
     pipeline: Pipeline
+    test: Pipeline | None
     objective: Objective
     distillation: Distillation | None
     manifest: Manifest | None
@@ -56,6 +58,7 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
     """Load everything and hold it against ``pins``. Nothing is written. Raises a PtmError for what cannot be used."""
     data = load_data(session)
     pipeline = load_model(session, data)
+    test = load_test(session, data, pipeline)
     digests = {"model": weights_digest(pipeline.model)} if session.runtime.main else {}
     pipeline.model.to(session.runtime.device)
     objective, distillation = choose_objective(session, data, pipeline)
@@ -71,13 +74,14 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
             session.runtime,
             {"model": pipeline, **teachers},
             weights,
+            test,
         )
         if pins is not None:
             require_unchanged(pins, Pins.of(manifest), session.spec.model.name)
     choose_trained(session, pipeline)
     require_smallest_batch(session.spec.train, pipeline, session.runtime)
     _say_idle_processes(session)
-    return Prepared(config, data, pipeline, objective, distillation, manifest)
+    return Prepared(config, data, pipeline, test, objective, distillation, manifest)
 
 
 def _say_idle_processes(session: Session) -> None:
@@ -95,15 +99,15 @@ def _say_idle_processes(session: Session) -> None:
 
 
 def load_data(session: Session) -> Dataset:
-    """Both splits, checked against what the config names."""
+    """All splits, checked against what the config names."""
     with memory_errors(
         "the data", "data.max_train_examples, or a smaller data.image_size or data.max_length"
     ):
         data = session.task.load_data(session.spec)
     require_named_metrics(session.spec, data)
     labels = f", labels {_listed(data.labels)}" if data.labels else ""
-    assert data.train is not None
-    session.reporter.say(f"data: {len(data.train)} train, {len(data.eval)} eval{labels}")
+    sizes = ", ".join(f"{size} {split}" for split, size in data.sizes.items())
+    session.reporter.say(f"data: {sizes}{labels}")
     for warning in data.warnings:
         session.reporter.say(f"{WARNING}{warning}")
     for label, where in singleton_labels(data):
@@ -121,7 +125,18 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
     for note in pipeline.notes():
         session.reporter.say(f"{WARNING}{note}")
     require_readable(session, pipeline)
+    require_sliced(spec, pipeline)
     return pipeline
+
+
+def load_test(session: Session, data: Dataset, pipeline: Pipeline) -> Pipeline | None:
+    """The same model over the third split: what cannot be used of it is refused before the first step."""
+    if data.test is None:
+        return None
+    with memory_errors("the test examples", "data.max_test_examples"):
+        test = pipeline.evaluating(data.test)
+    require_readable(session, test)
+    return test
 
 
 def load_teachers(session: Session, data: Dataset) -> dict[str, Pipeline]:
@@ -191,6 +206,7 @@ def make_pins(spec: RunSpec, reporter: Reporter) -> Pins:
         data = session.task.load_data(spec)
         model = session.task.build(spec, data, model=spec.model.ref(), complete=False)
         pipelines = {"model": model, **load_teachers(session, data)}
+        # A test adds its digest, which the data have already.
         return Pins.of(manifest_of(spec, dump_config(spec), data, session.runtime, pipelines, {}))
 
 

@@ -19,6 +19,7 @@ from ptm.errors import ConfigError, ModelError
 from ptm.experiment.train import run_training
 from ptm.run.directory import RunDirectory, read_finished
 from ptm.run.manifest import Manifest, changes
+from ptm.run.results import Judged, Results
 
 _TIMES = ("seconds", "examples_per_second")
 
@@ -64,11 +65,13 @@ def reproduce(
         _in_processes(spec, old.config, output, processes)
     else:
         run_training(spec, mode="new", reporter=reporter)
-    again = read_finished(output).metrics
-    distances = {name: abs(again.get(name, float("inf")) - value) for name, value in results.metrics.items()}
+    distances = _distances(results, read_finished(output))
     first = first_difference(history(old.metrics), history(new.metrics))
     same_model = weight_digests(old.model) == weight_digests(new.model)
-    same_predictions = _values(old.predictions) == _values(new.predictions)
+    same_predictions = all(
+        _values(old.predictions_of(split)) == _values(new.predictions_of(split))
+        for split in _measured(results)
+    )
     if same_model and same_predictions and first is None:
         verdict = "bit-identical"
     else:
@@ -81,8 +84,9 @@ def reproduce(
 def _require_whole(run: RunDirectory) -> Manifest:
     """The record of a run. Raises ModelError where a file that the new run is compared with is damaged or missing:
     before hours are spent, not after."""
-    problem, manifest = run.damage(), run.read_manifest()
-    for path, read in ((run.metrics, history), (run.predictions, _values)):
+    problem, manifest, results = run.damage(), run.read_manifest(), read_finished(run.path)
+    predictions = [(run.predictions_of(split), _values) for split in _measured(results)]
+    for path, read in ((run.metrics, history), *predictions):
         try:
             read(path)
         except (OSError, ValueError, RecursionError) as error:
@@ -96,6 +100,21 @@ def _require_whole(run: RunDirectory) -> Manifest:
             cure="restore the file from a copy of the run",
         )
     return manifest
+
+
+def _measured(results: Results) -> tuple[Judged, ...]:
+    return ("eval",) if results.test is None else ("eval", "test")
+
+
+def _distances(old: Results, new: Results) -> dict[str, float]:
+    """How far each final metric is from the recorded one; those of the test as ``test: accuracy``."""
+    return {
+        name if split == "eval" else f"{split}: {name}": abs(
+            new.metrics_of(split).get(name, float("inf")) - value
+        )
+        for split in _measured(old)
+        for name, value in old.metrics_of(split).items()
+    }
 
 
 def _detours(manifest: Manifest) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from ptm.models.size import describe_size
 from ptm.pipeline import Metrics, Pipeline
 from ptm.run.directory import RunDirectory, read_finished
 from ptm.run.predictions import read_predictions
-from ptm.run.results import Results, write_results
+from ptm.run.results import Judged, Results, write_results
 from ptm.training.finite import finite_values
 from ptm.training.runtime import Runtime
 
@@ -34,7 +34,8 @@ SECONDS = 4.0  # a latency is measured for at most so long
 
 
 def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
-    """Evaluate and time a distilled run's teacher and student, and add the scorecard to its results.json.
+    """Evaluate and time a distilled run's teacher and student on what the run is judged by; the scorecard is added to
+    its results.json.
 
     The student alone is the same network, so it has the same times; its predictions are those of its own run.
 
@@ -48,6 +49,7 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     with open_session(spec, reporter) as session:
         runtime = session.runtime
         data = session.task.load_data(spec, labels=None, train=False)
+        data = replace(data, eval=data.judged, test=None)
         student = ModelRef(name=str(run.resolve() / "model"))
         columns, predictions = {}, {}
         for name, model in (("teacher", spec.teacher.refs()[0]), ("student distilled", student)):
@@ -63,7 +65,7 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
             size = trained.size(pipeline)
             columns[name] |= {"parameters": size.parameters, "bytes": None, "disk_bytes": size.bytes}
         where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
-    alone = _control_rows(run, results)
+    alone = _control_rows(run, results, results.judged_split)
     if alone is not None:
         # The same network with other weights: its predictions differ, its times do not.
         predictions["student alone"] = alone
@@ -77,7 +79,12 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
         column["kept"] = column["value"] / reference if measure.higher_is_better and reference else None
     first = [name for name in ("teacher", "student alone", "student distilled") if name in columns]
     order = dict.fromkeys([*first, *columns])
-    card = {"where": where, "metric": measure.metric, "models": {name: columns[name] for name in order}}
+    card = {
+        "where": where,
+        "split": results.judged_split,
+        "metric": measure.metric,
+        "models": {name: columns[name] for name in order},
+    }
     write_results(directory.results, replace(results, scorecard=card))
     return card
 
@@ -158,10 +165,10 @@ def _disk_bytes(model: Path) -> int | None:
     return sum(path.stat().st_size for path in weights) or None
 
 
-def _control_rows(run: Path, results: Results) -> dict[int, Row] | None:
+def _control_rows(run: Path, results: Results, split: Judged) -> dict[int, Row] | None:
     """Predictions of the control run, when there is one."""
     control = (results.control or {}).get("run")
     try:
-        return dict(read_predictions(RunDirectory(run / control).predictions)) if control else None
+        return dict(read_predictions(RunDirectory(run / control).predictions_of(split))) if control else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -261,9 +261,9 @@ def _tell(study: Any, trial: Any, outcomes: Sequence[Outcome], metric: str) -> N
     if any(outcome.status in ("stopped", "not run") for outcome in outcomes):
         return  # it goes on with the next call
     values = [
-        outcome.metrics[metric]
+        outcome.eval_metrics[metric]  # a test is for judging what was chosen
         for outcome in outcomes
-        if outcome.metrics is not None and metric in outcome.metrics
+        if outcome.eval_metrics is not None and metric in outcome.eval_metrics
     ]
     if len(values) < len(outcomes) or not values:
         study.tell(trial.number, state=TrialState.FAIL)

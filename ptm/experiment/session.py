@@ -13,6 +13,7 @@ from ptm.base.signals import StopFlag
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.errors import MissingDownload, Problem, refuse
+from ptm.experiment.slices import require_metrics
 from ptm.metrics.summary import summary_of
 from ptm.models import adapters
 from ptm.pipeline import Metrics, Pipeline, TaskModule, task_module
@@ -68,10 +69,10 @@ def require_downloads(
 
 
 def require_named_metrics(spec: RunSpec, data: Dataset) -> None:
-    """ConfigError for metrics that the config names and these labels do not have: before the first step."""
+    """ConfigError for metrics that the config names and these data do not have: before the first step."""
     named = [("expect", name) for name in spec.expect]
     named += [("best.metric", spec.best.metric)] if spec.best is not None else []
-    spec.evaluation.require(named, data.labels)
+    require_metrics(spec, data, named)
 
 
 def evaluate(session: Session, pipeline: Pipeline, stop: StopFlag | None = None) -> Metrics:

@@ -14,16 +14,16 @@ from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter, Silent
 from ptm.base.signals import StopFlag, stop_on_signals
-from ptm.config.expect import check_expectations
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, ModelError, NotFinite
 from ptm.experiment.prepare import Prepared, prepare, trainable_parameters
-from ptm.experiment.session import Session, beside, evaluate, open_session, require_downloads
+from ptm.experiment.session import Session, evaluate, open_session, require_downloads
+from ptm.experiment.split_results import evaluated, expectations_of, split_results
 from ptm.models import adapters
 from ptm.models.size import describe_size
 from ptm.objective import all_counts
-from ptm.pipeline import Metrics
+from ptm.pipeline import Metrics, Pipeline
 from ptm.report.page import write_report
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, restore
 from ptm.run.directory import Mode, RunDirectory, is_run, open_run
@@ -35,6 +35,7 @@ from ptm.run.results import (
     BackboneSummary,
     Best,
     DistillSummary,
+    Judged,
     ModelSize,
     Results,
     TeacherSummary,
@@ -43,8 +44,6 @@ from ptm.run.results import (
 )
 from ptm.run.saved_config import config_changes
 from ptm.training import order
-from ptm.training.finite import finite_values
-from ptm.training.memory import memory_errors
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
 
@@ -73,17 +72,19 @@ def run_training(
             # Not before: what is refused leaves the run that is there as it was.
             with _failure_recorded(run, session):
                 progress = engine.train(context, resume=run.resuming)
-                measured = _measure_best(session, prepared, context, progress)
-                return _finish(run, session, prepared, progress, measured)
+                trainable = _choose_best(session, prepared, context, progress)
+                measured = _measure(session, prepared.pipeline, context)
+                tested = None if prepared.test is None else _measure(session, prepared.test, context)
+                return _finish(run, session, prepared, progress, trainable, measured, tested)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the chosen weights reach on the evaluation split, and how long that took."""
+    """What the chosen weights reach on the evaluation split of ``pipeline``, and how long that took."""
 
+    pipeline: Pipeline
     metrics: Metrics
     seconds: float
-    trainable_parameters: int
 
 
 @contextmanager
@@ -174,10 +175,8 @@ def _begin(
     )
 
 
-def _measure_best(
-    session: Session, prepared: Prepared, context: engine.RunContext, progress: Progress
-) -> Measured:
-    """Bring the best weights back, and evaluate them as they will be saved."""
+def _choose_best(session: Session, prepared: Prepared, context: engine.RunContext, progress: Progress) -> int:
+    """Bring the best weights back, as they will be saved. Returns how many parameters were trained."""
     pipeline, adapter = prepared.pipeline, session.spec.model.adapter
     if progress.best_step is not None and progress.best_step != progress.step:
         context.store.require_intact(progress.best_step)
@@ -186,6 +185,11 @@ def _measure_best(
     trainable = trainable_parameters(pipeline.model)
     if adapter is not None and adapter.merge:
         adapters.take_out(pipeline.model, merge=True)
+    return trainable
+
+
+def _measure(session: Session, pipeline: Pipeline, context: engine.RunContext) -> Measured:
+    """Evaluate the chosen weights on the evaluation split of ``pipeline``."""
     begun = time.perf_counter()
     try:
         metrics = evaluate(session, pipeline, context.stop)
@@ -194,15 +198,21 @@ def _measure_best(
             f"stopped by {context.stop.name} during the final evaluation; everything is saved",
             cure="the same command with --resume evaluates again and finishes",
         ) from None
-    return Measured(metrics, time.perf_counter() - begun, trainable)
+    return Measured(pipeline, metrics, time.perf_counter() - begun)
 
 
 def _finish(
-    run: RunDirectory, session: Session, prepared: Prepared, progress: Progress, measured: Measured
+    run: RunDirectory,
+    session: Session,
+    prepared: Prepared,
+    progress: Progress,
+    trainable: int,
+    measured: Measured,
+    tested: Measured | None,
 ) -> Results:
     """Write what the run has to show. All processes gather, the first writes."""
     pipeline, adapter = prepared.pipeline, session.spec.model.adapter
-    results = _results(run, session, prepared, progress, measured)
+    results = _results(run, session, prepared, progress, trainable, measured, tested)
 
     def save_model(directory: Path) -> None:
         if adapter is None or adapter.merge:
@@ -211,21 +221,35 @@ def _finish(
             adapters.save_beside(pipeline.model, pipeline.learns_with_adapter, directory, pipeline.save_model)
 
     if session.runtime.main:
-        run.finish(results, prediction_lines(measured.metrics.predictions(), pipeline), save_model)
-        write_report(run.path, lambda index: pipeline.example("eval", index), pipeline.render_prediction)
+        judged = (tested or measured).pipeline
+        predictions: dict[Judged, bytes] = {"eval": _lines(measured)}
+        if tested is not None:
+            predictions["test"] = _lines(tested)
+        run.finish(results, predictions, save_model)
+        write_report(run.path, lambda index: judged.example("eval", index), judged.render_prediction)
     session.runtime.barrier()
     return results
 
 
+def _lines(measured: Measured) -> bytes:
+    return prediction_lines(measured.metrics.predictions(), measured.pipeline)
+
+
 def _results(
-    run: RunDirectory, session: Session, prepared: Prepared, progress: Progress, measured: Measured
+    run: RunDirectory,
+    session: Session,
+    prepared: Prepared,
+    progress: Progress,
+    trainable: int,
+    measured: Measured,
+    tested: Measured | None,
 ) -> Results:
     spec, pipeline, distillation = session.spec, prepared.pipeline, prepared.distillation
-    number, classes = pipeline.size("eval"), len(pipeline.labels)
-    with memory_errors(
-        f"the results of {number:,} examples and {classes:,} classes", "data.max_eval_examples"
-    ):
-        values = finite_values(measured.metrics, pipeline, spec.model.name)
+    data = prepared.data
+    on_eval = split_results(spec, measured.metrics, pipeline, data.eval, measured.seconds, "eval")
+    on_test = None
+    if tested is not None and data.test is not None:
+        on_test = split_results(spec, tested.metrics, tested.pipeline, data.test, tested.seconds, "test")
     manifest = run.read_manifest()
     teacher = distill = None
     if distillation is not None:
@@ -235,8 +259,7 @@ def _results(
     return Results(
         task=spec.task,
         status="done",
-        metrics=values,
-        **beside(spec, measured.metrics, values),
+        **evaluated(on_eval, on_test),
         best=_best(spec, progress),
         train=TrainSummary(
             steps=progress.step,
@@ -244,12 +267,11 @@ def _results(
             padding_share=_padding_fraction(session, prepared),
             **Throughput.of(spec.data.train, progress.examples, progress.seconds),
         ),
-        eval=Throughput(**Throughput.of(spec.data.eval, pipeline.size("eval"), measured.seconds)),
-        model=ModelSize(**{**size, "trainable_parameters": measured.trainable_parameters}),
+        model=ModelSize(**{**size, "trainable_parameters": trainable}),
         teacher=teacher,
         distill=distill,
         backbone=_backbone(session, prepared),
-        expect=tuple(check_expectations(spec.expect.items(), values)),
+        expect=expectations_of(spec.expect.items(), on_eval, on_test),
         labels=tuple(pipeline.labels),
         output=str(run.path),
         drift=manifest.drift if manifest else (),

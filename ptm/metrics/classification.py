@@ -49,8 +49,19 @@ class Accumulator:
         joined._pieces = self._pieces + other._pieces
         return joined
 
-    def mean_loss(self) -> float:
-        return self._loss_sum / self._count
+    def subset(self, ids: np.ndarray) -> Accumulator:
+        """What was seen of these examples, without their loss: it is kept by batches."""
+        subset = Accumulator()
+        for piece in self._pieces:
+            rows = np.flatnonzero(np.isin(piece.ids, ids))
+            if len(rows):
+                targets = None if piece.targets is None else piece.targets[rows]
+                subset._pieces.append(_Piece(piece.ids[rows], targets, piece.outputs[rows]))
+        return subset
+
+    def loss(self) -> dict[str, float]:
+        """``{"loss": mean}``; empty of a subset."""
+        return {"loss": self._loss_sum / self._count} if self._count else {}
 
     def by_id(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Ids, targets (None where they are not known), outputs by rising id: results do not depend on batches or
@@ -107,6 +118,11 @@ class LogitMetrics(ABC):
             merged._accumulator = merged._accumulator.joined(part._accumulator)
         return merged
 
+    def subset(self, ids: np.ndarray) -> Self:
+        subset = type(self)(self._labels, self._positive)
+        subset._accumulator = self._accumulator.subset(ids)
+        return subset
+
     @abstractmethod
     def compute(self) -> dict[str, float]: ...
 
@@ -131,7 +147,7 @@ class ClassificationMetrics(LogitMetrics):
 
         _, targets, outputs = self._accumulator.labelled()
         predicted = self._predicted(outputs)
-        values = {"loss": self._accumulator.mean_loss(), **self._counted(targets, predicted)}
+        values = {**self._accumulator.loss(), **self._counted(targets, predicted)}
         if len(self._labels) == 2 and len(np.unique(targets)) == 2 and np.isfinite(outputs).all():
             margins = outputs[:, 1].astype(np.float64) - outputs[:, 0]
             values["auroc"] = float(metrics.roc_auc_score(targets, margins))

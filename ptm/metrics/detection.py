@@ -67,6 +67,12 @@ class DetectionMetrics:
             merged._truth |= part._truth
         return merged
 
+    def subset(self, ids: np.ndarray) -> DetectionMetrics:
+        subset = DetectionMetrics(self._labels, difficult=self._difficult, least=self._least)
+        subset._detections = {index: self._detections[index] for index in ids.tolist()}
+        subset._truth = {index: self._truth[index] for index in ids.tolist() if index in self._truth}
+        return subset
+
     def compute(self) -> dict[str, float]:
         if not self._detections:
             raise DataError("nothing was evaluated: the evaluation split is empty")

@@ -51,6 +51,15 @@ class LanguageMetrics:
             merged._scores += part._scores
         return merged
 
+    def subset(self, ids: np.ndarray) -> LanguageMetrics:
+        """Without ``bits_per_byte``: bytes are counted of all texts together."""
+        subset = LanguageMetrics(masked=self._masked)
+        for all_ids, scores in zip(self._ids, self._scores, strict=True):
+            rows = np.flatnonzero(np.isin(all_ids, ids))
+            subset._ids.append(all_ids[rows])
+            subset._scores.append(Scores(scores.nats[rows], scores.tokens[rows], scores.right[rows]))
+        return subset
+
     def compute(self) -> dict[str, float]:
         _, scores = self._sorted()
         nats, tokens = float(scores.nats.sum()), int(scores.tokens.sum())

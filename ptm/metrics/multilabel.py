@@ -30,7 +30,7 @@ class MultiLabelMetrics(LogitMetrics):
 
         _, targets, logits = self._accumulator.labelled()
         truth, predicted = targets > 0, logits >= THRESHOLD_LOGIT
-        values = {"loss": self._accumulator.mean_loss(), **_scores(truth, predicted)}
+        values = {**self._accumulator.loss(), **_scores(truth, predicted)}
         both = truth.any(0) & ~truth.all(0)
         if both.any() and np.isfinite(logits).all():
             areas = [metrics.roc_auc_score(truth[:, k], logits[:, k]) for k in np.flatnonzero(both)]

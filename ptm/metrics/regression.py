@@ -20,7 +20,7 @@ class NumberMetrics(LogitMetrics):
         _, targets, logits = self._accumulator.labelled()
         truth, predictions = targets.astype(np.float64), logits[:, 0].astype(np.float64)
         return {
-            "loss": self._accumulator.mean_loss(),
+            **self._accumulator.loss(),
             "pearson": pearson(truth, predictions),
             "spearman": pearson(_ranks(truth), _ranks(predictions)),
             "mean_squared_error": float(np.mean((truth - predictions) ** 2)),

@@ -37,7 +37,7 @@ def confusions(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.n
 
 
 class SegmentationMetrics:
-    """IoU, Dice and accuracy of pixels. Holds three numbers an image and class; ``output.predictions`` of a batch
+    """IoU, Dice and accuracy of pixels. Holds a few numbers an image and class; ``output.predictions`` of a batch
     is a list of :class:`Segmented`."""
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -46,6 +46,8 @@ class SegmentationMetrics:
         self._count = 0
         self._confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
         self._images: dict[int, dict[str, Any]] = {}
+        # By image: the cells of its confusions that are not 0, and their counts. An image has few classes of many.
+        self._cells: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def update(self, batch: Batch, output: Output) -> None:
         self._loss_sum += float(output.loss_sum)
@@ -54,6 +56,8 @@ class SegmentationMetrics:
             self._images[index] = self._summary(image)
             if image.confusion is not None:
                 self._confusion += image.confusion
+                cells = np.flatnonzero(image.confusion)
+                self._cells[index] = (cells, image.confusion.ravel()[cells])
 
     def merge(self, others: Sequence[Metrics]) -> SegmentationMetrics:
         merged = SegmentationMetrics(self._labels)
@@ -63,7 +67,17 @@ class SegmentationMetrics:
             merged._count += part._count
             merged._confusion += part._confusion
             merged._images |= part._images
+            merged._cells |= part._cells
         return merged
+
+    def subset(self, ids: np.ndarray) -> SegmentationMetrics:
+        subset = SegmentationMetrics(self._labels)
+        subset._images = {index: self._images[index] for index in ids.tolist()}
+        subset._cells = {index: self._cells[index] for index in ids.tolist() if index in self._cells}
+        flat = subset._confusion.ravel()
+        for cells, counts in subset._cells.values():
+            flat[cells] += counts
+        return subset
 
     def compute(self) -> dict[str, float]:
         total = int(self._confusion.sum())
@@ -71,7 +85,7 @@ class SegmentationMetrics:
             raise DataError("nothing was evaluated: no pixel of the evaluation split counts")
         iou, dice = scores_of(self._confusion)
         values = {
-            "loss": self._loss_sum / self._count,
+            **({"loss": self._loss_sum / self._count} if self._count else {}),
             "miou": float(np.nanmean(iou)),
             "dice": float(np.nanmean(dice)),
             "pixel_accuracy": int(np.trace(self._confusion)) / total,

@@ -14,6 +14,7 @@ import numpy as np
 
 from ptm.config.evaluation import best_mode, shown_metric
 from ptm.errors import listing
+from ptm.pipeline import Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,16 @@ class Summarised(Protocol):
     """Metrics that know what a constant answer would reach."""
 
     def summary(self) -> Summary: ...
+
+
+@runtime_checkable
+class Sliced(Protocol):
+    """Metrics that can be told of a part of what they saw."""
+
+    def subset(self, ids: np.ndarray) -> Metrics:
+        """What was seen of the examples ``ids``, int64 [k]; its ``compute`` leaves out what is not known of them alone,
+        such as a loss that is kept by batches."""
+        ...
 
 
 def summary_of(metrics: object) -> Summary:

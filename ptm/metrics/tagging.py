@@ -57,11 +57,17 @@ class TagMetrics:
             merged._sentences |= part._sentences
         return merged
 
+    def subset(self, ids: np.ndarray) -> TagMetrics:
+        subset = TagMetrics(self._labels)
+        subset._sentences = {index: self._sentences[index] for index in ids.tolist()}
+        return subset
+
     def compute(self) -> dict[str, float]:
         pairs = [(self._names(s.tags), self._names(s.predicted)) for s in self._known()]
         words = sum(len(tags) for tags, _ in pairs)
         right = sum(a == b for tags, predicted in pairs for a, b in zip(tags, predicted, strict=True))
-        values = {"loss": self._loss_sum / self._count, "accuracy": right / words}
+        loss = {"loss": self._loss_sum / self._count} if self._count else {}
+        values = {**loss, "accuracy": _ratio(right, words)}
         return values | (entity_scores(pairs, self._entity_tags) if self._entity_tags else {})
 
     def summary(self) -> Summary:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
+
 from ptm.errors import DataError
 from ptm.metrics.summary import Summary
 from ptm.pipeline import Batch, Metrics, Output, Prediction
@@ -36,21 +38,31 @@ class TranslationMetrics:
             merged._texts |= part._texts
         return merged
 
+    def subset(self, ids: np.ndarray) -> TranslationMetrics:
+        subset = TranslationMetrics()
+        subset._texts = {index: self._texts[index] for index in ids.tolist()}
+        return subset
+
     def compute(self) -> dict[str, float]:
         texts = [self._texts[index] for index in sorted(self._texts)]
-        if not texts or not self._losses:
+        if not texts or any("target" not in text for text in texts):
             raise DataError("no example with a translation was evaluated", where="data.eval")
-        # fsum rounds once, so that the order in which batches came does not show.
-        loss = math.fsum(loss for loss, _ in self._losses) / sum(count for _, count in self._losses)
         written = [text["prediction"] for text in texts]
         targets = [text["target"] for text in texts]
         bleu, chrf = _scorers()
         return {
-            "loss": loss,
-            "perplexity": math.exp(min(loss, _LARGEST_LOSS)),
+            **self._of_tokens(),
             "bleu": float(bleu.corpus_score(written, [targets]).score),
             "chrf": float(chrf.corpus_score(written, [targets]).score),
         }
+
+    def _of_tokens(self) -> dict[str, float]:
+        """Loss and perplexity; nothing of a subset, for they are kept by batches."""
+        if not self._losses:
+            return {}
+        # fsum rounds once, so that the order in which batches came does not show.
+        loss = math.fsum(loss for loss, _ in self._losses) / sum(count for _, count in self._losses)
+        return {"loss": loss, "perplexity": math.exp(min(loss, _LARGEST_LOSS))}
 
     def summary(self) -> Summary:
         """There is no constant answer; whether all are the same is told."""

@@ -19,13 +19,15 @@ SAMPLES = 12  # examples shown of a task without classes
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """What a run wrote."""
+    """What a run wrote. Of a run with a test split, results and predictions are those of the test, which it is judged
+    by; ``eval_metrics`` are then those of the evaluation split, on which the weights were chosen."""
 
     name: str  # of the run directory
     config_text: str
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
     results: Mapping[str, Any]
+    eval_metrics: Mapping[str, Any]  # empty where there is no test
     train: tuple[Mapping[str, Any], ...]  # lines of metrics.jsonl by rising step, one a step
     evals: tuple[Mapping[str, Any], ...]
     errors: tuple[Mapping[str, Any], ...]  # steps whose loss or gradient was not finite
@@ -47,6 +49,11 @@ class RunFiles:
         for key in path:
             value = mapping(value).get(key)
         return value
+
+    @property
+    def tested(self) -> bool:
+        """Whether results and predictions are those of a test split."""
+        return bool(self.eval_metrics)
 
     @property
     def best_metric(self) -> str:
@@ -84,12 +91,12 @@ def read_run(run: Path) -> RunFiles:
     config_text = _read_text(run / "config.yaml", notes)
     manifest, results = (_read_json(run / name, notes) for name in ("manifest.json", "results.json"))
     lines = _read_lines(run / "metrics.jsonl", notes)
-    predictions = _read_lines(run / "predictions.jsonl", notes)
+    test = mapping(results.get("test"))
+    name = "test_predictions.jsonl" if test else "predictions.jsonl"
+    predictions = _read_lines(run / name, notes)
     usable = [row for row in predictions if _of_a_class(row)]
     if usable and len(usable) < len(predictions):  # none: another task, whose predictions are not counted
-        notes.append(
-            f"predictions.jsonl: {len(predictions) - len(usable)} without label or prediction left out"
-        )
+        notes.append(f"{name}: {len(predictions) - len(usable)} without label or prediction left out")
     train, evals, errors = (
         _by_step(line for line in lines if line.get("kind") == kind) for kind in ("train", "eval", "error")
     )
@@ -100,7 +107,8 @@ def read_run(run: Path) -> RunFiles:
         config_text=config_text,
         config=_parse_config(config_text, notes),
         manifest=manifest,
-        results=results,
+        results=_judged(results, test),
+        eval_metrics=mapping(results.get("metrics")) if test else {},
         train=train,
         evals=evals,
         errors=errors,
@@ -112,6 +120,14 @@ def read_run(run: Path) -> RunFiles:
         has_target_tokenizer=(run / "model" / "target_tokenizer").is_dir(),
         notes=tuple(notes),
     )
+
+
+def _judged(results: Mapping[str, Any], test: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The results with those of the test in the place of those of the evaluation split."""
+    if not test:
+        return results
+    speed = {key: test.get(key) for key in ("split", "examples", "seconds", "examples_per_second")}
+    return {**results, **{key: value for key, value in test.items() if key not in speed}, "eval": speed}
 
 
 def _of_a_class(row: Mapping[str, Any]) -> bool:

@@ -79,6 +79,8 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "told": [words.plain(line) for line in listing(inputs.results.get("warnings"))],
         "teacher_metrics": mapping(inputs.result("teacher").get("metrics")),
         "expectations": tables.expectations(inputs),
+        "slices": tables.slices(inputs),
+        "eval_metrics": {words.plain(name): number(v) for name, v in inputs.eval_metrics.items()},
         "comparison": tables.teacher_and_student(inputs),
         "scorecard": tables.scorecard(inputs),
         "measured_on": tables.measured_on(inputs),
@@ -163,15 +165,14 @@ def _descriptor(run: RunFiles) -> Task | None:
 def _contradictions(run: RunFiles, scores: ClassScores | None) -> list[str]:
     """Where files of one run disagree, and numbers that are not finite."""
     notes = []
+    name = "test_predictions.jsonl" if run.tested else "predictions.jsonl"
     if scores:
         recorded = number(run.result("metrics").get("accuracy"))
         size = number(run.result("eval").get("examples"))
         if math.isfinite(size) and size != scores.n:
-            notes.append(f"{scores.n} predictions in predictions.jsonl, {size:.0f} examples in results.json")
+            notes.append(f"{scores.n} predictions in {name}, {size:.0f} examples in results.json")
         if math.isfinite(recorded) and abs(recorded - scores.accuracy) > 1e-6:
-            notes.append(
-                f"accuracy {recorded:.4f} in results.json, {scores.accuracy:.4f} by predictions.jsonl"
-            )
+            notes.append(f"accuracy {recorded:.4f} in results.json, {scores.accuracy:.4f} by {name}")
     broken = run.first_broken_step
     if broken is not None:
         notes.append(f"training was not finite at step {broken:.0f}: its loss or its gradient")

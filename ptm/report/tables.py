@@ -53,6 +53,8 @@ def confused_pairs(scores: ClassScores | None) -> list[tuple[str, str, int, floa
 
 # --- the run
 
+_SLICE_METRICS = 6  # columns of a table of slices
+
 
 def expectations(run: RunFiles) -> list[dict[str, Any]]:
     """The bounds of ``expect:``, and whether they were met."""
@@ -61,12 +63,34 @@ def expectations(run: RunFiles) -> list[dict[str, Any]]:
         {
             "metric": words.plain(row.get("metric")),
             "bound": words.plain(row.get("bound")),
-            "value": number(row.get("value")),
+            "value": words.metric(row.get("value")) if row.get("value") is not None else "no value there",
             "met": row.get("met") is True,
         }
         for row in rows
         if row
     ]
+
+
+def slices(run: RunFiles) -> dict[str, dict[str, Any]]:
+    """By the name of a slice: ``metrics``, their names, and ``rows``: value, examples, a number or "" a metric."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in map(mapping, listing(run.results.get("slices"))):
+        found.setdefault(words.plain(row.get("slice")), []).append(row)
+    sections = {}
+    for name, rows in found.items():
+        metrics = list(dict.fromkeys(metric for row in rows for metric in mapping(row.get("metrics"))))
+        # Of single labels there are too many for a table.
+        shown = [metric for metric in metrics if "/" not in metric][:_SLICE_METRICS]
+        lines = [
+            (
+                words.plain(row.get("value")),
+                words.count(row.get("examples")),
+                [_known(mapping(row.get("metrics")).get(metric)) for metric in shown],
+            )
+            for row in rows
+        ]
+        sections[name] = {"metrics": [words.plain(metric) for metric in shown], "rows": lines}
+    return sections
 
 
 def cost(run: RunFiles) -> list[tuple[str, str]]:
@@ -94,7 +118,7 @@ def cut_texts(run: RunFiles) -> str:
     facts = mapping(run.manifest.get("data"))
     limit = run.spec("data", "max_length")
     parts = []
-    for split, name in (("train", "training"), ("eval", "evaluation")):
+    for split, name in (("train", "training"), ("eval", "evaluation"), ("test", "test")):
         section = mapping(facts.get(split))
         sides = [("", section), *((f"{side} ", mapping(section.get(side))) for side in ("source", "target"))]
         for side, counts in sides:
@@ -117,7 +141,8 @@ def teacher_and_student(run: RunFiles) -> list[tuple[str, str, str, str]]:
     before, after = number(teacher.get("parameters")), number(student.get("parameters"))
     if before > 0 and after > 0:
         rows.append(("Parameters", words.brief(before), words.brief(after), f"{before / after:.3g} to 1"))
-    reference, metrics = mapping(teacher.get("metrics")), run.result("metrics")
+    # A teacher is measured on the evaluation split.
+    reference, metrics = mapping(teacher.get("metrics")), run.eval_metrics or run.result("metrics")
     for name in dict.fromkeys([*HEADLINE_METRICS, *reference]):
         if name in reference and name in metrics:
             before, after = number(reference[name]), number(metrics[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from ptm.run.ownership import (
     refuse_foreign_entries,
     refuse_inputs_below,
 )
-from ptm.run.results import Results, read_results, write_results
+from ptm.run.results import Judged, Results, read_results, write_results
 from ptm.run.saved_config import (
     CURE_KEYS,
     DECIDED_KEYS,
@@ -79,6 +79,14 @@ class RunDirectory:
     @property
     def predictions(self) -> Path:
         return self.path / "predictions.jsonl"
+
+    @property
+    def test_predictions(self) -> Path:
+        return self.path / "test_predictions.jsonl"
+
+    def predictions_of(self, split: Judged) -> Path:
+        """A line an example of this split."""
+        return self.test_predictions if split == "test" else self.predictions
 
     @property
     def checkpoints(self) -> Path:
@@ -161,14 +169,23 @@ class RunDirectory:
         problem = files.broken_seal(self.model)
         if problem is not None:
             return f"model/{problem}"
-        return None if self.predictions.is_file() else f"{self.predictions.name} is missing"
+        results = self.read_results()
+        tested = results is not None and results.test is not None
+        wanted = (self.predictions, *([self.test_predictions] if tested else []))
+        return next((f"{path.name} is missing" for path in wanted if not path.is_file()), None)
 
-    def finish(self, results: Results, predictions: bytes, save_model: Callable[[Path], None]) -> None:
-        """Write the model, what it predicts, and last what it came to. Raises StorageError."""
+    def finish(
+        self,
+        results: Results,
+        predictions: Mapping[Judged, bytes],
+        save_model: Callable[[Path], None],
+    ) -> None:
+        """Write the model, what it predicts, by split, and last what it came to. Raises StorageError."""
         with files.new_directory(self.model) as directory:
             save_model(directory)
             files.seal(directory)
-        files.write_file(self.predictions, predictions)
+        for split, content in predictions.items():
+            files.write_file(self.predictions_of(split), content)
         write_results(self.results, results)
 
     def fail(self, task: str, error: Interrupted | NotFinite) -> None:
@@ -347,7 +364,8 @@ def _refuse_strays(path: Path, *, writing: bool = False) -> None:
     ``writing`` in place to a file that has a second name.
     """
     run = RunDirectory(path)
-    files_of_run = (path / LOCK, run.config, run.manifest, run.metrics, run.results, run.predictions)
+    records = (run.config, run.manifest, run.metrics, run.results, run.predictions, run.test_predictions)
+    files_of_run = (path / LOCK, *records)
     try:
         wrong = [(part, kind) for part in files_of_run if (kind := kind_of(part)) is not None]
         in_place = (path / LOCK, run.metrics) if writing else ()

@@ -35,6 +35,7 @@ FILES = (
     "metrics.jsonl",
     "results.json",
     "predictions.jsonl",
+    "test_predictions.jsonl",
     "report.html",
     "README.md",
 )
@@ -235,7 +236,7 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
     if kind in FILE_SOURCES:
         yield "data.source", Path(place)
         for key in ("train", "eval", "test"):
-            split = getattr(data, key, None)
+            split = getattr(data, key)
             if split and not split.strip().endswith("%"):
                 yield f"data.{key}", Path(place) / split
     names = [(f"model.{key}", getattr(model, key)) for key in ("name", "decoder", "tokenizer", "weights")]

@@ -56,10 +56,11 @@ def manifest_of(
     runtime: Runtime,
     pipelines: Mapping[str, Pipeline],
     weights: Mapping[str, str],
+    test: Pipeline | None = None,
 ) -> Manifest:
     """The record of a run. ``pipelines`` by role: model, teacher, teacher 2, …; ``weights``: SHA-256 of all their
-    tensors at the start, by role. An image folder is covered by the digest of its split, other local files have one
-    each."""
+    tensors at the start, by role; ``test``: the model over the third split. An image folder is covered by the digest of
+    its split, other local files have one each."""
     model = pipelines["model"]
     return Manifest(
         ptm=__version__,
@@ -78,7 +79,7 @@ def manifest_of(
             data=dict(data.digests),
             weights=dict(weights),
         ),
-        data=model.describe(),
+        data=model.describe() | ({} if test is None else {"test": test.describe()["eval"]}),
         weights=model.load_report.as_dict(),
         labels=tuple(data.labels),
         data_files=_data_files(spec.data),
@@ -122,7 +123,8 @@ def _data_files(data: DataSpec) -> dict[str, str]:
     if kind not in READERS:
         return {}
     root = Path(place)
-    splits = [split for split in (data.train, data.eval) if split is None or not split.endswith("%")]
+    test = [] if data.test is None else [data.test]
+    splits = [split for split in (data.train, data.eval, *test) if split is None or not split.endswith("%")]
     paths = {path for split in splits for path in split_files(root, split, READERS[kind][1])}
     named = {path.relative_to(root).as_posix() if path != root else root.name: path for path in paths}
     return {name: file_digest(path) for name, path in sorted(named.items())}

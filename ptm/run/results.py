@@ -21,6 +21,7 @@ from ptm.errors import ConfigError
 
 SCHEMA = 1  # of results.json, manifest.json, metrics.jsonl and predictions.jsonl alike
 
+Judged = Literal["eval", "test"]  # the splits that a finished run is measured on
 Status = Literal["done", "interrupted", "failed"]
 _READ = ConfigDict(extra="ignore")  # a newer ptm may have written more
 
@@ -118,6 +119,28 @@ class BackboneSummary:
 
 
 @dataclass(frozen=True, kw_only=True, config=_READ)
+class Slice:
+    """A part of the evaluated examples, those with one value of a column or in one bin, and their metrics."""
+
+    slice: str
+    value: str
+    examples: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
+class SplitResults(Throughput):
+    """What a model reaches on a split."""
+
+    metrics: dict[str, float]
+    constant: dict[str, float] = field(default_factory=dict)
+    positive_label: str | None = None
+    absent_labels: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    slices: tuple[Slice, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
 class Results:
     """results.json. What a kind of result does not have is None, and is left out of the file."""
 
@@ -128,6 +151,8 @@ class Results:
     positive_label: str | None = None  # the one of two that ``f1`` is of
     absent_labels: tuple[str, ...] = ()  # that no evaluated example has
     warnings: tuple[str, ...] = ()  # of what was measured
+    slices: tuple[Slice, ...] = ()  # metrics of parts of the examples
+    test: SplitResults | None = None  # the same of the third split
     reason: str | None = None  # why it is not done
     best: Best | None = None
     train: TrainSummary | None = None
@@ -146,6 +171,22 @@ class Results:
     scorecard: dict[str, Any] | None = None  # ptm.experiment.scorecard
     exports: dict[str, Any] | None = None  # export.json of each, by the name of its folder
     schema: int = SCHEMA
+
+    def metrics_of(self, split: Judged) -> dict[str, float]:
+        """Empty where there is no such split."""
+        if split == "eval":
+            return self.metrics
+        return {} if self.test is None else self.test.metrics
+
+    @property
+    def judged(self) -> dict[str, float]:
+        """The metrics that expectations and verdicts are about: those of the test, where there is one."""
+        return self.metrics_of(self.judged_split)
+
+    @property
+    def judged_split(self) -> Judged:
+        """On what they were measured."""
+        return "eval" if self.test is None else "test"
 
     @property
     def missed(self) -> tuple[Expectation, ...]:
@@ -166,7 +207,10 @@ class Results:
 
 
 _ASIDE = ("constant", "positive_label", "absent_labels", "warnings")  # what stands beside the metrics
-_EVALUATED = ("schema", "task", "status", "metrics", *_ASIDE, "eval", "model", "expect", "labels")
+_EVALUATED = (
+    *("schema", "task", "status", "metrics", *_ASIDE, "slices", "eval", "test"),
+    *("model", "expect", "labels"),
+)
 _TRAINED = ("best", "train", "teacher", "distill", "backbone", "output", "drift", "extended")
 _ADDED = ("verdict", "control", "scorecard", "exports")  # to a finished run, by a later step or command
 _ADAPTER = TypeAdapter(Results)
@@ -204,7 +248,10 @@ def _require_numbers(content: Any) -> None:
     sections = content if isinstance(content, Mapping) else {}
     teacher, best = sections.get("teacher"), sections.get("best")
     bounds = sections.get("expect")
-    tables = [sections.get("metrics"), sections.get("constant")]
+    measured = [sections, test] if isinstance(test := sections.get("test"), Mapping) else [sections]
+    tables = [split.get(key) for split in measured for key in ("metrics", "constant")]
+    slices = [row for split in measured for row in split.get("slices") or () if isinstance(row, Mapping)]
+    tables += [row.get("metrics") for row in slices]
     tables += [teacher.get("metrics")] if isinstance(teacher, Mapping) else []
     values = [value for table in tables if isinstance(table, Mapping) for value in table.values()]
     values += [best.get("value")] if isinstance(best, Mapping) else []

@@ -169,6 +169,13 @@ class LanguageModeling(TextPipeline[TextModel, Blocks]):
         data = Dataset(None, examples, (), {})
         return completion_pipeline(self._spec, data, self._loaded, self._max_length)
 
+    def evaluating(self, examples: Examples) -> Pipeline:
+        return self._over(examples)
+
+    def example_rows(self) -> np.ndarray:
+        """Where texts are not packed, that of the text that a block is of."""
+        return np.asarray(self._encodings["eval"].rows)
+
 
 class CausalModeling(LanguageModeling):
     """Each token is predicted from those before it in its block."""
@@ -216,9 +223,20 @@ class MaskedModeling(LanguageModeling):
         seed = spec.train.seed
         super().__init__(spec, data, loaded, encode, max_length, masking.fraction, whole_words, seed)
         self._masking = masking
+        self._whole_words = whole_words
+        self._find_words()
+
+    def _find_words(self) -> None:
         for split, blocks in self._encodings.items():
             _require_words(blocks, self._examples(split))
-        self._words = {split: mask_words(blocks, whole_words) for split, blocks in self._encodings.items()}
+        self._words = {
+            split: mask_words(blocks, self._whole_words) for split, blocks in self._encodings.items()
+        }
+
+    def evaluating(self, examples: Examples) -> Pipeline:
+        other = self._over(examples)
+        other._find_words()
+        return other
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
         tokens, words = self._encodings[split].tokens, self._words[split]

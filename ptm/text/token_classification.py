@@ -55,7 +55,7 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
             neither = f"no column {other!r}" in {p.what for p in of_other.problems}
             raise (error if neither and other == "label" else of_other) from None
         data = replace(data, decided={"label": other})
-    for examples in (data.train, data.eval):
+    for examples in (data.train, data.eval, data.test):
         if examples is not None and examples.targets is not None:
             _require_as_many(examples)
     return data

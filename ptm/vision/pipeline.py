@@ -49,6 +49,11 @@ class ImagePipeline(Pipeline):
         other._forget()
         return other
 
+    def evaluating(self, examples: Examples) -> Self:
+        other = self.with_examples(examples)
+        other.read_images()
+        return other
+
     def read_images(self) -> None:
         """Open, and where they fit decode, the images of all splits; DataError names those that do not fit."""
         for split in self._splits():

@@ -32,6 +32,7 @@ def asked(monkeypatch, tmp_path):
 
 
 OTHER = ["data.train=null", "data.eval=null", "data.max_eval_examples=null"]
+WHOLE = ["data.test=null", "data.split_by=null", "data.stratify=null", "expect={}"]
 
 
 def test_without_options_nothing_is_changed(asked):
@@ -43,16 +44,16 @@ def test_other_data_are_measured_whole_and_without_the_bounds_of_the_config(aske
     assert asked("--data", "csv:x", "--set", "runtime.device=cpu")["overrides"] == [
         'data.source="csv:x"',
         *OTHER,
-        "expect={}",
+        *WHOLE,
         "runtime.device=cpu",
     ]
-    assert asked("--split", "test")["overrides"] == ['data.eval="test"', "expect={}"]
+    assert asked("--split", "test")["overrides"] == ['data.eval="test"', *WHOLE]
 
 
 def test_a_source_that_is_one_file_is_the_split_of_its_folder(asked, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.csv").touch()
-    changed = ['data.source="csv:d"', *OTHER, 'data.eval="a.csv"', "expect={}"]
+    changed = ['data.source="csv:d"', *OTHER, 'data.eval="a.csv"', *WHOLE]
     assert asked("--data", "csv:d/a.csv")["overrides"] == changed
     whole = asked("--data", "csv:d/a.csv", "--split", "x")["overrides"]
     assert whole[0] == 'data.source="csv:d/a.csv"' and 'data.eval="x"' in whole

@@ -9,16 +9,16 @@ from ptm.errors import ConfigError
 
 @pytest.mark.parametrize("fraction", ["0%", "100%", "x%", "-5%"])
 def test_a_held_out_fraction_leaves_something_on_both_sides(fraction):
-    assert DataSpec(source="csv:d", eval="12.5%").held_out == 0.125
-    assert DataSpec(source="csv:d", eval="test").held_out is None
-    assert DataSpec(source="csv:d").held_out is None
+    assert DataSpec(source="csv:d", eval="12.5%").held_out == {"eval": 0.125}
+    assert DataSpec(source="csv:d", eval="test").held_out == {}
+    assert DataSpec(source="csv:d").held_out == {}
     with pytest.raises(ConfigError, match="a percentage between 0% and 100%"):
         _ = DataSpec(source="csv:d", eval=fraction).held_out
 
 
 @pytest.mark.parametrize(("written", "fraction"), [("20%", 0.2), ("0.5%", 0.005), ("99.9%", 0.999)])
 def test_a_percentage_is_a_fraction_of_train(written, fraction):
-    assert DataSpec(source="csv:d", eval=written).held_out == pytest.approx(fraction)
+    assert DataSpec(source="csv:d", eval=written).held_out == {"eval": pytest.approx(fraction)}
 
 
 @pytest.mark.parametrize("written", ["nan%", "inf%", "%", "20 %%", "1e9%"])

@@ -62,7 +62,13 @@ def test_bounds_are_held_against_metrics_in_their_order():
         Expectation("accuracy", ">= 0.9", 0.9, True),
         Expectation("f1_macro", "== 1", 1.0, True),
     ]
-    assert held[0].as_dict() == {"metric": "loss", "bound": "< 0.5", "value": 0.6, "met": False}
+    assert held[0].as_dict() == {
+        "metric": "loss",
+        "bound": "< 0.5",
+        "value": 0.6,
+        "met": False,
+        "split": "eval",
+    }
 
 
 @pytest.mark.parametrize("bound", [">= 0", "<= 0", "> 0", "< 0", "== 0"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ptm.config.spec import DataSpec
 from ptm.data.content import equal_groups
 from ptm.data.masks import load_masks
-from ptm.data.splits import hold_out
+from ptm.data.sharing import hold_out
 from ptm.data.tabular import load_columns, load_dataset
 from tiny.samples import write_csv, write_jsonl, write_parquet
 

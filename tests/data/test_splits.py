@@ -5,7 +5,8 @@ import pytest
 
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Examples
-from ptm.data.splits import hold_out, limit, make_dataset, read_splits
+from ptm.data.sharing import hold_out
+from ptm.data.splits import limit, make_dataset, read_splits
 from ptm.errors import ConfigError, DataError
 
 
@@ -25,8 +26,8 @@ def data(**keys):
     return DataSpec(source="builtin:digits", **({"train": "a", "eval": "b"} | keys))
 
 
-def read(split):
-    return Table(split, {"a": 10, "b": 4, "one": 1}[split])
+def read(name, split):
+    return Table(name, {"a": 10, "b": 4, "one": 1}[name])
 
 
 def to_examples(table):
@@ -46,7 +47,7 @@ def test_both_splits_are_read():
 
 def test_without_train_only_the_evaluation_split_is_read():
     splits = read_splits(data(train="no such split"), read, train=False)
-    assert splits.train is None and splits.first == splits.eval == read("b")
+    assert splits.train is None and splits.first == splits.eval == read("b", "eval")
     assert load(only_eval=True).train is None
 
 
@@ -87,7 +88,7 @@ def test_an_evaluation_split_must_be_named():
 
 
 def test_limits_are_always_the_same_rows():
-    examples = to_examples(read("a"))
+    examples = to_examples(read("a", "train"))
     assert limit(examples, None) is examples and limit(examples, 10) is examples
     rows = limit(examples, 4).columns["row"]
     assert rows == sorted(rows) == limit(examples, 4).columns["row"] and len(rows) == 4

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptm.config.spec import DataSpec
-from ptm.data.splits import hold_out
+from ptm.data.sharing import hold_out
 from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, DataError
 from tiny.samples import sentences, write_csv, write_parquet

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptm.config.spec import DataSpec
-from ptm.data.splits import hold_out
+from ptm.data.sharing import hold_out
 from ptm.data.tabular import load_dataset
 from ptm.data.targets import KINDS, encode_label_sets, encode_numbers, encode_tags, rarest_label
 from ptm.errors import DataError

@@ -102,7 +102,15 @@ def batch(tmp_path, monkeypatch, capsys):
                 ran.append(job)
             value = 1 - abs(math.log10(rate) + 3) / 10 + job.spec.train.seed / 1e9
             finished[job.output] = value
-            outcomes.append(Outcome(job=job, status="done", exit_code=0, metrics={"accuracy": value}))
+            outcomes.append(
+                Outcome(
+                    job=job,
+                    status="done",
+                    exit_code=0,
+                    metrics={"accuracy": value},
+                    eval_metrics={"accuracy": value},
+                )
+            )
         call.ran += ran
         return tuple(outcomes)
 

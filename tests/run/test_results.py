@@ -14,6 +14,8 @@ from ptm.run.results import (
     Best,
     ModelSize,
     Results,
+    Slice,
+    SplitResults,
     Throughput,
     TrainSummary,
     parse_results,
@@ -79,7 +81,7 @@ def test_an_evaluation_has_the_keys_of_an_evaluation():
     evaluated = replace(DONE, train=None, best=None, output=None, extended=())
     assert set(evaluated.as_dict()) == {
         *("schema", "task", "status", "metrics", "eval", "model", "expect", "labels"),
-        *("constant", "positive_label", "absent_labels", "warnings"),
+        *("constant", "positive_label", "absent_labels", "warnings", "slices", "test"),
     }
     assert parse_results(evaluated.as_dict()) == evaluated
 
@@ -125,3 +127,23 @@ def test_15_08_a_bound_that_is_said_to_be_met_and_is_not_makes_no_results(tmp_pa
     for change, readable in (({}, False), ({"met": False}, True), ({"bound": "x"}, False)):
         (tmp_path / "results.json").write_text(json.dumps(content | {"expect": [bound | change]}))
         assert (read_results(tmp_path / "results.json") is not None) == readable
+
+
+def test_12_01_what_is_written_of_a_test_and_of_slices_is_read_again_and_its_numbers_are_numbers(tmp_path):
+    row = Slice(slice="source", value="web", examples=3, metrics={"accuracy": 0.5})
+    test = SplitResults(
+        **Throughput.of("10%", 12, 1.0), metrics={"loss": 0.5, "accuracy": 0.75}, slices=(row,)
+    )
+    undefined = Expectation("auroc[source=web]", ">= 0", None, met=False, split="test")
+    tested = replace(DONE, test=test, slices=(row,), expect=(undefined,))
+    write_results(tmp_path / "results.json", tested)
+    assert read_results(tmp_path / "results.json") == tested
+    assert (tested.judged, tested.judged_split) == ({"loss": 0.5, "accuracy": 0.75}, "test")
+    assert (DONE.judged, DONE.judged_split) == (DONE.metrics, "eval")
+    content = tested.as_dict()
+    for part in (content["test"], content["test"]["slices"][0], content["slices"][0]):
+        kept = part["metrics"]
+        part["metrics"] = {"accuracy": "nan"}
+        with pytest.raises(ValueError, match="a metric is no number"):
+            parse_results(content)
+        part["metrics"] = kept
