@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,12 @@ def _label_findings(rows: Rows, figures: Mapping[str, Figures]) -> Iterator[Find
 
 
 def _file(place: str) -> str:
-    """The file of a place: what is said of all its rows."""
-    return place.rpartition(":")[0] if place.rpartition(":")[2].isdigit() else place.partition(", ")[0]
+    """The file that a row stands in, or the folder of an image: what is said of all rows."""
+    path, _, line = place.rpartition(":")
+    if path and line.isdigit():
+        return path
+    table, comma, _ = place.rpartition(", ")
+    return table if comma else str(Path(place).parent)
 
 
 def _lengths(rows: Rows) -> Iterator[Finding]:
