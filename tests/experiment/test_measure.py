@@ -1,6 +1,8 @@
 """What a model costs is measured through its task's pipeline, in a process of its own."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -68,3 +70,13 @@ def test_the_process_prints_a_line_of_json_or_the_problem(quick, capsys):
 def test_a_process_that_dies_is_a_problem(monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert measure(Choice(task="t", name="n")).problem == "its process ended with 1: nothing was said"
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_14_02_the_memory_of_a_process_is_not_that_of_the_one_that_started_it():
+    large = bytearray(600_000_000)
+    large[::4096] = b"x" * len(large[::4096])
+    code = "from types import SimpleNamespace as S; from ptm.experiment.measure import peak; print(peak(S(type='cpu')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1_000_000 < int(done.stdout) < len(large)
