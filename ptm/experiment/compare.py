@@ -225,11 +225,20 @@ def _tested(
         return None, None, "they share no seed"
     split = baseline.split
     rows = [(_rows(candidate.runs[b], split), _rows(baseline.runs[a], split), b) for a, b in pairs]
-    scored = [
-        pair
-        for ours, theirs, seed in rows
-        if _same_examples(ours, theirs) and (pair := paired_scores(measure, ours, theirs, seed)) is not None
-    ]
+    try:
+        scored = [
+            pair
+            for ours, theirs, seed in rows
+            if _same_examples(ours, theirs)
+            and (pair := paired_scores(measure, ours, theirs, seed)) is not None
+        ]
+        flips = _flips(scored[0], *rows[0][:2]) if scored else None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"its predictions, or those of {baseline.name}, are damaged: {type(error).__name__}: {error}",
+            where=candidate.name,
+            cure="write them again: ptm eval RUN --predictions FILE.jsonl",
+        ) from None
     if len(scored) < len(rows):
         return None, None, "they were evaluated on different examples"
     verdict = paired_test(
@@ -245,7 +254,7 @@ def _tested(
     reason = (
         f"seeds that only one of them has were left out: {', '.join(map(str, left_out))}" if left_out else ""
     )
-    return verdict, _flips(scored[0], *rows[0][:2]), reason
+    return verdict, flips, reason
 
 
 def _rows(run: RunDirectory, split: Judged) -> Mapping[int, Row]:
@@ -287,7 +296,7 @@ def _flips(pair: PairedScores, ours: Mapping[int, Row], theirs: Mapping[int, Row
 def _flip(index: int, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any]:
     row, other = ours[index], theirs[index]
     fields = {key: row[key] for key in _SHOWN if key in row and "predict" not in key}
-    predicted = next(key for key in ("prediction", "predicted_tags") if key in row)
+    predicted = "prediction" if "prediction" in row else "predicted_tags"
     return {"id": index, **fields, "candidate": row[predicted], "baseline": other[predicted]}
 
 

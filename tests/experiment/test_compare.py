@@ -272,3 +272,18 @@ def test_15_06_the_page_replaces_an_earlier_page_and_nobody_elses(runs, tmp_path
         page.write_text(text)
         with pytest.raises(ConfigError, match="what ptm did not write"):
             require_report_file(page, "--html", PAGE_MARK)
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"id": 0, "label": "a"}, {"id": 0, "label": "a", "prediction": None}, []]
+)
+def test_15_17_predictions_that_lack_something_are_one_message(runs, tmp_path, row):
+    sides = []
+    for name in ("a", "b"):
+        sides.append(shutil.copytree(runs / "short/seed-1", tmp_path / name))
+        (sides[-1] / "predictions.jsonl").write_text(json.dumps(row) + "\n")
+    if isinstance(row, dict) and "prediction" in row:
+        compared(*sides)  # both are wrong
+        return
+    with pytest.raises(RunDirectoryError, match="predictions"):
+        compared(*sides)
