@@ -33,6 +33,7 @@ TESTED_ELSEWHERE = {
     # What a command prints is tested with what it does.
     "cli/batch.py": "tests/experiment/test_batch.py",
     "cli/compare.py": "tests/experiment/test_compare.py",
+    "cli/track.py": "tests/run/test_trackers.py",
     "cli/fetch.py": "tests/experiment/test_fetch.py",
     "config/examples.py": "tests/cli/test_init.py",
     "data/guess.py": "tests/cli/test_init.py",

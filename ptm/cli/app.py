@@ -30,6 +30,7 @@ from ptm.cli.models import models
 from ptm.cli.predict import predict
 from ptm.cli.printing import echo
 from ptm.cli.streams import ReaderGone, open_streams, require_utf8
+from ptm.cli.track import track
 from ptm.cli.usage import problem_of
 from ptm.errors import ConfigError, Problem, PtmError, StorageError
 
@@ -82,6 +83,7 @@ app.command(cls=Command)(configs.lock)
 app.command(cls=Command)(configs.schema)
 app.command(cls=Command)(runs.reproduce)
 app.command(cls=Command)(runs.report)
+app.command(cls=Command)(track)
 app.add_typer(cache, name="cache")
 app.command(cls=Command)(env)
 app.command(cls=Command)(completion)

@@ -112,6 +112,7 @@ PAGES: Mapping[str, Page] = {
         ("ptm reproduce runs/reviews", "ptm reproduce runs/reviews --output runs/again"), _TRAINING
     ),
     "report": Page(("ptm report runs/reviews",), (0, 2, 3, 5, 6)),
+    "track": Page(("ptm track runs/reviews --to tensorboard",), _READING),
     "env": Page(("ptm env", "ptm env --json"), (0,)),
     "completion": Page(("ptm completion bash >> ~/.bashrc", "ptm completion zsh >> ~/.zshrc"), (0, 2)),
     "cache list": Page(("ptm cache list",), _READING),

@@ -224,6 +224,11 @@ class RunSpec:
     output: str = Field(
         min_length=1, description="The run directory, relative to the working directory, not to the config."
     )
+    track: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = Field(
+        default=(),
+        description="Trackers that are given the lines of `metrics.jsonl` while the run goes on: `tensorboard`, "
+        "`mlflow`, `wandb`, `trackio`, each with its package; beside the run, and offline. One that fails is left out.",
+    )
     expect: dict[str, Bound] = Field(
         default_factory=dict,
         description='Bounds on final metrics, such as `accuracy: ">= 0.9"`; a run that misses one exits with 4.',

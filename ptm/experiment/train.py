@@ -43,6 +43,7 @@ from ptm.run.results import (
     TrainSummary,
 )
 from ptm.run.saved_config import config_changes
+from ptm.run.trackers import LiveTrackers
 from ptm.training import order
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
@@ -169,10 +170,20 @@ def _begin(
         objective=prepared.objective,
         runtime=session.runtime,
         store=store,
-        log=MetricsLog(run.metrics if session.runtime.main else None),
+        log=_log(run, session),
         reporter=session.reporter,
         stop=stop,
     )
+
+
+def _log(run: RunDirectory, session: Session) -> MetricsLog:
+    """The log of the first process, and what the config lets look on."""
+    if not session.runtime.main:
+        return MetricsLog(None)
+    if not session.spec.track:
+        return MetricsLog(run.metrics)
+    live = LiveTrackers(session.spec.track, run.path, session.resources, session.reporter.say)
+    return MetricsLog(run.metrics, live.write)
 
 
 def _choose_best(session: Session, prepared: Prepared, context: engine.RunContext, progress: Progress) -> int:

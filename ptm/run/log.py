@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from ptm.base.regular import open_regular
 class MetricsLog:
     """``metrics.jsonl``: appended as it goes. None of its numbers is filtered: NaN stands there as ``"nan"``."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(
+        self, path: Path | None, also: Callable[[Mapping[str, Any]], None] = lambda record: None
+    ) -> None:
+        """``also`` gets each record once it is written: for trackers."""
         self._path = path  # None in all processes but the first
+        self._also = also
 
     def write(self, record: Mapping[str, Any]) -> None:
         if self._path is not None:
@@ -27,6 +31,7 @@ class MetricsLog:
                 open_regular(self._path, "a", encoding="utf-8", errors="backslashreplace") as file,
             ):
                 file.write(line)
+            self._also(record)
 
     def sync(self) -> int:
         """Everything written is on the disk; the length in bytes."""

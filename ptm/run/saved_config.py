@@ -15,7 +15,7 @@ from ptm.errors import ConfigError
 from ptm.run.manifest import flat
 
 # What changes no bit of a run, so that it may be another when the run goes on.
-FREE_KEYS = ("output", "runtime.workers", "train.save_every_steps", "train.keep_checkpoints")
+FREE_KEYS = ("output", "track", "runtime.workers", "train.save_every_steps", "train.keep_checkpoints")
 # What ptm advises where memory runs out: it may be changed when the run goes on, and stands in the record as drift.
 CURE_KEYS = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precision")
 # What a config may leave open and the model or the task then decides; in the config of a run they stand decided.

@@ -117,6 +117,7 @@ def success(finished, tmp_path):
         "schema": [],
         "reproduce": [run_],
         "report": [run_],
+        "track": [run_, "--to", "tensorboard"],
         "env": [],
         "completion": None,
         "cache list": [],

@@ -102,7 +102,8 @@ def test_12_07_what_is_fetched_is_enough_offline(hub, run_cli, reviews, tmp_path
     count = len(hub.asked)
     done = run_cli("finetune", config, "--offline", "--json", env=env)
     assert done.returncode == 0 and len(hub.asked) == count, done.stderr
-    assert json.loads((tmp_path / "r" / "manifest.json").read_text())["revisions"]["model"] == COMMIT
+    snapshots = [path.name for path in (tmp_path / "hf").glob("hub/models--someone--tiny/snapshots/*")]
+    assert snapshots == [COMMIT]
 
 
 @pytest.mark.slow
