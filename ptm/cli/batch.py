@@ -17,8 +17,16 @@ from ptm.cli.streams import reader_may_go
 
 if TYPE_CHECKING:
     from ptm.experiment.batch import Outcome
-    from ptm.experiment.batch_plan import Job
+    from ptm.experiment.batch_plan import BatchPlan, Job
     from ptm.experiment.search import Search
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where runs are queued instead of run: parameters of the jobs, and whether only their scripts are printed."""
+
+    parameters: Mapping[str, Any]
+    dry: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,7 @@ class BatchOptions:
     quiet: bool = False
     verbose: bool = False
     search: Search | None = None
+    cluster: Cluster | None = None
 
 
 def batch(
@@ -67,6 +76,21 @@ def batch(
     sampler: Annotated[
         str, typer.Option("--sampler", metavar="tpe|random", help="With --search: who proposes them.")
     ] = "tpe",
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", metavar="slurm", help="Queue the runs on a cluster and return. Needs ptm[slurm]."
+        ),
+    ] = None,
+    slurm: Annotated[
+        list[str],
+        typer.Option(
+            "--slurm", metavar="KEY=VALUE", help="With --on slurm: partition=gpu, time=60. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --on slurm: print the job scripts, and queue nothing.")
+    ] = False,
     set_: Set = [],  # noqa: B006
     output: Annotated[
         str | None,
@@ -123,6 +147,7 @@ def batch(
             quiet=quiet,
             verbose=verbose,
             search=parse_search(search, trials, sampler),
+            cluster=parse_cluster(on, slurm, dry_run=dry_run),
         ),
         seeds=parse_seeds(seeds) if seeds else [],
         grid=grid,
@@ -153,6 +178,8 @@ def run(
     for fault in plan.faults:
         for problem in fault.problems:
             echo(f"error: {problem}", err=True)
+    if options.cluster is not None:
+        return _queue(plan, options, output)
     if options.at_once > 1 and any(job.spec.runtime.threads is None for job in plan.jobs):
         echo(
             f"{options.at_once} runs side by side, each with as many threads as there are cores: they wait for each "
@@ -177,6 +204,52 @@ def _tell(options: BatchOptions, content: Mapping[str, Any]) -> int:
     with reader_may_go():
         _show(content, as_json=options.as_json)
     return int(content["exit_code"])
+
+
+def parse_cluster(on: str | None, parameters: Sequence[str], *, dry_run: bool) -> Cluster | None:
+    """What ``--on``, ``--slurm`` and ``--dry-run`` ask for. Raises ConfigError."""
+    from ptm.errors import ConfigError
+
+    if on is None:
+        if parameters or dry_run:
+            raise ConfigError(
+                "--slurm and --dry-run go with --on slurm", where="ptm batch", cure="add --on slurm"
+            )
+        return None
+    if on != "slurm":
+        raise ConfigError(f"{on!r} is no cluster that it knows", where="--on", expected="slurm")
+    from ptm.experiment.slurm import parse_parameters
+
+    return Cluster(parameters=parse_parameters(parameters), dry=dry_run)
+
+
+def _queue(plan: BatchPlan, options: BatchOptions, output: str | None) -> int:
+    """Queue the runs and say under which numbers. Faulty configs decide about the exit code."""
+    from ptm.experiment.batch import fault_outcomes, worst_code
+    from ptm.experiment.slurm import FOLDER, submit
+
+    assert options.cluster is not None
+    folder = Path(output).expanduser().absolute() if output else Path("runs").absolute()
+    record = submit(
+        plan,
+        folder / FOLDER,
+        options.cluster.parameters,
+        options=options.options,
+        overwrite=options.overwrite,
+        dry=options.cluster.dry,
+    )
+    faults = fault_outcomes(plan.faults)
+    code = worst_code([fault.exit_code for fault in plan.faults])
+    if options.as_json:
+        echo_json({**record, "exit_code": code, "faults": faults})
+    elif options.cluster.dry:
+        for script in record["scripts"]:
+            echo(script)
+    else:
+        for row in record["submitted"]:
+            echo(f"{row['name']}: job {row['job']}")
+        echo(f"{len(record['submitted'])} queued, {len(record['finished'])} finished already")
+    return code
 
 
 def parse_search(spaces: Sequence[str], trials: int, sampler: str) -> Search | None:
@@ -209,9 +282,9 @@ def _run_search(
     from ptm.experiment.search import run_search
 
     assert options.search is not None
-    if len(configs) != 1 or grid or options.overwrite:
+    if len(configs) != 1 or grid or options.overwrite or options.cluster:
         raise ConfigError(
-            "a search is of one config, without --grid and --overwrite",
+            "a search is of one config, without --grid, --overwrite and --on",
             where="--search",
             cure="search each config by itself; for a new search choose another --output",
         )

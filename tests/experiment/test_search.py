@@ -170,7 +170,7 @@ def test_12_03_a_trial_with_seeds_is_judged_by_their_mean(batch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--grid", "train.epochs=1,2"], "without --grid"),
+        (["--grid", "train.epochs=1,2"], "without --grid, --overwrite and --on"),
         (["run.yaml"], "of one config"),
         (["--sampler", "grid"], "no sampler"),
         (["--search", "train.learning_rate=1,2"], "stands twice"),
