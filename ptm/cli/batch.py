@@ -78,9 +78,7 @@ def batch(
     ] = "tpe",
     on: Annotated[
         str | None,
-        typer.Option(
-            "--on", metavar="slurm", help="Queue the runs on a cluster and return. Needs ptm[slurm]."
-        ),
+        typer.Option("--on", metavar="slurm", help="Queue the runs on a cluster and return. Needs submitit."),
     ] = None,
     slurm: Annotated[
         list[str],

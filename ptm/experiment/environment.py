@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -42,6 +43,7 @@ _VARIABLES = (
     "TORCH_HOME",
     "XDG_CACHE_HOME",
 )
+_DISTRIBUTIONS = ("ptm-finetune", "ptm")  # as it is called now, and as it was
 _REQUIRED_WITH_EXTRA = "extra =="
 
 
@@ -74,14 +76,14 @@ def environment() -> dict[str, Any]:
 
 def _packages() -> dict[str, dict[str, str | None]]:
     """Versions of what ptm requires, and of its extras, None for what is not installed."""
-    try:
-        requirements = metadata.requires("ptm") or []
-    except metadata.PackageNotFoundError:  # run from its source without being installed
-        requirements = []
+    requirements: list[str] = []  # of a source that is not installed
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            requirements = requirements or metadata.requires(name) or []
     groups: dict[str, dict[str, str | None]] = {"required": {}, "extras": {}}
     for requirement in requirements:
         name = _name(requirement)
-        if name == "ptm":
+        if name in _DISTRIBUTIONS:
             continue
         kind = "extras" if _REQUIRED_WITH_EXTRA in requirement else "required"
         if name not in groups["required"]:

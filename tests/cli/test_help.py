@@ -50,6 +50,7 @@ OF_GIT = {
     "--porcelain",
     "--show-scope",
 }
+OF_DOCKER = {"--build-arg"}
 OF_SCRIPTS = {
     option
     for script in (ROOT / "benchmarks").rglob("*.py")
@@ -131,7 +132,7 @@ def wrong_commands(line: str):
         known = set().union(*(OPTIONS.get(name, set()) for name in names))
         yield from (f"ptm {start[1]} {option}" for option in OPTION.findall(part) if option not in known)
     if not starts and line.startswith("--"):
-        yield from (option for option in OPTION.findall(line) if option not in ANY | OF_SCRIPTS)
+        yield from (option for option in OPTION.findall(line) if option not in ANY | OF_SCRIPTS | OF_DOCKER)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
