@@ -32,6 +32,7 @@ def test_every_module_it_names_is_there():
 TESTED_ELSEWHERE = {
     # What a command prints is tested with what it does.
     "cli/batch.py": "tests/experiment/test_batch.py",
+    "cli/batch_progress.py": "tests/experiment/test_batch.py",
     "cli/compare.py": "tests/experiment/test_compare.py",
     "cli/track.py": "tests/run/test_trackers.py",
     "cli/fetch.py": "tests/experiment/test_fetch.py",

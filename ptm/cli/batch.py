@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ptm.cli.batch_progress import watcher
 from ptm.cli.options import Json, Offline, Processes, Quiet, Set, parse_processes, parse_seeds
-from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_live, new_table
+from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
 from ptm.cli.streams import reader_may_go
 
 if TYPE_CHECKING:
-    from ptm.experiment.batch import Outcome
-    from ptm.experiment.batch_plan import BatchPlan, Job
+    from ptm.experiment.batch_plan import BatchPlan
     from ptm.experiment.search import Search
 
 
@@ -184,11 +183,11 @@ def run(
             "other; set fewer: --set runtime.threads=1",
             err=True,
         )
-    watcher = _watcher(len(plan.jobs), options)
-    with watcher:
+    progress = watcher(len(plan.jobs), quiet=options.quiet, verbose=options.verbose)
+    with progress:
         outcomes = run_batch(
             plan,
-            watcher,
+            progress,
             at_once=options.at_once,
             overwrite=options.overwrite,
             keep_going=options.keep_going,
@@ -286,12 +285,13 @@ def _run_search(
             where="--search",
             cure="search each config by itself; for a new search choose another --output",
         )
-    watcher = _watcher(options.search.trials * max(1, len(seeds)), options)
-    with watcher:
+    total = options.search.trials * max(1, len(seeds))
+    progress = watcher(total, quiet=options.quiet, verbose=options.verbose)
+    with progress:
         plan, outcomes, search = run_search(
             configs[0],
             options.search,
-            watcher,
+            progress,
             changes=changes,
             seeds=seeds,
             output=output,
@@ -384,107 +384,3 @@ def _show(content: Mapping[str, Any], *, as_json: bool) -> None:
     bad = sum(row["exit_code"] != 0 for row in content["runs"])
     count = len(content["runs"])
     echo(f"{count} run{'s' if count > 1 else ''}, {f'{bad} not well' if bad else 'all well'}")
-
-
-class _Lines:
-    """Off a terminal: a line when a run begins, and one when it has ended."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._ended = total, 0
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def started(self, job: Job) -> None:
-        echo(f"{job.name}: {job.command} into {os.path.relpath(job.output)}", err=True)
-
-    def running(self, lines: Mapping[str, str]) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None:
-        self._ended += 1
-        echo(f"[{self._ended}/{self._total}] {ending(outcome)}", err=True)
-        for line in details(outcome):
-            echo(line, err=True)
-
-
-class _Table(_Lines):
-    """On a terminal: the runs that are being run, with what each said last, below what has ended."""
-
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
-        self._live = new_live()
-
-    def __enter__(self) -> None:
-        self._live.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._live.stop()
-
-    def started(self, job: Job) -> None: ...
-
-    def running(self, lines: Mapping[str, str]) -> None:
-        table = new_table()
-        for column in ("running", "said last"):
-            table.add_column(column, no_wrap=True)
-        for name, line in lines.items():
-            add_row(table, name, line)
-        self._live.update(table if lines else "")
-
-
-class _Failures(_Lines):
-    """``--quiet``: what went wrong, and nothing else."""
-
-    def started(self, job: Job) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None:
-        if outcome.exit_code:
-            super().ended(outcome)
-        else:
-            self._ended += 1
-
-
-class _All(_Lines):
-    """``--verbose``: also what each run says, a line of its own after its name."""
-
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
-        self._last: dict[str, str] = {}
-
-    def running(self, lines: Mapping[str, str]) -> None:
-        for name, line in lines.items():
-            if line and line != self._last.get(name):
-                echo(f"{name}: {line}", err=True)
-        self._last.update(lines)
-
-
-def _watcher(total: int, options: BatchOptions) -> _Lines:
-    """Raises ConfigError for options that contradict each other."""
-    from ptm.errors import ConfigError
-
-    if options.quiet and options.verbose:
-        raise ConfigError("--quiet and --verbose contradict each other", cure="give one of them")
-    if options.quiet:
-        return _Failures(total)
-    if options.verbose:
-        return _All(total)
-    return _Table(total) if sys.stderr.isatty() else _Lines(total)
-
-
-def ending(outcome: Outcome) -> str:
-    """``quickstart/seed-1: done in 41.2 s, accuracy 0.9000``."""
-    from ptm.report.batch import metric_names
-
-    metrics = outcome.metrics or {}
-    values = [f"{name} {metrics[name]:.4f}" for name in metric_names([{"metrics": metrics}], most=1)]
-    code = f" (exit code {outcome.exit_code})" if outcome.exit_code else ""
-    time = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
-    return ", ".join([f"{outcome.job.name}: {outcome.status}{code}{time}", *values])
-
-
-def details(outcome: Outcome) -> list[str]:
-    """What went wrong, indented."""
-    texts = [str(problem) for problem in outcome.problems]
-    return [f"  {line}" for text in texts for line in text.splitlines()] + [
-        f"  | {line}" for line in outcome.last_lines
-    ]
