@@ -42,17 +42,27 @@ def choices(task: str | None = None) -> list[Choice]:
     return sorted(chosen, key=lambda choice: (tasks.index(choice.task), choice.parameters or 0, choice.name))
 
 
-def _trained(target: Path) -> Choice:
-    """A run, or an export, as something to measure."""
+def _trained(target: Path, task: str | None) -> Choice:
+    """A run, or an export, as something to measure. ConfigError for one of another task."""
     from ptm.experiment.trained import trained_model
+    from ptm.run.directory import RunDirectory
 
     trained = trained_model(target, [])
+    if task not in (None, trained.spec.task):
+        raise ConfigError(
+            f"{target} is for {trained.spec.task}",
+            where="--task",
+            expected=task,
+            cure="leave --task out: a run says what it is for",
+        )
+    results = None if trained.export else RunDirectory(target).read_results()
+    counted = trained.export or (results and results.model)
     graph = trained.export and target / trained.export.graph
     weights = [graph] if graph else list(Path(trained.model.name).glob("*.safetensors"))
     return Choice(
         task=trained.spec.task,
         name=str(target),
-        parameters=trained.export.parameters if trained.export else None,
+        parameters=counted.parameters if counted else None,
         file_bytes=sum(path.stat().st_size for path in weights),
         trained=True,
     )
@@ -77,7 +87,7 @@ def choose(names: Sequence[str], task: str | None) -> list[Choice]:
 
 def _unlisted(name: str, task: str | None, known: Sequence[str]) -> Choice:
     if Path(name).is_dir():
-        return _trained(Path(name))
+        return _trained(Path(name), task)
     if ":" in name and task is not None:
         return Choice(task=task, name=name)
     if ":" in name:

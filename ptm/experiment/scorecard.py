@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from ptm.base.console import Reporter
 from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
+from ptm.errors import PtmError
 from ptm.experiment.comparison import Measure, Row, measure_of, scores_of
+from ptm.experiment.prepare import WARNING
 from ptm.experiment.session import open_session
-from ptm.experiment.trained import Trained, trained_model
+from ptm.experiment.trained import trained_model
 from ptm.export.directory import is_export
 from ptm.models.size import describe_size
 from ptm.pipeline import Metrics, Pipeline
@@ -58,10 +60,15 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
             pipeline.model.to(runtime.device)
             columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure, name)
             columns[name]["disk_bytes"] = _disk_bytes(Path(model.name))
-        for name, trained in _exports(results):
+        for name, path in _exports(results).items():
             reporter.say(f"measuring the {name}")
-            pipeline = trained.build(session, data)
-            columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure, name)
+            try:
+                trained = trained_model(path, [])
+                pipeline = trained.build(session, data)
+                columns[name], predictions[name] = _measure_model(spec, pipeline, runtime, measure, name)
+            except PtmError as error:  # an export is one column more, not what the scorecard is about
+                reporter.say(f"{WARNING}{name} is left out: {error}")
+                continue
             size = trained.size(pipeline)
             columns[name] |= {"parameters": size.parameters, "bytes": None, "disk_bytes": size.bytes}
         where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
@@ -89,12 +96,16 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
     return card
 
 
-def _exports(results: Results) -> Iterator[tuple[str, Trained]]:
-    """The exports of a run that are still there, each as a column is called: ``student int8``."""
-    for record in (results.exports or {}).values():
+def _exports(results: Results) -> dict[str, Path]:
+    """The exports of a run that are still there, each as a column is called: ``student int8``; a second of a kind by
+    the name of its directory."""
+    found: dict[str, Path] = {}
+    for directory, record in (results.exports or {}).items():
         path = Path(str(record.get("path")))
+        name = f"student {record.get('quantize') or 'onnx'}"
         if record.get("format") == "onnx" and is_export(path):
-            yield f"student {record.get('quantize') or record['format']}", trained_model(path, [])
+            found[name if name not in found else f"student {directory}"] = path
+    return found
 
 
 def _measure_model(

@@ -11,7 +11,7 @@ from ptm.data.examples import Dataset
 from ptm.errors import ModelError
 from ptm.experiment.session import Session
 from ptm.export.directory import CONFIG, is_export, require_export
-from ptm.export.pipelines import open_pipeline
+from ptm.export.pipelines import open_pipeline, require_readable_format
 from ptm.export.record import ExportRecord
 from ptm.export.settings import DESCRIPTION
 from ptm.models.seals import require_intact
@@ -55,6 +55,7 @@ def trained_model(target: Path, overrides: list[str]) -> Trained:
         return Trained(target, spec, spec.model)
     if is_export(target):
         record = require_export(target)
+        require_readable_format(target, record)
         place = target.resolve() / DESCRIPTION
         spec = _spec_of(target / CONFIG, place, overrides)
         return Trained(target, spec, ModelSpec(name=str(place)), record)

@@ -8,6 +8,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
 from ptm.errors import ConfigError
+from ptm.export.directory import GRAPHS
 from ptm.export.record import ExportRecord
 from ptm.export.session import OnnxModel, require_inputs
 from ptm.export.settings import DESCRIPTION
@@ -16,16 +17,23 @@ from ptm.pipeline import Pipeline, TaskModule
 from ptm.training.runtime import Runtime
 
 
+def require_readable_format(directory: Path, record: ExportRecord) -> None:
+    """ConfigError for a .pt2, whoever wrote it: a seal can be written by anyone, and a program of torch.export is
+    pickled in parts and names operators of libraries, which nothing holds back once torch loads it."""
+    if record.format != "onnx":
+        raise ConfigError(
+            "this export is in torch's format, which ptm writes and does not read: it may come from a stranger, and "
+            "torch checks nothing of what it loads",
+            where=directory / GRAPHS[record.format],
+            expected="an export in ONNX",
+            cure="export the run again with --format onnx; in code of your own, torch.export.load reads it",
+        )
+
+
 def load_graph(directory: Path, record: ExportRecord, runtime: Runtime) -> OnnxModel:
     """The graph of an export, ready to compute. Raises ModelError for one that ptm does not load, ConfigError for the
     format of torch."""
-    if record.format != "onnx":
-        raise ConfigError(
-            "this export is in torch's format, which ptm writes and does not read",
-            where=directory,
-            expected="an export in ONNX",
-            cure="load it with torch.export.load, or export with --format onnx",
-        )
+    require_readable_format(directory, record)
     place = directory / record.graph
     model = OnnxModel(read_graph(place), threads=runtime.threads, where=place)
     require_inputs(model, record.inputs, place)

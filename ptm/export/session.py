@@ -61,15 +61,13 @@ class TorchModel(nn.Module):
         super().__init__()
         self.program, self._inputs = program, inputs
 
-    def eval(self) -> TorchModel:
-        return self  # such programs are what they are
+    def train(self, mode: bool = True) -> TorchModel:
+        return self  # such programs are what they are, and refuse to be told
 
     def forward(self, *pixels: Tensor, **named: Tensor) -> Any:
         if pixels:
             return self.program(*pixels)
-        ids = named["input_ids"]
-        defaults = {"attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
-        return SimpleNamespace(logits=self.program(*((defaults | named)[name] for name in self._inputs)))
+        return SimpleNamespace(logits=self.program(*filled(named, self._inputs).values()))
 
 
 def filled(named: Mapping[str, Tensor], inputs: Sequence[str]) -> dict[str, Tensor]:

@@ -85,3 +85,30 @@ def test_what_was_measured_stands_beside_the_model(monkeypatch):
 @pytest.mark.parametrize("words", [["--task", "x"], ["--measure"], ["--names", "no-such-model"]])
 def test_what_there_is_not_is_a_config_error(words):
     assert isinstance(CliRunner().invoke(app, ["models", *words]).exception, ConfigError)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_14_03_runs_and_exports_are_measured_as_they_are(reviews_run, exported_reviews, monkeypatch):
+    monkeypatch.chdir(reviews_run.parent)
+    names = f"./{reviews_run.name},{exported_reviews}"
+    content = json.loads(listed("--names", names, "--measure", "--threads", "1", "--json"))["models"]
+    run, export = content
+    assert [row["task"] for row in content] == ["text-classification"] * 2
+    assert run["parameters"] == export["parameters"] == run["cost"]["parameters"] > 0
+    assert run["file_bytes"] == (reviews_run / "model" / "model.safetensors").stat().st_size
+    assert export["file_bytes"] == (exported_reviews / "model.onnx").stat().st_size
+    for row in content:
+        assert row["cost"]["problem"] == ""
+        assert row["cost"]["latency_ms"]["32"]["median"] >= row["cost"]["latency_ms"]["1"]["median"] * 0.5
+        assert row["cost"]["threads"] == 1 and row["cost"]["peak_bytes"]["1"] > 0
+
+
+def test_14_03_a_run_of_another_task_and_a_directory_that_is_none_are_refused(reviews_run, tmp_path):
+    of_images = CliRunner().invoke(
+        app, ["models", "--names", str(reviews_run), "--task", "image-classification"]
+    )
+    assert type(of_images.exception) is ConfigError
+    assert "is for text-classification" in str(of_images.exception)
+    none = CliRunner().invoke(app, ["models", "--names", str(tmp_path)])
+    assert none.exit_code != 0 and "not a run of ptm" in str(none.exception)

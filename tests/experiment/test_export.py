@@ -140,3 +140,36 @@ def test_14_02_times_and_memory_stand_in_the_record(reviews_run, tmp_path):
         assert record[side]["latency_ms"]["1"]["median"] > 0
         assert set(record[side]["peak_bytes"]) == {"1", "32"}
     assert record["after"]["bytes"] < record["before"]["bytes"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", ["reviews_run", "finished_run"])
+def test_14_01_a_program_of_torch_answers_as_its_model_and_is_not_read_back(
+    made, request, tmp_path, monkeypatch
+):
+    import torch
+
+    run = copy_of(request.getfixturevalue(made), tmp_path / "r")
+    done = CliRunner().invoke(app, ["export", str(run), "--format", "torch", "--no-measure", "--json"])
+    assert done.exit_code == 0, done.exception
+    record = json.loads(done.stdout)
+    assert record["comparison"]["largest_difference"] < 1e-4
+    assert record["comparison"]["equal_answers"] == 1
+    assert record["after"]["metrics"] == pytest.approx(record["before"]["metrics"], abs=1e-5)
+    export = tmp_path / "r-torch"
+    assert {"model.pt2", "settings.json", "export.json"} <= {path.name for path in export.iterdir()}
+    assert not (export / "predict.py").exists()
+    program = torch.export.load(export / "model.pt2").module()
+    size = 16 if made == "reviews_run" else 32
+    side = json.loads((export / "settings.json").read_text()).get("image_size", size)
+    texts = (torch.ones(3, 9, dtype=torch.int64), torch.ones(3, 9, dtype=torch.int64))
+    answer = program(*(texts if made == "reviews_run" else (torch.rand(3, 3, side, side),)))
+    assert answer.shape == (3, len(record["labels"]))
+    monkeypatch.setattr(torch.export, "load", lambda *_: pytest.fail("a program was loaded"))
+    for words in (["eval", str(export)], ["predict", str(export), "--text", "x"]):
+        refused = CliRunner().invoke(app, words)
+        assert type(refused.exception) is ConfigError
+        assert "writes and does not read" in str(refused.exception)
+        assert "--format onnx" in str(refused.exception)
+    with pytest.raises(ConfigError, match="does not read"):
+        predict(export, texts=["x"])

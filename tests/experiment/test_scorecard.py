@@ -1,10 +1,16 @@
-"""Latencies of a scorecard: what is called, how often, and what is left out of the numbers."""
+"""Scorecards: how latencies are taken, and the columns of exports."""
 
+import json
+import shutil
 import time
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from helpers import Saying, export_of, run, text_spec
+from ptm.cli.app import app
+from ptm.config.spec import TeacherSpec
 from ptm.experiment import scorecard
 from ptm.experiment.scorecard import latency_ms
 from ptm.training.runtime import Runtime
@@ -44,3 +50,30 @@ def test_nothing_is_kept_for_a_gradient_and_the_precision_is_the_runs():
     bf16 = Runtime(device=torch.device("cpu"), precision="bf16", threads=1)
     latency_ms(lambda: seen.append(weight @ weight), bf16)
     assert not seen[0].requires_grad and seen[0].dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+def test_14_03_exports_are_columns_and_what_is_broken_is_left_out(
+    reviews_run, tiny_bert, reviews, tmp_path, monkeypatch
+):
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1, teacher=TeacherSpec(name=str(reviews_run)))
+    run(spec)
+    plain = export_of(tmp_path / "r", tmp_path / "plain")
+    export_of(tmp_path / "r", tmp_path / "int8", tolerance=1.0, quantize="int8")
+    damaged = shutil.copytree(plain, tmp_path / "damaged")
+    (damaged / "settings.json").write_text("{}")
+    results = json.loads((tmp_path / "r" / "results.json").read_text())
+    for name, changes in (("damaged", {}), ("gone", {}), ("program", {"format": "torch"})):
+        results["exports"][name] = {**results["exports"]["plain"], "path": str(tmp_path / name), **changes}
+    (tmp_path / "r" / "results.json").write_text(json.dumps(results))
+    monkeypatch.setattr(scorecard, "SECONDS", 0.2)
+    said = Saying()
+    models = scorecard.measure_scorecard(tmp_path / "r", said)["models"]
+    assert list(models) == ["teacher", "student distilled", "student onnx", "student int8"]
+    assert [line for line in said.lines if "student damaged is left out" in line and "settings.json" in line]
+    assert models["student onnx"]["value"] == models["student distilled"]["value"]
+    assert models["student onnx"]["disk_bytes"] == (plain / "model.onnx").stat().st_size
+    assert models["student int8"]["latency_ms"]["32"]["median"] > 0
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "r"), "--no-measure"])
+    assert done.exit_code == 0, done.output
+    assert "student int8" in (tmp_path / "r" / "report.html").read_text()
