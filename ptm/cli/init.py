@@ -65,7 +65,7 @@ def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: 
     from ptm.base import files
     from ptm.config.load import json_schema
     from ptm.data.guess import guess
-    from ptm.experiment.draft import SCHEMA_FILE, draft_config
+    from ptm.experiment.draft import SCHEMA_FILE, as_argument, draft_config
 
     found = guess(data, task)
     name = data.absolute().name
@@ -75,7 +75,6 @@ def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: 
     schema = target.parent / SCHEMA_FILE
     if not schema.exists():
         files.write_file(schema.absolute(), files.json_bytes(json_schema()))
-    command = text.splitlines()[3].removeprefix("#").strip()
     guesses = {"task": found.task, "source": found.kind, **found.data}
     reasons = {key: reason for key, reason in found.reasons.items() if reason}
     record = {
@@ -83,7 +82,7 @@ def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: 
         "schema": str(schema),
         "guesses": guesses,
         "reasons": reasons,
-        "next": command,
+        "next": f"ptm check {as_argument(str(target))} --data",
     }
     _say(record, as_json=as_json)
 
@@ -91,12 +90,26 @@ def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: 
 def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
     """Raises ConfigError for a file that is there, before any is written."""
     from ptm.base import files
+    from ptm.base.regular import NotRegular, kind_of
+    from ptm.config.examples import SAMPLES
     from ptm.errors import ConfigError
+    from ptm.run.directory import refuse_inside_run
 
     for path in contents:
+        refuse_inside_run(path)
+        with files.storage_errors(path.parent):
+            kind = kind_of(path.parent) if path.parent.name == SAMPLES else None
+            if kind not in (None, "a directory"):
+                raise NotRegular(kind, expected="a directory")
         if path.exists() and not overwrite:
             raise ConfigError(
                 "is there already", where=path, cure="--output FILE for another, or --overwrite to replace it"
+            )
+        if path.is_file() and not path.is_symlink() and not _is_config(path):
+            raise ConfigError(
+                "holds what is no config of ptm",
+                where=path,
+                cure="--output FILE for another, or remove it yourself",
             )
     for path, content in contents.items():
         with files.storage_errors(path):
@@ -104,10 +117,26 @@ def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
         files.write_file(path.absolute(), content)
 
 
+def _is_config(path: Path) -> bool:
+    """Whether a file is empty or a config: --overwrite replaces nothing else, such as data."""
+    import yaml
+
+    from ptm.base.regular import read_text
+    from ptm.config.plain_yaml import read_plain
+
+    try:
+        content = read_plain(read_text(path))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return False
+    return content is None or (isinstance(content, dict) and "task" in content)
+
+
 def _say(record: Mapping[str, object], *, as_json: bool) -> None:
     if as_json:
         echo_json(record)
         return
+    from ptm.experiment.draft import as_argument
+
     guesses, reasons = record.get("guesses"), record.get("reasons")
     if isinstance(guesses, dict) and isinstance(reasons, dict):
         for key, value in guesses.items():
@@ -116,7 +145,7 @@ def _say(record: Mapping[str, object], *, as_json: bool) -> None:
     for file in record.get("files") or ():  # type: ignore[attr-defined]
         echo(f"wrote {file}")
     echo(f"wrote {record['config']}")
-    echo(f"next: ptm check {record['config']} --data")
+    echo(f"next: ptm check {as_argument(str(record['config']))} --data")
 
 
 def _list(*, as_json: bool) -> None:

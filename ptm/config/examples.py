@@ -9,7 +9,7 @@ from pathlib import Path
 import ptm
 from ptm.errors import ConfigError
 
-_SAMPLES = "samples"  # the folder of data that some of them read
+SAMPLES = "samples"  # the folder of data that some of them read
 
 
 def examples_folder() -> Path:
@@ -45,9 +45,9 @@ def example_files(name: str) -> dict[str, bytes]:
         )
     text = path.read_text(encoding="utf-8")
     content = {path.name: text.encode()}
-    for file in sorted((folder / _SAMPLES).iterdir()):
+    for file in sorted((folder / SAMPLES).iterdir()):
         if re.search(rf"\b{re.escape(file.name)}\b", text):
-            content[f"{_SAMPLES}/{file.name}"] = file.read_bytes()
+            content[f"{SAMPLES}/{file.name}"] = file.read_bytes()
     return content
 
 

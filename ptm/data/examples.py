@@ -67,8 +67,9 @@ def rare_labels(examples: Examples, labels: Sequence[str], least: int) -> list[t
     """(label, examples, where the first stands) of classes that have examples, but fewer than ``least``."""
     targets = np.asarray(examples.targets)
     counts = np.bincount(targets, minlength=len(labels))
+    first = dict(zip(*(part.tolist() for part in np.unique(targets, return_index=True)), strict=True))
     return [
-        (labels[number], int(counts[number]), examples.where(int(np.flatnonzero(targets == number)[0])))
+        (labels[number], int(counts[number]), examples.where(first[number]))
         for number in np.flatnonzero((counts > 0) & (counts < least)).tolist()
     ]
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from ptm.base.regular import endless
 from ptm.config.tasks import TABLE_SOURCES, TASKS
 from ptm.data.guess_table import Guess, guess_columns
 from ptm.data.image_files import contents, is_hidden, is_image
@@ -61,6 +63,8 @@ def guess(path: Path, task: str | None = None) -> Guess:
 def _kind(path: Path) -> tuple[str, str]:
     if not path.exists():
         raise DataError("there is no such file or folder", where=path)
+    if (kind_there := endless(path)) is not None:
+        raise DataError(f"is {kind_there}", where=path, expected="a file or a folder")
     if path.is_file():
         kind = _kind_of_file(path)
         if kind is None:
@@ -127,6 +131,8 @@ def _coco_files(path: Path) -> list[Path]:
 
 
 def _is_coco(path: Path) -> bool:
+    if endless(path) is not None:
+        return False
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -209,7 +215,8 @@ def _named(names: Mapping[str, str], wanted: Sequence[str]) -> str | None:
 def _mask_values(found: Guess) -> None:
     """Which values the masks have: names for them are for a person to give."""
     import numpy as np
-    from PIL import Image
+
+    from ptm.data.masks import read_values
 
     folders = [
         folder
@@ -217,10 +224,12 @@ def _mask_values(found: Guess) -> None:
         if folder.is_dir() and folder.name in {m for _, m in FOLDERS}
     ]
     values: set[int] = set()
-    files = [file for folder in sorted(folders) for file in sorted(folder.iterdir()) if file.is_file()]
+    files = [
+        file for folder in sorted(folders) for file in sorted(folder.iterdir()) if is_image(file, folder)
+    ]
     for file in files:
-        with Image.open(file) as image:
-            values |= set(np.unique(np.asarray(image)).tolist()) if image.mode in ("1", "L", "P") else set()
+        with suppress(DataError):  # whoever trains on it says what is wrong with it
+            values |= set(np.unique(read_values(file)).tolist())
     whole = sorted(int(value) for value in values)
     if not whole:
         return

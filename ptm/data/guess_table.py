@@ -12,9 +12,11 @@ from typing import Any
 
 from ptm.config.tasks import TASKS
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.separated import MAX_FIELD_CHARS
 from ptm.data.tables import json_records
 from ptm.errors import DataError, listing
 
+_LONGEST_NUMBER = 18  # digits of a label that is one
 MOST_LABELS = 50  # in the config; more are left to be read from the data
 _TEXTS = (
     *(
@@ -174,10 +176,14 @@ def _texts(found: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, 
 def _read(path: Path, found: Guess) -> _Rows:
     """All rows of a file, leniently: whoever trains on it is strict."""
     if found.kind == "parquet":
+        import pyarrow
         import pyarrow.parquet
 
-        table = pyarrow.parquet.read_table(path)
-        rows = table.to_pylist()
+        try:
+            table = pyarrow.parquet.read_table(path)
+            rows = table.to_pylist()
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"not a readable parquet file: {error}", where=path) from None
         return _Rows(tuple(table.column_names), rows, [f"{path.name}, row {n}" for n in range(len(rows))])
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     if found.kind == "json":
@@ -194,13 +200,17 @@ def _read(path: Path, found: Guess) -> _Rows:
     else:
         delimiter = usual
     quoting: Any = csv.QUOTE_NONE if found.kind == "tsv" else csv.QUOTE_MINIMAL
+    csv.field_size_limit(MAX_FIELD_CHARS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    header = [cell.strip() for cell in next(reader, [])]
     rows, places = [], []
-    for cells in reader:
-        if len(cells) == len(header):
-            rows.append(dict(zip(header, cells, strict=True)))
-            places.append(f"{path.name}:{reader.line_num}")
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        for cells in reader:
+            if len(cells) == len(header):
+                rows.append(dict(zip(header, cells, strict=True)))
+                places.append(f"{path.name}:{reader.line_num}")
+    except csv.Error as error:
+        raise DataError(f"no table: {error}", where=f"{path}:{reader.line_num}") from None
     if not rows:
         raise DataError("no rows below the header", where=path, expected="at least one example")
     return _Rows(tuple(header), rows, places)
@@ -290,7 +300,7 @@ def _put_target(found: Guess, column: str, read: Sequence[_Rows]) -> None:
                 f"{len(names)} different numbers, such as {rows.values(column)[0]} ({rows.places[0]})",
             )
             return
-    if all(name.isdecimal() for name in names):
+    if all(name.isdecimal() and len(name) <= _LONGEST_NUMBER for name in names):
         found.reasons["labels as numbers"] = f"labels are the numbers {listing(sorted(map(int, names)), 8)}"
         return
     _put_labels(found, sorted(names), names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,9 @@ def draft_config(found: Guess, name: str, folder: Path) -> str:
     reasons = dict(found.reasons)
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
-        f"# Made by ptm init from {source}; what was guessed says from what. Check it, then:",
-        f"#   ptm check {name} --data",
-        f"#   ptm {command} {name}",
+        f"# Made by ptm init from {_one_line(source)}; what was guessed says from what. Check it, then:",
+        f"#   ptm check {_one_line(as_argument(name))} --data",
+        f"#   ptm {command} {_one_line(as_argument(name))}",
         "version: 1",
         _line({"task": found.task}, reasons.pop("task", "")),
         f"# {start.why}",
@@ -60,6 +61,11 @@ def draft_config(found: Guess, name: str, folder: Path) -> str:
     text = "\n".join(lines) + "\n"
     parse_config(text, name, base=folder, cwd=Path.cwd())
     return text
+
+
+def as_argument(path: str) -> str:
+    """A file as a word of a command, which a person may paste into a shell."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
 def _line(value: Mapping[str, Any], reason: str) -> str:

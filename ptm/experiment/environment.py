@@ -43,6 +43,7 @@ _VARIABLES = (
     "TORCH_HOME",
     "XDG_CACHE_HOME",
 )
+_ADDRESSES = ("HF_ENDPOINT", "HTTPS_PROXY")
 _DISTRIBUTIONS = ("ptm-finetune", "ptm")  # as it is called now, and as it was
 _REQUIRED_WITH_EXTRA = "extra =="
 
@@ -68,7 +69,7 @@ def environment() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "packages": _packages(),
-        "variables": {name: _shown(os.environ[name]) for name in _VARIABLES if name in os.environ},
+        "variables": {name: _shown(name, os.environ[name]) for name in _VARIABLES if name in os.environ},
         "cache": _cache(),
         "network": "forbidden" if offline() else "reachable" if reachable() else "not reachable",
     }
@@ -104,12 +105,19 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _shown(value: str) -> str:
-    """An address without the name and password in it."""
-    parts = urlsplit(value) if "://" in value else None
-    if parts is None or "@" not in parts.netloc:
+def _shown(name: str, value: str) -> str:
+    """An address without the name and password in it, and without what may be a token behind it."""
+    if name in _ADDRESSES and "//" not in value:
+        _, at, place = value.rpartition("@")
+        return f"…@{place}" if at else value
+    if "//" not in value:
         return value
-    return urlunsplit(parts._replace(netloc="…@" + parts.netloc.rpartition("@")[2], query=""))
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return "…"
+    _, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"…{at}{host}" if at else host, query="", fragment=""))
 
 
 def _memory_gb() -> float | None:

@@ -7,6 +7,8 @@ and ends with exit code 75, and the job is queued again, where it goes on.
 from __future__ import annotations
 
 import contextlib
+import io
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,15 +17,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptm.base import files
 from ptm.base.extras import require_package
+from ptm.base.printable import printable
+from ptm.base.regular import NotRegular, kind_of
 from ptm.base.standard_input import STANDARD_INPUT
 from ptm.errors import ConfigError, Interrupted
 from ptm.experiment.batch import finished_before
 from ptm.experiment.batch_plan import BatchPlan, Job
+from ptm.run.directory import refuse_inside_run
 
 SCHEMA = 1
 FOLDER = "slurm"  # of scripts, logs and pickled commands
 _POLL_SECONDS = 0.2
+_NOT_TAKEN = {"command", "folder", "map_count", "dependency", "additional_parameters"}
+# Python files that lie in the working directory are no part of a job.
+_SETUP = ("export PYTHONSAFEPATH=1",)
 
 
 class RunOnNode:
@@ -70,18 +79,44 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
     require_package("submitit", "slurm")
     from submitit.slurm import slurm
 
-    known = sorted(slurm.SlurmExecutor._valid_parameters() - {"command", "folder", "map_count", "dependency"})
+    known = sorted(slurm.SlurmExecutor._valid_parameters() - _NOT_TAKEN)
     values: dict[str, Any] = {}
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not value or key not in known:
+        if not equals or not value or key not in known or not _in_one_line(value):
             raise ConfigError(
                 f"{text!r} is no parameter of a job",
                 where="--slurm",
                 expected=f"KEY=VALUE with one of {', '.join(known)}",
             )
-        values[key] = int(value) if value.isdecimal() else value
+        if key in ("setup", "teardown"):
+            values[key] = [value]
+        elif key == "srun_args":
+            values[key] = shlex.split(value)
+        else:
+            values[key] = int(value) if value.isdecimal() else value
     return values
+
+
+def _in_one_line(text: str) -> bool:
+    """Whether a script can name it: a line end would begin a command, whatever quotes are around it."""
+    return printable(text) == text and text.isprintable()
+
+
+def _require_folder(folder: Path) -> None:
+    """Raise ConfigError for a folder that no script can name, RunDirectoryError for one in a run, StorageError for one
+    that is a link: scripts and pickles would be written through it."""
+    if not _in_one_line(str(folder)):
+        raise ConfigError(
+            "a script of a job cannot name this folder",
+            where=repr(str(folder)),
+            expected="characters that can be seen",
+            cure="choose another --output, or start ptm in another directory",
+        )
+    refuse_inside_run(folder)
+    with files.storage_errors(folder):
+        if (kind := kind_of(folder)) not in (None, "a directory"):
+            raise NotRegular(str(kind), expected="a directory")
 
 
 def submit(
@@ -97,12 +132,16 @@ def submit(
     these, …. ``dry``: only the scripts. Raises ConfigError without a cluster."""
     if any(str(job.config) == STANDARD_INPUT for job in plan.jobs):
         raise ConfigError("a job of a cluster reads its config later", where="-", cure="write it into a file")
+    _require_folder(folder)
     again = overwrite or "--locked" in options
     finished = [] if again else [job for job in plan.jobs if finished_before(job) is not None]
     waiting = [job for job in plan.jobs if job not in finished]
     rows, scripts, before = [], [], ""
     for level in _levels(waiting):
-        own = {"job_name": "ptm", "time": 60, **parameters} | ({"dependency": before} if before else {})
+        setup = [*_SETUP, *parameters.get("setup", ())]
+        own = {"job_name": "ptm", "time": 60, **parameters, "setup": setup} | (
+            {"dependency": before} if before else {}
+        )
         scripts.append(_script(folder, own, len(level)))
         if dry:
             rows += [{"name": job.name, "output": str(job.output), "job": None} for job in level]
@@ -148,7 +187,8 @@ def _queue(folder: Path, parameters: Mapping[str, Any], commands: Sequence[RunOn
     try:
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=100)
         executor.update_parameters(**parameters)
-        with executor.batch():
+        # What sbatch says is in the error as well; it may hold escapes.
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():
             jobs = [executor.submit(command) for command in commands]
     except RuntimeError as error:  # also what sbatch refused
         raise ConfigError(
@@ -164,7 +204,7 @@ def _script(folder: Path, parameters: Mapping[str, Any], count: int) -> str:
     """The job script, as submitit writes it for an array."""
     from submitit.slurm import slurm
 
-    command = f"{sys.executable} -u -m submitit.core._submit {folder}"
+    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     text: str = slurm._make_sbatch_string(
         command=command, folder=folder, map_count=count if count > 1 else None, **parameters
     )

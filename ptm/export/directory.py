@@ -11,6 +11,7 @@ from ptm.base import files
 from ptm.base.regular import kind_of, read_bytes, strays
 from ptm.errors import ModelError, RunDirectoryError
 from ptm.export.record import RECORD, ExportRecord, read_record
+from ptm.run.directory import refuse_inside_run
 
 CONFIG = "config.yaml"
 SEAL = "manifest.json"
@@ -28,7 +29,10 @@ def require_export(path: Path) -> ExportRecord:
         wrong = [f"{part.relative_to(path)} is {kind}" for part, kind in strays(path)]
         problem = wrong[0] if wrong else files.broken_seal(path)
         if problem is None:
-            return read_record(path)
+            record = read_record(path)
+            if record.graph == GRAPHS[record.format]:  # it may come from a stranger, and lead anywhere
+                return record
+            problem = f"{RECORD} names {record.graph[:80]!r} as its graph"
     except OSError as error:
         problem = f"{error.filename or RECORD} cannot be read: {error.strerror}"
     except ValueError as error:
@@ -51,6 +55,7 @@ def require_place(path: Path, *, overwrite: bool, inputs: Sequence[Path]) -> Non
             raise RunDirectoryError(
                 "is in the way of what is exported", where=path, cure="choose another --output"
             )
+    refuse_inside_run(path)
     kind = kind_of(path)
     if kind is None and not path.exists():
         return
@@ -59,14 +64,15 @@ def require_place(path: Path, *, overwrite: bool, inputs: Sequence[Path]) -> Non
     if not any(path.iterdir()):
         return
     known = _sealed(path)
-    if RECORD not in known:
+    if RECORD not in known or not known & {*GRAPHS.values()}:
         raise RunDirectoryError(
             "holds files that are not an export of ptm", where=path, cure="choose another --output"
         )
     foreign = [
         name
         for entry in sorted(path.rglob("*"))
-        if (name := entry.relative_to(path).as_posix()) not in (*known, SEAL) and entry.is_file()
+        if (name := entry.relative_to(path).as_posix()) not in (*known, SEAL)
+        and kind_of(entry) != "a directory"
     ]
     if foreign:
         raise RunDirectoryError(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base.extras import require_package
-from ptm.base.regular import read_bytes
-from ptm.errors import ConfigError, DataError
+from ptm.base.regular import kind_of, read_bytes, strays
+from ptm.errors import ConfigError, DataError, PtmError
 
 Write = Callable[[int, Mapping[str, float]], None]  # step, values by name
 
@@ -22,7 +22,9 @@ Write = Callable[[int, Mapping[str, float]], None]  # step, values by name
 def numbers(record: Mapping[str, Any]) -> dict[str, float]:
     """What of a line is tracked: ``train/loss``, ``eval/accuracy``. What was not finite stands in it as a string."""
     kind = record.get("kind")
-    values = record.get("metrics", {}) if kind == "eval" else record if kind == "train" else {}
+    values = record.get("metrics") if kind == "eval" else record if kind == "train" else None
+    if not isinstance(values, Mapping):
+        return {}
     left_out = ("kind", "step", "parts", "ids")
     flat = {f"{kind}/{name}": value for name, value in values.items() if name not in left_out}
     return {
@@ -35,16 +37,33 @@ def numbers(record: Mapping[str, Any]) -> dict[str, float]:
 def _is_number(value: object) -> bool:
     try:
         float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def _place(run: Path, name: str, *, links: bool) -> Path:
+    """A folder of a tracker beside the run. Raises ConfigError where something else stands there: it may have been
+    received with the run, and trackers write through links. ``links``: whether this one makes some itself."""
+    place = run.parent / name
+    kind = kind_of(place)
+    found = [(place, kind)] if kind not in (None, "a directory") or links else strays(place)
+    for path, what in found:
+        if what not in (None, "a directory"):
+            raise ConfigError(
+                f"is {what}",
+                where=path,
+                expected="a folder, or nothing",
+                cure="remove it, or move the run elsewhere",
+            )
+    return place
 
 
 @contextmanager
 def _tensorboard(run: Path) -> Iterator[Write]:
     """Event files in ``tensorboard/NAME`` beside the run."""
     SummaryWriter = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-    with SummaryWriter(log_dir=str(run.parent / "tensorboard" / run.name)) as writer:
+    with SummaryWriter(log_dir=str(_place(run, "tensorboard", links=False) / run.name)) as writer:
 
         def write(step: int, values: Mapping[str, float]) -> None:
             for name, value in values.items():
@@ -60,7 +79,7 @@ def _mlflow(run: Path) -> Iterator[Write]:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow = importlib.import_module("mlflow")
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        mlflow.set_tracking_uri((run.parent / "mlruns").as_uri())
+        mlflow.set_tracking_uri(_place(run, "mlruns", links=False).as_uri())
     mlflow.set_experiment("ptm")
     with mlflow.start_run(run_name=run.name, log_system_metrics=False):
         yield lambda step, values: mlflow.log_metrics(
@@ -71,6 +90,7 @@ def _mlflow(run: Path) -> Iterator[Write]:
 @contextmanager
 def _wandb(run: Path) -> Iterator[Write]:
     """A run of the project ``ptm`` in ``wandb/`` beside the run: offline, unless ``WANDB_MODE`` says otherwise."""
+    _place(run, "wandb", links=True)
     wandb = importlib.import_module("wandb")
     settings = wandb.Settings(silent=True)
     mode = os.environ.get("WANDB_MODE", "offline")
@@ -86,7 +106,7 @@ def _wandb(run: Path) -> Iterator[Write]:
 @contextmanager
 def _trackio(run: Path) -> Iterator[Write]:
     """A run of the project ``ptm`` in ``trackio/`` beside the run, or where ``TRACKIO_DIR`` says."""
-    os.environ.setdefault("TRACKIO_DIR", str(run.parent / "trackio"))
+    os.environ.setdefault("TRACKIO_DIR", str(_place(run, "trackio", links=True)))
     trackio = importlib.import_module("trackio")
     tracked = trackio.init(project="ptm", name=run.name, embed=False)
     try:
@@ -152,9 +172,15 @@ def replay(run: Path, name: str) -> int:
     require_package(package, name)
     lines = [(record["step"], numbers(record)) for record in _records(run / "metrics.jsonl")]
     told = [(step, values) for step, values in lines if values]
-    with tracker(run.absolute()) as write:
-        for step, values in told:
-            write(step, values)
+    try:
+        with tracker(run.resolve()) as write:
+            for step, values in told:
+                write(step, values)
+    except (PtmError, OSError, MemoryError):
+        raise
+    except Exception as error:  # each has its own, for names and numbers that it does not take
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DataError(f"{name} does not take it: {text}", where=run / "metrics.jsonl") from None
     return len(told)
 
 
@@ -166,7 +192,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             record = json.loads(line)
-            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            step = record.get("step") if isinstance(record, dict) else None
+            if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
                 raise ValueError
         except (ValueError, RecursionError):
             raise DataError(

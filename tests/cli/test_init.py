@@ -1,6 +1,8 @@
 """``ptm init``: a config from data of each kind, which passes the check; examples; nothing is overwritten."""
 
 import json
+import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -196,12 +198,15 @@ def test_12_08_the_rows_that_led_to_a_guess_are_named(tmp_path, monkeypatch, cap
 def test_12_08_nothing_is_overwritten_unasked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data, _, _ = a_csv(tmp_path / "d")
-    Path("reviews.yaml").write_text("mine")
+    Path("reviews.yaml").write_text("task: mine")
     Path("ptm.schema.json").write_text("mine, too")
     assert run(["init", str(data)]) == 2 and "--overwrite" in capsys.readouterr().err
-    assert Path("reviews.yaml").read_text() == "mine"
+    assert Path("reviews.yaml").read_text() == "task: mine"
     assert run(["init", str(data), "--overwrite"]) == 0
-    assert Path("reviews.yaml").read_text() != "mine" and Path("ptm.schema.json").read_text() == "mine, too"
+    assert (
+        Path("reviews.yaml").read_text() != "task: mine"
+        and Path("ptm.schema.json").read_text() == "mine, too"
+    )
 
 
 def test_12_08_a_task_that_is_said_wins_and_must_fit(tmp_path, monkeypatch, capsys):
@@ -246,3 +251,112 @@ def test_12_08_the_examples_travel_in_the_wheel():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["force-include"] == {"configs": "ptm/examples"}
+
+
+def twenty_reviews(folder, name="reviews.csv"):
+    lines(folder, name, ["text,label", *(f"a film number {i},{'ab'[i % 2]}" for i in range(20))])
+    return folder / name
+
+
+@pytest.mark.parametrize("folder", ["x\nruntime: {device: cpu}\n#", "x\rseed: 1\r#", "x\u2028y"])
+def test_15_02_a_name_of_data_puts_no_key_into_the_config(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(["init", str(twenty_reviews(tmp_path / folder))])
+    capsys.readouterr()
+    for config in tmp_path.glob("*.yaml"):
+        keys = {line.partition(":")[0] for line in config.read_text().splitlines() if line[:1].isalpha()}
+        assert keys == {"version", "task", "model", "data", "train", "best", "output"}
+        assert load_config(config).runtime.device == "auto"
+
+
+@pytest.mark.parametrize("name", ["x; touch PWNED;", "$(touch PWNED)", "-rf", "a b", "a'b"])
+def test_15_02_the_command_that_is_proposed_is_one_command(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    twenty_reviews(tmp_path, f"{name}.csv")
+    assert run(["init", f"./{name}.csv", "--json"]) == 0
+    (_, check, config, data) = shlex.split(json.loads(capsys.readouterr().out)["next"])
+    assert (check, data) == ("check", "--data") and Path(config) == Path(f"{name}.yaml")
+    assert not config.startswith("-")
+    assert run(["init", f"./{name}.csv", "--overwrite"]) == 0
+    proposed = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+    assert shlex.split(proposed) == ["ptm", "check", config, "--data"]
+
+
+def test_15_04_overwrite_replaces_configs_and_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table = twenty_reviews(tmp_path / "data", "train.csv")
+    Path("notes.txt").write_text("two years of work\n")
+    for output in ("data/train.csv", "notes.txt"):
+        before = Path(output).read_bytes()
+        assert run(["init", "data", "--output", output, "--overwrite"]) == 2
+        assert "holds what is no config" in capsys.readouterr().err
+        assert Path(output).read_bytes() == before
+    assert table.exists() and not Path("data/ptm.schema.json").exists()
+    Path("mine.yaml").write_text("task: text-classification  # my own\n")
+    assert run(["init", "data", "--output", "mine.yaml", "--overwrite"]) == 0
+
+
+def test_15_06_nothing_is_written_into_a_run(tmp_path, monkeypatch, capsys, finished):
+    table = twenty_reviews(tmp_path)
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    for words in (
+        ["--output", str(finished / "config.yaml"), "--overwrite"],
+        ["--output", str(finished / "model/x.yaml")],
+    ):
+        assert run(["init", str(table), *words]) == 2
+        assert "would lie in" in capsys.readouterr().err
+    monkeypatch.chdir(finished)
+    assert run(["init", str(table)]) == 2 and run(["init", "--example", "quickstart"]) == 2
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_15_01_samples_are_not_written_through_a_link(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("elsewhere").mkdir()
+    Path("samples").symlink_to("elsewhere")
+    assert run(["init", "--example", "quickstart"]) == 3
+    assert "is a symbolic link" in capsys.readouterr().err
+    assert not list(Path("elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("stray", ["pipe", "device"])
+def test_15_17_no_pipe_or_device_is_read_for_a_guess(stray, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    twenty_reviews(tmp_path / "data", "train.csv")
+    if stray == "pipe":
+        os.mkfifo("data/a.json")
+    else:
+        Path("data/a.json").symlink_to("/dev/zero")
+    assert run(["init", "data"]) == 0
+    os.mkfifo("p.csv")
+    assert run(["init", "p.csv"]) == 3
+    assert "is a named pipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        (
+            "a.csv",
+            b"text,label\n" + b"".join(b"film %d,%s\n" % (i, b"9" * (i % 2 * 4999 + 1)) for i in range(20)),
+            0,
+        ),
+        ("a.csv", b"text,label\n" + b"x" * 200_000 + b",a\ny,b\n", 0),
+        ("a.csv", b"text,label\n" + b"x" * 10_000_001 + b",a\ny,b\n", 3),
+        ("a.parquet", b"PAR1 and no more", 3),
+        ("masks/images/m.png", b"", 3),
+    ],
+    ids=["digits", "long-field", "longer-field", "parquet", "masks"],
+)
+def test_15_17_damaged_data_are_told_by_init(name, content, code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_bytes(content)
+    if name.startswith("masks"):
+        Path("masks/masks").mkdir()
+        Path("masks/masks/m.png").write_bytes(b"no image")
+        Path("masks/masks/Thumbs.db").write_bytes(b"no image")
+        assert run(["init", "masks"]) == 0  # check --data says what is wrong with them
+    else:
+        assert run(["init", name]) == code
+    assert "bug" not in capsys.readouterr().err

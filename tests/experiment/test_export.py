@@ -1,6 +1,7 @@
 """``ptm export``: held against the model, written whole or not at all, evaluated and asked as a run is."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from typer.testing import CliRunner
 
 from helpers import copy_of, evaluation, export_of
 from ptm.api import predict
+from ptm.base.files import seal
 from ptm.cli.app import app
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, ExpectationMissed, ModelError, RunDirectoryError
 from ptm.experiment.export import require_exportable
 from ptm.export import quantize
-from ptm.export.directory import is_export
+from ptm.export.directory import is_export, require_export, require_place
 from ptm.export.record import read_record
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -173,3 +175,38 @@ def test_14_01_a_program_of_torch_answers_as_its_model_and_is_not_read_back(
         assert "--format onnx" in str(refused.exception)
     with pytest.raises(ConfigError, match="does not read"):
         predict(export, texts=["x"])
+
+
+def _sealed_export(folder, record=None):
+    folder.mkdir()
+    (folder / "export.json").write_text(json.dumps(record or {}))
+    (folder / "model.onnx").write_bytes(b"")
+    seal(folder)
+    return folder
+
+
+def test_15_01_an_export_names_no_graph_outside_of_itself(exported_reviews, tmp_path):
+    export = copy_of(exported_reviews, tmp_path / "e")
+    for graph in ("../secret", "/etc/passwd", "model/tokenizer.json"):
+        record = json.loads((export / "export.json").read_text()) | {"graph": graph}
+        (export / "export.json").write_text(json.dumps(record))
+        seal(export)
+        with pytest.raises(ModelError, match="as its graph"):
+            require_export(export)
+
+
+def test_15_04_what_stands_beside_an_export_is_not_deleted_with_it(tmp_path):
+    (tmp_path / "mine").mkdir()
+    links = [lambda p: p.symlink_to(tmp_path / "mine"), lambda p: p.symlink_to("gone")]
+    for number, make in enumerate([*links, os.mkfifo]):
+        folder = _sealed_export(tmp_path / f"e{number}")
+        make(folder / "stray")
+        with pytest.raises(RunDirectoryError, match="would delete what ptm did not write: stray"):
+            require_place(folder, overwrite=True, inputs=[])
+    require_place(_sealed_export(tmp_path / "e"), overwrite=True, inputs=[])
+
+
+def test_15_06_no_export_is_written_into_a_run(finished, tmp_path):
+    for place in ("model/x", "checkpoints", "e"):
+        with pytest.raises(RunDirectoryError, match="would lie in another run"):
+            require_place(finished / place, overwrite=True, inputs=[])

@@ -161,3 +161,52 @@ def test_12_03_without_a_cluster_it_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     assert run(["batch", config("a"), "--on", "slurm"]) == 2
     assert "srun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["o;touch PWNED;x", "o$(touch PWNED)", "o`touch PWNED`", "o p", "o'p\"q"])
+def test_15_02_a_script_runs_nothing_that_a_name_holds(folder, cluster, capsys, tmp_path):
+    assert run(["batch", config("a"), "--on", "slurm", "--dry-run", "--output", folder]) == 0
+    (cluster / "srun").write_text(
+        f'#!/bin/sh\nprintf "%s\\0" "$@" > {cluster}/arguments\nenv > {cluster}/variables\n'
+    )
+    subprocess.run(["bash", "-c", capsys.readouterr().out], check=True, cwd=tmp_path)
+    arguments = (cluster / "arguments").read_text().split("\0")[:-1]
+    assert arguments[-1] == str(tmp_path / folder / "slurm")
+    assert not list(tmp_path.rglob("PWNED"))
+    # No random.py of the working directory is imported by what unpickles the job.
+    assert "PYTHONSAFEPATH=1\n" in (cluster / "variables").read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--output", "o\ntouch PWNED\n"],
+        ["--slurm", "comment=x\ntouch PWNED"],
+        ["--slurm", "job_name=a\x1b[2J"],
+        ["--slurm", "additional_parameters=x"],
+    ],
+)
+def test_15_02_a_line_end_in_a_script_is_refused(words, cluster, capsys):
+    assert run(["batch", config("a"), "--on", "slurm", "--dry-run", *words]) == 2
+    assert "PWNED" not in capsys.readouterr().out
+
+
+def test_15_17_lists_of_parameters_are_taken_as_words():
+    values = parse_parameters(["setup=module load cuda", "srun_args=--mpi=none -l", "time=5"])
+    assert values == {"setup": ["module load cuda"], "srun_args": ["--mpi=none", "-l"], "time": 5}
+
+
+def test_15_01_a_folder_of_jobs_that_is_a_link_or_in_a_run_is_refused(cluster, capsys, finished):
+    Path("victim").mkdir()
+    Path("runs").mkdir()
+    Path("runs/slurm").symlink_to(Path("victim").absolute())
+    assert run(["batch", config("a"), "--on", "slurm"]) == 3
+    assert run(["batch", config("a"), "--on", "slurm", "--output", str(finished)]) == 2
+    assert not list(Path("victim").iterdir()) and not (finished / "slurm").exists()
+
+
+def test_15_16_what_sbatch_says_is_printed_without_its_escapes(cluster, capfd):
+    (cluster / "sbatch").write_text("#!/bin/sh\nprintf '\\033[2Jno' >&2; exit 1\n")
+    assert run(["batch", config("a"), "--on", "slurm"]) == 2
+    told = capfd.readouterr()
+    assert "\x1b" not in told.out + told.err and "[2Jno" in told.err

@@ -1,6 +1,7 @@
 """Trackers: what they are given of a log, live and afterwards; what goes wrong with one ends nothing."""
 
 import json
+import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -131,3 +132,75 @@ def test_12_09_mlflow_wandb_and_trackio_are_given_what_their_packages_take(finis
         assert "train/loss" in logged[0][2][0]
         if name == "wandb":
             assert next(call for call in calls if call[1] == "init")[3]["mode"] == "offline"
+
+
+@pytest.mark.parametrize(
+    ("to", "link"),
+    [
+        ("tensorboard", "tensorboard"),
+        ("tensorboard", "tensorboard/r"),
+        ("mlflow", "mlruns"),
+        ("mlflow", "mlruns/0"),
+        ("wandb", "wandb"),
+        ("trackio", "trackio"),
+    ],
+)
+def test_15_01_a_tracker_writes_through_no_link(to, link, finished, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(trackers, "require_package", lambda *_: None)
+    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    received, victim = tmp_path / "received", tmp_path / "victim"
+    victim.mkdir()
+    shutil.copytree(finished, received / "r")
+    (received / link).parent.mkdir(exist_ok=True)
+    (received / link).symlink_to(victim)
+    assert command(["track", str(received / "r"), "--to", to]) == 2
+    assert "is a symbolic link" in capsys.readouterr().err
+    assert not list(victim.iterdir())
+
+
+def test_15_07_the_place_of_a_tracker_is_beside_the_run_however_it_is_named(finished, monkeypatch):
+    places = []
+
+    @contextmanager
+    def tracker(run):
+        places.append(run)
+        yield lambda step, values: None
+
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", ("torch", tracker))
+    replay(finished / "model" / "..", "tensorboard")
+    assert places == [finished.resolve()]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind": "eval", "step": 1, "metrics": [1]}',
+        '{"kind": "eval", "step": 1, "metrics": null}',
+        '{"kind": "train", "step": 1, "loss": 1%s}' % ("0" * 400),
+        '{"kind": [], "step": 1}',
+    ],
+)
+def test_15_17_a_line_without_numbers_is_nothing_to_track(line):
+    assert numbers(json.loads(line)) == {}
+
+
+@pytest.mark.parametrize(
+    ("step", "name"), [("9" * 400, "loss"), ("true", "loss"), ("1", "../../x"), ("1", "\\ud800")]
+)
+def test_15_17_what_a_tracker_refuses_is_told(step, name, finished, capsys, monkeypatch):
+    @contextmanager
+    def tracker(run):
+        def write(step, values):
+            for name in values:
+                name.encode()
+                if ".." in name:
+                    raise RuntimeError(f"no\x1b[2J name {name}")
+
+        yield write
+
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", ("torch", tracker))
+    (finished / "metrics.jsonl").write_text(f'{{"kind": "train", "step": {step}, "{name}": 1}}\n')
+    assert command(["track", str(finished), "--to", "tensorboard"]) == 3
+    told = capsys.readouterr().err
+    assert "metrics.jsonl" in told and "\x1b" not in told
