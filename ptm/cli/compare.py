@@ -27,7 +27,11 @@ def compare(
     ],
     metric: Annotated[
         str | None,
-        typer.Option("--metric", metavar="NAME", help="By which they are judged (default: the task's)."),
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="By which they are judged (default: the task's); of a slice: accuracy[source=mobile].",
+        ),
     ] = None,
     fail_if_worse: Annotated[
         str | None,
@@ -115,7 +119,7 @@ def runs(
     json_: Json = False,
 ) -> None:
     """List runs: status, task, metric, when, of which commit."""
-    from ptm.experiment.compare import list_runs
+    from ptm.experiment.runs import list_runs
 
     rows = list_runs(folder)
     with reader_may_go():

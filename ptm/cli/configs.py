@@ -56,7 +56,7 @@ def check(
 ) -> None:
     """Say what is wrong with configs, without running them."""
     from ptm.config.load import check_files, load_config
-    from ptm.errors import ConfigError, DataError
+    from ptm.errors import ConfigError, DataError, MissingDownload
 
     problems, inspections = check_files(files, set_), list["Inspection"]()
     error: type[PtmError] = ConfigError
@@ -65,10 +65,9 @@ def check(
         from ptm.experiment.check import check_inputs
 
         inspections = [check_inputs(load_config(file, set_), deep=deep) for file in files]
-        problems, error = (
-            [problem for inspection in inspections for problem in inspection.problems],
-            DataError,
-        )
+        problems = list(dict.fromkeys(p for inspection in inspections for p in inspection.problems))
+        missing = {p for inspection in inspections for p in inspection.missing}
+        error = MissingDownload if missing.issuperset(problems) else DataError
     if form is not Format.text or inspections:  # numpy, which that needs, takes a while to load
         _tell(files, problems, inspections, form, error.exit_code)
     elif not problems:

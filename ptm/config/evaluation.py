@@ -19,8 +19,9 @@ LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "mean_squared_error", 
 
 
 def best_mode(metric: str) -> Literal["max", "min"]:
-    """Which value of a metric is the best one."""
-    return "min" if metric in LOWER_IS_BETTER else "max"
+    """Which value of a metric is the best one; of a slice's, as of all examples'."""
+    of_slice = parse_slice_metric(metric)
+    return "min" if (of_slice.metric if of_slice else metric) in LOWER_IS_BETTER else "max"
 
 
 def shown_metric(metric: str, positive: str | None) -> str:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 from ptm.base.regular import endless
 from ptm.config.tasks import TABLE_SOURCES, TASKS
-from ptm.data.guess_table import Guess, guess_columns
+from ptm.data.guess_table import Guess, guess_columns, objection_to_test
 from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.masks import FOLDERS
 from ptm.data.tables import READERS
 from ptm.errors import ConfigError, DataError, listing
 
 _TRAIN = ("train", "training")
-_EVAL = ("val", "valid", "validation", "dev", "eval", "test", "testing")
+_TEST = ("test", "testing")
+_EVAL = ("val", "valid", "validation", "dev", "eval", *_TEST)
 
 
 def guess(path: Path, task: str | None = None) -> Guess:
@@ -48,6 +49,9 @@ def guess(path: Path, task: str | None = None) -> Guess:
         found.reasons["task"] = f"what {kind}: data are for"
         if kind == "masks":
             _mask_values(found)
+    if (test := found.data.get("test")) and (objection := _objection_to_test(found, test)):
+        del found.data["test"]
+        found.reasons["test"] = f"{test} is left out: {objection}"
     if task is not None:
         if kind not in TASKS[task].sources:
             raise ConfigError(
@@ -144,7 +148,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _splits(found: Guess) -> None:
-    """``train`` and ``eval`` by their names; else a fifth is held out."""
+    """``train``, ``eval`` and, beside both, ``test`` by their names; without an ``eval`` a fifth is held out."""
     names = _split_names(found)
     train = _named(names, _TRAIN)
     others = {name: file for name, file in names.items() if file != train}
@@ -163,12 +167,33 @@ def _splits(found: Guess) -> None:
         )
     if evaluated is not None and train is not None:
         found.say("eval", evaluated, f"of {listing(names.values(), 6)}")
+        test = _named({name: file for name, file in others.items() if file != evaluated}, _TEST)
+        if test is not None:
+            found.say("test", test, "measured once, by what eval has chosen")
     else:
         found.say(
             "eval",
             "20%",
             "nothing is called val, dev or test: a fifth of train is held out, always the same rows",
         )
+
+
+def _objection_to_test(found: Guess, test: str) -> str:
+    """Why a test split cannot be measured, such as one whose labels a contest keeps to itself; "" where it can."""
+    place = found.path / test
+    if found.kind in TABLE_SOURCES:
+        return objection_to_test(found, place)
+    if found.kind == "imagefolder":
+        classes = {folder.name for folder in _folders(place)}
+        known = {folder.name for folder in _folders(found.path / found.data["train"])}
+        return "" if classes and classes <= known else "its folders are not the classes of train"
+    if found.kind == "masks":
+        return "" if any((place / masks).is_dir() for _, masks in FOLDERS) else "there are no masks in it"
+    if found.kind == "voc":
+        names = (found.path / "ImageSets" / "Main" / f"{test}.txt").read_text(encoding="utf-8").split()
+        there = names and (found.path / "Annotations" / f"{names[0]}.xml").is_file()
+        return "" if there else "its images have no annotations"
+    return ""
 
 
 def _split_names(found: Guess) -> dict[str, str]:

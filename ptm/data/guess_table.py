@@ -336,3 +336,39 @@ def _put_labels(found: Guess, names: Sequence[str], counts: Counter[str]) -> Non
         found.say("labels", list(names), f"how often: {text}")
     else:
         found.reasons["labels read"] = f"{len(names)} labels, which are read from train: {text}"
+
+
+def objection_to_test(found: Guess, file: Path) -> str:
+    """Why the rows of ``file`` cannot be a test split of a table whose columns are known; "" where they can."""
+    try:
+        train, test = (_read(path, found) for path in (found.path / found.data["train"], file))
+    except DataError as error:
+        return error.problems[0].what
+    absent = [column for column in train.columns if column not in test.columns]
+    if absent:
+        return f"it has no column {listing(absent)}"
+    column = found.data.get("label", "label")
+    if column not in train.columns or found.task in ("masked-lm", "translation"):
+        return ""
+    number = found.data.get("label_type") == "number"
+    known = set(
+        found.data.get("labels") or (n for value in train.values(column) for n in _names(found, value))
+    )
+    for place, row in zip(test.places, test.rows, strict=True):
+        value = row.get(column)
+        if value is None or (number and not _is_number(value)):
+            return f"{column} is {value!r} ({place})"
+        foreign = [name for name in _names(found, value) if name not in known]
+        if foreign and not number:
+            return f"{column} is {foreign[0]!r}, which no example of train has ({place})"
+    return ""
+
+
+def _names(found: Guess, value: Any) -> list[str]:
+    """The labels in a cell."""
+    if isinstance(value, list):
+        return [str(name) for name in value]
+    if found.data.get("label_type") != "classes":
+        return [str(value)]
+    parts = str(value).split(found.data.get("label_separator", "|"))
+    return [part.strip() for part in parts if part.strip()]

@@ -11,7 +11,7 @@ from ptm.base.console import Silent
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
 from ptm.distill.assembly import examine_teachers
-from ptm.errors import Problem, PtmError
+from ptm.errors import MissingDownload, Problem, PtmError
 from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_test
 from ptm.experiment.session import missing_downloads, open_session
 from ptm.experiment.smallest_batch import require_smallest_batch
@@ -25,8 +25,9 @@ from ptm.text.notes import cut_counts
 
 @dataclass(frozen=True)
 class Inspection:
-    """``problems`` stop a run; ``warnings`` are told by it and stop nothing; ``looks`` are what else the data show, by
-    split, with ``figures``; ``trial``: what it would cost, where that was asked for."""
+    """``problems`` stop a run, ``missing`` are those of them that a download cures; ``warnings`` are told by it and
+    stop nothing; ``looks`` are what else the data show, by split, with ``figures``; ``trial``: what it would cost,
+    where that was asked for."""
 
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
@@ -34,6 +35,7 @@ class Inspection:
     figures: Mapping[str, Figures] = field(default_factory=dict)
     trial: Trial | None = None
     told: Mapping[str, Problem] = field(default_factory=dict)
+    missing: tuple[Problem, ...] = ()
 
     def findings(self) -> list[Finding]:
         """All of it, the worst first."""
@@ -64,10 +66,14 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
     same functions. ``deep``: a few steps are taken as well, where nothing is wrong.
     """
     problems: list[Problem] = []
+    missing: list[Problem] = []
     heard = _Warnings()
     inspection = Inspection((), ())
     try:
-        problems += missing_downloads(spec)
+        missing += missing_downloads(spec)
+        problems += missing
+        if missing and len(missing) > len(missing_downloads(spec, data=False)):
+            raise MissingDownload(missing)  # there are no data to look at
         with open_session(spec, heard) as session:
             data = load_data(session)
             look = look_at(splits_of(data), data.labels, session.runtime.threads)
@@ -79,8 +85,8 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
             )
             if not problems:
                 pipeline = load_model(session, data)
-                inspection = replace(inspection, figures=_with_cuts(look.figures, pipeline))
-                load_test(session, data, pipeline)
+                test = load_test(session, data, pipeline)
+                inspection = replace(inspection, figures=_with_cuts(look.figures, pipeline, test))
                 pipeline.model.to(session.runtime.device)
                 if spec.teacher is not None:
                     examine_teachers(spec, session.task, data, pipeline, session.runtime, heard)
@@ -90,7 +96,13 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
             inspection = replace(inspection, trial=try_run(spec))
     except PtmError as error:
         problems += error.problems
-    return replace(inspection, problems=tuple(dict.fromkeys(problems)), warnings=tuple(heard.lines))
+        missing += error.problems if isinstance(error, MissingDownload) else ()
+    return replace(
+        inspection,
+        problems=tuple(dict.fromkeys(problems)),
+        missing=tuple(dict.fromkeys(missing)),
+        warnings=tuple(heard.lines),
+    )
 
 
 def splits_of(data: Dataset) -> dict[str, Any]:
@@ -99,9 +111,13 @@ def splits_of(data: Dataset) -> dict[str, Any]:
     return {name: examples for name, examples in splits.items() if examples is not None}
 
 
-def _with_cuts(figures: Mapping[str, Figures], pipeline: Pipeline) -> dict[str, Figures]:
+def _with_cuts(
+    figures: Mapping[str, Figures], pipeline: Pipeline, test: Pipeline | None
+) -> dict[str, Figures]:
     """With how many texts are longer than ``data.max_length``."""
     limit, facts = pipeline.effective_data.get("max_length"), pipeline.describe()
+    if test is not None:
+        facts = facts | {"test": test.describe()["eval"]}
     return {
         name: replace(split, cut=cut_counts(facts[name]), max_length=int(limit))
         if limit is not None and name in facts

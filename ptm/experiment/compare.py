@@ -6,9 +6,9 @@ their seed alone (``A/seed-1``, ``A/seed-2``, as ``ptm batch --seeds`` leaves th
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import numpy as np
 
 from ptm.config.evaluation import best_mode
 from ptm.config.load import load_config
+from ptm.config.slices import SliceMetric, parse_slice_metric
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError, RunDirectoryError
+from ptm.errors import ConfigError, RunDirectoryError, listing
 from ptm.experiment.comparison import Measure, Row, measure_of, paired_scores
+from ptm.experiment.slices import slice_metrics
 from ptm.experiment.verdict import RUNS, PairedScores, spread
 from ptm.experiment.verdict import compare as paired_test
 from ptm.run.directory import RunDirectory, is_run, read_finished
@@ -38,7 +40,8 @@ _SHOWN = ("where", "input", "label", "prediction", "tags", "predicted_tags")
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """Finished runs of one experiment: seed → run. ``spec``, ``config`` and ``manifest`` are those of the first;
-    ``split``: by what they are compared, the test where all sides have one."""
+    ``split``: by what they are compared, the test where all sides have one; ``slice_metric``: the one of a slice by
+    which they are judged, ``accuracy[source=mobile]``, where they are."""
 
     name: str
     runs: Mapping[int, RunDirectory]
@@ -47,6 +50,7 @@ class Side:
     config: str
     manifest: Manifest | None
     split: Judged = "eval"
+    slice_metric: str = ""
 
     @property
     def first(self) -> RunDirectory:
@@ -55,7 +59,12 @@ class Side:
     @property
     def metrics(self) -> dict[int, dict[str, float]]:
         """By seed."""
-        return {seed: results.metrics_of(self.split) for seed, results in self.results.items()}
+        measured = {}
+        for seed, results in self.results.items():
+            of_slices = slice_metrics(results.slices_of(self.split))
+            chosen = {name: value for name, value in of_slices.items() if name == self.slice_metric}
+            measured[seed] = results.metrics_of(self.split) | chosen
+        return measured
 
     @property
     def metric_names(self) -> list[str]:
@@ -124,7 +133,11 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
     if len(sides) < 2:
         raise ConfigError("one run alone is not compared", expected="a baseline and at least one other")
     tested = all(results.test is not None for side in sides for results in side.results.values())
-    sides = [replace(side, split="test" if tested else "eval") for side in sides]
+    of_slice = parse_slice_metric(metric) if metric else None
+    metric = str(of_slice) if of_slice else metric
+    sides = [
+        replace(side, split="test" if tested else "eval", slice_metric=str(of_slice or "")) for side in sides
+    ]
     baseline = sides[0]
     for side in sides[1:]:
         if side.spec.task != baseline.spec.task:
@@ -136,8 +149,8 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
     judged = metric or _headline(baseline)
     for side in sides:
         if any(judged not in metrics for metrics in side.metrics.values()):
-            known = ", ".join(side.metric_names)
-            raise ConfigError(f"was not measured by {judged}", where=side.name, expected=f"one of {known}")
+            expected, cure = _measured_by(side, of_slice)
+            raise ConfigError(f"was not measured by {judged}", where=side.name, expected=expected, cure=cure)
     return {
         "schema": SCHEMA,
         "task": baseline.spec.task,
@@ -147,6 +160,21 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
         "sides": [_side_row(side) for side in sides],
         "comparisons": [_comparison(baseline, side, judged) for side in sides[1:]],
     }
+
+
+def _measured_by(side: Side, of_slice: SliceMetric | None) -> tuple[str, str]:
+    """(by what a side was measured, what to do about another one)."""
+    if of_slice is None:
+        return f"one of {', '.join(side.metric_names)}", ""
+    of_slices = [list(slice_metrics(results.slices_of(side.split))) for results in side.results.values()]
+    shared = [name for name in of_slices[0] if all(name in names for names in of_slices)]
+    close = difflib.get_close_matches(str(of_slice), shared, n=1)
+    if any(f"[{of_slice.slice}=" in name for name in shared):
+        return f"one of {listing(shared)}", f"did you mean {close[0]}?" if close else "name one of them"
+    return (
+        f"one of {listing([*side.metric_names, *shared])}",
+        f"train it, and those that it is compared with, with this slice: --set data.slices=[{of_slice.slice}]",
+    )
 
 
 def _headline(side: Side) -> str:
@@ -330,10 +358,11 @@ def worse_than(record: Mapping[str, Any], limit: str) -> list[str]:
 def is_rate(record: Mapping[str, Any]) -> bool:
     """Whether the metric is one from 0 to 1, of which a hundredth is a point."""
     name = record["metric"]
+    of_slice = parse_slice_metric(name)
     values = [side["metrics"][name]["mean"] for side in record["sides"]]
     return (
         record["higher_is_better"]
-        and name not in ("bleu", "chrf")
+        and (of_slice.metric if of_slice else name) not in ("bleu", "chrf")
         and all(-1 <= value <= 1 for value in values)
     )
 
@@ -356,54 +385,3 @@ def check_limit(limit: str) -> None:
     """Raises ConfigError for what is no limit, before anything is read."""
     if limit != "significant":
         _points(limit)
-
-
-def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """All runs below a folder, the newest first: where, status, task, metric, when, of which config and commit.
-
-    Raises RunDirectoryError where there is no such folder.
-    """
-    if not folder.is_dir():
-        raise RunDirectoryError(
-            "there is no such folder", where=folder, cure="name the folder that holds your runs"
-        )
-    rows = [_listed(RunDirectory(path)) for path in _runs_below(folder)]
-    return sorted(rows, key=lambda row: row["created"] or "", reverse=True)
-
-
-def _runs_below(folder: Path) -> list[Path]:
-    """Run directories below, not through links; a run holds no other run."""
-    runs: list[Path] = []
-    folders = [folder]
-    while folders:
-        path = folders.pop()
-        if is_run(path):
-            runs.append(path)
-            continue
-        with suppress(OSError):
-            folders += [entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink()]
-    return runs
-
-
-def _listed(run: RunDirectory) -> dict[str, Any]:
-    results, manifest = run.read_results(), run.read_manifest()
-    status = results.status if results else "unfinished"
-    task = results.task if results else manifest.task if manifest else None
-    name = value = None
-    if results is not None and results.judged:
-        best = results.best.metric if results.best else None
-        name = best or next((n for n in results.judged if n != "loss"), "loss")
-        value = results.judged.get(name)
-    git = manifest.git if manifest else None
-    return {
-        "run": str(run.path),
-        "status": status,
-        "task": task,
-        "metric": name,
-        "value": value,
-        "split": results.judged_split if results and results.judged else None,
-        "created": manifest.created if manifest else None,
-        "command": manifest.command if manifest else None,
-        "commit": (git or {}).get("commit"),
-        "expectations_missed": [e.metric for e in results.expect if not e.met] if results else [],
-    }

@@ -150,7 +150,8 @@ def _exported(
     calibrate = _calibration(spec, options)
     stored = session.task.stored_labels(trained.model.name)
     data = session.task.load_data(spec, labels=stored, train=calibrate > 0)
-    evaluated = replace(data, train=None)
+    # On what the run is judged by, as its ``expect:``.
+    evaluated = replace(data, train=None, eval=data.judged, test=None)
     pipeline = trained.build(session, evaluated)
     pipeline.model.eval()
     require_readable(session, pipeline)

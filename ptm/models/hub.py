@@ -35,6 +35,25 @@ def check_model_id(name: str, role: Role = "model") -> None:
         ) from None
 
 
+def commit_of(name: str, revision: str | None, *, local_files_only: bool) -> str | None:
+    """The commit that ``revision`` (None: the newest) of a hub model stands for; None where neither hub nor cache says.
+
+    Asked once a model: what is then read by the commit is of one state of the repository.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = hf_hub_download(name, "config.json", revision=revision, local_files_only=local_files_only)
+    except Exception:  # whoever loads the model afterwards says what is wrong with it
+        return None
+    return commit_of_file(Path(path))
+
+
+def commit_of_file(path: Path) -> str | None:
+    """The commit of a file in the cache of the hub, ``…/snapshots/COMMIT/FILE``; None for any other file."""
+    return path.parent.name if path.parent.parent.name == "snapshots" else None
+
+
 def missing_model(
     name: str, revision: str | None, role: Role = "model", *, weights: bool = True
 ) -> list[Problem]:

@@ -51,6 +51,7 @@ class LoadReport:
     left_over: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()  # other sets of weights in the same file, which were not used
     order: tuple[str, ...] = ()  # labels that outputs without names were taken to be, one after the other
+    commit: str | None = None  # of a hub, which the model was read at
 
     def as_dict(self) -> dict[str, Any]:
         return {

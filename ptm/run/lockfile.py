@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def require_unchanged(pins: Pins, now: Pins, where: object, without: Sequence[st
     changes = [
         f"{name}: {old.get(name)} → {new.get(name)}"
         for name in sorted({*old, *new})
-        if old.get(name) != new.get(name) and not name.startswith(tuple(without))
+        if old.get(name) != new.get(name) and not name.startswith(tuple(without)) and not _unknown(name, old)
     ]
     if changes:
         raise ConfigError(
@@ -124,3 +124,9 @@ def require_unchanged(pins: Pins, now: Pins, where: object, without: Sequence[st
             expected="the same data, weights, labels and package versions",
             cure="restore them, or pin what is there now: ptm lock",
         )
+
+
+def _unknown(name: str, pinned: Mapping[str, Any]) -> bool:
+    """Whether a lock says nothing of a commit: the model was none of a hub, or ptm did not know its commit then. The
+    digests of its weights are compared either way."""
+    return name.startswith("revisions.") and pinned.get(name) is None

@@ -87,10 +87,7 @@ def manifest_of(
             role: weights_digest(pipeline.model, without=pipeline.load_report.new)
             for role, pipeline in pipelines.items()
         },
-        revisions={
-            role: getattr(getattr(pipeline.model, "config", None), "_commit_hash", None)
-            for role, pipeline in pipelines.items()
-        },
+        revisions={role: pipeline.load_report.commit for role, pipeline in pipelines.items()},
     )
 
 

@@ -178,6 +178,12 @@ class Results:
             return self.metrics
         return {} if self.test is None else self.test.metrics
 
+    def slices_of(self, split: Judged) -> tuple[Slice, ...]:
+        """Those of its examples; empty where there is no such split."""
+        if split == "eval":
+            return self.slices
+        return () if self.test is None else self.test.slices
+
     @property
     def judged(self) -> dict[str, float]:
         """The metrics that expectations and verdicts are about: those of the test, where there is one."""

@@ -103,6 +103,7 @@ def build_classifier(
         else:
             model, report = _with_weights_of_file(ref, config, purpose, complete=complete)
         draw_new_head(model, (output_layer(model),), seed, new=report.new)
+    report = replace(report, commit=origin.commit)
     if complete and purpose.named and outputs_by_position(own_labels, labels):
         report = replace(report, order=labels)
     if ref.layers is not None:

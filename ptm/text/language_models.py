@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +73,7 @@ def build_language_model(
     return TextModel(
         model=model,
         tokenizer=tokenizer,
-        report=report,
+        report=replace(report, commit=origin.commit),
         max_positions=limit,
         head=models.head_of(model),
         embeddings=models.embeddings_of(model),

@@ -109,6 +109,7 @@ class Origin:
     options: dict[str, Any]  # for from_pretrained
     config: Any
     tokenizer: Any
+    commit: str | None = None  # of the hub
 
 
 def find_origin(
@@ -127,17 +128,20 @@ def find_origin(
         config = scratch.new_config(ref.name.removeprefix("new:"), ref.shape, tokenizer)
         return Origin("", {}, config, tokenizer)
     place, local = locate(ref.name, ref.role)
-    options = _options(local, ref.revision)
+    options, commit = _options(local, ref.revision), None
     if local:
         _require_plausible(_read_config(Path(place)), place)
     with loading(ref.where):
+        if not local:
+            commit = hub.commit_of(place, ref.revision, local_files_only=options["local_files_only"])
+            options["revision"] = commit or ref.revision
         config = AutoConfig.from_pretrained(place, **options)
         for key, value in _CALLED_WITH.items():
             setattr(config, key, value)
         tokenizer = load_tokenizer(place, options | more)
     if ref.tokenizer is not None:
         tokenizer = _same_tokenizer(ref.name, tokenizer, ref.tokenizer, more)
-    return Origin(place, options, config, tokenizer)
+    return Origin(place, options, config, tokenizer, commit)
 
 
 def _options(local: bool, revision: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,7 @@ def _from_one_place(ref: ModelRef, texts: Callable[[], Sequence[str]] | None, co
             # transformers knows which names are tied to others, and which tables are computed
             model, info = type(model).from_pretrained(None, state_dict=state, **options, **loading)
             report = _report(model, [("", info)], (), weights)
+    report = replace(report, commit=origin.commit)
     folder = Path(origin.place, TARGET_TOKENIZER)
     if not origin.place or not folder.is_dir():
         return model, tokenizer, tokenizer, report
@@ -259,7 +260,8 @@ def _from_two_encoders(ref: ModelRef, decoder_name: str) -> _Loaded:
         pooler.requires_grad_(False)  # nobody reads it
     places = f"{first.place}, {second.place}"
     report = _report(model, [("encoder.", read), ("decoder.", written)], _head(model), places)
-    return model, tokenizer, target_tokenizer, report
+    commits = [origin.commit for origin in (first, second) if origin.commit is not None]
+    return model, tokenizer, target_tokenizer, replace(report, commit=", ".join(commits) or None)
 
 
 def _origin(ref: ModelRef, texts: Callable[[], Sequence[str]] | None) -> origins.Origin:

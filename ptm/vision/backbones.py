@@ -11,6 +11,7 @@ from torchvision.models import WeightsEnum
 
 from ptm.config.model_ref import ModelRef
 from ptm.errors import Problem
+from ptm.models.hub import commit_of_file
 from ptm.models.packages import is_package
 from ptm.vision import packages, timm_models
 from ptm.vision.downloads import fetch, missing_file
@@ -60,3 +61,8 @@ def weights_file(weights: BackboneWeights) -> tuple[Path, str]:
     if isinstance(weights, PackageWeights):
         return packages.weights_file(weights), weights.name
     return weights, str(weights)
+
+
+def commit_of_weights(weights: BackboneWeights) -> str | None:
+    """The commit that weights on a hub were read at; None for weights from elsewhere."""
+    return commit_of_file(weights_file(weights)[0]) if isinstance(weights, TimmWeights) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
 from ptm.vision import resnet_cifar, timm_models
-from ptm.vision.backbones import weights_file
+from ptm.vision.backbones import commit_of_weights, weights_file
 from ptm.vision.classifier_plan import AUXILIARY, ClassifierPlan, usual_preprocessing
 from ptm.vision.timm_models import is_timm
 
@@ -76,7 +77,7 @@ def build_classifier(
     report = fit_weights(model, state, (*last, *optional), where, complete=complete, beside=stored.beside)
     draw_new_head(model, head_of(model, plan.architecture), seed, new=report.new)
     adapters.merge_saved(model, path.parent)
-    return model, report
+    return model, replace(report, commit=commit_of_weights(plan.weights))
 
 
 def head_of(model: nn.Module, architecture: str) -> tuple[str, ...]:

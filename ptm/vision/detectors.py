@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights
 from ptm.vision import efficientnet_names, ssd_backbones
+from ptm.vision.backbones import commit_of_weights
 from ptm.vision.detector_plan import FIXED, PYRAMIDS, YOLOX, DetectorPlan
 from ptm.vision.detector_weights import read_detector_weights, scoring_layers, select_labels
 from ptm.vision.timm_models import is_timm
@@ -75,7 +77,7 @@ def build_detector(
         scores = scoring_layers(model.state_dict())
         report = fit_weights(model, state, scores, where, complete=complete)
     _draw_scoring_layers(model, seed, report.new)
-    return model, report, plan
+    return model, replace(report, commit=commit_of_weights(plan.weights)), plan
 
 
 def _sizes(plan: DetectorPlan, labels: int) -> dict[str, torch.Size]:

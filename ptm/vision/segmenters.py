@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
 from ptm.vision import efficientnet_names, timm_models
-from ptm.vision.backbones import weights_file
+from ptm.vision.backbones import commit_of_weights, weights_file
 from ptm.vision.segmenter_plan import SMP, SegmenterPlan, smp_package
 from ptm.vision.timm_models import is_timm
 
@@ -74,7 +75,7 @@ def build_segmenter(
             model, state, (*last, "aux_classifier"), where, complete=complete, beside=stored.beside
         )
     draw_new_head(model, last, seed, new=report.new)
-    return model, report
+    return model, replace(report, commit=commit_of_weights(plan.weights))
 
 
 def _learned_nothing(plan: SegmenterPlan) -> ModelError:

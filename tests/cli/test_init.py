@@ -13,6 +13,7 @@ from PIL import Image
 from ptm.cli.app import run
 from ptm.config.examples import examples_folder
 from ptm.config.load import load_config
+from ptm.data.guess import guess
 
 WORDS = ("good", "fine", "bad", "poor")
 
@@ -48,7 +49,13 @@ def tsv_files(folder):
     return (
         folder,
         "text-classification",
-        {"train": "train.tsv", "eval": "dev.tsv", "text": "sentence1", "text_pair": "sentence2"},
+        {
+            "train": "train.tsv",
+            "eval": "dev.tsv",
+            "test": "test.tsv",
+            "text": "sentence1",
+            "text_pair": "sentence2",
+        },
     )
 
 
@@ -181,6 +188,52 @@ def test_12_08_data_of_each_kind_make_a_config_that_passes_the_check(make, tmp_p
     spec = load_config(Path("run.yaml"))
     assert spec.data.source == f"{record['guesses']['source']}:{data}"
     assert run(["check", "run.yaml", "--data"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_12_08_a_written_config_is_trained_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PTM_OFFLINE", "1")
+    data, _, _ = texts(tmp_path / "data")
+    lines(data, "test.txt", [f"others again, {WORDS[i % 4]} ones: {i}" for i in range(25)])
+    assert run(["init", str(data), "--output", "run.yaml"]) == 0
+    assert "  test: test.txt  # measured once" in Path("run.yaml").read_text()
+    assert run(["pretrain", "run.yaml"]) == 0, capsys.readouterr().err
+    results = json.loads(Path("runs/run/results.json").read_text())
+    assert results["status"] == "done" and results["test"]["eval"]["split"] == "test.txt"
+    assert Path("runs/run/model/model.safetensors").is_file()
+
+
+HEAD, ROWS = "text,label", ["good one,a", "fine one,a", "bad one,b", "poor one,b"] * 4
+
+
+@pytest.mark.parametrize(
+    ("test", "reason"),
+    [
+        ([HEAD, *ROWS], None),
+        (["text", "good one", "bad one"], "it has no column label"),
+        ([HEAD, "good one,a", "bad one,-1"], "label is '-1', which no example of train has (test.csv:3)"),
+        ([HEAD], "no rows below the header"),
+    ],
+)
+def test_12_08_a_test_split_is_guessed_where_it_can_be_measured(tmp_path, test, reason):
+    for split in ("train", "valid"):
+        lines(tmp_path, f"{split}.csv", [HEAD, *ROWS])
+    lines(tmp_path, "test.csv", test)
+    found = guess(tmp_path)
+    assert (found.data["train"], found.data["eval"]) == ("train.csv", "valid.csv")
+    assert found.data.get("test") == ("test.csv" if reason is None else None)
+    assert reason is None or found.reasons["test"] == f"test.csv is left out: {reason}"
+
+
+def test_12_08_a_test_folder_without_classes_is_left_out(tmp_path):
+    data, _, _ = image_folder(tmp_path / "data")
+    for i in range(2):
+        picture(data / "test/unknown" / f"{i}.png", 90)
+    found = guess(data)
+    assert "test" not in found.data and "not the classes of train" in found.reasons["test"]
+    (data / "test/unknown").rename(data / "test/dark")
+    assert guess(data).data["test"] == "test"
 
 
 def test_12_08_the_rows_that_led_to_a_guess_are_named(tmp_path, monkeypatch, capsys):

@@ -15,8 +15,9 @@ from scipy.stats import binomtest
 from helpers import run
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, PtmError, RunDirectoryError
-from ptm.experiment.compare import check_limit, compare_sides, list_runs, read_side, worse_than
+from ptm.experiment.compare import check_limit, compare_sides, read_side, worse_than
 from ptm.experiment.outputs import require_report_file
+from ptm.experiment.runs import list_runs
 from ptm.report.comparison import PAGE_MARK, comparison_page
 
 pytestmark = pytest.mark.slow  # its runs are trained
@@ -25,7 +26,7 @@ TEXT = """
 version: 1
 task: image-classification
 model: {name: resnet8, weights: none, width: 4}
-data: {source: builtin:digits, train: train, eval: test, max_train_examples: 300, image_size: 8}
+data: {source: builtin:digits, train: train, eval: test, max_train_examples: 300, image_size: 8, slices: [size]}
 train: {epochs: 1, batch_size: 25, learning_rate: 1e-2}
 runtime: {device: cpu, threads: 1}
 output: unused
@@ -71,6 +72,38 @@ def test_two_runs_are_tested_on_the_examples_that_one_of_them_got_right(runs):
     flip = row["flips"]["only_candidate_right"]["examples"][0]
     assert flip["candidate"] == flip["label"] != flip["baseline"]
     assert row["verdict"]["shown"] == "better" and "teacher" not in row["verdict"]["sentence"]
+
+
+def test_12_06_a_metric_of_a_slice_judges_as_well(runs):
+    record = compared(runs / "long", runs / "short", metric="accuracy[size=0-31]")
+    means = []
+    for name in ("long", "short"):
+        results = [json.loads((runs / name / f"seed-{seed}/results.json").read_text()) for seed in (1, 2)]
+        (values,) = zip(*([row["metrics"]["accuracy"] for row in r["slices"]] for r in results), strict=True)
+        means.append(statistics.mean(values))
+    (row,) = record["comparisons"]
+    assert record["metric"] == "accuracy[size=0-31]" and record["higher_is_better"]
+    assert row["gain"] == pytest.approx(means[1] - means[0]) and row["gain"] < 0
+    assert row["verdict"] is None and "not by accuracy[size=0-31]" in row["not_tested"]
+    assert [side["metrics"][record["metric"]]["mean"] for side in record["sides"]] == pytest.approx(means)
+    (line,) = worse_than(record, "0.5")
+    assert f"worse by {100 * (means[0] - means[1]):.4g} points of accuracy[size=0-31]" in line
+    # Without it, a slice is no row of the table.
+    assert "accuracy[size=0-31]" not in compared(runs / "long", runs / "short")["sides"][0]["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ("accuracy[size=0-13]", "to fix: did you mean accuracy[size=0-31]?"),
+        ("accuracy[source=mobile]", "to fix: train it, and those that it is compared with, with this slice"),
+        ("acuracy", "expected: one of loss, accuracy"),
+    ],
+)
+def test_12_06_a_metric_that_was_not_measured_is_refused(runs, metric, told):
+    with pytest.raises(ConfigError) as refused:
+        compared(runs / "long", runs / "short", metric=metric)
+    assert f"was not measured by {metric}" in str(refused.value) and told in str(refused.value)
 
 
 def test_what_differs_is_named_and_the_seed_is_not(runs):

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from helpers import text_spec
+from ptm.cli.app import run
 from ptm.config.load import dump_config
 from ptm.experiment.fetch import Download, fetch_all, needs
 
@@ -28,7 +29,9 @@ def hub(tiny_bert):
         def do_GET(self):
             asked.append(self.path)
             path = self.path.partition("?")[0]
-            if path.startswith("/api/models/someone/tiny"):
+            if "/tree/" in path:
+                self.answer(b"[]", "application/json")
+            elif path.startswith("/api/models/someone/tiny"):
                 siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
                 content = {
                     "id": "someone/tiny",
@@ -104,6 +107,12 @@ def test_12_07_what_is_fetched_is_enough_offline(hub, run_cli, reviews, tmp_path
     assert done.returncode == 0 and len(hub.asked) == count, done.stderr
     snapshots = [path.name for path in (tmp_path / "hf").glob("hub/models--someone--tiny/snapshots/*")]
     assert snapshots == [COMMIT]
+    # The commit is in the record of the run, and what ptm lock pins, with a network and without.
+    assert json.loads((tmp_path / "r/manifest.json").read_text())["revisions"] == {"model": COMMIT}
+    elsewhere = env | {"HF_HOME": str(tmp_path / "hf2")}
+    done = run_cli("lock", config, env=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run.lock").read_text())["revisions"] == {"model": COMMIT}
 
 
 @pytest.mark.slow
@@ -122,6 +131,31 @@ def test_12_07_all_that_cannot_be_had_is_told_at_once(hub, run_cli, reviews, tmp
     env = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf")}
     done = run_cli("fetch", tmp_path / "b.yaml", "--json", env=env)
     assert done.returncode == 6 and "the hub does not have it" in done.stdout
+
+
+def test_12_05_a_check_without_what_is_to_be_downloaded_names_all_of_it(reviews, tmp_path, capsys):
+    for name in ("tiny", "other"):
+        spec = text_spec(f"someone/{name}", reviews, tmp_path / name)
+        (tmp_path / f"{name}.yaml").write_text(dump_config(spec))
+    configs = [str(tmp_path / f"{name}.yaml") for name in ("tiny", "other")]
+    assert run(["check", *configs, "--data", "--offline", "--json"]) == 6
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["error"]["exit_code"] == 6
+    assert [p["where"] for p in answer["error"]["problems"]] == [
+        "model 'someone/tiny'",
+        "model 'someone/other'",
+    ]
+    more = ["--set", "data.source=hub:someone/reviews"]
+    assert run(["check", configs[0], *more, "--data", "--offline"]) == 6
+    told = capsys.readouterr().err
+    assert "model 'someone/tiny'" in told and "data hub:someone/reviews" in told
+    assert told.count("data hub:someone/reviews") == 1
+    # What no download cures is the data's own exit code.
+    (tmp_path / "bad.csv").write_text("text,label\nfine,7 of 9\n")
+    more = ["--set", f"data.eval={tmp_path / 'bad.csv'}"]
+    assert run(["check", configs[0], *more, "--data", "--offline"]) == 3
+    told = capsys.readouterr().err
+    assert "model 'someone/tiny'" in told and "7 of 9" in told
 
 
 @pytest.mark.slow
