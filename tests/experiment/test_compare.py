@@ -258,7 +258,7 @@ def _record(flip):
         "only_baseline_right": {"count": 0, "examples": []},
     }
     row = {"candidate": "b", "differences": {}, "verdict": None, "not_tested": "", "flips": flips}
-    return {"task": "t", "metric": "accuracy", "sides": [side, side], "comparisons": [row]}
+    return {"task": "t", "split": "eval", "metric": "accuracy", "sides": [side, side], "comparisons": [row]}
 
 
 def test_15_01_pictures_that_a_record_names_are_shown_on_request_alone(tmp_path):
