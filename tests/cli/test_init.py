@@ -200,7 +200,7 @@ def test_12_08_a_written_config_is_trained_as_it_is(tmp_path, monkeypatch, capsy
     assert "  test: test.txt  # measured once" in Path("run.yaml").read_text()
     assert run(["pretrain", "run.yaml"]) == 0, capsys.readouterr().err
     results = json.loads(Path("runs/run/results.json").read_text())
-    assert results["status"] == "done" and results["test"]["eval"]["split"] == "test.txt"
+    assert results["status"] == "done" and results["test"]["split"] == "test.txt"
     assert Path("runs/run/model/model.safetensors").is_file()
 
 
