@@ -43,7 +43,7 @@ def test_15_5_a_foreign_folder_is_not_removed(store, name, identity):
     if identity is not None:
         (folder / "identity.json").write_text(identity)
     before = sorted(p.name for p in folder.iterdir())
-    done = CliRunner().invoke(app, ["cache", "prune", "--store", str(store.parent)])
+    done = CliRunner().invoke(app, ["cache", "prune", "--all", "--store", str(store.parent)])
     assert done.exception is None
     assert not store.exists()
     assert sorted(p.name for p in folder.iterdir()) == before
@@ -101,8 +101,8 @@ def test_15_5_a_store_with_something_else_in_it_is_one_line(store, name, kind):
         (store / name).mkdir()
     elif kind == "link":
         (store / name).symlink_to("/etc/hostname")
-    for command in ("list", "verify", "prune"):
-        done = CliRunner().invoke(app, ["cache", command, "--store", str(store.parent)])
+    for words in (["list"], ["verify"], ["prune", "--all"]):
+        done = CliRunner().invoke(app, ["cache", *words, "--store", str(store.parent)])
         assert done.exception is None or done.exception.exit_code == 3, done.exception
 
 
