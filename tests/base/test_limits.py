@@ -56,11 +56,11 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "code", "words"), FAULTS)
 def test_10_32_a_fault_of_a_native_library_is_one_message_and_a_code(fault, code, words, monkeypatch, capsys):
-    def command(**options):
+    def command(*arguments, **options):
         raise fault
 
     monkeypatch.setattr(app, "app", command)
-    assert app._run(None, as_json=False) == code
+    assert app.run([]) == code
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
     assert said.count("error:") == 1
