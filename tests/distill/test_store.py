@@ -145,7 +145,7 @@ def test_the_command_lists_verifies_and_prunes(run_cli, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     done = run_cli("cache", "verify", "--store", tmp_path)
     assert done.returncode == 3 and "block 2 has changed" in done.stdout
-    assert "freed" in run_cli("cache", "prune", "--store", tmp_path).stdout
+    assert "freed" in run_cli("cache", "prune", "--all", "--store", tmp_path).stdout
     assert entries(tmp_path) == []
 
 
