@@ -226,11 +226,11 @@ def test_15_17_without_a_home_or_a_readable_cache_the_teacher_is_asked_live(
     )
 
 
-@pytest.mark.parametrize("command", ["list", "verify", "prune"])
-def test_15_17_a_cache_that_cannot_be_read(tmp_path, ptm, command):
+@pytest.mark.parametrize("words", [("list",), ("verify",), ("prune", "--all")], ids=lambda words: words[0])
+def test_15_17_a_cache_that_cannot_be_read(tmp_path, ptm, words):
     (tmp_path / "cache").mkdir()
     with denied(tmp_path / "cache"):
-        code, said = ptm("cache", command, "--store", tmp_path / "cache")
+        code, said = ptm("cache", *words, "--store", tmp_path / "cache")
         with pytest.raises(StorageError):
             room_for(tmp_path / "cache", 1)
     assert code == 3 and "Permission denied" in said
