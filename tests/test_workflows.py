@@ -15,6 +15,7 @@ from ptm.config.load import dump_config
 
 PAGE = Path(__file__).parents[1] / "docs" / "ci.md"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+BLOCKS = [block for block in BLOCKS if "jobs:" in block or "script:" in block]
 
 
 def jobs(block):

@@ -26,7 +26,9 @@ def effective_spec(spec: RunSpec, pipeline: Pipeline, teachers: Sequence[Pipelin
         if getattr(spec.data, key) is None or key in DEFAULT_KEYS
     }
     # Columns that are labels name them.
-    if spec.data.labels is None and spec.data.labels_from is None and pipeline.labels:
+    # Not those with control characters, which no config may hold.
+    named = pipeline.labels is not None and all(map(str.isprintable, map(str, pipeline.labels)))
+    if spec.data.labels is None and spec.data.labels_from is None and pipeline.labels and named:
         data["labels"] = pipeline.labels
     if len(teachers) > 1:
         data.pop("max_length", None)  # teachers without a length of their own would take it for theirs

@@ -28,6 +28,10 @@ DECIDED_KEYS = (
 )
 
 
+# A default that gives way to the column that is there ("tags"), which then stands in the config of the run.
+_DEFAULT_LABEL = "label"
+
+
 def saved_config(path: Path) -> str:
     """The config of a run as this version writes it, so that defaults which an earlier one did not write are no change;
     as it stands where it cannot be read."""
@@ -53,6 +57,8 @@ def differing_keys(old: str, new: str) -> tuple[str, ...]:
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     names = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
     open_ = {name for name in DECIDED_KEYS if before.get(name) is None or after.get(name) is None}
+    if _DEFAULT_LABEL in (before.get("data.label"), after.get("data.label")):
+        open_.add("data.label")
     return tuple(name for name in names if name not in (*FREE_KEYS, *open_, "generate"))
 
 

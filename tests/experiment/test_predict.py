@@ -380,7 +380,7 @@ def test_pieces_say_what_the_whole_says(trained, texts, tmp_path, monkeypatch):
     from ptm.text import classification
 
     predict(trained, texts, output=tmp_path / "whole.jsonl")
-    small = lambda paths, columns, data: classification_inputs(paths, columns, data, piece=7)  # noqa: E731
+    small = lambda *inputs: classification_inputs(*inputs, piece=7)  # noqa: E731
     classification_inputs = classification.text_inputs
     monkeypatch.setattr(classification, "text_inputs", small)
     predict(trained, texts, output=tmp_path / "pieces.jsonl")

@@ -56,6 +56,8 @@ def test_15_16_one_function_prints():
     }
     found = set()
     for path in SOURCE.rglob("*.py"):
+        if path.parent.name == "programs":  # they are copied beside an export, and run without ptm
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)

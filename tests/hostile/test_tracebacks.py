@@ -33,7 +33,7 @@ def ptm(monkeypatch, capsys):
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["ptm", *map(str, words)])
-        code = command_line._run(None, as_json=False)
+        code = command_line.run(sys.argv[1:])
         return code, capsys.readouterr().err
 
     return call

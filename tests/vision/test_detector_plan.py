@@ -67,7 +67,7 @@ def test_yolox_without_its_package_says_how_to_get_it(voc, monkeypatch):
     monkeypatch.setitem(sys.modules, "libreyolo", None)
     for name in [name for name in sys.modules if name.startswith("libreyolo.") or name == "ptm.vision.yolo"]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ModelError, match=r"pip install 'ptm\[yolo\]'"):
+    with pytest.raises(ModelError, match=r"pip install 'libreyolo"):
         make(spec_of(voc, model={"name": "libreyolo:yolox-n", "backbone": None}))
 
 
