@@ -39,6 +39,9 @@ Augmentation = Literal["none", "crop", "standard", "trivial"]
 HELD_OUT = ("eval", "test")  # what may be held out of train, in the order in which it is
 
 
+LABEL = "label"  # the column with the labels, where nothing else is named
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSpec:
     """Which examples, and which of their fields."""
@@ -130,11 +133,10 @@ class DataSpec:
         description="Tables of images: the column with the image, or with its path, relative to the table (default "
         "`image`).",
     )
-    label: str = Field(
-        default="label",
-        min_length=1,
-        description="The column with the label: names or whole numbers (token classification: the list of tags; "
-        "default `label` if there is such a column, else `tags`).",
+    label: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The column with the label: names or whole numbers (default `label`; token classification: the "
+        "list of tags, default `label` if there is such a column, else `tags`).",
     )
     label_type: Annotated[str, OneOf(LABEL_TYPES)] = Field(
         default="class",

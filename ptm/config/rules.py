@@ -236,7 +236,7 @@ def _check_label_column(data: DataSpec, kind: LabelType) -> Complaints:
     source = data.source.partition(":")[0]
     if data.labels_from is not None:
         key = ("data", "labels_from")
-        if data.label != "label":
+        if data.label is not None:
             yield key, "labels_from and label both say where the labels are", "remove one of them"
         if not kind.named:
             yield key, f"label_type: {kind.name} is one column", "name it in label"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ptm.config.data_section import DataSpec
+from ptm.config.data_section import LABEL, DataSpec
 from ptm.data.label_cells import (
     SEPARATOR,
     is_vector,
@@ -43,7 +43,12 @@ def label_roles(data: DataSpec) -> dict[str, str]:
     """Role → column, of what the labels are read from."""
     if data.labels_from is not None:
         return {f"labels_from {name}": name for name in data.labels_from}
-    return {"label": data.label}
+    return label_column(data)
+
+
+def label_column(data: DataSpec) -> dict[str, str]:
+    """``{"label": its column}``; empty where each label has a column."""
+    return {} if data.labels_from is not None else {"label": data.label or LABEL}
 
 
 def plain_labels(

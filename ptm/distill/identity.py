@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ptm.config.data_section import LABEL
 from ptm.config.label_types import CLASS
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset
@@ -44,7 +45,7 @@ def data_identity(spec: RunSpec, data: Dataset, split: Split) -> dict[str, Any]:
     return {
         "split": split,
         "digest": data.digests[split],
-        "columns": [section.text, section.text_pair, section.image, section.label],
+        "columns": [section.text, section.text_pair, section.image, section.label or LABEL],
         **({} if section.label_type == CLASS.name else {"label_type": section.label_type}),
         "labels": list(data.labels),
         "held_out": held_out,

@@ -10,7 +10,6 @@ from ptm.config.schema import is_for
 from ptm.config.spec import RunSpec, TeacherSpec
 from ptm.pipeline import Pipeline
 
-DEFAULT_KEYS = ("label",)  # of ``data:``: their default gives way to what is there
 _TEACHER_KEYS = ("max_length", "image_size", "mean", "std")
 
 
@@ -21,9 +20,7 @@ def effective_spec(spec: RunSpec, pipeline: Pipeline, teachers: Sequence[Pipelin
     the manifest.
     """
     data: dict[str, Any] = {
-        key: value
-        for key, value in pipeline.effective_data.items()
-        if getattr(spec.data, key) is None or key in DEFAULT_KEYS
+        key: value for key, value in pipeline.effective_data.items() if getattr(spec.data, key) is None
     }
     # Columns that are labels name them.
     # Not those with control characters, which no config may hold.

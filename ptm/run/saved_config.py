@@ -22,14 +22,14 @@ CURE_KEYS = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precisi
 DECIDED_KEYS = (
     "train.micro_batch_size",
     *(f"teacher.{key}" for key in ("max_length", "image_size", "mean", "std")),
-    *(f"data.{key}" for key in ("text", "target_text", "image", "max_length", "image_size", "longest_side")),
-    *(f"data.{key}" for key in ("mean", "std", "mask_share", "whole_words", "pack", "labels", "mask_values")),
+    *(f"data.{key}" for key in ("text", "target_text", "image", "label", "max_length", "image_size")),
+    *(
+        f"data.{key}"
+        for key in ("longest_side", "mean", "std", "mask_share", "whole_words", "pack", "labels")
+    ),
+    "data.mask_values",
     *(f"generate.{key}" for key in ("beams", "max_length", "length_penalty")),
 )
-
-
-# A default that gives way to the column that is there ("tags"), which then stands in the config of the run.
-_DEFAULT_LABEL = "label"
 
 
 def saved_config(path: Path) -> str:
@@ -57,8 +57,6 @@ def differing_keys(old: str, new: str) -> tuple[str, ...]:
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     names = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
     open_ = {name for name in DECIDED_KEYS if before.get(name) is None or after.get(name) is None}
-    if _DEFAULT_LABEL in (before.get("data.label"), after.get("data.label")):
-        open_.add("data.label")
     return tuple(name for name in names if name not in (*FREE_KEYS, *open_, "generate"))
 
 

@@ -15,6 +15,7 @@ from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
+from ptm.data.label_columns import label_column
 from ptm.data.tabular import load_dataset
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.pipeline import Batch, Metrics, Output, Split
@@ -62,7 +63,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     encode = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
     pipeline = TextClassification(spec, data, loaded, encode, max_length)
-    pipeline.cuts_to(max_length, text=_columns(spec)["text"])
+    pipeline.cuts_to(max_length, text=_columns(spec)["text"], **label_column(spec.data))
     return pipeline
 
 

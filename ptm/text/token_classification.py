@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptm.config.data_section import LABEL
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset, Examples
@@ -43,17 +44,18 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
     The tags are in the column that ``data.label`` names; where that is one of ``label`` and ``tags`` and there is no
     such column, in the other one.
     """
-    other = {"label": "tags", "tags": "label"}.get(spec.data.label)
+    column = spec.data.label or LABEL
+    other = {LABEL: "tags", "tags": LABEL}.get(column)
     try:
         data = _load(spec.data, labels, train, unlabelled=spec.needs_no_labels)
     except DataError as error:
-        if other is None or f"no column {spec.data.label!r}" not in {p.what for p in error.problems}:
+        if other is None or f"no column {column!r}" not in {p.what for p in error.problems}:
             raise
         try:
             data = _load(replace(spec.data, label=other), labels, train, unlabelled=spec.needs_no_labels)
         except DataError as of_other:
             neither = f"no column {other!r}" in {p.what for p in of_other.problems}
-            raise (error if neither and other == "label" else of_other) from None
+            raise (error if neither and other == LABEL else of_other) from None
         data = replace(data, decided={"label": other})
     for examples in (data.train, data.eval, data.test):
         if examples is not None and examples.targets is not None:
@@ -103,7 +105,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     encode = partial(_tokenize, loaded.tokenizer, max_length)
     pipeline = TokenClassification(spec, data, loaded, encode, max_length, "words")
-    label = data.decided.get("label", spec.data.label)
+    label = data.decided.get("label", spec.data.label or LABEL)
     pipeline.cuts_to(max_length, text=spec.data.text or "words", label=label)
     return pipeline
 

@@ -17,6 +17,7 @@ from ptm.data import hub as data_hub
 from ptm.data.examples import Dataset, Examples
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, image_inputs
+from ptm.data.label_columns import label_column
 from ptm.data.labels import match_labels, outputs_by_position, unnamed
 from ptm.data.tabular import load_dataset
 from ptm.errors import ModelError, Problem, listing
@@ -102,7 +103,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
     )
     pipeline.effective_data = decided_data(plan.preprocessing)
     if not spec.data.source.startswith(("imagefolder:", "builtin:")):
-        pipeline.effective_data |= {"image": _image_column(spec)}
+        pipeline.effective_data |= {"image": _image_column(spec), **label_column(spec.data)}
     if not teacher:
         pipeline.read_images()
     return pipeline

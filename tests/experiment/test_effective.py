@@ -1,6 +1,7 @@
 """What stands in the config of a run where the one that was given says nothing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,8 +43,11 @@ def test_10_22_the_saved_config_has_every_value_and_builds_the_same(name, tmp_pa
             continue
         assert getattr(filled.data, key) is not None, key
     assert filled.data.labels == (pipeline.labels or None)
+    in_column = spec.data.source.startswith(("csv:", "json:", "parquet:")) and spec.data.labels_from is None
     if spec.task == "token-classification":
         assert filled.data.label == "tags"
+    elif spec.descriptor.label_types and in_column:
+        assert filled.data.label == (spec.data.label or "label")
     if spec.task == "image-classification":
         tables = not spec.data.source.startswith("imagefolder:")
         assert filled.data.image == ("image" if tables else None)
@@ -73,6 +77,29 @@ def test_10_22_a_run_is_resumed_by_the_config_that_leaves_its_values_open(tiny_b
     assert (saved.data.max_length, saved.data.text, saved.train.micro_batch_size) == (64, "text", 8)
     results = run(text_spec(tiny_bert, reviews, tmp_path / "r"), "resume")
     assert list(results["drift"]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "same"), [(("tags",), True), (("tags", "label"), False)])
+def test_10_22_the_column_of_the_tags_may_be_left_open_where_it_is_the_same(
+    tiny_bert, tmp_path, columns, same
+):
+    """Trained on the column ``tags``; a config that names none reads ``label``, where there is one."""
+    rows = [{"words": ["a", "film"], **{key: ["O", "B-X"] for key in columns}} for _ in range(24)]
+    for row in rows[::2]:
+        row.update({key: ["B-X", "O"] for key in columns})
+    for split in ("train", "eval"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {"source": f"json:{tmp_path}", "train": "train.jsonl", "eval": "eval.jsonl"}
+    spec = replace(
+        text_spec(tiny_bert, tmp_path, tmp_path / "r", labels=None, **files), task="token-classification"
+    )
+    stopped(replace(spec, data=replace(spec.data, label="tags")))
+    if same:
+        assert list(run(spec, "resume")["drift"]) == []
+    else:
+        with pytest.raises(RunDirectoryError, match=r"data\.label: tags → label"):
+            run(spec, "resume")
 
 
 def test_10_22_a_value_that_comes_to_something_else_is_drift(tiny_bert, reviews, tmp_path):
