@@ -11,18 +11,23 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptm.config.schema import is_for
 from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
 from ptm.errors import PtmError
 from ptm.models.catalogue import Choice
 from ptm.text.catalogue import TextModel, text_model
+
+if TYPE_CHECKING:
+    from ptm.pipeline import Batch, Pipeline
+    from ptm.training.runtime import Runtime
 
 BATCHES = (1, 32)
 TOKENS = 128  # length of the texts
@@ -53,8 +58,14 @@ class Cost:
 
 def measure(choice: Choice, *, threads: int | None = None, batches: Sequence[int] = BATCHES) -> Cost:
     """The cost of a model, in a new process; one that dies is a ``problem`` as well."""
-    words = [choice.task, choice.name, json.dumps({"threads": threads, "batches": list(batches)})]
-    command = [sys.executable, "-P", "-m", "ptm.experiment.measure", *words]
+    return in_process(
+        "ptm.experiment.measure", choice.task, choice.name, threads=threads, batches=list(batches)
+    )
+
+
+def in_process(module: str, *words: str, **options: Any) -> Cost:
+    """What a module's ``main`` writes in a new process; one that dies is a ``problem``."""
+    command = [sys.executable, "-P", "-m", module, *words, json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
@@ -73,11 +84,7 @@ def measure_here(task: str, name: str, threads: int | None, batches: Sequence[in
 
 
 def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
-    import numpy as np
-    import torch
-
     from ptm.data.examples import Dataset
-    from ptm.experiment.scorecard import latency_ms
     from ptm.pipeline import task_module
     from ptm.training.runtime import open_runtime
 
@@ -87,26 +94,53 @@ def _measured(spec: RunSpec, batches: Sequence[int], folder: Path) -> Cost:
         data = Dataset(None, _examples(spec, max(batches), folder), _LABELS, {})
         pipeline = module.build(spec, data, model=spec.model.ref(), complete=False)
         pipeline.model.to(runtime.device).eval()
-        latencies: dict[str, dict[str, float]] = {}
-        peaks: dict[str, int] = {}
-        for size in sorted(batches):
-            expected = sum(entry["median"] for entry in latencies.values()) * size / 1000 * _PASSES
-            if expected > MOST_SECONDS:
-                break
-            (batch,) = pipeline.batches("eval", [np.arange(size)], 0)
-            batch = batch.to(runtime.device)
-            run = lambda batch=batch: pipeline.evaluate_batch(pipeline.model, batch)  # noqa: E731
-            with suppress(MemoryError, torch.OutOfMemoryError):
-                latencies[str(size)] = latency_ms(run, runtime)
-                peaks[str(size)] = peak(runtime.device) - before
-        return Cost(
+        return cost_of(
+            lambda batch: pipeline.evaluate_batch(pipeline.model, batch),
+            pipeline,
+            batches,
+            runtime,
+            before=before,
             parameters=sum(p.numel() for p in pipeline.model.parameters()),
             input=_input(spec),
-            device=str(runtime.device),
-            threads=runtime.threads,
-            latency_ms=latencies,
-            peak_bytes=peaks,
         )
+
+
+def cost_of(
+    call: Callable[[Batch], object],
+    pipeline: Pipeline,
+    sizes: Sequence[int],
+    runtime: Runtime,
+    *,
+    before: int,
+    parameters: int,
+    input: str,
+) -> Cost:
+    """The cost of ``call`` on the first examples of the evaluation split, in batches of ``sizes``; ``before``: the peak
+    of this process before the model was there."""
+    import numpy as np
+    import torch
+
+    from ptm.experiment.scorecard import latency_ms
+
+    latencies: dict[str, dict[str, float]] = {}
+    peaks: dict[str, int] = {}
+    for size in sorted(sizes):
+        expected = sum(entry["median"] for entry in latencies.values()) * size / 1000 * _PASSES
+        if expected > MOST_SECONDS:
+            break
+        (batch,) = pipeline.batches("eval", [np.arange(size)], 0)
+        run = partial(call, batch.to(runtime.device))
+        with suppress(MemoryError, torch.OutOfMemoryError):
+            latencies[str(size)] = latency_ms(run, runtime)
+            peaks[str(size)] = peak(runtime.device) - before
+    return Cost(
+        parameters=parameters,
+        input=input,
+        device=str(runtime.device),
+        threads=runtime.threads,
+        latency_ms=latencies,
+        peak_bytes=peaks,
+    )
 
 
 def peak(device: Any) -> int:
@@ -187,8 +221,13 @@ def _input(spec: RunSpec) -> str:
 def main(words: Sequence[str]) -> None:
     """``TASK NAME OPTIONS``: the cost of a model as a line of JSON on standard output."""
     task, name, options = words
+    write_cost(lambda: measure_here(task, name, **json.loads(options)))
+
+
+def write_cost(measured: Callable[[], Cost]) -> None:
+    """A cost as a line of JSON on standard output."""
     try:
-        cost = measure_here(task, name, **json.loads(options))
+        cost = measured()
     except PtmError as error:
         cost = Cost(problem=str(error.problems[0]))
     print(json.dumps(cost.as_dict()))

@@ -76,7 +76,9 @@ def run_training(
                 trainable = _choose_best(session, prepared, context, progress)
                 measured = _measure(session, prepared.pipeline, context)
                 tested = None if prepared.test is None else _measure(session, prepared.test, context)
-                return _finish(run, session, prepared, progress, trainable, measured, tested)
+                results = _results(run, session, prepared, progress, trainable, measured, tested)
+                _finish(run, session, prepared.pipeline, results, measured, tested)
+                return results
 
 
 @dataclass(frozen=True)
@@ -215,15 +217,13 @@ def _measure(session: Session, pipeline: Pipeline, context: engine.RunContext) -
 def _finish(
     run: RunDirectory,
     session: Session,
-    prepared: Prepared,
-    progress: Progress,
-    trainable: int,
+    pipeline: Pipeline,
+    results: Results,
     measured: Measured,
     tested: Measured | None,
-) -> Results:
-    """Write what the run has to show. All processes gather, the first writes."""
-    pipeline, adapter = prepared.pipeline, session.spec.model.adapter
-    results = _results(run, session, prepared, progress, trainable, measured, tested)
+) -> None:
+    """Write what the run has to show: the first process does."""
+    adapter = session.spec.model.adapter
 
     def save_model(directory: Path) -> None:
         if adapter is None or adapter.merge:
@@ -239,7 +239,6 @@ def _finish(
         run.finish(results, predictions, save_model)
         write_report(run.path, lambda index: judged.example("eval", index), judged.render_prediction)
     session.runtime.barrier()
-    return results
 
 
 def _lines(measured: Measured) -> bytes:
@@ -255,6 +254,7 @@ def _results(
     measured: Measured,
     tested: Measured | None,
 ) -> Results:
+    """What the run has come to. All processes gather."""
     spec, pipeline, distillation = session.spec, prepared.pipeline, prepared.distillation
     data = prepared.data
     on_eval = split_results(spec, measured.metrics, pipeline, data.eval, measured.seconds, "eval")

@@ -52,7 +52,6 @@ def test_15_16_one_function_prints():
         "config/reference.py",
         "base/console.py",
         "experiment/predict.py",
-        "experiment/footprint.py",
         "experiment/measure.py",
     }
     found = set()
