@@ -34,18 +34,18 @@ class Inspection:
     looks: tuple[Finding, ...] = ()
     figures: Mapping[str, Figures] = field(default_factory=dict)
     trial: Trial | None = None
-    told: Mapping[str, Problem] = field(default_factory=dict)
+    reading: Mapping[str, Problem] = field(default_factory=dict)
     missing: tuple[Problem, ...] = ()
 
     def findings(self) -> list[Finding]:
         """All of it, the worst first."""
         errors = [Finding("error", "unusable", problem) for problem in self.problems]
-        heard = [
-            Finding("warning", "reading", self.told.get(line) or Problem(line.removeprefix(WARNING)))
+        warnings = [
+            Finding("warning", "reading", self.reading.get(line) or Problem(line.removeprefix(WARNING)))
             for line in self.warnings
         ]
         looks = [finding for level in ("warning", "note") for finding in self.looks if finding.level == level]
-        return [*errors, *heard, *looks]
+        return [*errors, *warnings, *looks]
 
 
 class _Warnings(Silent):
@@ -67,21 +67,21 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
     """
     problems: list[Problem] = []
     missing: list[Problem] = []
-    heard = _Warnings()
+    warnings = _Warnings()
     inspection = Inspection((), ())
     try:
         missing += missing_downloads(spec)
         problems += missing
         if missing and len(missing) > len(missing_downloads(spec, data=False)):
             raise MissingDownload(missing)  # there are no data to look at
-        with open_session(spec, heard) as session:
+        with open_session(spec, warnings) as session:
             data = load_data(session)
             look = look_at(splits_of(data), data.labels, session.runtime.threads)
             inspection = replace(
                 inspection,
                 looks=look.findings,
                 figures=look.figures,
-                told={f"{WARNING}{problem}": problem for problem in data.warnings},
+                reading={f"{WARNING}{problem}": problem for problem in data.warnings},
             )
             if not problems:
                 pipeline = load_model(session, data)
@@ -89,7 +89,7 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
                 inspection = replace(inspection, figures=_with_cuts(look.figures, pipeline, test))
                 pipeline.model.to(session.runtime.device)
                 if spec.teacher is not None:
-                    examine_teachers(spec, session.task, data, pipeline, session.runtime, heard)
+                    examine_teachers(spec, session.task, data, pipeline, session.runtime, warnings)
                 choose_trained(session, pipeline)
                 require_smallest_batch(spec.train, pipeline, session.runtime)
         if deep and not problems:
@@ -101,7 +101,7 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
         inspection,
         problems=tuple(dict.fromkeys(problems)),
         missing=tuple(dict.fromkeys(missing)),
-        warnings=tuple(heard.lines),
+        warnings=tuple(warnings.lines),
     )
 
 

@@ -261,8 +261,8 @@ def matthews_correlation(targets: np.ndarray, predicted: np.ndarray, classes: in
     0 where one side is constant, as in scikit-learn.
     """
     n, right = len(targets), int((targets == predicted).sum())
-    true, said = (
+    true, answers = (
         np.bincount(column, minlength=classes).astype(np.float64) for column in (targets, predicted)
     )
-    spread = float(np.sqrt((n * n - true @ true) * (n * n - said @ said)))
-    return (right * n - float(true @ said)) / spread if spread else 0.0
+    spread = float(np.sqrt((n * n - true @ true) * (n * n - answers @ answers)))
+    return (right * n - float(true @ answers)) / spread if spread else 0.0

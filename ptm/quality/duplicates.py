@@ -55,9 +55,9 @@ class Duplicates:
             texts = {answer.key: answer.text for answer in answers.values()}
             if len(texts) > 1:
                 counts = {key: sum(answer.key == key for answer in answers.values()) for key in texts}
-                said = listing((f"{texts[key]} ({_rows(counts[key])})" for key in texts), separator=" and ")
+                both = listing((f"{texts[key]} ({_rows(counts[key])})" for key in texts), separator=" and ")
                 cure = "correct the labels, or remove the rows: nothing can learn both"
-                problem = Problem(f"the same {self.noun} has {said}", self.rows.where(rows[0]), cure=cure)
+                problem = Problem(f"the same {self.noun} has {both}", self.rows.where(rows[0]), cure=cure)
                 yield first, Finding("warning", "contradiction", problem, self._places(rows[1:]))
 
     def _overlaps(self, members: dict[int, list[int]]) -> Iterator[tuple[int, Finding]]:

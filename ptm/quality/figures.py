@@ -85,8 +85,8 @@ def imbalance(split: str, unit: str, counts: Mapping[str, int], where: str) -> I
     rare = sorted(
         (name for name in counted if counted[name] * limit <= counted[most]), key=counted.__getitem__
     )
-    shown = listing((f"{name!r} ({counted[name]:,})" for name in rare), most=5)
-    what = f"{split} has {counted[most]:,} {unit} of {most!r}, and far fewer of {shown}"
+    names = listing((f"{name!r} ({counted[name]:,})" for name in rare), most=5)
+    what = f"{split} has {counted[most]:,} {unit} of {most!r}, and far fewer of {names}"
     cure = "judge by a metric that each label counts in (macro_f1, f1, the figures a label), or add examples of these"
     yield Finding("warning", "imbalance", Problem(what, where, cure=cure))
 
@@ -119,14 +119,14 @@ def extreme_findings(
     values: np.ndarray,
     rule: str,
     where: Callable[[int], str],
-    said: Callable[[float, float], str],
+    sentence: Callable[[float, float], str],
     *,
     logarithmic: bool = True,
 ) -> Iterator[Finding]:
-    """One a row. ``said``: of the value and the median."""
+    """One a row. ``sentence``: of the value and the median."""
     median = float(np.median(values)) if len(values) else 0.0
     for row in extreme_rows(values, logarithmic=logarithmic):
-        yield Finding("warning", rule, Problem(said(float(values[row]), median), where(int(row))))
+        yield Finding("warning", rule, Problem(sentence(float(values[row]), median), where(int(row))))
 
 
 def unusual_modes(modes: Sequence[str], where: Callable[[int], str]) -> Iterator[Finding]:

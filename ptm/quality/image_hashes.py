@@ -96,9 +96,9 @@ def near_images(pictures: Sequence[Picture]) -> list[tuple[int, int, float]]:
     coarse = greys.reshape(-1, half, 2, half, 2).mean(axis=(2, 4), dtype=np.float32).reshape(len(rows), -1)
     packed = np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)[:, 0]
     draw = np.random.default_rng(20)
-    found = [_neighbours(bits[:, draw.permutation(64)[:_BITS]], packed) for _ in range(_TABLES)]
+    codes = [_neighbours(bits[:, draw.permutation(64)[:_BITS]], packed) for _ in range(_TABLES)]
     pairs = []
-    for code in np.unique(np.concatenate(found)):
+    for code in np.unique(np.concatenate(codes)):
         i, j = divmod(int(code), len(rows))
         similarity = float(np.corrcoef(coarse[i], coarse[j])[0, 1])
         if similarity >= _ALIKE:
@@ -112,11 +112,11 @@ def _neighbours(bits: np.ndarray, packed: np.ndarray) -> np.ndarray:
     keys = np.packbits(bits, axis=1) @ np.array([256, 1], dtype=np.int64)
     order = np.lexsort((packed, keys))
     ordered = keys[order]
-    found = []
+    codes = []
     for distance in range(1, _NEIGHBOURS + 1):
         places = np.flatnonzero(ordered[distance:] == ordered[:-distance])
         first, second = order[places], order[places + distance]
         near = np.bitwise_count(packed[first] ^ packed[second]) <= _FAR
         low, high = np.minimum(first, second)[near], np.maximum(first, second)[near]
-        found.append(low.astype(np.int64) * count + high)
-    return np.concatenate(found)
+        codes.append(low.astype(np.int64) * count + high)
+    return np.concatenate(codes)

@@ -133,13 +133,13 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 def _candidates(minima: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, that agree in a band and in enough of all minima; each once."""
     count = len(minima)
-    found: list[np.ndarray] = []
+    codes: list[np.ndarray] = []
     for band in range(_BANDS):
         keys = np.zeros(count, dtype=np.uint64)
         for column in range(band * _ROWS, (band + 1) * _ROWS):
             keys = _mixed(keys ^ minima[:, column].astype(np.uint64))
-        found.append(neighbours(keys, minima))
-    pairs = np.unique(np.concatenate(found))
+        codes.append(neighbours(keys, minima))
+    pairs = np.unique(np.concatenate(codes))
     for code in pairs:
         yield int(code) // count, int(code) % count
 
@@ -150,7 +150,7 @@ def neighbours(keys: np.ndarray, minima: np.ndarray) -> np.ndarray:
     # Equal rows of minima come to stand side by side, however many rows share a key.
     order = np.lexsort((minima[:, 0], minima[:, -1], keys))
     ordered = keys[order]
-    found = []
+    codes = []
     for distance in range(1, _NEIGHBOURS + 1):
         places = np.flatnonzero(ordered[distance:] == ordered[:-distance])
         if not len(places):
@@ -159,5 +159,5 @@ def neighbours(keys: np.ndarray, minima: np.ndarray) -> np.ndarray:
         low, high = np.minimum(first, second), np.maximum(first, second)
         for part in np.array_split(np.arange(len(low)), len(low) // 100_000 + 1):
             agree = (minima[low[part]] == minima[high[part]]).mean(axis=1) >= _CANDIDATE
-            found.append(low[part][agree].astype(np.int64) * count + high[part][agree])
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+            codes.append(low[part][agree].astype(np.int64) * count + high[part][agree])
+    return np.concatenate(codes) if codes else np.empty(0, dtype=np.int64)

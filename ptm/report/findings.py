@@ -31,13 +31,13 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding, more in _first(findings, SHOWN):
         problem = finding.problem
         places = listing(finding.related, most=_RELATED)
-        told = Problem(
+        problem = Problem(
             problem.what + (f"; see {places}" if places else ""),
             problem.where,
             problem.expected,
             problem.cure,
         )
-        yield f"{'' if finding.level == 'error' else f'{finding.level}: '}{told}"
+        yield f"{'' if finding.level == 'error' else f'{finding.level}: '}{problem}"
         if more:
             yield f"{finding.level}: and {more:,} more of this kind ({finding.rule}); --format json lists them all"
 

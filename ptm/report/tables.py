@@ -73,23 +73,23 @@ def expectations(run: RunFiles) -> list[dict[str, Any]]:
 
 def slices(run: RunFiles) -> dict[str, dict[str, Any]]:
     """By the name of a slice: ``metrics``, their names, and ``rows``: value, examples, a number or "" a metric."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    by_slice: dict[str, list[Mapping[str, Any]]] = {}
     for row in map(mapping, listing(run.results.get("slices"))):
-        found.setdefault(words.plain(row.get("slice")), []).append(row)
+        by_slice.setdefault(words.plain(row.get("slice")), []).append(row)
     sections = {}
-    for name, rows in found.items():
+    for name, rows in by_slice.items():
         metrics = list(dict.fromkeys(metric for row in rows for metric in mapping(row.get("metrics"))))
         # Of single labels there are too many for a table.
-        shown = [metric for metric in metrics if "/" not in metric][:_SLICE_METRICS]
+        columns = [metric for metric in metrics if "/" not in metric][:_SLICE_METRICS]
         lines = [
             (
                 words.plain(row.get("value")),
                 words.count(row.get("examples")),
-                [_known(mapping(row.get("metrics")).get(metric)) for metric in shown],
+                [_known(mapping(row.get("metrics")).get(metric)) for metric in columns],
             )
             for row in rows
         ]
-        sections[name] = {"metrics": [words.plain(metric) for metric in shown], "rows": lines}
+        sections[name] = {"metrics": [words.plain(metric) for metric in columns], "rows": lines}
     return sections
 
 
