@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptm.base.console import Reporter
     from ptm.config.spec import RunSpec
-    from ptm.run.directory import Mode
+    from ptm.run.opening import Mode
     from ptm.run.results import Judged, Results
 
 __all__ = ["distill", "evaluate", "load_config", "predict", "train"]
@@ -63,7 +63,7 @@ def distill(
     if spec.distill is None or not spec.distill.control:
         return _train(spec, file, mode, allow_drift, progress)
     from ptm.experiment.control import run_with_control
-    from ptm.run.directory import read_finished
+    from ptm.run.opening import read_finished
 
     reporter = _reporter(progress)
     run_with_control(spec, [spec.train.seed], mode=mode, reporter=reporter, allow_drift=allow_drift)
@@ -132,7 +132,7 @@ def predict(
 
 
 def _train(spec: RunSpec, file: Path | None, mode: Mode, allow_drift: bool, progress: bool) -> Results:
-    from ptm.run.directory import refuse_early
+    from ptm.run.opening import refuse_early
     from ptm.run.ownership import input_paths
 
     inputs = [*([("the config", file)] if file else []), *input_paths(spec)]

@@ -13,7 +13,7 @@ from ptm.base.console import Silent
 from ptm.config.spec import BestSpec, DataSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
 from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.train import run_training
-from ptm.run.directory import Mode
+from ptm.run.opening import Mode
 
 TIMINGS = ("seconds", "examples_per_second")
 

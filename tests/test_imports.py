@@ -142,6 +142,7 @@ def test_the_command_line_imports_nothing_heavy():
         "ptm.config.tasks",
         "ptm.errors",
         "ptm.run.directory",
+        "ptm.run.opening",
         "ptm.run.lockfile",
     ],
 )

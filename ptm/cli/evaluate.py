@@ -65,7 +65,7 @@ def evaluate(
     bounds = [parse_bound(text) for text in expect]
     from ptm.experiment.evaluate import run_evaluation
     from ptm.export.directory import is_export
-    from ptm.run.directory import require_run
+    from ptm.run.opening import require_run
 
     if target.is_dir() and not is_export(target):
         require_run(target, "a run directory, an export or a config file")

@@ -71,7 +71,7 @@ def export(
     json_: Json = False,
 ) -> None:
     """Write a run's model as a graph that runs without ptm and torch, and check that it answers the same."""
-    from ptm.run.directory import require_run
+    from ptm.run.opening import require_run
 
     require_run(run, "a finished run")
     reporter = new_reporter(quiet=quiet, verbose=verbose)

@@ -93,7 +93,7 @@ def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
     from ptm.base.regular import NotRegular, kind_of
     from ptm.config.examples import SAMPLES
     from ptm.errors import ConfigError
-    from ptm.run.directory import refuse_inside_run
+    from ptm.run.opening import refuse_inside_run
 
     for path in contents:
         refuse_inside_run(path)

@@ -78,7 +78,8 @@ def report(
     """Write a run's report.html and README.md again; of a distilled run, with its scorecard."""
     from ptm.errors import PtmError
     from ptm.report.page import write_report
-    from ptm.run.directory import RunDirectory, require_run
+    from ptm.run.directory import RunDirectory
+    from ptm.run.opening import require_run
 
     require_run(run, "a directory that ptm finetune or distill wrote")
     reporter = new_reporter(quiet=quiet, verbose=verbose)

@@ -25,7 +25,7 @@ def track(
     json_: Json = False,
 ) -> None:
     """Show a run that is there to a tracker: its metrics.jsonl is replayed."""
-    from ptm.run.directory import require_run
+    from ptm.run.opening import require_run
     from ptm.run.trackers import replay
 
     require_run(run, "a directory that ptm finetune or distill wrote")

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ptm.base.console import Reporter
     from ptm.config.commands import Command
     from ptm.config.spec import RunSpec
-    from ptm.run.directory import Mode
     from ptm.run.lockfile import Pins
+    from ptm.run.opening import Mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
     pins = read_lock(options.config) if options.locked else None
     controlled = spec.distill is not None and spec.distill.control
     if not controlled and is_first_process():
-        from ptm.run.directory import refuse_early
+        from ptm.run.opening import refuse_early
         from ptm.run.ownership import input_paths
 
         # Before the seconds that torch takes to import.
@@ -188,7 +188,7 @@ def _show_config(options: TrainingOptions) -> None:
 
 def _where_it_is(spec: RunSpec, config: Path) -> RunSpec:
     """A run that was moved goes on where it is, if it is resumed by the config in it."""
-    from ptm.run.directory import is_run
+    from ptm.run.ownership import is_run
 
     here = config.resolve().parent
     moved = config.name == "config.yaml" and is_run(here) and not is_run(Path(spec.output))

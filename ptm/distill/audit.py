@@ -22,7 +22,7 @@ from ptm.data.examples import Dataset
 from ptm.distill.evaluation import TeacherEvaluation
 from ptm.errors import ModelError, Problem, PtmError, listing
 from ptm.pipeline import Pipeline
-from ptm.run.directory import require_run
+from ptm.run.opening import require_run
 
 LEAST_EVIDENCE = 8  # examples that an exchange of labels must put right
 LEAST_SKILL = 0.1  # of what there is between guessing and knowing all

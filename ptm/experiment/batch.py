@@ -26,7 +26,8 @@ from ptm.config.load import dump_config
 from ptm.errors import ExpectationMissed, Interrupted, Problem, RunDirectoryError
 from ptm.experiment.batch_plan import BatchPlan, Fault, Job
 from ptm.experiment.verdict import spread
-from ptm.run.directory import RunDirectory, is_run
+from ptm.run.directory import RunDirectory
+from ptm.run.ownership import is_run
 from ptm.run.saved_config import config_changes
 
 Status = Literal["done", "finished", "missed", "failed", "stopped", "not run"]

@@ -24,8 +24,10 @@ from ptm.experiment.comparison import Measure, Row, measure_of, paired_scores
 from ptm.experiment.slices import slice_metrics
 from ptm.experiment.verdict import RUNS, PairedScores, spread
 from ptm.experiment.verdict import compare as paired_test
-from ptm.run.directory import RunDirectory, is_run, read_finished
+from ptm.run.directory import RunDirectory
 from ptm.run.manifest import Manifest, changes
+from ptm.run.opening import read_finished
+from ptm.run.ownership import is_run
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Judged, Results
 from ptm.run.saved_config import config_values, differing_keys, saved_config

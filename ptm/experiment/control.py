@@ -24,13 +24,9 @@ from ptm.experiment.comparison import Measure, measure_of, paired_scores
 from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
-from ptm.run.directory import (
-    Mode,
-    RunDirectory,
-    is_run,
-    read_finished,
-)
-from ptm.run.ownership import OVERWRITING, refuse_foreign_distillation
+from ptm.run.directory import RunDirectory
+from ptm.run.opening import Mode, read_finished
+from ptm.run.ownership import OVERWRITING, is_run, refuse_foreign_distillation
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Judged, write_results
 from ptm.run.saved_config import CURE_KEYS, differing_keys, saved_config

@@ -36,7 +36,8 @@ from ptm.export.record import (
 from ptm.export.session import OnnxModel, TorchModel
 from ptm.export.untrusted import MOST_BYTES, require_packages
 from ptm.pipeline import Pipeline
-from ptm.run.directory import RunDirectory, read_finished
+from ptm.run.directory import RunDirectory
+from ptm.run.opening import read_finished
 from ptm.run.results import write_results
 from ptm.training.finite import finite_values
 

@@ -17,8 +17,9 @@ from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, ModelError
 from ptm.experiment.train import run_training
-from ptm.run.directory import RunDirectory, read_finished
+from ptm.run.directory import RunDirectory
 from ptm.run.manifest import Manifest, changes
+from ptm.run.opening import read_finished
 from ptm.run.results import Judged, Results
 
 _TIMES = ("seconds", "examples_per_second")

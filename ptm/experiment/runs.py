@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ptm.errors import RunDirectoryError
-from ptm.run.directory import RunDirectory, is_run
+from ptm.run.directory import RunDirectory
+from ptm.run.ownership import is_run
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:

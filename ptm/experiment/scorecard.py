@@ -24,7 +24,8 @@ from ptm.experiment.trained import trained_model
 from ptm.export.directory import is_export
 from ptm.models.size import describe_size
 from ptm.pipeline import Metrics, Pipeline
-from ptm.run.directory import RunDirectory, read_finished
+from ptm.run.directory import RunDirectory
+from ptm.run.opening import read_finished
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Judged, Results, write_results
 from ptm.training.finite import finite_values

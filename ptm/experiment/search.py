@@ -24,7 +24,7 @@ from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, StorageError
 from ptm.experiment.batch import Outcome, Watcher, run_batch
 from ptm.experiment.batch_plan import BatchPlan, Job, base_output, plan_batch, split_values, stem_of
-from ptm.run.directory import refuse_inside_run
+from ptm.run.opening import refuse_inside_run
 
 Sampler = Literal["tpe", "random"]
 STUDY = "study.jsonl"

@@ -25,7 +25,7 @@ from ptm.base.standard_input import STANDARD_INPUT
 from ptm.errors import ConfigError, Interrupted
 from ptm.experiment.batch import finished_before
 from ptm.experiment.batch_plan import BatchPlan, Job
-from ptm.run.directory import refuse_inside_run
+from ptm.run.opening import refuse_inside_run
 
 SCHEMA = 1
 FOLDER = "slurm"  # of scripts, logs and pickled commands

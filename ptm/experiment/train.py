@@ -26,10 +26,11 @@ from ptm.objective import all_counts
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report.page import write_report
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, restore
-from ptm.run.directory import Mode, RunDirectory, is_run, open_run
+from ptm.run.directory import RunDirectory
 from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.log import MetricsLog
-from ptm.run.ownership import input_paths
+from ptm.run.opening import Mode, open_run
+from ptm.run.ownership import input_paths, is_run
 from ptm.run.predictions import prediction_lines
 from ptm.run.results import (
     BackboneSummary,

@@ -17,7 +17,7 @@ from ptm.export.settings import DESCRIPTION
 from ptm.models.seals import require_intact
 from ptm.models.size import describe_size
 from ptm.pipeline import Pipeline, task_module
-from ptm.run.directory import require_run
+from ptm.run.opening import require_run
 from ptm.run.results import ModelSize
 
 EXPECTED = "a run directory, an export or a config file"

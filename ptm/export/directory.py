@@ -11,7 +11,7 @@ from ptm.base import files
 from ptm.base.regular import kind_of, read_bytes, strays
 from ptm.errors import ModelError, RunDirectoryError
 from ptm.export.record import RECORD, ExportRecord, read_record
-from ptm.run.directory import refuse_inside_run
+from ptm.run.opening import refuse_inside_run
 
 CONFIG = "config.yaml"
 SEAL = "manifest.json"

@@ -13,7 +13,7 @@ import pytest
 from helpers import run, text_spec
 from ptm.base.launch import follow_launcher, launch
 from ptm.config.load import dump_config
-from ptm.run.directory import open_run
+from ptm.run.opening import open_run
 
 pytestmark = pytest.mark.processes
 

@@ -8,11 +8,13 @@ import pytest
 
 from helpers import image_spec, run, small_spec, text_spec
 from ptm.errors import PtmError, RunDirectoryError
-from ptm.run.directory import begin_run, is_run, open_run, refuse_early
+from ptm.run.directory import begin_run
+from ptm.run.opening import open_run, refuse_early
 from ptm.run.ownership import (
     MARK,
     foreign_entries,
     input_paths,
+    is_run,
     refuse_foreign_distillation,
     refuse_inputs_below,
 )
