@@ -41,6 +41,12 @@ def shorten(problems: Iterable[Problem], noun: str = "rows") -> list[Problem]:
     return [*first, Problem(f"and {more} more {noun} like these")] if more else first
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """The first line of what an error says; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
+
+
 def listing(names: Iterable[object], most: int = MOST_NAMES, separator: str = ", ") -> str:
     """``a, b, c``, and ``…`` in the place of what is more than ``most``."""
     remaining = iter(names)

@@ -1,6 +1,6 @@
 import pytest
 
-from ptm.errors import DataError, Problem, listing, refuse, shorten
+from ptm.errors import DataError, Problem, first_line, listing, refuse, shorten
 
 
 def problems(count):
@@ -30,3 +30,11 @@ def test_a_list_of_names_ends_where_it_would_be_too_long():
     assert listing([]) == "" and listing(["a", "b"]) == "a, b"
     assert listing(range(5), most=3) == "0, 1, 2, …"
     assert listing(["a", "b"], most=1, separator="; ") == "a; …"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(ValueError("one\ntwo"), "one"), (ValueError(""), "ValueError"), (OSError("\n \n"), "OSError")],
+)
+def test_the_first_line_of_an_error_is_its_type_where_it_says_nothing(error, line):
+    assert first_line(error) == line and len(first_line(ValueError("x" * 500))) == 200

@@ -88,20 +88,20 @@ def _tell(
     from ptm.quality.findings import Finding
     from ptm.report import findings as forms
 
-    found = [finding for inspection in inspections for finding in inspection.findings()]
+    findings = [finding for inspection in inspections for finding in inspection.findings()]
     if not inspections:
-        found = [Finding("error", "unusable", problem) for problem in problems]
+        findings = [Finding("error", "unusable", problem) for problem in problems]
     if form is Format.json:
         echo_json(
-            forms.record(list(map(str, files)), found, inspections, problems, code, data=bool(inspections))
+            forms.record(list(map(str, files)), findings, inspections, problems, code, data=bool(inspections))
         )
     elif form is Format.sarif:
-        echo_json(forms.sarif(found))
+        echo_json(forms.sarif(findings))
     elif form is Format.github:
-        for line in forms.workflow_commands(found):
+        for line in forms.workflow_commands(findings):
             echo(line)
     else:
-        for line in forms.lines([finding for finding in found if finding.level != "error"]):
+        for line in forms.lines([finding for finding in findings if finding.level != "error"]):
             echo(line, err=True)
         for file, inspection in zip(files, inspections, strict=False):
             for line in (
@@ -110,7 +110,7 @@ def _tell(
             ):
                 echo(f"{file}: {line}" if len(files) > 1 else line)
         if not problems:
-            counts = [(sum(f.level == level for f in found), level) for level in ("warning", "note")]
+            counts = [(sum(f.level == level for f in findings), level) for level in ("warning", "note")]
             counted = "".join(f", {_counted(count, level)}" for count, level in counts if count)
             echo(f"{_counted(len(files), 'config')}: no problem found{counted}")
 

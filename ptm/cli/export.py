@@ -104,7 +104,7 @@ def _show(record: ExportRecord, place: Path) -> None:
     for row in rows:
         add_row(table, *row)
     echo_table(table)
-    shown = shlex.quote(os.path.relpath(place))
-    echo(f"export: {shown}")
+    path_text = shlex.quote(os.path.relpath(place))
+    echo(f"export: {path_text}")
     if record.format == "onnx":
-        echo(f"next: ptm eval {shown}, ptm predict {shown} …; without ptm: {shown}/predict.py")
+        echo(f"next: ptm eval {path_text}, ptm predict {path_text} …; without ptm: {path_text}/predict.py")

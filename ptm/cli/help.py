@@ -163,10 +163,10 @@ def _words(ctx: Any) -> str:
 def _argument_row(parameter: Any) -> tuple[str, str]:
     name = parameter.metavar or parameter.name.upper()
     default = parameter.default
-    shown = (
+    has_default = (
         parameter.show_default and default is not None and not callable(default) and default not in ((), [])
     )
-    extra = [f"default: {default}"] if shown else []
+    extra = [f"default: {default}"] if has_default else []
     extra += ["required"] if parameter.required else []
     notes = f"  [{'; '.join(extra)}]" if extra else ""
     return name, f"{parameter.help or ''}{notes}"

@@ -67,16 +67,16 @@ def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: 
     from ptm.data.guess import guess
     from ptm.experiment.draft import SCHEMA_FILE, as_argument, draft_config
 
-    found = guess(data, task)
+    about_data = guess(data, task)
     name = data.absolute().name
     target = output or Path(f"{Path(name).stem if data.is_file() else name}.yaml")
-    text = draft_config(found, target.name, target.absolute().parent)
+    text = draft_config(about_data, target.name, target.absolute().parent)
     _write({target: text.encode()}, overwrite=overwrite)
     schema = target.parent / SCHEMA_FILE
     if not schema.exists():
         files.write_file(schema.absolute(), files.json_bytes(json_schema()))
-    guesses = {"task": found.task, "source": found.kind, **found.data}
-    reasons = {key: reason for key, reason in found.reasons.items() if reason}
+    guesses = {"task": about_data.task, "source": about_data.kind, **about_data.data}
+    reasons = {key: reason for key, reason in about_data.reasons.items() if reason}
     record = {
         "config": str(target),
         "schema": str(schema),

@@ -48,6 +48,6 @@ def piped_source(source: str | None, config: Path) -> Iterator[str | None]:
                 )
                 for problem in error.problems
             ]
-            told = type(error)(problems)
-            told.exit_code = error.exit_code
-            raise told from error
+            renamed_error = type(error)(problems)
+            renamed_error.exit_code = error.exit_code
+            raise renamed_error from error

@@ -85,8 +85,8 @@ def path_attributes(data: DataSpec, paths: Sequence[Path]) -> dict[str, list[str
         if not isinstance(pattern, str) or (key == "stratify" and not data.held_out):
             continue
         names = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
-        found = [re.search(pattern, os.fsencode(name).decode("utf-8", "replace")) for name in names]
-        values = [None if match is None else match[1 if match.re.groups else 0] for match in found]
+        matches = [re.search(pattern, os.fsencode(name).decode("utf-8", "replace")) for name in names]
+        values = [None if match is None else match[1 if match.re.groups else 0] for match in matches]
         refuse(
             Problem(
                 f"the expression {pattern!r} finds nothing in {str(names[row])!r}",

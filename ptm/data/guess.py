@@ -33,35 +33,35 @@ def guess(path: Path, task: str | None = None) -> Guess:
     if task is not None and task not in TASKS:
         raise ConfigError(f"there is no task {task!r}", where="--task", expected=f"one of {', '.join(TASKS)}")
     kind, why = _kind(path)
-    found = Guess(task="", kind=kind, path=path)
-    found.reasons["source"] = why
-    _splits(found)
+    about = Guess(task="", kind=kind, path=path)
+    about.reasons["source"] = why
+    _splits(about)
     if kind in TABLE_SOURCES:
-        guess_columns(found, task)
+        guess_columns(about, task)
     else:
-        found.task = {
+        about.task = {
             "text": "masked-lm",
             "imagefolder": "image-classification",
             "voc": "object-detection",
             "coco": "object-detection",
             "masks": "semantic-segmentation",
         }[kind]
-        found.reasons["task"] = f"what {kind}: data are for"
+        about.reasons["task"] = f"what {kind}: data are for"
         if kind == "masks":
-            _mask_values(found)
-    if (test := found.data.get("test")) and (objection := _objection_to_test(found, test)):
-        del found.data["test"]
-        found.reasons["test"] = f"{test} is left out: {objection}"
+            _mask_values(about)
+    if (test := about.data.get("test")) and (objection := _objection_to_test(about, test)):
+        del about.data["test"]
+        about.reasons["test"] = f"{test} is left out: {objection}"
     if task is not None:
         if kind not in TASKS[task].sources:
             raise ConfigError(
                 f"{task} does not read {kind}: data",
                 where="--task",
-                expected=f"{found.task}, or data that {task} reads: {', '.join(TASKS[task].sources)}",
+                expected=f"{about.task}, or data that {task} reads: {', '.join(TASKS[task].sources)}",
             )
-        found.reasons["task"] = "--task"
-        found.task = task
-    return found
+        about.reasons["task"] = "--task"
+        about.task = task
+    return about
 
 
 def _kind(path: Path) -> tuple[str, str]:
@@ -147,58 +147,58 @@ def _is_coco(path: Path) -> bool:
 # --- splits
 
 
-def _splits(found: Guess) -> None:
+def _splits(about: Guess) -> None:
     """``train``, ``eval`` and, beside both, ``test`` by their names; without an ``eval`` a fifth is held out."""
-    names = _split_names(found)
+    names = _split_names(about)
     train = _named(names, _TRAIN)
     others = {name: file for name, file in names.items() if file != train}
     evaluated = _named(others, _EVAL)
     if train is not None:
-        found.say("train", train, f"of {listing(names.values(), 6)}")
+        about.say("train", train, f"of {listing(names.values(), 6)}")
     elif len(names) == 1:
         only = next(iter(names.values()))
-        found.say("train", only, "the only one there is")
+        about.say("train", only, "the only one there is")
     elif names:
         raise DataError(
             "no split is called train",
-            where=found.path,
+            where=about.path,
             expected=f"a file or folder called train; there is: {listing(names.values(), 6)}",
             cure="name the file to learn from instead of the folder",
         )
     if evaluated is not None and train is not None:
-        found.say("eval", evaluated, f"of {listing(names.values(), 6)}")
+        about.say("eval", evaluated, f"of {listing(names.values(), 6)}")
         test = _named({name: file for name, file in others.items() if file != evaluated}, _TEST)
         if test is not None:
-            found.say("test", test, "measured once, by what eval has chosen")
+            about.say("test", test, "measured once, by what eval has chosen")
     else:
-        found.say(
+        about.say(
             "eval",
             "20%",
             "nothing is called val, dev or test: a fifth of train is held out, always the same rows",
         )
 
 
-def _objection_to_test(found: Guess, test: str) -> str:
+def _objection_to_test(about: Guess, test: str) -> str:
     """Why a test split cannot be measured, such as one whose labels a contest keeps to itself; "" where it can."""
-    place = found.path / test
-    if found.kind in TABLE_SOURCES:
-        return objection_to_test(found, place)
-    if found.kind == "imagefolder":
+    place = about.path / test
+    if about.kind in TABLE_SOURCES:
+        return objection_to_test(about, place)
+    if about.kind == "imagefolder":
         classes = {folder.name for folder in _folders(place)}
-        known = {folder.name for folder in _folders(found.path / found.data["train"])}
+        known = {folder.name for folder in _folders(about.path / about.data["train"])}
         return "" if classes and classes <= known else "its folders are not the classes of train"
-    if found.kind == "masks":
+    if about.kind == "masks":
         return "" if any((place / masks).is_dir() for _, masks in FOLDERS) else "there are no masks in it"
-    if found.kind == "voc":
-        names = (found.path / "ImageSets" / "Main" / f"{test}.txt").read_text(encoding="utf-8").split()
-        there = names and (found.path / "Annotations" / f"{names[0]}.xml").is_file()
+    if about.kind == "voc":
+        names = (about.path / "ImageSets" / "Main" / f"{test}.txt").read_text(encoding="utf-8").split()
+        there = names and (about.path / "Annotations" / f"{names[0]}.xml").is_file()
         return "" if there else "its images have no annotations"
     return ""
 
 
-def _split_names(found: Guess) -> dict[str, str]:
+def _split_names(about: Guess) -> dict[str, str]:
     """What may be a split, in lower case without its suffix → as the config names it."""
-    path, kind = found.path, found.kind
+    path, kind = about.path, about.kind
     if path.is_file():
         return {}
     if kind == "voc":
@@ -225,19 +225,19 @@ def _coco_split(path: Path, file: Path) -> str:
     return file.name if inside else file.parent.name
 
 
-def _named(names: Mapping[str, str], wanted: Sequence[str]) -> str | None:
+def _named(names: Mapping[str, str], usual: Sequence[str]) -> str | None:
     """The first name that is one of these, or has one as a part: ``reviews_train.csv``."""
-    for word in wanted:
+    for word in usual:
         if word in names:
             return names[word]
-    for word in wanted:
+    for word in usual:
         for name, file in names.items():
             if word in name.replace("-", "_").replace(".", "_").split("_"):
                 return file
     return None
 
 
-def _mask_values(found: Guess) -> None:
+def _mask_values(about: Guess) -> None:
     """Which values the masks have: names for them are for a person to give."""
     import numpy as np
 
@@ -245,7 +245,7 @@ def _mask_values(found: Guess) -> None:
 
     folders = [
         folder
-        for folder in found.path.rglob("*")
+        for folder in about.path.rglob("*")
         if folder.is_dir() and folder.name in {m for _, m in FOLDERS}
     ]
     values: set[int] = set()
@@ -260,12 +260,12 @@ def _mask_values(found: Guess) -> None:
         return
     if whole[-1] == 255 and len(whole) > 2:
         whole.remove(255)
-        found.say(
+        about.say(
             "ignore_value", 255, f"the highest value of {len(files)} masks, which often means: no class"
         )
-    found.say(
+    about.say(
         "labels",
         [f"class_{value}" for value in whole],
         "names for them are yours to give, in the order of the values",
     )
-    found.say("mask_values", whole, f"of {len(files)} masks, such as {files[0].relative_to(found.path)}")
+    about.say("mask_values", whole, f"of {len(files)} masks, such as {files[0].relative_to(about.path)}")

@@ -105,30 +105,30 @@ class _Rows:
         return [row[column] for row in self.rows if row.get(column) is not None]
 
 
-def guess_columns(found: Guess, task: str | None) -> None:
+def guess_columns(about: Guess, task: str | None) -> None:
     """Fill in task, columns and labels of a table. Raises DataError where no column holds texts or images."""
-    names = [found.data[key] for key in ("train", "eval") if key in found.data and found.data[key] != "20%"]
-    files = [found.path / name for name in names] or [found.path]
-    read = [_read(file, found) for file in files]
+    names = [about.data[key] for key in ("train", "eval") if key in about.data and about.data[key] != "20%"]
+    files = [about.path / name for name in names] or [about.path]
+    read = [_read(file, about) for file in files]
     rows = read[0]
-    found.train_examples = len(rows.rows)
+    about.train_examples = len(rows.rows)
     columns = set(rows.columns)
     pair = next((p for p in _TRANSLATIONS if set(p) <= columns), None)
     words = next((p for p in _WORDS if set(p) <= columns and _lists(rows, p)), None)
     label = _label_column(rows)
     image = next((c for c in rows.columns if _names_images(rows, c)), None)
     if words is not None:
-        found.task = "token-classification"
-        found.reasons["task"] = f"{words[0]} and {words[1]} are lists of one length ({rows.places[0]})"
-        _put_columns(found, {"text": words[0], "label": words[1]}, {"text": "words", "label": ""}, rows)
+        about.task = "token-classification"
+        about.reasons["task"] = f"{words[0]} and {words[1]} are lists of one length ({rows.places[0]})"
+        _put_columns(about, {"text": words[0], "label": words[1]}, {"text": "words", "label": ""}, rows)
         tags = Counter(str(tag) for table in read for tags in table.values(words[1]) for tag in tags)
         if not all(tag.isdecimal() for tag in tags):
-            _put_labels(found, sorted(tags, key=lambda tag: (tag != "O", tag[2:], tag)), tags)
+            _put_labels(about, sorted(tags, key=lambda tag: (tag != "O", tag[2:], tag)), tags)
     elif image is not None and label is not None:
-        found.task = "image-classification"
-        found.reasons["task"] = f"{image} names images: {rows.values(image)[0]!r} ({rows.places[0]})"
-        _put_columns(found, {"image": image}, {"image": "image"}, rows)
-        _put_target(found, label, read)
+        about.task = "image-classification"
+        about.reasons["task"] = f"{image} names images: {rows.values(image)[0]!r} ({rows.places[0]})"
+        _put_columns(about, {"image": image}, {"image": "image"}, rows)
+        _put_target(about, label, read)
     elif task == "translation" or (pair is not None and label is None):
         texts = pair or tuple(_longest_columns(rows)[:2])
         if len(texts) < 2:
@@ -137,19 +137,19 @@ def guess_columns(found: Guess, task: str | None) -> None:
                 where=files[0],
                 expected=f"two; there is {listing(rows.columns)}",
             )
-        found.task = "translation"
-        found.reasons["task"] = f"two columns of texts and no label: {texts[0]}, {texts[1]}"
+        about.task = "translation"
+        about.reasons["task"] = f"two columns of texts and no label: {texts[0]}, {texts[1]}"
         _put_columns(
-            found,
+            about,
             {"text": texts[0], "target_text": texts[1]},
             {"text": "text", "target_text": "target_text"},
             rows,
         )
     else:
-        _texts(found, rows, read, label if task is None or TASKS[task].label_types else None, files[0])
+        _texts(about, rows, read, label if task is None or TASKS[task].label_types else None, files[0])
 
 
-def _texts(found: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, file: Path) -> None:
+def _texts(about: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, file: Path) -> None:
     pair = next((p for p in _PAIRS if set(p) <= set(rows.columns)), None)
     others = [c for c in _longest_columns(rows) if c != label]
     text = (
@@ -161,21 +161,21 @@ def _texts(found: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, 
             where=file,
             expected=f"a column of texts, or of names of images; there is {listing(rows.columns)}",
         )
-    _put_columns(found, {"text": text}, {"text": "text"}, rows)
+    _put_columns(about, {"text": text}, {"text": "text"}, rows)
     if label is None:
-        found.task = "masked-lm"
-        found.reasons["task"] = f"texts in {text}, and no column with labels"
+        about.task = "masked-lm"
+        about.reasons["task"] = f"texts in {text}, and no column with labels"
         return
-    found.task = "text-classification"
-    found.reasons["task"] = f"texts in {text}, labels in {label}"
+    about.task = "text-classification"
+    about.reasons["task"] = f"texts in {text}, labels in {label}"
     if pair:
-        found.say("text_pair", pair[1], f"a second text beside {pair[0]}")
-    _put_target(found, label, read)
+        about.say("text_pair", pair[1], f"a second text beside {pair[0]}")
+    _put_target(about, label, read)
 
 
-def _read(path: Path, found: Guess) -> _Rows:
+def _read(path: Path, about: Guess) -> _Rows:
     """All rows of a file, leniently: whoever trains on it is strict."""
-    if found.kind == "parquet":
+    if about.kind == "parquet":
         import pyarrow
         import pyarrow.parquet
 
@@ -186,20 +186,20 @@ def _read(path: Path, found: Guess) -> _Rows:
             raise DataError(f"not a readable parquet file: {error}", where=path) from None
         return _Rows(tuple(table.column_names), rows, [f"{path.name}, row {n}" for n in range(len(rows))])
     text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if found.kind == "json":
+    if about.kind == "json":
         pairs = list(json_records(io.StringIO(text, newline="\n"), path.name, []))
         columns = dict.fromkeys(name for _, record in pairs[:100] for name in record)
         return _Rows(tuple(columns), [record for _, record in pairs], [place for place, _ in pairs])
     first = text.partition("\n")[0]
-    usual = "," if found.kind == "csv" else "\t"
+    usual = "," if about.kind == "csv" else "\t"
     delimiter = usual if usual in first else max(";,\t|", key=first.count)
     if delimiter != usual and delimiter in first:
-        found.say(
+        about.say(
             "delimiter", delimiter, f"{path.name}:1 has no {usual!r}, but {first.count(delimiter)} of it"
         )
     else:
         delimiter = usual
-    quoting: Any = csv.QUOTE_NONE if found.kind == "tsv" else csv.QUOTE_MINIMAL
+    quoting: Any = csv.QUOTE_NONE if about.kind == "tsv" else csv.QUOTE_MINIMAL
     csv.field_size_limit(MAX_FIELD_CHARS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     rows, places = [], []
@@ -257,53 +257,53 @@ def _longest_columns(rows: _Rows) -> list[str]:
     return sorted(lengths, key=lambda column: -lengths[column])
 
 
-def _put_columns(found: Guess, roles: Mapping[str, str], usual: Mapping[str, str], rows: _Rows) -> None:
+def _put_columns(about: Guess, roles: Mapping[str, str], usual: Mapping[str, str], rows: _Rows) -> None:
     for role, column in roles.items():
-        shown = str(rows.values(column)[0])
-        shown = shown if len(shown) <= 40 else shown[:39] + "…"
-        reason = f"{rows.places[0]}: {shown!r}"
+        sample = str(rows.values(column)[0])
+        sample = sample if len(sample) <= 40 else sample[:39] + "…"
+        reason = f"{rows.places[0]}: {sample!r}"
         if column != usual[role]:
-            found.say(role, column, reason)
+            about.say(role, column, reason)
         else:
-            found.reasons[f"column {column}"] = reason
+            about.reasons[f"column {column}"] = reason
 
 
-def _put_target(found: Guess, column: str, read: Sequence[_Rows]) -> None:
+def _put_target(about: Guess, column: str, read: Sequence[_Rows]) -> None:
     rows = read[0]
     values = [value for table in read for value in table.values(column)]
     if column != "label":
-        found.say("label", column, f"{rows.places[0]}: {rows.values(column)[0]!r}")
+        about.say("label", column, f"{rows.places[0]}: {rows.values(column)[0]!r}")
     separator = next((mark for mark in "|;," if _repeats_parts(values, mark)), None)
     names: Counter[str]
     if any(isinstance(value, list) for value in values):
         place = next(
             p for p, row in zip(rows.places, rows.rows, strict=True) if isinstance(row.get(column), list)
         )
-        found.say("label_type", "classes", f"lists of labels ({place})")
+        about.say("label_type", "classes", f"lists of labels ({place})")
         names = Counter(str(name) for value in values if isinstance(value, list) for name in value)
     elif separator is not None:
         place = next(
             p for p, row in zip(rows.places, rows.rows, strict=True) if separator in str(row.get(column))
         )
-        found.say("label_type", "classes", f"several labels in a cell ({place})")
+        about.say("label_type", "classes", f"several labels in a cell ({place})")
         if separator != "|":
-            found.say("label_separator", separator, f"what stands between them ({place})")
+            about.say("label_separator", separator, f"what stands between them ({place})")
         names = Counter(
             part.strip() for value in values for part in str(value).split(separator) if part.strip()
         )
     else:
         names = Counter(str(value) for value in values)
-        if found.task == "text-classification" and _is_quantity(names):
-            found.say(
+        if about.task == "text-classification" and _is_quantity(names):
+            about.say(
                 "label_type",
                 "number",
                 f"{len(names)} different numbers, such as {rows.values(column)[0]} ({rows.places[0]})",
             )
             return
     if all(name.isdecimal() and len(name) <= _LONGEST_NUMBER for name in names):
-        found.reasons["labels as numbers"] = f"labels are the numbers {listing(sorted(map(int, names)), 8)}"
+        about.reasons["labels as numbers"] = f"labels are the numbers {listing(sorted(map(int, names)), 8)}"
         return
-    _put_labels(found, sorted(names), names)
+    _put_labels(about, sorted(names), names)
 
 
 def _repeats_parts(values: Sequence[Any], mark: str) -> bool:
@@ -330,45 +330,45 @@ def _is_quantity(names: Counter[str]) -> bool:
     return any(not name.lstrip("-").isdecimal() for name in names) or len(names) > 20
 
 
-def _put_labels(found: Guess, names: Sequence[str], counts: Counter[str]) -> None:
+def _put_labels(about: Guess, names: Sequence[str], counts: Counter[str]) -> None:
     text = ", ".join(f"{name} {counts[name]}" for name in names[:8]) + (", …" if len(names) > 8 else "")
     if len(names) <= MOST_LABELS:
-        found.say("labels", list(names), f"how often: {text}")
+        about.say("labels", list(names), f"how often: {text}")
     else:
-        found.reasons["labels read"] = f"{len(names)} labels, which are read from train: {text}"
+        about.reasons["labels read"] = f"{len(names)} labels, which are read from train: {text}"
 
 
-def objection_to_test(found: Guess, file: Path) -> str:
+def objection_to_test(about: Guess, file: Path) -> str:
     """Why the rows of ``file`` cannot be a test split of a table whose columns are known; "" where they can."""
     try:
-        train, test = (_read(path, found) for path in (found.path / found.data["train"], file))
+        train, test = (_read(path, about) for path in (about.path / about.data["train"], file))
     except DataError as error:
         return error.problems[0].what
     absent = [column for column in train.columns if column not in test.columns]
     if absent:
         return f"it has no column {listing(absent)}"
-    column = found.data.get("label", "label")
-    if column not in train.columns or found.task in ("masked-lm", "translation"):
+    column = about.data.get("label", "label")
+    if column not in train.columns or about.task in ("masked-lm", "translation"):
         return ""
-    number = found.data.get("label_type") == "number"
+    number = about.data.get("label_type") == "number"
     known = set(
-        found.data.get("labels") or (n for value in train.values(column) for n in _names(found, value))
+        about.data.get("labels") or (n for value in train.values(column) for n in _names(about, value))
     )
     for place, row in zip(test.places, test.rows, strict=True):
         value = row.get(column)
         if value is None or (number and not _is_number(value)):
             return f"{column} is {value!r} ({place})"
-        foreign = [name for name in _names(found, value) if name not in known]
+        foreign = [name for name in _names(about, value) if name not in known]
         if foreign and not number:
             return f"{column} is {foreign[0]!r}, which no example of train has ({place})"
     return ""
 
 
-def _names(found: Guess, value: Any) -> list[str]:
+def _names(about: Guess, value: Any) -> list[str]:
     """The labels in a cell."""
     if isinstance(value, list):
         return [str(name) for name in value]
-    if found.data.get("label_type") != "classes":
+    if about.data.get("label_type") != "classes":
         return [str(value)]
-    parts = str(value).split(found.data.get("label_separator", "|"))
+    parts = str(value).split(about.data.get("label_separator", "|"))
     return [part.strip() for part in parts if part.strip()]

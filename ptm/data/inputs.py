@@ -186,15 +186,15 @@ def _existing(source: Path | str) -> Path:
 def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | None) -> _File:
     """The file, once it is sure that it is of a kind that can hold the columns."""
     stated, path = _kind_and_path(source)
-    kind = "text"
+    kind: str | None = "text"
     if str(source) != STANDARD_INPUT:
         _existing(path)
-        found = stated or _KINDS.get(path.suffix.lower())
-        if path.is_dir() or found is None:
+        kind = stated or _KINDS.get(path.suffix.lower())
+        if path.is_dir() or kind is None:
             what = "a folder" if path.is_dir() else "no known kind of file"
             cure = "" if path.is_dir() else f"say what it is: csv:{path}"
             raise DataError(what, where=path, expected=f"a file that ends in {', '.join(_KINDS)}", cure=cure)
-        kind = found
+    assert kind is not None
     if kind == "text":
         _require_one(columns, str(source))
     return _File(path, kind, TextFormat() if data is None else TextFormat.of(data, kind))

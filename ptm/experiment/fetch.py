@@ -13,7 +13,7 @@ from ptm.base.console import Reporter
 from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
-from ptm.errors import MissingDownload, Problem, PtmError
+from ptm.errors import MissingDownload, Problem, PtmError, first_line
 
 # Of a model's repository, what transformers reads; of weights the first kind that is there.
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.spm", "LICENSE*", "README.md")
@@ -47,13 +47,13 @@ class Download:
 
 def needs(configs: Sequence[Path], changes: Sequence[str] = ()) -> list[Download]:
     """All that these configs name on a hub or in the list of torchvision, each once. Raises ConfigError, ModelError."""
-    found: dict[tuple[str, str, str | None, str | None], Download] = {}
+    downloads: dict[tuple[str, str, str | None, str | None], Download] = {}
     for path in configs:
         for download in _of(load_config(path, changes)):
             key = (download.kind, download.name, download.revision, download.config)
-            known = found.get(key, download)
-            found[key] = replace(known, needed_by=(*known.needed_by, str(path)))
-    return [described(download) for download in found.values()]
+            known = downloads.get(key, download)
+            downloads[key] = replace(known, needed_by=(*known.needed_by, str(path)))
+    return [described(download) for download in downloads.values()]
 
 
 def _of(spec: RunSpec) -> Iterator[Download]:
@@ -141,18 +141,18 @@ def described(download: Download) -> Download:
         if download.here:  # it is in the cache, whatever became of the repository
             return download
         raise MissingDownload(
-            f"the hub does not have it: {str(error).splitlines()[0]}",
+            f"the hub does not have it: {first_line(error)}",
             where=download.where,
             expected="a name and a revision that are on the hub, and may be read",
             cure="correct the name; for a private one: hf auth login",
         ) from None
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    wanted = tuple(sizes) if download.kind == "data" else _wanted(tuple(sizes), download)
+    files = tuple(sizes) if download.kind == "data" else _wanted(tuple(sizes), download)
     licence = (info.card_data or {}).get("license") if info.card_data is not None else None
     return replace(
         download,
-        files=wanted,
-        bytes=sum(sizes[name] for name in wanted),
+        files=files,
+        bytes=sum(sizes[name] for name in files),
         licence=None if licence is None else str(licence),
         commit=info.sha,
     )
@@ -208,7 +208,7 @@ def _fetch(download: Download, reporter: Reporter) -> None:
         raise
     except Exception as error:  # of HTTP, disks and formats, each library with its own
         raise MissingDownload(
-            f"cannot be downloaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"cannot be downloaded: {first_line(error)}",
             where=download.where,
             cure="try again; what was downloaded is kept",
         ) from None

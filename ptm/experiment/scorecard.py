@@ -100,13 +100,13 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
 def _exports(results: Results) -> dict[str, Path]:
     """The exports of a run that are still there, each as a column is called: ``student int8``; a second of a kind by
     the name of its directory."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for directory, record in (results.exports or {}).items():
         path = Path(str(record.get("path")))
         name = f"student {record.get('quantize') or 'onnx'}"
         if record.get("format") == "onnx" and is_export(path):
-            found[name if name not in found else f"student {directory}"] = path
-    return found
+            folders[name if name not in folders else f"student {directory}"] = path
+    return folders
 
 
 def _measure_model(

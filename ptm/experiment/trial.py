@@ -15,6 +15,7 @@ from ptm import engine
 from ptm.base.console import Silent, duration
 from ptm.base.signals import StopFlag
 from ptm.config.spec import RunSpec
+from ptm.experiment.measure import peak
 from ptm.experiment.prepare import prepare
 from ptm.experiment.session import open_session
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded
@@ -107,7 +108,7 @@ def try_run(spec: RunSpec) -> Trial:
         usual = plan[len(plan) // 2]
         _forget_peak(session.runtime.device)
         engine.try_steps(context, [longest])
-        peak = _peak(session.runtime.device)
+        most = peak(session.runtime.device)
         seconds = {
             name: engine.try_steps(replace(context, runtime=runtime), [usual, usual])[-1]
             for name, runtime in _precisions(session.runtime).items()
@@ -118,7 +119,7 @@ def try_run(spec: RunSpec) -> Trial:
             batch_size=batch,
             steps=counts.steps,
             steps_per_epoch=counts.steps_per_epoch,
-            peak_bytes=peak,
+            peak_bytes=most,
             precision=spec.runtime.precision,
             step_seconds=seconds,
             checkpoint_bytes=space.checkpoint,
@@ -133,21 +134,9 @@ def _precisions(runtime: Runtime) -> dict[str, Runtime]:
     return {name: replace(runtime, precision=name) for name in names}
 
 
-_STATUS = Path("/proc/self/status")
-
-
 def _forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
     with suppress(OSError):  # then the peak is that of everything so far, not of what is held now
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak(device: torch.device) -> int:
-    """Bytes at most since :func:`_forget_peak`."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device)
-    lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)

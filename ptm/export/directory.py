@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ptm.base import files
 from ptm.base.regular import kind_of, read_bytes, strays
-from ptm.errors import ModelError, RunDirectoryError
+from ptm.errors import ModelError, RunDirectoryError, first_line
 from ptm.export.record import RECORD, ExportRecord, read_record
 from ptm.run.opening import refuse_inside_run
 
@@ -36,7 +36,7 @@ def require_export(path: Path) -> ExportRecord:
     except OSError as error:
         problem = f"{error.filename or RECORD} cannot be read: {error.strerror}"
     except ValueError as error:
-        problem = f"{RECORD} is damaged: {str(error).splitlines()[0][:120]}"
+        problem = f"{RECORD} is damaged: {first_line(error, 120)}"
     raise ModelError(
         f"the export is damaged: {problem}",
         where=path,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.errors import ModelError
+from ptm.errors import ModelError, first_line
 
 
 class OnnxModel(nn.Module):
@@ -34,7 +34,7 @@ class OnnxModel(nn.Module):
         except Exception as error:  # its exceptions have no base of their own
             if isinstance(error, MemoryError):
                 raise
-            raise ModelError(f"ONNX Runtime refuses it: {_first_line(error)}", where=where) from None
+            raise ModelError(f"ONNX Runtime refuses it: {first_line(error)}", where=where) from None
         self.inputs: tuple[str, ...] = tuple(each.name for each in self._session.get_inputs())
         self._where = where
 
@@ -48,7 +48,7 @@ class OnnxModel(nn.Module):
             if "allocate memory" in str(error) or isinstance(error, MemoryError):
                 raise MemoryError(str(error)) from None
             raise ModelError(
-                f"ONNX Runtime cannot compute it: {_first_line(error)}", where=self._where
+                f"ONNX Runtime cannot compute it: {first_line(error)}", where=self._where
             ) from None
         output = torch.from_numpy(result).to(device)
         return output if pixels else SimpleNamespace(logits=output)
@@ -86,7 +86,3 @@ def require_inputs(model: OnnxModel, expected: Sequence[str], where: object) -> 
             expected=", ".join(expected),
             cure="export the model again with ptm export",
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

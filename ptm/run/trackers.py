@@ -47,8 +47,8 @@ def _place(run: Path, name: str, *, links: bool) -> Path:
     received with the run, and trackers write through links. ``links``: whether this one makes some itself."""
     place = run.parent / name
     kind = kind_of(place)
-    found = [(place, kind)] if kind not in (None, "a directory") or links else strays(place)
-    for path, what in found:
+    kinds = [(place, kind)] if kind not in (None, "a directory") or links else strays(place)
+    for path, what in kinds:
         if what not in (None, "a directory"):
             raise ConfigError(
                 f"is {what}",
@@ -171,17 +171,17 @@ def replay(run: Path, name: str) -> int:
     package, tracker = TRACKERS[name]
     require_package(package, name)
     lines = [(record["step"], numbers(record)) for record in _records(run / "metrics.jsonl")]
-    told = [(step, values) for step, values in lines if values]
+    with_values = [(step, values) for step, values in lines if values]
     try:
         with tracker(run.resolve()) as write:
-            for step, values in told:
+            for step, values in with_values:
                 write(step, values)
     except (PtmError, OSError, MemoryError):
         raise
     except Exception as error:  # each has its own, for names and numbers that it does not take
         text = " ".join(str(error).split())[:300] or type(error).__name__
         raise DataError(f"{name} does not take it: {text}", where=run / "metrics.jsonl") from None
-    return len(told)
+    return len(with_values)
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 
 from ptm.base.seeds import INIT, mix
-from ptm.errors import ModelError
+from ptm.errors import ModelError, first_line
 from ptm.models import adapters
 from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
@@ -135,7 +135,7 @@ def _check_size(model: nn.Module, architecture: str, image_size: int) -> None:
 
 
 def _wrong_size(architecture: str, image_size: int, error: Exception) -> ModelError:
-    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    why = first_line(error)
     usual = usual_preprocessing(architecture, None).image_size
     return ModelError(
         f"{architecture} does not take images of {image_size}x{image_size}: {why}",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 
 from ptm.base.seeds import INIT, mix
-from ptm.errors import ModelError
+from ptm.errors import ModelError, first_line
 from ptm.models.backbones import within_backbone
 from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
@@ -113,7 +113,7 @@ def _construct(plan: SegmenterPlan, classes: int, *, auxiliary: bool) -> nn.Modu
         except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
             # Not every network of timm gives maps of the sizes that a decoder reads.
             raise ModelError(
-                f"{plan.architecture} cannot be built on {plan.backbone}: {str(error).splitlines()[0]}",
+                f"{plan.architecture} cannot be built on {plan.backbone}: {first_line(error)}",
                 where="model.backbone",
                 cure="choose another backbone, such as resnet18",
             ) from None
