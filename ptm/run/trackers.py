@@ -75,11 +75,12 @@ def _tensorboard(run: Path) -> Iterator[Write]:
 @contextmanager
 def _mlflow(run: Path) -> Iterator[Write]:
     """A run of the experiment ``ptm``: in ``mlruns/`` beside the run, or where ``MLFLOW_TRACKING_URI`` says."""
+    place = None if "MLFLOW_TRACKING_URI" in os.environ else _place(run, "mlruns", links=False)
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # newer versions want to be asked for it
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow = importlib.import_module("mlflow")
-    if "MLFLOW_TRACKING_URI" not in os.environ:
-        mlflow.set_tracking_uri(_place(run, "mlruns", links=False).as_uri())
+    if place is not None:
+        mlflow.set_tracking_uri(place.as_uri())
     mlflow.set_experiment("ptm")
     with mlflow.start_run(run_name=run.name, log_system_metrics=False):
         yield lambda step, values: mlflow.log_metrics(
