@@ -349,6 +349,7 @@ def test_15_04_overwrite_replaces_configs_and_nothing_else(tmp_path, monkeypatch
     assert run(["init", "data", "--output", "mine.yaml", "--overwrite"]) == 0
 
 
+@pytest.mark.slow
 def test_15_06_nothing_is_written_into_a_run(tmp_path, monkeypatch, capsys, finished):
     table = twenty_reviews(tmp_path)
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}

@@ -104,6 +104,7 @@ def test_14_03_runs_and_exports_are_measured_as_they_are(reviews_run, exported_r
         assert row["cost"]["threads"] == 1 and row["cost"]["peak_bytes"]["1"] > 0
 
 
+@pytest.mark.slow
 def test_14_03_a_run_of_another_task_and_a_directory_that_is_none_are_refused(reviews_run, tmp_path):
     of_images = CliRunner().invoke(
         app, ["models", "--names", str(reviews_run), "--task", "image-classification"]

@@ -101,6 +101,7 @@ def test_14_01_tasks_without_a_graph_are_refused_by_name_and_reason(name):
         require_exportable(spec, "a run")
 
 
+@pytest.mark.slow
 def test_options_that_make_no_sense_are_refused(reviews_run, tmp_path):
     for options, match in (
         ({"format": "torch", "quantize": "int8"}, "ONNX Runtime"),
@@ -185,6 +186,7 @@ def _sealed_export(folder, record=None):
     return folder
 
 
+@pytest.mark.slow
 def test_15_01_an_export_names_no_graph_outside_of_itself(exported_reviews, tmp_path):
     export = copy_of(exported_reviews, tmp_path / "e")
     for graph in ("../secret", "/etc/passwd", "model/tokenizer.json"):
