@@ -145,11 +145,11 @@ def _pins(target: Path) -> Pins:
 
 def _as_folder(data: str) -> tuple[str, str | None]:
     """A source that is one file, as the folder it is in and itself as the split; another as it is."""
-    from ptm.config.tasks import TABLE_SOURCES
+    from ptm.config.tasks import ROW_SOURCES
 
     kind, _, place = data.partition(":")
     file = Path(place.strip())
     there = Path(os.path.expanduser(file))  # noqa: PTH111 - leaves an unknown ~user as it is
-    if kind in (*TABLE_SOURCES, "text") and there.is_file():
+    if kind in ROW_SOURCES and there.is_file():
         return f"{kind}:{file.parent}", file.name
     return data, None

@@ -11,7 +11,14 @@ from tempfile import TemporaryDirectory
 from ptm.base.standard_input import STANDARD_INPUT, standard_input
 from ptm.errors import ConfigError, PtmError
 
-_SUFFIXES = {"csv": "csv", "tsv": "tsv", "json": "jsonl", "parquet": "parquet", "text": "txt"}
+_SUFFIXES = {
+    "csv": "csv",
+    "tsv": "tsv",
+    "json": "jsonl",
+    "parquet": "parquet",
+    "text": "txt",
+    "conll": "conll",
+}
 
 
 @contextmanager

@@ -49,9 +49,9 @@ class DataSpec:
     source: str = Field(
         min_length=1,
         description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
-        "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:` (detection), "
-        "`masks:` (segmentation: a folder of images, one of masks), each followed by a file or folder; or "
-        "`builtin:digits`.",
+        "`conll:` (a word a line with its tags), `text:` (language models: a text a line), `imagefolder:` (a folder a "
+        "class), `voc:`, `coco:` (detection), `masks:` (segmentation: a folder of images, one of masks), each followed "
+        "by a file or folder; or `builtin:digits`.",
     )
     delimiter: str | None = Field(
         default=None,
@@ -75,7 +75,7 @@ class DataSpec:
     )
     columns: Strings | None = Field(
         default=None,
-        description="`csv:`, `tsv:` without a header row: the names of all columns, in their order.",
+        description="`csv:`, `tsv:` without a header row, `conll:`: the names of all columns, in their order.",
     )
     train: str | None = Field(
         default=None, description="The training split: a split name, or a file or folder under the source."
@@ -115,7 +115,7 @@ class DataSpec:
         default=None,
         json_schema_extra=TEXT_ONLY,
         description="The column with the text (default `text`; token classification: the list of words, default "
-        "`words`).",
+        "`words`; `conll:`: its number from 0, default the first).",
     )
     target_text: str | None = Field(
         default=None,
@@ -136,7 +136,8 @@ class DataSpec:
     label: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
         description="The column with the label: names or whole numbers (default `label`; token classification: the "
-        "list of tags, default `label` if there is such a column, else `tags`).",
+        "list of tags, default `label` if there is such a column, else `tags`; `conll:`: its number, default the "
+        "last).",
     )
     label_type: Annotated[str, OneOf(LABEL_TYPES)] = Field(
         default="class",

@@ -16,7 +16,7 @@ from ptm.config.label_types import LabelType
 from ptm.config.slices import parse_slice_metric
 from ptm.config.spec import DataSpec, DistillSpec, RunSpec
 from ptm.config.split_rules import check_slices, check_splits, known_slices
-from ptm.config.tasks import IMAGE_SOURCES, SOURCES, TABLE_SOURCES, TASKS
+from ptm.config.tasks import IMAGE_SOURCES, ROW_SOURCES, SOURCES, TABLE_SOURCES, TASKS
 from ptm.errors import listing
 
 Complaints = Iterator[tuple[tuple[str, ...], str, str]]  # key path, what, cure
@@ -127,7 +127,9 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
     kind, colon, place = source.partition(":")
     if not colon or kind not in SOURCES:
         suffix = PurePath(source).suffix.lower().removeprefix(".")
-        guess = {"jsonl": "json", "ndjson": "json", "tab": "tsv", "txt": "tsv"}.get(suffix, suffix)
+        guess = {"jsonl": "json", "ndjson": "json", "tab": "tsv", "txt": "tsv", "conllu": "conll"}.get(
+            suffix, suffix
+        )
         kinds = ", ".join(f"{name}:" for name in SOURCES)
         if colon:
             close = difflib.get_close_matches(kind, SOURCES, n=1)
@@ -135,7 +137,7 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
             cure = f"did you mean {close[0]}:{place}" if close else f"begin it with one of {kinds}"
         else:
             what = f"the source {source!r} does not say what it is"
-            cure = f"write {guess}:{source}" if guess in TABLE_SOURCES else f"begin it with one of {kinds}"
+            cure = f"write {guess}:{source}" if guess in ROW_SOURCES else f"begin it with one of {kinds}"
         yield ("data", "source"), what, cure
     elif not place.strip():
         yield ("data", "source"), f"{kind}: names nothing", f"write {kind}:NAME"
@@ -150,14 +152,18 @@ def _check_text_format(data: DataSpec) -> Complaints:
     """Keys that say how files are written, where nothing is read that way."""
     kind = data.source.partition(":")[0]
     for key in ("delimiter", "quoting", "header", "columns"):
-        if getattr(data, key) is not None and kind not in ("csv", "tsv"):
-            yield ("data", key), f"{key} is for csv: and tsv:, this is {kind}:", "remove it"
+        able = ("csv", "tsv", "conll") if key == "columns" else ("csv", "tsv")
+        if getattr(data, key) is not None and kind not in able:
+            what = (
+                f"{key} is for {listing((f'{name}:' for name in able), separator=' and ')}, this is {kind}:"
+            )
+            yield ("data", key), what, "remove it"
     if data.delimiter in ('"', "\n", "\r", " "):
         yield ("data", "delimiter"), f"{data.delimiter!r} separates no fields", 'such as ";" or "\\t"'
     if data.columns is not None and len(set(data.columns)) < len(data.columns):
         yield ("data", "columns"), "names of columns repeat", "give each column its own name"
     if data.encoding is not None:
-        if kind not in ("csv", "tsv", "json", "text"):
+        if kind not in ROW_SOURCES or kind == "parquet":
             yield ("data", "encoding"), f"{kind}: has no encoding", "remove it"
         try:
             known = codecs.lookup(data.encoding)._is_text_encoding

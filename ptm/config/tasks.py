@@ -17,7 +17,9 @@ Modality = Literal["text", "image"]
 # What may stand before the colon of ``data.source``, and what it holds.
 TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet")
 IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "masks")
-FILE_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, "text", *IMAGE_SOURCES)
+TAGGED_SOURCES: tuple[str, ...] = ("conll",)
+ROW_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, *TAGGED_SOURCES, "text")
+FILE_SOURCES: tuple[str, ...] = (*ROW_SOURCES, *IMAGE_SOURCES)
 SOURCES: tuple[str, ...] = ("hub", *FILE_SOURCES, "builtin")
 
 
@@ -79,7 +81,7 @@ TOKEN_CLASSIFICATION = Task(
     name="token-classification",
     module="ptm.text.token_classification",
     modality="text",
-    sources=_TABLES,
+    sources=(*_TABLES, *TAGGED_SOURCES),
     evaluation=Evaluation(
         metrics=("loss", "accuracy", "precision", "recall", "f1", "f1/"),
         of_entities=("precision", "recall", "f1", "f1/"),

@@ -13,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ptm.base.regular import endless
-from ptm.config.tasks import TABLE_SOURCES, TASKS
+from ptm.config.tasks import TABLE_SOURCES, TAGGED_SOURCES, TASKS
 from ptm.data.guess_table import Guess, guess_columns, objection_to_test
+from ptm.data.guess_text import guess_tagged, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.masks import FOLDERS
-from ptm.data.tables import READERS
+from ptm.data.readers import FORMATS
 from ptm.errors import ConfigError, DataError, listing
 
 _TRAIN = ("train", "training")
@@ -38,6 +39,8 @@ def guess(path: Path, task: str | None = None) -> Guess:
     _splits(about)
     if kind in TABLE_SOURCES:
         guess_columns(about, task)
+    elif kind in TAGGED_SOURCES:
+        guess_tagged(about)
     else:
         about.task = {
             "text": "masked-lm",
@@ -70,15 +73,15 @@ def _kind(path: Path) -> tuple[str, str]:
     if (kind_there := endless(path)) is not None:
         raise DataError(f"is {kind_there}", where=path, expected="a file or a folder")
     if path.is_file():
-        kind = _kind_of_file(path)
+        kind, why = kind_of_file(path)
         if kind is None:
-            known = sorted({suffix for _, suffixes in READERS.values() for suffix in suffixes})
+            known = sorted({suffix for form in FORMATS.values() for suffix in form.suffixes})
             raise DataError(
                 "no kind of file that ptm reads",
                 where=path,
                 expected=f"one of {', '.join(known)}, or a folder",
             )
-        return kind, f"{path.name} ends in {path.suffix}"
+        return kind, why
     if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir():
         return "voc", "there are Annotations/ and JPEGImages/"
     for file in _coco_files(path):
@@ -87,11 +90,11 @@ def _kind(path: Path) -> tuple[str, str]:
         for images, masks in FOLDERS:
             if (folder / images).is_dir() and (folder / masks).is_dir():
                 return "masks", f"{folder.name}/ holds {images}/ and {masks}/"
-    kinds = Counter(kind for file in _files(path) if (kind := _kind_of_file(file)))
+    kinds = {file.name: found for file in _files(path) if (found := kind_of_file(file))[0] is not None}
     if kinds:
-        kind = kinds.most_common(1)[0][0]
-        names = [file.name for file in _files(path) if _kind_of_file(file) == kind]
-        return kind, f"it holds {listing(names, 4)}"
+        kind = str(Counter(kind for kind, _ in kinds.values()).most_common(1)[0][0])
+        reasons = {name: why for name, (other, why) in kinds.items() if other == kind}
+        return kind, f"it holds {listing(reasons, 4)}: {next(iter(reasons.values()))}"
     for folder in (path, *_folders(path)):
         image = next(
             (
@@ -110,15 +113,6 @@ def _kind(path: Path) -> tuple[str, str]:
         expected="tables, texts, folders of images, VOC, COCO, or images with masks",
         cure=f"there is: {contents(path)}",
     )
-
-
-def _kind_of_file(path: Path) -> str | None:
-    suffix = path.suffix.lower()
-    if suffix in (".txt", ".text"):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            first = file.readline()
-        return "tsv" if "\t" in first else "text"
-    return next((kind for kind, (_, suffixes) in READERS.items() if suffix in suffixes), None)
 
 
 def _files(path: Path) -> list[Path]:
@@ -211,7 +205,7 @@ def _split_names(about: Guess) -> dict[str, str]:
     if kind in ("imagefolder", "masks"):
         folders = {folder.name.lower(): folder.name for folder in _folders(path)}
         return folders if _named(folders, (*_TRAIN, *_EVAL)) else {}
-    files = [file for file in _files(path) if _kind_of_file(file) == kind]
+    files = [file for file in _files(path) if kind_of_file(file)[0] == kind]
     return {file.stem.lower(): file.name for file in files}
 
 

@@ -18,11 +18,14 @@ import numpy as np
 
 from ptm.base.regular import endless
 from ptm.config.data_section import DataSpec
+from ptm.config.tasks import TABLE_SOURCES
 from ptm.data import tables
 from ptm.data.columns import naming_keys, require_columns
+from ptm.data.conll import CONLL_SUFFIXES
 from ptm.data.examples import Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image
 from ptm.data.input_lines import LeftOut, opened, text_lines
+from ptm.data.readers import FORMATS
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
 from ptm.data.text_format import LINES, ROWS, TextFormat
 from ptm.errors import ConfigError, DataError
@@ -39,8 +42,10 @@ _KINDS: Mapping[str, str] = {
     ".json": "json",
     ".parquet": "parquet",
     **dict.fromkeys(TEXT_SUFFIXES, "text"),
+    **dict.fromkeys(CONLL_SUFFIXES, "conll"),
 }
 _SEPARATED: Mapping[str, Mapping[str, Any]] = {"csv": CSV, "tsv": TSV}
+_STREAMED = (*_SEPARATED, "json", "parquet", "text")  # the others are read whole
 
 Item = TypeVar("Item")
 # Where it stands, value a role, value a carried column.
@@ -85,7 +90,7 @@ def source_path(source: Path | str) -> Path:
 
 def _kind_and_path(source: Path | str) -> tuple[str | None, Path]:
     kind, colon, place = str(source).partition(":")
-    if colon and kind in (*_SEPARATED, "json", "parquet", "text") and not Path(source).exists():
+    if colon and kind in FORMATS and not Path(source).exists():
         return kind, Path(os.path.expanduser(place.strip()))  # noqa: PTH111 - leaves an unknown ~user as it is
     return None, Path(source)
 
@@ -95,7 +100,7 @@ def is_table(source: Source) -> bool:
     if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
         return False
     stated, path = _kind_and_path(source)
-    return (stated or _KINDS.get(path.suffix.lower(), "text")) != "text" and not path.is_dir()
+    return (stated or _KINDS.get(path.suffix.lower())) in TABLE_SOURCES and not path.is_dir()
 
 
 def text_inputs(
@@ -197,6 +202,9 @@ def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | 
     assert kind is not None
     if kind == "text":
         _require_one(columns, str(source))
+    elif kind not in _STREAMED and not set(columns) <= set(FORMATS[kind].inputs):
+        holds, reads = " or ".join(FORMATS[kind].inputs), " and ".join(columns)
+        raise ConfigError(f"{kind}: holds {holds}, this run reads {reads}", where=str(source))
     return _File(path, kind, TextFormat() if data is None else TextFormat.of(data, kind))
 
 
@@ -248,6 +256,10 @@ def _file_rows(
         yield from _of_lines(lines, "standard input", columns)
     elif kind == "parquet":
         yield from _of_parquet(path, columns, piece)
+    elif kind not in _STREAMED:
+        table = FORMATS[kind].read(path, columns, written)
+        for row in range(len(table)):
+            yield table.where(row), {role: table.columns[role][row] for role in columns}, {}
     else:
         with opened(path) as stream:
             if kind == "text":

@@ -12,7 +12,8 @@ import numpy as np
 from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
 from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
-from ptm.data.tables import READERS, USUAL, Table, join_tables, no_source
+from ptm.data.readers import FORMATS
+from ptm.data.tables import USUAL, Table, by_role, join_tables, no_source
 from ptm.data.text_format import TextFormat
 from ptm.errors import ConfigError, DataError, listing
 
@@ -27,28 +28,20 @@ def read_split(
 
 def _read_split(source: str, split: str | None, columns: Mapping[str, str], text_format: TextFormat) -> Table:
     kind, _, place = source.partition(":")
-    if kind in READERS:
-        reader, suffixes = READERS[kind]
-        files = split_files(Path(place), split, suffixes)
-        tables = [reader(path, list(dict.fromkeys(columns.values())), text_format) for path in files]
+    if kind in FORMATS:
+        files = split_files(Path(place), split, FORMATS[kind].suffixes)
+        tables = [FORMATS[kind].read(path, columns, text_format) for path in files]
         if "image" in columns:
             pairs = zip(tables, files, strict=True)
-            tables = [with_image_files(table, columns["image"], path.parent) for table, path in pairs]
-        table = join_tables(tables)
-    elif kind == "imagefolder":
+            tables = [with_image_files(table, "image", path.parent) for table, path in pairs]
+        return join_tables(tables)
+    if kind == "imagefolder":
         return read_imagefolder(Path(place), split, splits_there(source))
-    elif kind == "hub":
-        table = data_hub.read_dataset(place, split, list(dict.fromkeys(columns.values())))
-    elif kind == "builtin":
+    if kind == "hub":
+        return by_role(data_hub.read_dataset(place, split, list(dict.fromkeys(columns.values()))), columns)
+    if kind == "builtin":
         return _read_builtin(place, split)
-    else:
-        raise ConfigError(f"unknown kind of source {kind!r}", where="data.source")
-    return Table(
-        {role: table.columns[name] for role, name in columns.items()},
-        table.where,
-        table.digest,
-        table.label_names,
-    )
+    raise ConfigError(f"unknown kind of source {kind!r}", where="data.source")
 
 
 def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Table:
     where: Callable[[int], str]
     digest: str
     label_names: tuple[str, ...] | None = None
+    notes: tuple[Problem, ...] = ()  # what is to be said of how it was read
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -115,6 +116,11 @@ READERS: Mapping[str, tuple[Callable[[Path, Sequence[str], TextFormat], Table], 
 }
 
 
+def by_role(table: Table, roles: Mapping[str, str]) -> Table:
+    """A table of named columns as one of roles: role → name."""
+    return replace(table, columns={role: table.columns[name] for role, name in roles.items()})
+
+
 def join_tables(tables: Sequence[Table]) -> Table:
     """Several files of one split, one after the other."""
     if len(tables) == 1:
@@ -135,7 +141,8 @@ def join_tables(tables: Sequence[Table]) -> Table:
         table, inner = places[row]
         return table.where(inner)
 
-    return Table(columns, where, digest, first)
+    notes = tuple(note for table in tables for note in table.notes)
+    return Table(columns, where, digest, first, notes)
 
 
 def no_source(path: Path, what: str) -> DataError:

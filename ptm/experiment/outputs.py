@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ptm.base.regular import kind_of, open_regular
 from ptm.config.spec import RunSpec
+from ptm.data.readers import FORMATS
 from ptm.data.sources import split_files
-from ptm.data.tables import READERS
 from ptm.errors import ConfigError, PtmError
 from ptm.run.lockfile import lock_path
 from ptm.run.ownership import FILES, input_paths, is_run
@@ -86,7 +86,7 @@ def _files_read(target: Path, spec: RunSpec, sources: Sequence[Path | str]) -> I
     yield from map(Path, sources)
     yield from (place for _, place in input_paths(spec))
     kind, _, place = spec.data.source.partition(":")
-    suffixes = READERS[kind][1] if kind in READERS else ()
+    suffixes = FORMATS[kind].suffixes if kind in FORMATS else ()
     for split in (spec.data.train, spec.data.eval, spec.data.test):
         if suffixes and not (split or "").strip().endswith("%"):
             with suppress(PtmError, OSError):  # whoever reads it says what is wrong with it

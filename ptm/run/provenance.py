@@ -19,8 +19,8 @@ from ptm import __version__
 from ptm.base.files import file_digest
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset
+from ptm.data.readers import FORMATS
 from ptm.data.sources import split_files
-from ptm.data.tables import READERS
 from ptm.models.weights import weights_digest
 from ptm.pipeline import Pipeline
 from ptm.run.manifest import Digests, Hardware, Manifest, RuntimeRecord
@@ -117,12 +117,12 @@ def _runtime(runtime: Runtime) -> RuntimeRecord:
 
 def _data_files(data: DataSpec) -> dict[str, str]:
     kind, _, place = data.source.partition(":")
-    if kind not in READERS:
+    if kind not in FORMATS:
         return {}
     root = Path(place)
     test = [] if data.test is None else [data.test]
     splits = [split for split in (data.train, data.eval, *test) if split is None or not split.endswith("%")]
-    paths = {path for split in splits for path in split_files(root, split, READERS[kind][1])}
+    paths = {path for split in splits for path in split_files(root, split, FORMATS[kind].suffixes)}
     named = {path.relative_to(root).as_posix() if path != root else root.name: path for path in paths}
     return {name: file_digest(path) for name, path in sorted(named.items())}
 

@@ -1,0 +1,36 @@
+"""The kinds of files that hold rows, each with its reader: one table for training, evaluation and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptm.data.conll import CONLL_SUFFIXES, read_conll
+from ptm.data.tables import READERS, Table, by_role
+from ptm.data.text_format import TextFormat
+
+
+@dataclass(frozen=True)
+class Format:
+    """``read(path, roles, written)``: the columns of a file by role; ``roles``: role → column. ``suffixes``: how names
+    of such files end. ``inputs``: the roles that it can give."""
+
+    read: Callable[[Path, Mapping[str, str], TextFormat], Table]
+    suffixes: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+
+
+def _by_column(read: Callable[[Path, Sequence[str], TextFormat], Table]) -> Callable[..., Table]:
+    """A reader of named columns as one of roles."""
+
+    def read_roles(path: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
+        return by_role(read(path, list(dict.fromkeys(roles.values())), written), roles)
+
+    return read_roles
+
+
+FORMATS: Mapping[str, Format] = {
+    **{kind: Format(_by_column(read), suffixes) for kind, (read, suffixes) in READERS.items()},
+    "conll": Format(read_conll, (*CONLL_SUFFIXES, ".txt", ".tsv"), ("words",)),
+}
