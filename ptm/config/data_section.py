@@ -49,9 +49,10 @@ class DataSpec:
     source: str = Field(
         min_length=1,
         description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
-        "`conll:` (a word a line with its tags), `text:` (language models: a text a line), `imagefolder:` (a folder a "
-        "class), `voc:`, `coco:` (detection), `masks:` (segmentation: a folder of images, one of masks), each followed "
-        "by a file or folder; or `builtin:digits`.",
+        "`conll:` (a word a line with its tags), `text:` (language models: a text a line), "
+        "`imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` (detection), "
+        "`masks:` (segmentation: a folder of images, one of masks), "
+        "each followed by a file or folder; or `builtin:digits`.",
     )
     delimiter: str | None = Field(
         default=None,
@@ -210,7 +211,7 @@ class DataSpec:
         json_schema_extra=only(OBJECT_DETECTION),
         description="Photos with an EXIF orientation: whether boxes refer to the image as it is shown (`upright`) or "
         "to the pixels as they are stored (`stored`). Default: as the size in the annotation says; where both have "
-        "that size, the run is refused.",
+        "that size, the run is refused; of `yolo:`, as it is shown.",
     )
     mask_values: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(
         default=None,

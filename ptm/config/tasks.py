@@ -16,7 +16,7 @@ Modality = Literal["text", "image"]
 
 # What may stand before the colon of ``data.source``, and what it holds.
 TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet")
-IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "masks")
+IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "yolo", "masks")
 TAGGED_SOURCES: tuple[str, ...] = ("conll",)
 ROW_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, *TAGGED_SOURCES, "text")
 FILE_SOURCES: tuple[str, ...] = (*ROW_SOURCES, *IMAGE_SOURCES)
@@ -151,7 +151,7 @@ OBJECT_DETECTION = Task(
     name="object-detection",
     module="ptm.vision.detection",
     modality="image",
-    sources=("voc", "coco"),
+    sources=("voc", "coco", "yolo"),
     evaluation=Evaluation(metrics=("map", "map50", "map75", "mar100", "map/"), headline="map"),
     fewest_labels=1,
     distillable=False,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptm.errors import DataError
+from ptm.errors import DataError, Problem
 
 ROUNDING = 0.5  # pixels that a corner may lie outside its image; such a box is cut to it
 LEAST_SIDE = 0.1  # pixels; what is smaller has no area
@@ -46,21 +46,38 @@ class Annotation:
 class BoxTable:
     """The images of one split; ``digest`` is the SHA-256 over names and bytes of images and annotations.
 
-    ``categories``: the names of classes that the file states, whether there are boxes of them or not.
+    ``categories``: the names of classes that the file states, whether there are boxes of them or not. ``warnings``:
+    what is to be said of it, and stops nothing.
     """
 
     annotations: tuple[Annotation, ...]
     digest: str
     categories: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 def box_within(
     corners: tuple[float, ...], label: str, crowd: bool, size: tuple[int, int], where: str
 ) -> Box | None:
+    """As :func:`box_on`, of corners in pixels as they are written. Raises DataError for fractions, too."""
+    box = box_on(corners, label, crowd, size, where)
+    if _is_fraction(corners) and min(size) > 1:
+        raise DataError(
+            f"the box {_written(corners)} lies within one pixel: these are fractions of the image's size, not pixels",
+            where=where,
+            expected=f"corners in pixels, within {size[0]}x{size[1]}",
+            cure="multiply x by the width and y by the height of its image",
+        )
+    return box
+
+
+def box_on(
+    corners: tuple[float, ...], label: str, crowd: bool, size: tuple[int, int], where: str
+) -> Box | None:
     """None for a box without area. Raises DataError for corners in the wrong order or outside the image."""
     x1, y1, x2, y2 = corners
     width, height = size
-    written = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+    written = _written(corners)
     expected = "x1 < x2 and y1 < y2, in pixels"
     if not all(map(math.isfinite, corners)) or x2 < x1 or y2 < y1:
         raise DataError(
@@ -72,17 +89,14 @@ def box_within(
             where=where,
             expected=f"corners within {width}x{height}",
         )
-    if _is_fraction(corners) and min(size) > 1:
-        raise DataError(
-            f"the box {written} lies within one pixel: these are fractions of the image's size, not pixels",
-            where=where,
-            expected=f"corners in pixels, within {width}x{height}",
-            cure="multiply x by the width and y by the height of its image",
-        )
     x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     if min(x2 - x1, y2 - y1) < LEAST_SIDE:
         return None
     return Box(corners=(x1, y1, x2, y2), label=label, crowd=crowd, where=where)
+
+
+def _written(corners: Sequence[float]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in corners)}]"
 
 
 def _is_fraction(corners: Sequence[float]) -> bool:

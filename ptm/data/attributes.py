@@ -79,7 +79,8 @@ def _text(value: Any) -> str | None:
 def path_attributes(data: DataSpec, paths: Sequence[Path]) -> dict[str, list[str]]:
     """Of images in folders: what ``data.split_by`` and ``stratify`` find in each path below the source, by the
     expression. Raises DataError for paths in which it finds nothing."""
-    root = Path(data.source.partition(":")[2])
+    place = Path(data.source.partition(":")[2])
+    root = place.parent if place.is_file() else place
     attributes: dict[str, list[str]] = {}
     for key, pattern in (("split_by", data.split_by), ("stratify", data.stratify)):
         if not isinstance(pattern, str) or (key == "stratify" and not data.held_out):

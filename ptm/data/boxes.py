@@ -1,4 +1,4 @@
-"""Images with boxes: ``voc:`` and ``coco:`` folders to examples."""
+"""Images with boxes: ``voc:``, ``coco:`` and ``yolo:`` sources to examples."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ptm.data.labels import choose_labels, one_of, untaught_classes
 from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
 from ptm.data.voc import read_voc
+from ptm.data.yolo import read_yolo
 from ptm.errors import DataError, Problem, refuse
 
 
@@ -32,7 +33,7 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     ``crowd`` (bool [k]) and ``empty`` (boxes left out). Raises ConfigError for a split that is not there, DataError for
     contents that cannot be used.
     """
-    splits = read_splits(data, lambda name, _: read_boxes(data.source, name), train=train)
+    splits = read_splits(data, lambda name, _: read_boxes(data, name), train=train)
     if data.label_map:
         splits = splits.with_tables([_renamed(table, data.label_map) for table in splits.tables])
     stated = tuple(dict.fromkeys(name for table in splits.tables for name in table.categories))
@@ -40,6 +41,7 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     if not names or not any(row.boxes for row in splits.first.annotations):
         raise DataError("there is not one box in it", where=data.source, expected="images with boxes")
     warnings = [] if data.labels or labels else spelling_warnings(names, _spellings(splits.tables))
+    warnings += [problem for table in splits.tables for problem in table.warnings]
 
     def check_train(examples: Examples) -> None:
         classes, crowds = examples.columns["classes"], examples.columns["crowd"]
@@ -79,13 +81,15 @@ def _spellings(tables: Sequence[BoxTable]) -> dict[str, Spelling]:
     }
 
 
-def read_boxes(source: str, split: str | None) -> BoxTable:
-    """One split of ``voc:FOLDER`` or ``coco:FOLDER``."""
-    kind, _, place = source.partition(":")
-    folder = Path(place)
-    if not folder.is_dir():
-        raise no_source(folder, "there is no such folder")
-    return read_voc(folder, split) if kind == "voc" else read_coco(folder, split)
+def read_boxes(data: DataSpec, split: str | None) -> BoxTable:
+    """One split of ``voc:FOLDER``, ``coco:FOLDER`` or ``yolo:FOLDER_OR_YAML``."""
+    kind, _, name = data.source.partition(":")
+    place = Path(name)
+    if not place.is_dir() and not (kind == "yolo" and place.is_file()):
+        raise no_source(place, "there is no such folder")
+    if kind == "yolo":
+        return read_yolo(place, split, data.boxes)
+    return read_voc(place, split) if kind == "voc" else read_coco(place, split)
 
 
 def _labels_in(table: BoxTable) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from ptm.data.guess_text import guess_tagged, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.masks import FOLDERS
 from ptm.data.readers import FORMATS
+from ptm.data.yolo import NAME_FILES, config_of, splits_of
 from ptm.errors import ConfigError, DataError, listing
 
 _TRAIN = ("train", "training")
@@ -47,6 +48,7 @@ def guess(path: Path, task: str | None = None) -> Guess:
             "imagefolder": "image-classification",
             "voc": "object-detection",
             "coco": "object-detection",
+            "yolo": "object-detection",
             "masks": "semantic-segmentation",
         }[kind]
         about.reasons["task"] = f"what {kind}: data are for"
@@ -73,6 +75,8 @@ def _kind(path: Path) -> tuple[str, str]:
     if (kind_there := endless(path)) is not None:
         raise DataError(f"is {kind_there}", where=path, expected="a file or a folder")
     if path.is_file():
+        if config_of(path.parent) == path:
+            return "yolo", f"{path.name} names classes"
         kind, why = kind_of_file(path)
         if kind is None:
             known = sorted({suffix for form in FORMATS.values() for suffix in form.suffixes})
@@ -86,6 +90,8 @@ def _kind(path: Path) -> tuple[str, str]:
         return "voc", "there are Annotations/ and JPEGImages/"
     for file in _coco_files(path):
         return "coco", f"{file.relative_to(path)} has images, annotations and categories"
+    if (config := config_of(path)) is not None and _has_boxes_of_yolo(path, config):
+        return "yolo", f"{config.name} names classes, and there are labels/ beside images/"
     for folder in (path, *_folders(path)):
         for images, masks in FOLDERS:
             if (folder / images).is_dir() and (folder / masks).is_dir():
@@ -113,6 +119,12 @@ def _kind(path: Path) -> tuple[str, str]:
         expected="tables, texts, folders of images, VOC, COCO, or images with masks",
         cure=f"there is: {contents(path)}",
     )
+
+
+def _has_boxes_of_yolo(path: Path, config: Path) -> bool:
+    if config.name not in NAME_FILES:
+        return True
+    return any(any(folder.rglob("*.txt")) for folder in _folders(path) if not folder.name.startswith("image"))
 
 
 def _files(path: Path) -> list[Path]:
@@ -193,6 +205,8 @@ def _objection_to_test(about: Guess, test: str) -> str:
 def _split_names(about: Guess) -> dict[str, str]:
     """What may be a split, in lower case without its suffix → as the config names it."""
     path, kind = about.path, about.kind
+    if kind == "yolo":
+        return {name: name for name in splits_of(path)}
     if path.is_file():
         return {}
     if kind == "voc":

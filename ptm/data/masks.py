@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ptm.config.spec import DataSpec
 from ptm.data.attributes import path_attributes
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, contents
+from ptm.data.image_headers import read_header, unreadable
 from ptm.data.label_warnings import untaught_warning
 from ptm.data.labels import choose_labels
 from ptm.data.splits import make_dataset, read_splits
@@ -35,7 +36,7 @@ _FORMATS = ("PNG", "BMP", "TIFF", "PPM")  # without loss
 _MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
 _MOST_VALUES = 64  # with more different values, a mask is a picture
 _MOST_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns
-_ORIENTATION = 0x0112  # EXIF
+_REPLACE = "replace the file, or remove the pair"
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def read_values(path: Path) -> np.ndarray:
         raise
     except Exception as error:  # a broken file can raise anything; none of it is a bug of ours
         raise DataError(
-            _unreadable(path, error, "a mask as PNG: one channel, whose values are classes")
+            unreadable(path, error, "a mask as PNG: one channel, whose values are classes", _REPLACE)
         ) from None
     if values.max(initial=0) > 255 or values.min(initial=0) < 0:
         raise DataError(
@@ -321,21 +322,15 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 def _upright_size(image: Path) -> tuple[int, int]:
     """Width and height. Raises DataError for what is no image, or stored turned."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(image) as opened:
-                size, turned = opened.size, opened.getexif().get(_ORIENTATION, 1) not in (0, 1)
-    except Exception as error:  # as in read_values
-        raise DataError(_unreadable(image, error, "an image")) from None
-    if turned:
+    header = read_header(image, cure=_REPLACE)
+    if header.orientation != 1:
         raise DataError(
             "is stored turned (its EXIF orientation says so), and its mask may be turned or not",
             where=image,
             expected="images and masks that are stored upright",
             cure=f"mogrify -auto-orient {image.name}",
         )
-    return size
+    return header.size
 
 
 def _pair(image: Path, mask: Path) -> _Pair:
@@ -401,13 +396,3 @@ def _untaught(examples: Examples, labels: tuple[str, ...], where: str) -> list[s
             cure="correct data.mask_values, or add masks",
         )
     return empty
-
-
-def _unreadable(path: Path, error: Exception, expected: str) -> Problem:
-    if isinstance(error, UnidentifiedImageError):
-        what = "is not an image" if path.stat().st_size else "is empty"
-    elif isinstance(error, OSError) and error.strerror:
-        what = f"cannot be opened: {error.strerror}"
-    else:
-        what = f"cannot be decoded: {error or type(error).__name__}"
-    return Problem(what, str(path), expected, "replace the file, or remove the pair")

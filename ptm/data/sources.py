@@ -15,6 +15,7 @@ from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_ima
 from ptm.data.readers import FORMATS
 from ptm.data.tables import USUAL, Table, by_role, join_tables, no_source
 from ptm.data.text_format import TextFormat
+from ptm.data.yolo import splits_of
 from ptm.errors import ConfigError, DataError, listing
 
 
@@ -105,6 +106,8 @@ def splits_there(source: str, suffixes: tuple[str, ...] = ()) -> str:
     if kind == "builtin":
         return "train or test"
     path = Path(place)
+    if kind == "yolo" and (names := _yolo_splits(path)):
+        return f"one of: {listing(names)}"
     if kind == "hub" or not path.is_dir():
         return "the name of a split"
     entries = [entry for entry in path.iterdir() if not is_hidden(entry.name)]
@@ -116,6 +119,13 @@ def splits_there(source: str, suffixes: tuple[str, ...] = ()) -> str:
         return f"one of: {listing(sorted(entry.name for entry in entries))}"
     looked_for = "folders of splits" if kind == "imagefolder" else f"files that end in {listing(suffixes)}"
     return f"{looked_for}; there is: {contents(path)}"
+
+
+def _yolo_splits(path: Path) -> list[str]:
+    try:
+        return splits_of(path)
+    except DataError:  # whoever reads it says what is wrong with it
+        return []
 
 
 def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -174,6 +174,12 @@ class ObjectDetection(ImagePipeline):
         return draw_boxes(self._image("eval", index), boxes, self.labels, truth)
 
     @property
+    def _drawn_on(self) -> Literal["upright", "stored"] | None:
+        """A file of YOLO's says no size by which one could tell; programs that write it show photos upright."""
+        data = self._spec.data
+        return data.boxes or ("upright" if data.source.startswith("yolo:") else None)
+
+    @property
     def _least_drawn(self) -> float:
         return DRAWN_SCORE if self.least_score is None else self.least_score
 
@@ -253,7 +259,7 @@ class ObjectDetection(ImagePipeline):
         view_maker = BoxViewMaker(
             images,
             examples.where,
-            upright_targets(examples, headers, self._spec.data.boxes),
+            upright_targets(examples, headers, self._drawn_on),
             self._augment if training else "none",
             self._spec.train.seed,
             decoded,

@@ -1,0 +1,71 @@
+"""Formats of image data through every command: check, finetune with a test split, eval, predict."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ptm.cli.app import run
+
+BASE = {
+    "object-detection": "model: {name: fcos, backbone: resnet18, weights: none}\n",
+    "semantic-segmentation": "model: {name: lraspp_mobilenet_v3_large, weights: none}\n",
+    "image-classification": "model: {name: resnet8, width: 4, weights: none}\n",
+}
+
+
+def through_all_commands(folder, task, data, inputs, capsys, *, train="steps: 1, batch_size: 2", more=""):
+    """Results of a run of one step, of its evaluation, the lines of its predictions, and what was said in check."""
+    config = folder / "run.yaml"
+    config.write_text(
+        f"version: 1\ntask: {task}\n{BASE[task]}"
+        f"data: {json.dumps({'image_size': 32, **data})}\n"
+        f"train: {{{train}, learning_rate: 1e-3}}\n{more}"
+        f"runtime: {{device: cpu, threads: 1}}\noutput: {folder / 'r'}\n"
+    )
+
+    def call(*words):
+        code = run([*map(str, words)])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said
+
+    checked = call("check", config, "--data", "--json")
+    call("finetune", config)
+    evaluated = json.loads(call("eval", folder / "r", "--json").out)
+    tested = json.loads(call("eval", folder / "r", "--split", "test", "--json").out)
+    call("predict", folder / "r", inputs, "--output", folder / "predictions.jsonl")
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    results = json.loads((folder / "r/results.json").read_text())
+    assert results["test"]["metrics"] == tested["metrics"]
+    return results, evaluated, rows, json.loads(checked.out)
+
+
+def noise(path: Path, size=(32, 32), seed=0) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.mark.slow
+def test_11_01_yolo_through_every_command(tmp_path, capsys):
+    folder = tmp_path / "data"
+    for seed, stem in enumerate(("train/a", "train/b", "train/c", "val/d", "test/e")):
+        noise(folder / f"images/{stem}.png", seed=seed)
+        label = folder / f"labels/{stem}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text(f"{seed % 2} 0.5 0.5 0.5 0.5\n")
+    (folder / "labels/train/c.txt").unlink()
+    (folder / "data.yaml").write_text(
+        "path: .\ntrain: images/train\nval: images/val\ntest: images/test\nnames: {0: cat, 1: dog}\n"
+    )
+    data = {"source": "yolo:data/data.yaml", "train": "train", "eval": "val", "test": "test"}
+    results, _, rows, checked = through_all_commands(
+        tmp_path, "object-detection", data, folder / "images/val", capsys
+    )
+    assert results["status"] == "done" and results["test"]["examples"] == 1
+    assert len(rows) == 1 and "boxes" in rows[0]
+    assert "1 of 3 images have no file of labels" in json.dumps(checked)
