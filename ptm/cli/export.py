@@ -56,6 +56,15 @@ def export(
             help="By how much the metric may get worse (default: 0.001; 0.01 with --quantize). Of losses a fraction.",
         ),
     ] = None,
+    trim_vocabulary: Annotated[
+        int | None,
+        typer.Option(
+            "--trim-vocabulary",
+            metavar="N",
+            min=0,
+            help="Leave out tokens that neither training nor evaluation texts use, but the N most frequent of these.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +92,7 @@ def export(
         opset=opset,
         calibrate=calibrate,
         tolerance=tolerance,
+        trim=trim_vocabulary,
         measure=measure,
     )
     place = output or default_output(run, options)

@@ -66,6 +66,7 @@ class _Recorder(nn.Module):
 
 def compare(
     pipeline: Pipeline,
+    exported: Pipeline,
     export: nn.Module,
     runtime: Runtime,
     *,
@@ -73,18 +74,25 @@ def compare(
     label_type: str,
     reporter: Reporter,
 ) -> tuple[Metrics, Metrics, Difference]:
-    """The metrics of a pipeline's model, those of its export, and how far they are apart, over the evaluation split."""
+    """The metrics of a pipeline's model, those of its export, and how far they are apart, over the evaluation split.
+
+    ``exported``: the pipeline over the same examples whose batches ``export`` is given; the same one, or one with
+    another vocabulary.
+    """
     plan = order.eval_plan(pipeline.size("eval"), batch_size, pipeline.lengths("eval"))
     both = pipeline.new_metrics(), pipeline.new_metrics()
     difference = Difference()
     pipeline.model.eval()
     reporter.begin("compare", len(plan))
     with torch.inference_mode():
-        for done, batch in enumerate(pipeline.batches("eval", plan, 0), start=1):
+        batches = zip(pipeline.batches("eval", plan, 0), exported.batches("eval", plan, 0), strict=True)
+        for done, pair in enumerate(batches, start=1):
             recorders = _Recorder(pipeline.model), _Recorder(export)
-            for recorder, metrics in zip(recorders, both, strict=True):
+            for side, recorder, batch, metrics in zip(
+                (pipeline, exported), recorders, pair, both, strict=True
+            ):
                 recorder.eval()
-                metrics.update(batch, pipeline.evaluate_batch(recorder, batch))
+                metrics.update(batch, side.evaluate_batch(recorder, batch))
             for model, other in zip(recorders[0].given, recorders[1].given, strict=True):
                 difference.add(model, other, label_type)
             reporter.advance(done, "")

@@ -54,6 +54,15 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True, config=_READ)
+class Vocabulary:
+    """Tokens of the model and of its export; ``more``: so many were kept that no text used."""
+
+    before: int
+    after: int
+    more: int
+
+
+@dataclass(frozen=True, kw_only=True, config=_READ)
 class ExportRecord:
     """export.json. ``before`` is the run's model, ``after`` what was exported."""
 
@@ -74,6 +83,7 @@ class ExportRecord:
     before: Side
     after: Side
     comparison: Comparison
+    vocabulary: Vocabulary | None = None  # None: as it was
     expect: tuple[Expectation, ...] = ()
     packages: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA

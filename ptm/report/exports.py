@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ptm.report import words
@@ -31,6 +31,7 @@ def export_table(exports: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
             "",
             *(words.decimal(c.get("largest_difference")) for c in compared),
         ],
+        ["Tokens in the vocabulary", *_tokens(last, list(records.values()))],
         ["On disk", *(words.size(side.get("bytes")) for side in sides)],
     ]
     for size in ("1", "32"):
@@ -41,6 +42,12 @@ def export_table(exports: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
         rows.append([f"Memory, batch {size}", *map(words.size, peaks)])
     rows.append(["Threads", *[words.count(last.get("threads"))] * len(sides)])
     return ["model", *records], [row for row in rows if any(row[1:])]
+
+
+def _tokens(last: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Empty for those that have it as it was."""
+    after = [mapping(record.get("vocabulary")).get("after") for record in records]
+    return [words.count(mapping(last.get("vocabulary")).get("before")), *map(words.count, after)]
 
 
 def _metric(value: Any) -> str:

@@ -146,6 +146,10 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         other._encodings = {"eval": self._encode(examples)}
         return other
 
+    def tokens(self, split: Split) -> np.ndarray:
+        """Ids of the tokens of all texts of a split, as far as they are read, one text after the other, int32 [n]."""
+        return self._encodings[split].ids
+
     def describe(self) -> dict[str, Any]:
         return {
             split: {"examples": len(encoding), **encoding.describe()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +170,12 @@ def shape_mixtures(count: int, seed: int) -> list[tuple[bytes, list[str]]]:
     return rows
 
 
-def save_bert_tokenizer(folder: Path, kind: str = "BertTokenizer") -> int:
-    """A WordPiece tokenizer for the words of :func:`sentences` and single letters; returns its size."""
+def save_bert_tokenizer(folder: Path, kind: str = "BertTokenizer", words: Sequence[str] = ()) -> int:
+    """A WordPiece tokenizer for the words of :func:`sentences`, ``words`` and single letters; returns its size."""
     import transformers
 
-    vocabulary = {word: number for number, word in enumerate(WORDPIECES)}
+    pieces = [*WORDPIECES[:1], *words, *WORDPIECES[1:]]
+    vocabulary = {word: number for number, word in enumerate(pieces)}
     getattr(transformers, kind)(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
     return len(vocabulary)
 
@@ -204,12 +205,12 @@ def save_base(folder: Path, name: str, **config: Any) -> Path:
     return folder
 
 
-def save_tiny_bert(folder: Path) -> Path:
-    """A base BERT of two layers, 32 wide."""
+def save_tiny_bert(folder: Path, words: Sequence[str] = ()) -> Path:
+    """A base BERT of two layers, 32 wide; ``words``: more of its vocabulary, before the others."""
     return save_base(
         folder,
         "Bert",
-        vocab_size=save_bert_tokenizer(folder),
+        vocab_size=save_bert_tokenizer(folder, words=words),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
