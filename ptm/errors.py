@@ -118,7 +118,8 @@ class Gathered:
         """Raises the first error, with the problems of all; of many ``noun``, the first few."""
         if self._errors:
             problems = list(dict.fromkeys(problem for error in self._errors for problem in error.problems))
-            raise type(self._errors[0])(shorten(problems, noun) if noun else problems)
+            kind = ConfigError if isinstance(self._errors[0], ConfigError) else DataError
+            raise kind(shorten(problems, noun) if noun else problems)
 
 
 class ModelError(PtmError):

@@ -18,6 +18,9 @@ _SUFFIXES = {
     "parquet": "parquet",
     "text": "txt",
     "conll": "conll",
+    "prodigy": "jsonl",
+    "labelstudio": "json",
+    "doccano": "jsonl",
 }
 
 

@@ -49,10 +49,10 @@ class DataSpec:
     source: str = Field(
         min_length=1,
         description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
-        "`conll:` (a word a line with its tags), `text:` (language models: a text a line), "
-        "`imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` (detection), "
-        "`masks:` (segmentation: a folder of images, one of masks), "
-        "each followed by a file or folder; or `builtin:digits`.",
+        "`conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these tools), "
+        "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` "
+        "(detection), `masks:` (segmentation: a folder of images, one of masks), each followed by a file or folder; or "
+        "`builtin:digits`. docs/data.md shows each.",
     )
     delimiter: str | None = Field(
         default=None,

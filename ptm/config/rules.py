@@ -146,6 +146,8 @@ def _check_source(spec: RunSpec, task_known: bool) -> Complaints:
         able = [f"{name}:" for name in spec.descriptor.sources]
         cure = f"use {', '.join(able[:-1])}{' or ' if able[:-1] else ''}{able[-1]}"
         yield ("data", "source"), f"{kind}: holds {holds}, this is {spec.task}", cure
+    if spec.data.text_pair is not None and kind in SOURCES and kind not in (*TABLE_SOURCES, "hub"):
+        yield ("data", "text_pair"), f"{kind}: has no columns", "remove it, or give a table with two texts"
 
 
 def _check_text_format(data: DataSpec) -> Complaints:

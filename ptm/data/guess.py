@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ptm.base.regular import endless
-from ptm.config.tasks import TABLE_SOURCES, TAGGED_SOURCES, TASKS
+from ptm.config.tasks import ANNOTATED_SOURCES, TABLE_SOURCES, TAGGED_SOURCES, TASKS
 from ptm.data.guess_table import Guess, guess_columns, objection_to_test
-from ptm.data.guess_text import guess_tagged, kind_of_file
+from ptm.data.guess_text import guess_labelled, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.masks import FOLDERS
 from ptm.data.readers import FORMATS
@@ -40,8 +40,8 @@ def guess(path: Path, task: str | None = None) -> Guess:
     _splits(about)
     if kind in TABLE_SOURCES:
         guess_columns(about, task)
-    elif kind in TAGGED_SOURCES:
-        guess_tagged(about)
+    elif kind in (*TAGGED_SOURCES, *ANNOTATED_SOURCES):
+        guess_labelled(about)
     else:
         about.task = {
             "text": "masked-lm",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
 
 from ptm.config.tags import OUTSIDE
+from ptm.data.annotated import TOOLS, seems
 from ptm.data.conll import CONLL_SUFFIXES
 from ptm.data.guess_table import Guess
 from ptm.data.readers import FORMATS
 from ptm.data.text_format import TextFormat
-from ptm.errors import listing
+from ptm.errors import DataError, listing
 
 _FIRST_LINES = 40  # looked at
 _TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
@@ -30,7 +32,22 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
             return "conll", f"a word a line with a tag behind it in {path.name}, and blank lines"
         if suffix != ".tsv":
             return ("tsv", f"tabs in {path.name}") if "\t" in "".join(lines[:1]) else ("text", ends)
+    if suffix in (".json", ".jsonl", ".ndjson") and (tool := seems(_first_record(path))) is not None:
+        return tool, f"{path.name} holds records as {TOOLS[tool]} writes them"
     return next((kind for kind, form in FORMATS.items() if suffix in form.suffixes), None), ends
+
+
+def _first_record(path: Path) -> object:
+    """Of JSON, an object a line or a list; None where there is none."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+            if not first.lstrip().startswith("["):
+                return json.loads(first)
+            records = json.loads(first + file.read())
+            return records[0] if records else None
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _first_lines(path: Path) -> list[str]:
@@ -51,18 +68,31 @@ def _is_tagged(lines: list[str]) -> bool:
     )
 
 
-def guess_tagged(about: Guess) -> None:
-    """The task and the tags of words with tags; they are read as a training reads them. Raises DataError."""
+def guess_labelled(about: Guess) -> None:
+    """The task and the labels of texts that come with them; read as a training reads them. Raises DataError."""
     name = about.data.get("train")
     path = about.path / name if name else about.path
-    roles = {"words": "words", "label": "label"}
-    table = FORMATS[about.kind].read(path, roles, TextFormat())
-    about.task = "token-classification"
+    read, inputs = FORMATS[about.kind].read, FORMATS[about.kind].inputs
+    try:
+        table = read(path, {inputs[0]: inputs[0], "label": "label"}, TextFormat())
+    except DataError:
+        if len(inputs) < 2:
+            raise
+        table = read(path, {inputs[1]: inputs[1], "label": "label"}, TextFormat())
     about.train_examples = len(table)
-    words, tags = table.columns["words"][0], table.columns["label"][0]
-    about.reasons["task"] = f"{words[0]!r} has the tag {tags[0]!r} ({table.where(0)})"
-    counts = Counter(tag for sentence in table.columns["label"] for tag in sentence)
-    names = sorted(counts, key=lambda tag: (tag != OUTSIDE, tag[2:], tag))
-    about.reasons["labels read"] = f"{len(names)} tags, which are read from train: " + listing(
-        (f"{name} {counts[name]}" for name in names), 8
+    first, labels = next(iter(table.columns.values()))[0], table.columns["label"]
+    if "words" in table.columns:
+        about.task = "token-classification"
+        about.reasons["task"] = f"{first[0]!r} has the tag {labels[0][0]!r} ({table.where(0)})"
+    else:
+        about.task = "text-classification"
+        about.reasons["task"] = f"{first[:40]!r} has the label {labels[0]!r} ({table.where(0)})"
+        if any(isinstance(label, list) for label in labels):
+            about.say("label_type", "classes", "some texts have several labels, or none")
+    cells = [label if isinstance(label, list) else [label] for label in labels]
+    counts = Counter(label for cell in cells for label in cell)
+    names = sorted(
+        counts, key=lambda tag: (tag != OUTSIDE, tag[2:], tag) if "words" in table.columns else tag
     )
+    frequent = listing((f"{name} {counts[name]}" for name in names), 8)
+    about.reasons["labels read"] = f"{len(names)} labels, which are read from train: {frequent}"

@@ -257,7 +257,7 @@ def _file_rows(
     elif kind == "parquet":
         yield from _of_parquet(path, columns, piece)
     elif kind not in _STREAMED:
-        table = FORMATS[kind].read(path, columns, written)
+        table = (FORMATS[kind].texts or FORMATS[kind].read)(path, columns, written)
         for row in range(len(table)):
             yield table.where(row), {role: table.columns[role][row] for role in columns}, {}
     else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from ptm.data.annotated import TOOLS, read_annotated
 from ptm.data.conll import CONLL_SUFFIXES, read_conll
 from ptm.data.tables import READERS, Table, by_role
 from ptm.data.text_format import TextFormat
@@ -14,11 +16,13 @@ from ptm.data.text_format import TextFormat
 @dataclass(frozen=True)
 class Format:
     """``read(path, roles, written)``: the columns of a file by role; ``roles``: role → column. ``suffixes``: how names
-    of such files end. ``inputs``: the roles that it can give."""
+    of such files end. ``inputs``: the roles that it can give; ``texts``: the same with texts in the place of
+    words, which a prediction cuts as its model has learned."""
 
     read: Callable[[Path, Mapping[str, str], TextFormat], Table]
     suffixes: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    texts: Callable[[Path, Mapping[str, str], TextFormat], Table] | None = None
 
 
 def _by_column(read: Callable[[Path, Sequence[str], TextFormat], Table]) -> Callable[..., Table]:
@@ -33,4 +37,13 @@ def _by_column(read: Callable[[Path, Sequence[str], TextFormat], Table]) -> Call
 FORMATS: Mapping[str, Format] = {
     **{kind: Format(_by_column(read), suffixes) for kind, (read, suffixes) in READERS.items()},
     "conll": Format(read_conll, (*CONLL_SUFFIXES, ".txt", ".tsv"), ("words",)),
+    **{
+        kind: Format(
+            partial(read_annotated, kind),
+            (".jsonl", ".json", ".ndjson"),
+            ("words", "text"),
+            partial(read_annotated, kind, raw=True),
+        )
+        for kind in TOOLS
+    },
 }

@@ -65,6 +65,7 @@ def load_dataset(
     if exclusive and data.source.startswith("imagefolder:"):
         _require_folders(data, splits, names)
     warnings = [
+        *_notes(read),
         *_kept_quotes(data, read),
         *plain.warnings,
         *_warnings(data, plain, splits, names, kind, labels),
@@ -110,6 +111,11 @@ def load_dataset(
         check_train=check_train,
     )
     return replace(dataset, warnings=(*warnings, *dataset.warnings))
+
+
+def _notes(splits: Splits[Table]) -> list[Problem]:
+    """What readers have to say."""
+    return list(dict.fromkeys(note for table in splits.tables for note in table.notes))
 
 
 def _kept_quotes(data: DataSpec, splits: Splits[Table]) -> list[Problem]:
@@ -170,7 +176,8 @@ def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = Tr
         refuse(column_problems(inputs, table.where))
         return Examples(inputs, None, table.where, attributes=_attributes(data, table))
 
-    return make_dataset(data, splits, (), to_examples, train=train)
+    dataset = make_dataset(data, splits, (), to_examples, train=train)
+    return replace(dataset, warnings=(*_notes(splits), *dataset.warnings))
 
 
 def _read(

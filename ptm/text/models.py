@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ptm.data.cutting import CONFIG_KEY
 from ptm.errors import ConfigError, ModelError
 from ptm.models.weights import LoadReport
-from ptm.text.cutting import CONFIG_KEY
 
 _UNLIMITED = 10**8  # tokens, from which on a limit is none
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ptm.config.data_section import LABEL
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, RunSpec
+from ptm.data.cutting import CONFIG_KEY, CutText, WordCut, cut_of, joined_words, learn_cut
 from ptm.data.examples import Dataset, Examples
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
@@ -27,7 +28,6 @@ from ptm.metrics.tagging import TaggedWords, TagMetrics
 from ptm.pipeline import Batch, Output, Split
 from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, build_classifier
-from ptm.text.cutting import CONFIG_KEY, CutText, WordCut, cut_of, joined_words, learn_cut
 from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import longest_text

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from annotation_samples import doccano, labelstudio, prodigy
 from ptm.cli.app import run
 from tiny import prepare
 
@@ -70,6 +71,47 @@ def test_11_01_a_line_that_is_wrong_is_refused_by_every_command(tagger, tmp_path
         said = ptm(*command, f"conll:{bad}", code=3, capsys=capsys).err
         assert f"{bad}:2: 1 fields, the first line has 2" in said
         assert "to fix: correct the line" in said
+
+
+def spans_of(words, tags):
+    """Of the words with blanks between them: (start, end, label) of each entity."""
+    found, place = [], 0
+    for word, tag in zip(words, tags, strict=True):
+        if tag.startswith("B-"):
+            found.append((place, place + len(word), tag[2:]))
+        elif tag.startswith("I-"):
+            found[-1] = (found[-1][0], place + len(word), tag[2:])
+        place += len(word) + 1
+    return found
+
+
+def exported(kind, sentences=SENTENCES):
+    make = {"prodigy": prodigy, "labelstudio": labelstudio, "doccano": doccano}[kind]
+    records = [make(" ".join(words), spans_of(words, tags)) for words, tags in sentences]
+    return json.dumps(records) if kind == "labelstudio" else "\n".join(map(json.dumps, records))
+
+
+@pytest.mark.parametrize("kind", ["prodigy", "labelstudio", "doccano"])
+def test_11_02_exports_of_annotation_tools(tagger, tmp_path, capsys, monkeypatch, kind):
+    sentences = [(["w1", *words], ["O", *tags]) for words, tags in SENTENCES]
+    path = tmp_path / "export.json"
+    path.write_text(exported(kind, sentences))
+    columns = f"conll:{tagger}/c/dev.conll"
+    measured = [
+        json.loads(ptm("eval", tagger / "run", "--data", source, "--json", capsys=capsys).out)["metrics"]
+        for source in (columns, f"{kind}:{path}")
+    ]
+    assert measured[0] == measured[1]
+    lines = ptm("predict", tagger / "run", f"{kind}:{path}", "--quiet", capsys=capsys).out.splitlines()
+    assert [json.loads(line)["input"] for line in lines] == [" ".join(words) for words, _ in sentences]
+    monkeypatch.chdir(tmp_path)
+    path.write_text(
+        exported(kind, [([*words, str(n)], [*tags, "O"]) for n in range(4) for words, tags in SENTENCES])
+    )
+    record = json.loads(ptm("init", path, "--output", "c.yaml", "--json", capsys=capsys).out)
+    assert (record["guesses"]["source"], record["guesses"]["task"]) == (kind, "token-classification")
+    checked = ptm("check", "c.yaml", "--data", "--set", "model.name=bert-base-uncased", code=6, capsys=capsys)
+    assert "words by label: B-LOC" in checked.out
 
 
 def test_11_01_init_knows_tagged_words(tmp_path, capsys, monkeypatch):

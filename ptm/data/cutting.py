@@ -125,6 +125,11 @@ def joined_words(words: Sequence[str]) -> CutText:
     return CutText(" ".join(words), spans)
 
 
+def has_ideographs(text: str) -> bool:
+    """Whether there are characters of a script that writes no blanks between words."""
+    return _IDEOGRAPH.search(text) is not None
+
+
 def is_punctuation(character: str) -> bool:
     """Punctuation and symbols of Unicode."""
     return unicodedata.category(character)[0] in "PS"

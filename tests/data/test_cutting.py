@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptm.text.cutting import WordCut, cut_of, joined_words, learn_cut
+from ptm.data.cutting import WordCut, cut_of, joined_words, learn_cut
 
 CONLL = [
     ["EU", "rejects", "German", "call", "to", "boycott", "British", "lamb", "."],
