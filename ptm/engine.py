@@ -88,17 +88,18 @@ def evaluate(
     split: Split = "eval",
     stop: StopFlag | None = None,
     reporter: Reporter | None = None,
+    metrics: Metrics | None = None,
 ) -> Metrics:
     """Every example of a split once through the model, in evaluation mode; the same metrics in every process.
 
-    ``batch_key`` is what the user sets ``batch_size`` by. Raises StopRequested, in all processes, when ``stop`` is set
-    in any.
+    ``batch_key`` is what the user sets ``batch_size`` by; ``metrics`` takes the place of the task's. Raises
+    StopRequested, in all processes, when ``stop`` is set in any.
     """
     model = pipeline.model
     plan = order.eval_plan(pipeline.size(split), batch_size, pipeline.lengths(split))
     mine = plan[runtime.rank :: runtime.ranks]
     every = 1 if runtime.ranks == 1 else _STOP_EVERY_BATCHES
-    metrics = pipeline.new_metrics()
+    metrics = pipeline.new_metrics() if metrics is None else metrics
     model.eval()
     if reporter is not None:
         reporter.begin("evaluate", len(mine))
@@ -169,6 +170,7 @@ class _Training:
         # Some models keep tables of positions that never learn.
         self.trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
         self.lengths = pipeline.lengths("train") if spec.train.group_by_length else None
+        self.classes = pipeline.sampled_classes(spec.train)
         self.micro = spec.train.forward_size
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
         self.progress = Progress()
@@ -229,7 +231,9 @@ class _Training:
         spec, runtime = self.context.spec.train, self.context.runtime
         epoch, first = self.counts.epoch(self.progress.step)
         size = self.context.pipeline.size("train")
-        batches = order.epoch_plan(size, spec.batch_size, spec.seed, epoch, self.lengths)[first:]
+        batches = order.epoch_plan(size, spec.batch_size, spec.seed, epoch, self.lengths, self.classes)[
+            first:
+        ]
         batches = batches[: self.counts.steps - self.progress.step]
         shards = [
             order.shard(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ptm.base.console import Reporter
 from ptm.config.model_ref import ModelRef
-from ptm.config.spec import GenerateSpec, RunSpec
+from ptm.config.spec import GenerateSpec, RunSpec, TrainSpec
 from ptm.config.tasks import TASKS
 from ptm.data.examples import Dataset, Examples
 from ptm.data.input_lines import LeftOut
@@ -164,6 +164,7 @@ class Pipeline(ABC):
         ""  # what decides outputs besides weights and inputs: architecture, order of outputs
     )
     reads: str = ""  # what its preprocessing makes of an example, in words
+    decisions: Any = None  # :class:`ptm.metrics.decisions.Decisions` of a classifier that has them
     least_score: float | None = None  # of a detection that is written or drawn; None: as usual
     head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
     # What keys of the config that were left open came to: those of ``data:``, and ``generate:``.
@@ -199,6 +200,10 @@ class Pipeline(ABC):
     def lengths(self, split: Split) -> np.ndarray | None:
         """Tokens an example, int [size], for grouping by length; None where all cost the same."""
         return None
+
+    def sampled_classes(self, train: TrainSpec) -> np.ndarray | None:
+        """Class numbers of the training examples, int64 [n], where ``train.sampling`` goes by them; else None."""
+        return self._examples("train").targets if train.sampling == "balanced" else None
 
     @abstractmethod
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # Independent streams of random numbers drawn from one seed.
-ORDER, DROPOUT, VIEW, INIT = range(4)
+ORDER, DROPOUT, VIEW, INIT, SAMPLE = range(5)
 
 
 def mix(*words: int) -> int:

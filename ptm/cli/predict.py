@@ -56,6 +56,16 @@ def predict(
             help="Detection: the least score of a box that is written or drawn (default: 0.05 written, 0.5 drawn).",
         ),
     ] = None,
+    reject_below: Annotated[
+        float | None,
+        typer.Option(
+            "--reject-below",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Classes: keep back answers that are less probable; their prediction is null.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", metavar="N", min=1, help="Inputs computed together (default 64)."),
@@ -89,6 +99,7 @@ def predict(
         draw=draw,
         skip_bad=skip_bad,
         threshold=threshold,
+        reject_below=reject_below,
         batch_size=batch_size,
         reporter=reporter,
     )
@@ -96,4 +107,6 @@ def predict(
         echo_json(summary)
     places = [str(place) for place in (output, draw) if place is not None]
     destination = f": {', '.join(places)}" if places else ""
+    if reject_below is not None:
+        reporter.say(f"{summary['rejected']:,} of {summary['inputs']:,} kept back: below {reject_below:g}")
     reporter.say(f"{summary['inputs']:,} predicted in {summary['seconds']:.1f} s{destination}")

@@ -53,6 +53,8 @@ class Serves:
 TEXT_ONLY = Serves(lambda task: task.modality == "text")
 IMAGES_ONLY = Serves(lambda task: task.modality == "image")
 
+CLASSIFIERS = Serves(lambda task: bool(task.label_types))
+
 
 def only(*tasks: Task) -> Serves:
     """For a key that belongs to single tasks."""

@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 from pydantic.fields import FieldInfo
 
+from ptm.config.classifier_rules import check_decisions, check_imbalance
 from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
@@ -47,6 +48,8 @@ def cross_check(
     yield from _check_views(spec)
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)
+    yield from check_imbalance(spec)
+    yield from check_decisions(spec)
     if sure("task", "data.label_type", "data.labels"):
         yield from _check_metrics(spec, best=sure("best", "best.metric", "best.mode"))
     if spec.distill is not None and spec.teacher is None and sure("teacher"):

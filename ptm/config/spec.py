@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from ptm.config.data_section import DataSpec
 from ptm.config.evaluation import Evaluation, best_mode
 from ptm.config.keys import (
+    CLASSIFIERS,
     STRICT,
     Floats,
     Fraction,
@@ -37,6 +38,7 @@ __all__ = [
     "AdapterSpec",
     "BestSpec",
     "DataSpec",
+    "DecisionsSpec",
     "DistillSpec",
     "GenerateSpec",
     "ModelSpec",
@@ -110,6 +112,33 @@ class TrainSpec:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Fraction of the target spread over all classes, in training only."
     )
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        default=None,
+        json_schema_extra=CLASSIFIERS,
+        description="What an example counts in the loss, by its label: `balanced` (all labels alike in the sum), or "
+        "`{spam: 5}` (others 1). Weights are scaled to a mean of 1 over the training examples; the loss is divided by "
+        "the number of examples. `label_type: classes`: of each label where it applies. Training only.",
+    )
+    focal_gamma: float | None = Field(
+        default=None,
+        gt=0,
+        json_schema_extra=CLASSIFIERS,
+        description="Focal loss (arXiv:1708.02002): the loss of an example counts (1 - p)^γ, p what its label is "
+        "given. Training only.",
+    )
+    logit_adjustment: float | None = Field(
+        default=None,
+        gt=0,
+        json_schema_extra=CLASSIFIERS,
+        description="Logit adjustment (arXiv:2007.07314): in training, τ times the logarithm of its label's share is "
+        "added to each logit (1 is the paper's); the model is used without.",
+    )
+    sampling: Literal["shuffled", "balanced"] = Field(
+        default="shuffled",
+        json_schema_extra=CLASSIFIERS,
+        description="`balanced`: an epoch draws as many examples of each label, as many in all as there are; rare ones "
+        "repeat, of frequent ones other ones come in each epoch.",
+    )
     seed: int = Field(
         default=42, ge=0, lt=2**32, description="All randomness of the run is a function of it."
     )
@@ -155,6 +184,26 @@ class BestSpec:
     def __post_init__(self) -> None:
         if self.mode is None:
             object.__setattr__(self, "mode", best_mode(self.metric))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DecisionsSpec:
+    """What is fitted on the evaluation split when training is over, never on the test: how probable an answer is, and
+    from which probability on a label applies. It is saved with the model, and used wherever that answers."""
+
+    temperature: bool = Field(
+        default=False,
+        description="Divide logits by the temperature with the lowest loss (arXiv:1706.04599), so that probabilities "
+        "say how often an answer is right.",
+    )
+    thresholds: Literal["none", "one", "each"] = Field(
+        default="none",
+        description="From which probability on a label applies, instead of 0.5: `one` for all labels, `each` its own. "
+        "For `label_type: classes` (by F1), and for two labels (the positive one, by `metric`).",
+    )
+    metric: Literal["f1", "f1_macro", "accuracy", "recall_macro", "mcc"] = Field(
+        default="f1", description="Of two labels: what the threshold makes highest."
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -217,6 +266,11 @@ class RunSpec:
     data: DataSpec = Field(description="The examples.")
     train: TrainSpec = Field(description="How long and how to train.")
     best: BestSpec | None = Field(default=None, description="Which evaluation is the best one.")
+    decisions: DecisionsSpec | None = Field(
+        default=None,
+        json_schema_extra=CLASSIFIERS,
+        description="A temperature and thresholds, fitted on the evaluation split.",
+    )
     generate: GenerateSpec | None = Field(
         default=None, json_schema_extra=only(TRANSLATION), description="How texts are written."
     )

@@ -71,6 +71,10 @@ _NAMES: Mapping[str, str] = {
         "clip_grad_norm grad_clip gradient_clip_val clip_grad clip_norm max_norm gradient_clip"
     ),
     "train.label_smoothing": "label_smoothing_factor smoothing",
+    "train.class_weights": "class_weight pos_weight loss_weights label_weights weighted_loss",
+    "train.focal_gamma": "focal focal_loss gamma_focal",
+    "train.logit_adjustment": "logit_adjust logit_adj_tau",
+    "train.sampling": "sampler weighted_sampler balanced_sampler oversampling",
     "train.seed": "random_seed random_state rng_seed",
     "train.group_by_length": "length_grouped_sampler sortish_sampler bucket_by_length",
     "train.eval_every_steps": "eval_steps eval_interval eval_every eval_freq val_check_interval",

@@ -40,6 +40,8 @@ def write_export(
         description = directory / DESCRIPTION
         description.mkdir()
         pipeline.save_model(description)
+        if pipeline.decisions is not None:
+            pipeline.decisions.write(description)
         for weights in description.rglob("*.safetensors*"):
             weights.unlink()
         shutil.copyfile(trained.target / "config.yaml", directory / CONFIG)
@@ -60,9 +62,9 @@ def write_export(
 
 def _settings(spec: RunSpec, pipeline: Pipeline, description: Path, record: ExportRecord) -> dict[str, Any]:
     if spec.descriptor.modality == "image":
-        return image_settings(spec, description, record.inputs)
+        return image_settings(spec, description, record.inputs, pipeline.decisions)
     tokenizer = pipeline.tokenizer  # type: ignore[attr-defined]
-    return text_settings(spec, pipeline.model, tokenizer, record.labels, record.inputs)
+    return text_settings(spec, pipeline.model, tokenizer, record.labels, record.inputs, pipeline.decisions)
 
 
 def _measured(session: Session, trained: Trained, directory: Path, record: ExportRecord) -> ExportRecord:

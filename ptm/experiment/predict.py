@@ -31,6 +31,7 @@ from ptm.errors import ConfigError, DataError, refuse
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
 from ptm.experiment.prediction_table import Row, csv_writer, row_json
 from ptm.experiment.prepare import WARNING
+from ptm.experiment.rejection import Rejection, require_rejectable
 from ptm.experiment.session import open_session, require_downloads
 from ptm.experiment.trained import trained_model
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
@@ -55,6 +56,7 @@ def run_prediction(
     skip_bad: bool = False,
     batch_size: int | None = None,
     threshold: float | None = None,
+    reject_below: float | None = None,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Predict for each input of ``sources`` and each of ``texts``; returns how many there were and how fast it went.
@@ -63,8 +65,9 @@ def run_prediction(
     appears when all is done; without it ``receive`` is called with each prediction, or a JSON object a line goes to
     standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave out unreadable images, rows that cannot
     be read and empty texts, and say so, instead of refusing them; ``threshold``: of detection, the least score of a box
-    that is written or drawn. Raises a PtmError before the first prediction for whatever can be seen by then; a bad row
-    in a long table is found when it is its turn.
+    that is written or drawn; ``reject_below``: of classes, an answer that is less probable is None. Raises a PtmError
+    before the first prediction for whatever can be seen by then; a bad row in a long table is found when it is its
+    turn.
     """
     places = [source_path(source) for source in sources]
     if output is not None:
@@ -89,6 +92,8 @@ def run_prediction(
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
     if threshold is not None and spec.task != OBJECT_DETECTION.name:
         raise ConfigError(f"{spec.task} finds no boxes", where="--threshold", cure="leave it out")
+    if reject_below is not None:
+        require_rejectable(spec)
     size = batch_size or spec.train.eval_batch_size
     labels = _labels(spec, task_module(spec.task), model, target)
     with open_session(spec, reporter) as session:
@@ -114,11 +119,13 @@ def run_prediction(
         begun = time.perf_counter()
         predicted = _predicted(pipeline, first, pieces, runtime, size)
         with _writer(output, receive, labels, _column_names(spec, inputs)) as write:
-            count = _write_all(predicted, write, draw, reporter)
+            rejection = Rejection(reject_below)
+            count = _write_all(predicted, rejection.before(write), draw, reporter)
         seconds = time.perf_counter() - begun
     return {
         "task": spec.task,
         "inputs": count,
+        **({} if reject_below is None else {"rejected": rejection.count}),
         "seconds": round(seconds, 3),
         "inputs_per_second": round(count / seconds, 2),
         "output": output and str(output),

@@ -24,6 +24,7 @@ from ptm.experiment.session import (
 )
 from ptm.experiment.slices import require_sliced
 from ptm.experiment.smallest_batch import require_smallest_batch
+from ptm.metrics import training_loss
 from ptm.models import adapters
 from ptm.models.layers import layers_of, whole_modules
 from ptm.models.weights import weights_digest
@@ -34,6 +35,7 @@ from ptm.run.manifest import Manifest
 from ptm.run.provenance import manifest_of
 from ptm.training import optim
 from ptm.training.memory import memory_errors
+from ptm.training.sampling import effective_epoch
 
 WARNING = "warning: "  # before a line that tells of what may be wrong and stops nothing
 _LABELS_TOLD = 10
@@ -108,11 +110,24 @@ def load_data(session: Session) -> Dataset:
     labels = f", labels {_listed(data.labels)}" if data.labels else ""
     sizes = ", ".join(f"{size} {split}" for split, size in data.sizes.items())
     session.reporter.say(f"data: {sizes}{labels}")
+    for line in imbalance_told(session.spec, data):
+        session.reporter.say(line)
     for warning in data.warnings:
         session.reporter.say(f"{WARNING}{warning}")
     for label, where in singleton_labels(data):
         session.reporter.say(f"{WARNING}the label {label!r} has one training example, {where}: a typo?")
     return data
+
+
+def imbalance_told(spec: RunSpec, data: Dataset) -> list[str]:
+    """What is done about rare classes, a line each. Raises ConfigError for labels that the data do not have."""
+    train = spec.train
+    if data.train is None or data.train.targets is None or not spec.descriptor.label_types:
+        return []
+    lines = training_loss.told(train, spec.data.label_type, data.train.targets, data.labels)
+    if train.sampling == "balanced":
+        lines.append(effective_epoch(data.train.targets, data.labels))
+    return lines
 
 
 def load_model(session: Session, data: Dataset) -> Pipeline:

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter, Silent
@@ -17,6 +15,7 @@ from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, ModelError, NotFinite
+from ptm.experiment.decide import decide
 from ptm.experiment.prepare import Prepared, prepare, trainable_parameters
 from ptm.experiment.session import Session, evaluate, open_session, require_downloads
 from ptm.experiment.split_results import evaluated, expectations_of, split_results
@@ -75,6 +74,7 @@ def run_training(
             with _failure_recorded(run, session):
                 progress = engine.train(context, resume=run.resuming)
                 trainable = _choose_best(session, prepared, context, progress)
+                _decide(session, prepared, stop)
                 measured = _measure(session, prepared.pipeline, context)
                 tested = None if prepared.test is None else _measure(session, prepared.test, context)
                 results = _results(run, session, prepared, progress, trainable, measured, tested)
@@ -202,16 +202,30 @@ def _choose_best(session: Session, prepared: Prepared, context: engine.RunContex
     return trainable
 
 
+def _decide(session: Session, prepared: Prepared, stop: StopFlag) -> None:
+    """Let the chosen weights answer by what is fitted on the evaluation split."""
+    try:
+        prepared.pipeline.decisions = decide(session, prepared.pipeline, stop)
+    except engine.StopRequested:
+        raise _stopped_evaluating(stop) from None
+    if prepared.test is not None:
+        prepared.test.decisions = prepared.pipeline.decisions
+
+
+def _stopped_evaluating(stop: StopFlag) -> Interrupted:
+    return Interrupted(
+        f"stopped by {stop.name} during the final evaluation; everything is saved",
+        cure="the same command with --resume evaluates again and finishes",
+    )
+
+
 def _measure(session: Session, pipeline: Pipeline, context: engine.RunContext) -> Measured:
     """Evaluate the chosen weights on the evaluation split of ``pipeline``."""
     begun = time.perf_counter()
     try:
         metrics = evaluate(session, pipeline, context.stop)
     except engine.StopRequested:
-        raise Interrupted(
-            f"stopped by {context.stop.name} during the final evaluation; everything is saved",
-            cure="the same command with --resume evaluates again and finishes",
-        ) from None
+        raise _stopped_evaluating(context.stop) from None
     return Measured(pipeline, metrics, time.perf_counter() - begun)
 
 
@@ -231,6 +245,8 @@ def _finish(
             pipeline.save_model(directory)
         else:
             adapters.save_beside(pipeline.model, pipeline.learns_with_adapter, directory, pipeline.save_model)
+        if pipeline.decisions is not None:
+            pipeline.decisions.write(directory)
 
     if session.runtime.main:
         judged = (tested or measured).pipeline
@@ -284,6 +300,7 @@ def _results(
         distill=distill,
         backbone=_backbone(session, prepared),
         expect=expectations_of(spec.expect.items(), on_eval, on_test),
+        decisions=pipeline.decisions.as_dict() if pipeline.decisions else None,
         labels=tuple(pipeline.labels),
         output=str(run.path),
         drift=manifest.drift if manifest else (),
@@ -319,7 +336,10 @@ def _padding_fraction(session: Session, prepared: Prepared) -> float | None:
     spec = session.spec.train
     grouped = lengths if spec.group_by_length else None
     computed = 0
-    for ids in order.epoch_plan(len(lengths), spec.batch_size, spec.seed, 0, grouped):
+    useful = 0
+    classes = prepared.pipeline.sampled_classes(spec)
+    for ids in order.epoch_plan(len(lengths), spec.batch_size, spec.seed, 0, grouped, classes):
         for piece in order.micro_batches(ids, spec.forward_size, grouped):
             computed += int(lengths[piece].max()) * len(piece)
-    return round(1 - int(np.sum(lengths)) / computed, 4)
+        useful += int(lengths[ids].sum())
+    return round(1 - useful / computed, 4)

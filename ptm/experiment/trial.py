@@ -104,7 +104,8 @@ def try_run(spec: RunSpec) -> Trial:
             np.arange(batch) if lengths is None else np.sort(np.argsort(-lengths, kind="stable")[:batch])
         )
         grouped = lengths if spec.train.group_by_length else None
-        plan = order.epoch_plan(size, spec.train.batch_size, spec.train.seed, 0, grouped)
+        classes = prepared.pipeline.sampled_classes(spec.train)
+        plan = order.epoch_plan(size, spec.train.batch_size, spec.train.seed, 0, grouped, classes)
         usual = plan[len(plan) // 2]
         _forget_peak(session.runtime.device)
         engine.try_steps(context, [longest])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import CAUSAL_LM, IMAGE_CLASSIFICATION, MASKED_LM, SEMANTIC_SEGMENTATION
 from ptm.errors import ModelError
+from ptm.metrics.decisions import Decisions
 from ptm.text.blocks import ends_of
 from ptm.text.models import position_limit
 
@@ -25,7 +27,12 @@ def program_of(spec: RunSpec) -> bytes:
 
 
 def text_settings(
-    spec: RunSpec, model: Any, tokenizer: Any, labels: tuple[str, ...], inputs: tuple[str, ...]
+    spec: RunSpec,
+    model: Any,
+    tokenizer: Any,
+    labels: tuple[str, ...],
+    inputs: tuple[str, ...],
+    decisions: Decisions | None = None,
 ) -> dict[str, Any]:
     """``labels`` by output. ``max_length``: tokens that a text is cut to. Raises ModelError for a tokenizer that the
     tokenizers package cannot load."""
@@ -40,7 +47,7 @@ def text_settings(
         "task": spec.task,
         "label_type": spec.data.label_type,
         "labels": list(labels),
-        "threshold": THRESHOLD,
+        **decision_settings(decisions, labels),
         "inputs": list(inputs),
         "pair": spec.data.text_pair is not None,
         "max_length": min(int(tokenizer.model_max_length), position_limit(model)),
@@ -60,7 +67,9 @@ def spec_length(spec: RunSpec, settings: dict[str, Any]) -> int:
     return min(spec.data.max_length or settings["max_length"], int(settings["max_length"]))
 
 
-def image_settings(spec: RunSpec, description: Path, inputs: tuple[str, ...]) -> dict[str, Any]:
+def image_settings(
+    spec: RunSpec, description: Path, inputs: tuple[str, ...], decisions: Decisions | None = None
+) -> dict[str, Any]:
     """From ``model.json`` in ``description``."""
     saved = json.loads((description / "model.json").read_text(encoding="utf-8"))
     keys = {
@@ -70,7 +79,18 @@ def image_settings(spec: RunSpec, description: Path, inputs: tuple[str, ...]) ->
     common = {
         "task": spec.task,
         "label_type": spec.data.label_type,
-        "threshold": THRESHOLD,
+        **decision_settings(decisions, saved["labels"]),
         "inputs": list(inputs),
     }
     return common | {key: saved[key] for key in keys}
+
+
+def decision_settings(decisions: Decisions | None, labels: Sequence[str]) -> dict[str, Any]:
+    """``temperature``, by which logits are divided, and ``thresholds``: a probability an output, from which it applies;
+    null for an output that is the answer where no other one is."""
+    decided = decisions or Decisions()
+    usual = THRESHOLD if len(decided.thresholds) != 1 else None
+    return {
+        "temperature": decided.temperature,
+        "thresholds": [decided.thresholds.get(label, usual) for label in labels],
+    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -101,10 +102,17 @@ class LogitMetrics(ABC):
     Logits, because probabilities of a certain model are all 0 or 1, and no longer in any order.
     """
 
-    def __init__(self, labels: Sequence[str] = (), positive: str | None = None) -> None:
-        """``positive``: of two labels, the one that ``f1`` is of (default: the second)."""
+    def __init__(
+        self,
+        labels: Sequence[str] = (),
+        positive: str | None = None,
+        thresholds: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """``positive``: of two labels, the one that ``f1`` is of (default: the second). ``thresholds``: label →
+        probability from which it applies (default: 0.5, or the highest)."""
         self._labels = tuple(labels)
         self._positive = positive
+        self._thresholds = dict(thresholds)
         self._accumulator = Accumulator()
 
     def update(self, batch: Batch, output: Output) -> None:
@@ -112,14 +120,14 @@ class LogitMetrics(ABC):
         self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
 
     def merge(self, others: Sequence[Metrics]) -> Self:
-        merged = type(self)(self._labels, self._positive)
+        merged = type(self)(self._labels, self._positive, self._thresholds)
         for part in (self, *others):
             assert isinstance(part, type(self))
             merged._accumulator = merged._accumulator.joined(part._accumulator)
         return merged
 
     def subset(self, ids: np.ndarray) -> Self:
-        subset = type(self)(self._labels, self._positive)
+        subset = type(self)(self._labels, self._positive, self._thresholds)
         subset._accumulator = self._accumulator.subset(ids)
         return subset
 
@@ -224,6 +232,10 @@ class ClassificationMetrics(LogitMetrics):
     def _predicted(self, outputs: np.ndarray) -> np.ndarray:
         """Class numbers, int64 [n]."""
         few = len(self._labels) <= _ALL_SCORES
+        if self._thresholds:  # of two labels, one has one
+            ((label, threshold),) = self._thresholds.items()
+            number = self._labels.index(label)
+            return np.where(softmax(outputs)[:, number] >= threshold, number, 1 - number)
         predicted: np.ndarray = outputs.argmax(-1) if few else outputs[:, 0].astype(np.int64)
         return predicted
 

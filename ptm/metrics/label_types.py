@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,10 +19,11 @@ from ptm.pipeline import Metrics
 @dataclass(frozen=True)
 class Supervision:
     """``loss(logits, targets, smoothing)`` is summed over examples, ``logits`` fp32 [n, outputs]; ``smoothing`` is the
-    share of a target that is spread over all classes, or over yes and no. ``metrics(labels, positive)``: empty ones."""
+    share of a target that is spread over all classes, or over yes and no. ``metrics(labels, positive, thresholds)``:
+    empty ones."""
 
     loss: Callable[[Tensor, Tensor, float], Tensor]
-    metrics: Callable[[Sequence[str], str | None], Metrics]
+    metrics: Callable[[Sequence[str], str | None, Mapping[str, float]], Metrics]
 
 
 def supervised_loss(logits: Tensor, targets: Tensor, label_type: str, smoothing: float = 0.0) -> Tensor:
@@ -29,9 +31,15 @@ def supervised_loss(logits: Tensor, targets: Tensor, label_type: str, smoothing:
     return SUPERVISION[label_type].loss(logits, targets, smoothing)
 
 
-def new_metrics(labels: Sequence[str], label_type: str, positive: str | None = None) -> Metrics:
-    """Empty metrics for outputs of this type. ``positive``: of two labels, the one that ``f1`` is of."""
-    return SUPERVISION[label_type].metrics(labels, positive)
+def new_metrics(
+    labels: Sequence[str],
+    label_type: str,
+    positive: str | None = None,
+    thresholds: Mapping[str, float] = MappingProxyType({}),
+) -> Metrics:
+    """Empty metrics for outputs of this type. ``positive``: of two labels, the one that ``f1`` is of; ``thresholds``:
+    label → probability from which it applies, where that is not the usual one."""
+    return SUPERVISION[label_type].metrics(labels, positive, thresholds)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -53,5 +61,5 @@ def _squared_error(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 SUPERVISION: Mapping[str, Supervision] = {
     CLASS.name: Supervision(_cross_entropy, ClassificationMetrics),
     CLASSES.name: Supervision(_binary_cross_entropy, MultiLabelMetrics),
-    NUMBER.name: Supervision(_squared_error, lambda labels, positive: NumberMetrics()),
+    NUMBER.name: Supervision(_squared_error, lambda labels, positive, thresholds: NumberMetrics()),
 }

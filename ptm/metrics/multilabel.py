@@ -29,7 +29,7 @@ class MultiLabelMetrics(LogitMetrics):
         from sklearn import metrics
 
         _, targets, logits = self._accumulator.labelled()
-        truth, predicted = targets > 0, logits >= THRESHOLD_LOGIT
+        truth, predicted = targets > 0, self._applies(logits)
         values = {**self._accumulator.loss(), **_scores(truth, predicted)}
         both = truth.any(0) & ~truth.all(0)
         if both.any() and np.isfinite(logits).all():
@@ -40,7 +40,7 @@ class MultiLabelMetrics(LogitMetrics):
     def summary(self) -> Summary:
         """The constant answer is, for each metric, the set of labels that is best by it."""
         _, targets, logits = self._accumulator.labelled()
-        truth, predicted = targets > 0, logits >= THRESHOLD_LOGIT
+        truth, predicted = targets > 0, self._applies(logits)
         counts = truth.sum(0)
         shares = counts / len(truth)
         # The best set by the micro F1 holds the most frequent labels; how many is tried out.
@@ -67,15 +67,21 @@ class MultiLabelMetrics(LogitMetrics):
     def predictions(self) -> Iterator[Prediction]:
         """``label`` and ``prediction`` are lists of names, ``scores`` the probability of each class."""
         ids, targets, logits = self._accumulator.by_id()
-        probabilities = sigmoid(logits)
+        probabilities, predicted = sigmoid(logits), self._applies(logits)
         for row, index in enumerate(ids):
             prediction = Prediction(id=int(index))
             if targets is not None:
                 prediction["label"] = self._named(targets[row] > 0)
-            prediction["prediction"] = self._named(logits[row] >= THRESHOLD_LOGIT)
+            prediction["prediction"] = self._named(predicted[row])
             pairs = zip(self._labels, probabilities[row], strict=True)
             prediction["scores"] = {name: six_digits(p) for name, p in pairs}
             yield prediction
+
+    def _applies(self, logits: np.ndarray) -> np.ndarray:
+        """Which labels are predicted, bool [n, classes]."""
+        if not self._thresholds:
+            return logits >= THRESHOLD_LOGIT
+        return sigmoid(logits) >= np.array([self._thresholds[label] for label in self._labels])
 
     def _named(self, applies: np.ndarray) -> list[str]:
         return [self._labels[k] for k in np.flatnonzero(applies)]

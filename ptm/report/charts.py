@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from ptm.report.scores import Calibration
+    from ptm.report.predictions import ClassScores
+    from ptm.report.scores import Calibration, Coverage
 
 Tone = Literal["accent", "warm", "third", "muted"]
 _VARIABLES = {"ink": "#000001", "muted": "#000002", "line": "#000003", "accent": "#000004", "warm": "#000005"}
@@ -41,10 +42,8 @@ class Curve:
     marked: bool = False  # a dot at each point: evaluations are few
 
 
-def charts(
-    run: RunFiles, calibration: Calibration | None, points: np.ndarray | None = None
-) -> dict[str, str]:
-    """The SVG elements of a run by name: loss, metric, parts, rate, gradient, reliability, numbers.
+def charts(run: RunFiles, scores: ClassScores | None, points: np.ndarray | None = None) -> dict[str, str]:
+    """The SVG elements of a run by name: loss, metric, parts, rate, gradient, reliability, coverage, numbers.
     ``points``, float64 [n, 2], are numbers that were to be predicted, and those that were.
 
     Only those that there is something to draw for.
@@ -73,8 +72,10 @@ def charts(
         for name, lines in curves.items()
         if any(np.isfinite(line.y).any() for line in lines)
     }
-    if calibration is not None:
-        figures["reliability"] = reliability_chart("reliability", calibration)
+    if scores is not None and scores.calibration is not None:
+        figures["reliability"] = reliability_chart("reliability", scores.calibration)
+    if scores is not None and scores.coverage is not None:
+        figures["coverage"] = coverage_chart("coverage", scores.coverage)
     if points is not None:
         figures["numbers"] = numbers_chart("numbers", points)
     return figures
@@ -273,6 +274,21 @@ def reliability_chart(key: str, calibration: Calibration) -> str:
             axis.set_major_formatter(lambda value, _: _tick(value))
     upper.tick_params(labelbottom=False)
     figure.align_ylabels()
+    return _svg(figure, key)
+
+
+@_styled()
+def coverage_chart(key: str, coverage: Coverage) -> str:
+    """Share right among the surest answers, over how many are answered."""
+    figure, axes = _figure(4.6, 3.5)
+    covered, accuracy = _thin(coverage.covered, coverage.accuracy)
+    axes.plot(covered, accuracy, color=_VARIABLES["accent"], linewidth=1.6)
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(max(0.0, float(accuracy.min()) - 0.05), 1.01)
+    axes.set_xlabel("share answered")
+    axes.set_ylabel("share right of these")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _tick(value))
     return _svg(figure, key)
 
 

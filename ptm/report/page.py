@@ -91,7 +91,7 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "notes": (*inputs.notes, *_contradictions(inputs, scores), *mistake_notes, *sample_notes),
     }
     details = {
-        "charts": charts(inputs, scores.calibration if scores else None, answers.points if answers else None),
+        "charts": charts(inputs, scores, answers.points if answers else None),
         "mistakes": mistakes,
         "samples": samples,
         "matrix": tables.confusion_matrix(scores),

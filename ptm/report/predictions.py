@@ -13,7 +13,7 @@ from ptm.report.inputs import RunFiles, listing, mapping, number
 if TYPE_CHECKING:
     import numpy as np
 
-    from ptm.report.scores import Calibration, PerClass
+    from ptm.report.scores import Calibration, Coverage, PerClass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class ClassScores:
     n: int
     correct: int
     calibration: Calibration | None  # None without probabilities
+    coverage: Coverage | None  # the same
     wrong: tuple[Mapping[str, Any], ...]  # by falling probability of the wrong class
 
     @property
@@ -61,6 +62,7 @@ def score_classes(run: RunFiles) -> ClassScores | None:
         n=len(rows),
         correct=int(right.sum()),
         calibration=scores.calibration(probabilities[usable], right[usable]) if usable.any() else None,
+        coverage=scores.coverage(probabilities[usable], right[usable]) if usable.any() else None,
         wrong=tuple(rows[i] for i in by_probability if not right[i]),
     )
 

@@ -35,6 +35,33 @@ class Calibration:
     mean_accuracy: float
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """What share of the surest answers is right. Arrays are [n], the surest first; equally sure ones go together."""
+
+    covered: np.ndarray  # share of the examples that are answered, up to 1
+    accuracy: np.ndarray  # of these
+    least: np.ndarray  # probability from which on they are answered
+
+    def at(self, share: float) -> tuple[float, float, float]:
+        """(covered, accuracy, least probability) of the fewest answers that cover this share."""
+        place = int(np.searchsorted(self.covered, share - 1e-12))
+        return float(self.covered[place]), float(self.accuracy[place]), float(self.least[place])
+
+
+def coverage(confidence: np.ndarray, correct: np.ndarray) -> Coverage:
+    """Accuracy over coverage where unsure answers are kept back (Geifman and El-Yaniv 2017, arXiv:1705.08500, §2).
+
+    ``confidence`` is the probability of the predicted class, float [n]; ``correct`` bool [n]; n at least 1.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    falling = confidence[order]
+    ends = np.flatnonzero(np.append(falling[:-1] > falling[1:], True))
+    answered = ends + 1
+    right = np.cumsum(correct[order])[ends]
+    return Coverage(answered / len(confidence), right / answered, falling[ends])
+
+
 def wilson_interval(proportion: float, n: int, z: float = Z95) -> tuple[float, float]:
     """Score interval of a ``proportion`` seen in ``n`` examples (Wilson 1927, JASA 22, eq. 6).
 

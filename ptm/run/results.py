@@ -166,6 +166,7 @@ class Results:
     output: str | None = None
     drift: tuple[str, ...] = ()
     extended: tuple[tuple[int, int], ...] = ()
+    decisions: dict[str, Any] | None = None  # ptm.metrics.decisions
     verdict: dict[str, Any] | None = None  # ptm.experiment.verdict
     control: dict[str, Any] | None = None
     scorecard: dict[str, Any] | None = None  # ptm.experiment.scorecard
@@ -218,7 +219,8 @@ _EVALUATED = (
     *("model", "expect", "labels"),
 )
 _TRAINED = ("best", "train", "teacher", "distill", "backbone", "output", "drift", "extended")
-_ADDED = ("verdict", "control", "scorecard", "exports")  # to a finished run, by a later step or command
+# What only some runs have; all but the first are added to a finished one, by a later step or command.
+_ADDED = ("decisions", "verdict", "control", "scorecard", "exports")
 _ADAPTER = TypeAdapter(Results)
 
 

@@ -17,7 +17,9 @@ from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
 from ptm.data.label_columns import label_column
 from ptm.data.tabular import load_dataset
+from ptm.metrics.decisions import stored_decisions
 from ptm.metrics.label_types import new_metrics, supervised_loss
+from ptm.metrics.training_loss import TrainingLoss
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
@@ -63,6 +65,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     encode = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
     pipeline = TextClassification(spec, data, loaded, encode, max_length)
+    if complete and model.role != "teacher":
+        pipeline.decisions = stored_decisions(model.name, data.labels)
     pipeline.cuts_to(max_length, text=_columns(spec)["text"], **label_column(spec.data))
     return pipeline
 
@@ -87,6 +91,8 @@ class TextClassification(ClassifierPipeline[Tokens]):
     def __init__(self, spec: RunSpec, data: Dataset, loaded: Classifier, *arguments: Any) -> None:
         super().__init__(spec, data, loaded, *arguments)
         self.reads = f"texts of at most {arguments[-1]} tokens"
+        targets = None if data.train is None else data.train.targets
+        self._training_loss = TrainingLoss.of(spec.train, spec.data.label_type, targets, data.labels)
         self.head_input = "pooler" if "pooler" in self.feature_names else ""
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
@@ -109,13 +115,20 @@ class TextClassification(ClassifierPipeline[Tokens]):
         logits = self._in_data_order(logits)  # [n, classes], or [n, 1] for a number
         if batch.targets is None:
             return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits, features=inside)
-        smoothing = self._label_smoothing()
-        loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type, smoothing)
+        if self.model.training:
+            loss_sum = self._training_loss(logits, batch.targets)
+        else:
+            loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
+
+    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
+        output = self.forward(model, batch)
+        return self.decisions.applied(output, batch, self._spec.data.label_type) if self.decisions else output
 
     def new_metrics(self) -> Metrics:
         data = self._spec.data
-        return new_metrics(self.labels, data.label_type, data.positive_label)
+        thresholds = self.decisions.thresholds if self.decisions else {}
+        return new_metrics(self.labels, data.label_type, data.positive_label, thresholds)
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
         """Of a pair, ``inputs`` are both texts by role."""

@@ -5,19 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from ptm.base.seeds import ORDER, mix
+from ptm.training.sampling import balanced_draws
 
 
 def epoch_plan(
-    size: int, batch_size: int, seed: int, epoch: int, lengths: np.ndarray | None = None
+    size: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    lengths: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """The batches of one epoch: every id once, the last batch may be smaller.
+    """The batches of one epoch: every id once, the last batch may be smaller; with ``classes``, int64 [size], as many
+    ids of each class (:func:`ptm.training.sampling.balanced_draws`).
 
     With ``lengths``, ids are shuffled, then sorted by length within windows of 50 batches, cut, and the batches
     shuffled: little padding, nearly random order. In epoch 0 the batch with the longest examples comes first, so
     that a model too large for the memory fails at once, not hours later.
     """
     rng = np.random.Generator(np.random.Philox(key=mix(seed, ORDER, epoch)))
-    order = rng.permutation(size)
+    order = rng.permutation(size if classes is None else balanced_draws(classes, seed, epoch))
     if lengths is None:
         return _cut(order, batch_size)
     window = 50 * batch_size

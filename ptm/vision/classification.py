@@ -21,7 +21,9 @@ from ptm.data.label_columns import label_column
 from ptm.data.labels import match_labels, outputs_by_position, unnamed
 from ptm.data.tabular import load_dataset
 from ptm.errors import ModelError, Problem, listing
+from ptm.metrics.decisions import stored_decisions
 from ptm.metrics.label_types import new_metrics, supervised_loss
+from ptm.metrics.training_loss import TrainingLoss
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.vision import classifier_plan, classifiers, features
@@ -101,6 +103,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
     pipeline = ImageClassification(
         spec, data, plan, net, report, labels or data.labels, permutation, made_for
     )
+    if complete and not teacher:
+        pipeline.decisions = stored_decisions(model.name, data.labels)
     pipeline.effective_data = decided_data(plan.preprocessing)
     if not spec.data.source.startswith(("imagefolder:", "builtin:")):
         pipeline.effective_data |= {"image": _image_column(spec), **label_column(spec.data)}
@@ -142,6 +146,8 @@ class ImageClassification(ImagePipeline):
         self._data = data
         self._plan = plan
         self._output_labels = output_labels
+        targets = None if data.train is None else data.train.targets
+        self._training_loss = TrainingLoss.of(spec.train, spec.data.label_type, targets, data.labels)
         self._set_order(permutation)
         self._set_normalisation(plan.preprocessing.mean, plan.preprocessing.std)
         side = plan.preprocessing.image_size
@@ -164,14 +170,13 @@ class ImageClassification(ImagePipeline):
         logits = self._in_data_order(main, 1)  # [n, classes]
         if batch.targets is None:
             return Output(loss_sum=logits.new_zeros(()), count=len(batch), logits=logits, features=inside)
-        targets, label_type = batch.targets, self._spec.data.label_type
-        smoothing = self._spec.train.label_smoothing if model.training else 0.0
-        loss_sum = supervised_loss(logits, targets, label_type, smoothing)
+        targets = batch.targets
+        loss_sum = self._loss(logits, targets, training=model.training)
         if not others:
             return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
         weight = classifier_plan.AUXILIARY[self._plan.architecture][1]
         ordered = [self._in_data_order(scores, 1) for scores in others]
-        sums = [supervised_loss(scores, targets, label_type, smoothing) for scores in ordered]
+        sums = [self._loss(scores, targets, training=True) for scores in ordered]
         auxiliary = weight * torch.stack(sums).sum()
         return Output(
             loss_sum=loss_sum + auxiliary,
@@ -184,9 +189,13 @@ class ImageClassification(ImagePipeline):
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
         logits = self._in_data_order(self.model.get_submodule(self.head[0])(head_input), 1)
         assert batch.targets is not None
-        smoothing = self._spec.train.label_smoothing if self.model.training else 0.0
-        loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type, smoothing)
+        loss_sum = self._loss(logits, batch.targets, training=self.model.training)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits)
+
+    def _loss(self, logits: Tensor, targets: Tensor, *, training: bool) -> Tensor:
+        if training:
+            return self._training_loss(logits, targets)
+        return supervised_loss(logits, targets, self._spec.data.label_type)
 
     def domain_warnings(self) -> list[str]:
         """Images of another size than those the weights were made for."""
@@ -195,9 +204,14 @@ class ImageClassification(ImagePipeline):
             return []
         return [f"its weights were made for images of {made_for}x{made_for}, here it sees {used}x{used}"]
 
+    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
+        output = self.forward(model, batch)
+        return self.decisions.applied(output, batch, self._spec.data.label_type) if self.decisions else output
+
     def new_metrics(self) -> Metrics:
         data = self._spec.data
-        return new_metrics(self.labels, data.label_type, data.positive_label)
+        thresholds = self.decisions.thresholds if self.decisions else {}
+        return new_metrics(self.labels, data.label_type, data.positive_label, thresholds)
 
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``: architecture, output names, and preprocessing."""

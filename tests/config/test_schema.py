@@ -46,6 +46,7 @@ def test_keys_of_sections_and_of_values():
         "data",
         "train",
         "best",
+        "decisions",
         "generate",
         "runtime",
     )

@@ -38,19 +38,21 @@ def predict(texts: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def answer(logits: np.ndarray) -> dict[str, Any]:
-    labels = SETTINGS["labels"]
     if SETTINGS["label_type"] == "number":
         return {"prediction": float(logits[0])}
+    labels, thresholds = SETTINGS["labels"], SETTINGS["thresholds"]
+    logits = logits / SETTINGS["temperature"]
     if SETTINGS["label_type"] == "classes":
         scores = 1 / (1 + np.exp(-logits))
-        chosen = [name for name, score in zip(labels, scores, strict=True) if score > SETTINGS["threshold"]]
+        chosen = [name for name, s, t in zip(labels, scores, thresholds, strict=True) if s >= t]
         return {"prediction": chosen, "scores": dict(zip(labels, scores.tolist(), strict=True))}
     scores = np.exp(logits - logits.max())
     scores /= scores.sum()
-    return {
-        "prediction": labels[int(scores.argmax())],
-        "scores": dict(zip(labels, scores.tolist(), strict=True)),
-    }
+    number = int(scores.argmax())
+    if None in thresholds and len(labels) == 2:
+        other = thresholds.index(None)
+        number = 1 - other if scores[1 - other] >= thresholds[1 - other] else other
+    return {"prediction": labels[number], "scores": dict(zip(labels, scores.tolist(), strict=True))}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""What must hold between the keys that are about rare classes, and about decisions. No torch in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ptm.config.label_types import CLASS, NUMBER
+from ptm.config.spec import RunSpec
+from ptm.errors import listing
+
+_KEYS = ("class_weights", "focal_gamma", "logit_adjustment", "sampling")
+_OF_ONE_CLASS = ("logit_adjustment", "sampling")  # defined by the share of classes of which one applies
+
+
+def check_decisions(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """The same of what is decided after training."""
+    decisions, label_type = spec.decisions, spec.data.label_type
+    if decisions is None or not spec.descriptor.label_types:
+        return
+    if label_type == NUMBER.name:
+        yield (
+            ("decisions",),
+            f"label_type: {NUMBER.name} has no probabilities to decide by",
+            "remove decisions",
+        )
+        return
+    if not decisions.temperature and decisions.thresholds == "none":
+        cure = "add temperature: true, or thresholds: one"
+        yield ("decisions",), "decisions has neither a temperature nor thresholds", cure
+    if decisions.metric != "f1" and (label_type != CLASS.name or decisions.thresholds == "none"):
+        yield ("decisions", "metric"), "metric is for the threshold of two labels", "remove it"
+    labels = spec.data.labels
+    if label_type == CLASS.name and decisions.thresholds != "none" and labels and len(labels) != 2:
+        what = f"of {len(labels)} labels, the one with the highest probability is the answer"
+        yield ("decisions", "thresholds"), what, "remove it, or use label_type: classes"
+
+
+def check_imbalance(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """What is wrong: (key path, what, cure)."""
+    train, label_type = spec.train, spec.data.label_type
+    keys = [key for key in _KEYS if getattr(train, key) not in (None, "shuffled")]
+    if not spec.descriptor.label_types:
+        return  # whatever is set is for other tasks, which is said elsewhere
+    for key in keys:
+        if label_type == NUMBER.name:
+            yield ("train", key), f"label_type: {NUMBER.name} has no classes", f"remove {key}"
+        elif label_type != CLASS.name and key in _OF_ONE_CLASS:
+            what = f"{key} goes by shares of classes of which one applies, this is label_type: {label_type}"
+            yield ("train", key), what, "use class_weights: balanced"
+        elif spec.needs_no_labels:
+            what = f"{key} goes by the labels, and distill.ce_weight: 0 learns from the teacher alone"
+            yield ("train", key), what, f"remove {key}, or give ce_weight a positive value"
+    by_share = [key for key in keys if key != "focal_gamma"]
+    if len(by_share) > 1:
+        what = f"{listing(by_share)} each make up for rare classes: together they overdo it"
+        yield ("train", by_share[-1]), what, "keep one of them"
+    named = train.class_weights
+    if isinstance(named, dict) and spec.data.labels is not None:
+        unknown = sorted(set(named) - set(spec.data.labels))
+        if unknown:
+            what = f"{unknown[0]!r} is none of data.labels"
+            yield ("train", "class_weights"), what, "name labels as data.labels does"
