@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ptm.config.label_types import CLASS, NUMBER
 from ptm.config.spec import RunSpec
+from ptm.config.tasks import TOKEN_CLASSIFICATION
 from ptm.errors import listing
 
 _KEYS = ("class_weights", "focal_gamma", "logit_adjustment", "sampling")
@@ -33,6 +34,24 @@ def check_decisions(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]
     if label_type == CLASS.name and decisions.thresholds != "none" and labels and len(labels) != 2:
         what = f"of {len(labels)} labels, the one with the highest probability is the answer"
         yield ("decisions", "thresholds"), what, "remove it, or use label_type: classes"
+
+
+def check_long_texts(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """The same of texts that are longer than a model reads."""
+    data, mode = spec.data, spec.data.long_texts or "cut"
+    for key in ("stride", "pool"):
+        if getattr(data, key) is not None and mode != "windows":
+            yield ("data", key), f"{key} is for long_texts: windows", "remove it, or add long_texts: windows"
+    if mode == "cut":
+        return
+    if spec.task == TOKEN_CLASSIFICATION.name and mode == "head_tail":
+        what = "head_tail leaves words out, and each is to have its tag"
+        yield ("data", "long_texts"), what, "use windows"
+    if data.text_pair is not None:
+        yield ("data", "long_texts"), f"{mode} is for single texts, not for pairs", "remove one of them"
+    if mode == "windows" and spec.distill is not None and spec.distill.features != "none":
+        what = f"features: {spec.distill.features} compares texts, and windows are read one by one"
+        yield ("data", "long_texts"), what, "use features: none"
 
 
 def check_imbalance(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:

@@ -182,6 +182,24 @@ class DataSpec:
         description="Longer texts are cut to so many tokens (default 128, or what the model takes), here and wherever "
         "the saved model is used.",
     )
+    long_texts: Literal["cut", "head_tail", "windows"] | None = Field(
+        default=None,
+        json_schema_extra=only(TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION),
+        description="What is read of texts of more than `max_length` tokens: `cut` (default) their beginning, "
+        "`head_tail` a quarter from the beginning and the rest from the end (arXiv:1905.05583), `windows` all of it, "
+        "in pieces: of a text the outputs are pooled, of words each is read in one window.",
+    )
+    stride: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        json_schema_extra=only(TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION),
+        description="`long_texts: windows`: tokens that neighbouring windows share (default: a quarter of a window).",
+    )
+    pool: Literal["mean", "max"] | None = Field(
+        default=None,
+        json_schema_extra=only(TEXT_CLASSIFICATION),
+        description="`long_texts: windows`: the logits of a text are the mean of those of its windows (default), or "
+        "the highest of each label.",
+    )
     image_size: Positive | None = Field(
         default=None,
         json_schema_extra=IMAGES_ONLY,

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from pydantic.fields import FieldInfo
 
-from ptm.config.classifier_rules import check_decisions, check_imbalance
+from ptm.config.classifier_rules import check_decisions, check_imbalance, check_long_texts
 from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
@@ -41,6 +41,7 @@ def cross_check(
         yield from _check_source(spec, sure("task"))
     yield from _check_model(spec)
     yield from _check_text_format(spec.data)
+    yield from check_long_texts(spec)
     yield from _check_data(spec.data, fewest=spec.descriptor.fewest_labels)
     yield from check_splits(spec)
     if sure("task"):

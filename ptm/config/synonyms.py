@@ -44,6 +44,9 @@ _NAMES: Mapping[str, str] = {
     "data.max_length": (
         "max_seq_length max_seq_len max_len max_sequence_length model_max_length max_tokens seq_len"
     ),
+    "data.long_texts": "truncation truncation_strategy sliding_window chunking long_documents",
+    "data.stride": "doc_stride overlap window_overlap",
+    "data.pool": "pooling window_pooling aggregation",
     "data.image_size": "img_size input_size imgsz resolution crop_size train_crop_size size",
     "data.augment": "augmentation augmentations aug auto_augment transform transforms data_augmentation",
     "data.mean": "image_mean",

@@ -189,7 +189,7 @@ class CutCount:
     def __str__(self) -> str:
         inputs = "1 input is" if self.inputs == 1 else f"{self.inputs:,} inputs are"
         beyond = f"; words that lie beyond and have no tag of their own: {self.words:,}" if self.words else ""
-        return f"{inputs} longer than {self.limit} tokens, and not read to the end{beyond}"
+        return f"{inputs} longer than {self.limit} tokens, and not read as a whole{beyond}"
 
 
 def _row(examples: Examples, prediction: Prediction, before: int) -> Row:

@@ -331,7 +331,7 @@ def _backbone(session: Session, prepared: Prepared) -> BackboneSummary | None:
 def _padding_fraction(session: Session, prepared: Prepared) -> float | None:
     """How much of the computed tokens was padding, in the first epoch; None where nothing is padded."""
     lengths = prepared.pipeline.lengths("train")
-    if lengths is None:
+    if lengths is None or session.spec.data.long_texts == "windows":  # these are padded one by one
         return None
     spec = session.spec.train
     grouped = lengths if spec.group_by_length else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
 from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import Tokens, longest_text, separate_pairs, tokenize
+from ptm.text.windows import LongTexts, pooled
 
 missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
@@ -63,8 +64,11 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     requested = _taught_length(spec, model, loaded) if model.role == "teacher" else spec.data.max_length
     requested = requested or (trained_length(loaded) if complete else None)
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
-    encode = partial(tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments)
-    pipeline = TextClassification(spec, data, loaded, encode, max_length)
+    long_texts = LongTexts.of(spec.data, max_length, added)
+    encode = partial(
+        tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments, long_texts=long_texts
+    )
+    pipeline = TextClassification(spec, data, loaded, encode, long_texts)
     if complete and model.role != "teacher":
         pipeline.decisions = stored_decisions(model.name, data.labels)
     pipeline.cuts_to(max_length, text=_columns(spec)["text"], **label_column(spec.data))
@@ -88,24 +92,44 @@ def _all_texts(examples: Examples) -> list[str]:
 class TextClassification(ClassifierPipeline[Tokens]):
     """Pipeline of one model over tokenised examples."""
 
-    def __init__(self, spec: RunSpec, data: Dataset, loaded: Classifier, *arguments: Any) -> None:
-        super().__init__(spec, data, loaded, *arguments)
-        self.reads = f"texts of at most {arguments[-1]} tokens"
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Dataset,
+        loaded: Classifier,
+        encode: Callable[[Examples], Tokens],
+        long_texts: LongTexts,
+    ) -> None:
+        super().__init__(spec, data, loaded, encode, *filter(None, [long_texts.max_length, long_texts.name]))
+        self._pool = long_texts.pool if long_texts.mode == "windows" else ""
+        self.reads = f"texts of at most {long_texts.max_length} tokens"
+        if self._pool:
+            self.reads = f"texts in windows of {long_texts.max_length} tokens"
+            self.output_fingerprint += f" {self._pool} of windows"
+            self.feature_names = ()  # they would be those of windows
+        self.head_input = "pooler" if "pooler" in self.feature_names else ""
         targets = None if data.train is None else data.train.targets
         self._training_loss = TrainingLoss.of(spec.train, spec.data.label_type, targets, data.labels)
-        self.head_input = "pooler" if "pooler" in self.feature_names else ""
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
         targets = self._examples(split).targets
+        encoding = self._encodings[split]
+        inputs = encoding.pad(ids, self._tokenizer.pad_token_id)
+        if self._pool:
+            inputs["windows"] = torch.from_numpy(encoding.counts(ids))
         return Batch(
             ids=ids,
-            inputs=self._encodings[split].pad(ids, self._tokenizer.pad_token_id),
+            inputs=inputs,
             targets=None if targets is None else torch.from_numpy(targets[ids]),
         )
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
-        result, inside = features.run(self.model, model, batch.inputs, requested)
-        return self._output(result.logits, batch, inside)
+        inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "windows"}
+        result, inside = features.run(self.model, model, inputs, requested)
+        logits = result.logits
+        if "windows" in batch.inputs:
+            logits = pooled(logits.float(), batch.inputs["windows"], self._pool)
+        return self._output(logits, batch, inside)
 
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
         model: Any = self.model

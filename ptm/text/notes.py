@@ -13,17 +13,27 @@ _SAMPLE = 200  # texts looked at
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
 
-def cut_note(splits: Mapping[str, Mapping[str, Any]], limit: int, longest: int | None) -> str:
+# What becomes of texts that are too long, by ``data.long_texts``.
+_READ = {
+    "cut": "are cut",
+    "head_tail": "are read at their beginning and their end alone",
+    "windows": "are read in windows",
+}
+
+
+def cut_note(
+    splits: Mapping[str, Mapping[str, Any]], limit: int, longest: int | None, mode: str | None = None
+) -> str:
     """One line of how many texts are longer than ``limit`` tokens; "" where none is.
 
     ``splits``: what the record says of each, ``examples``, ``cut_to_max_length`` and, of words, ``words_cut_off``; of
-    two sides, each by its name. ``longest``: what the model takes.
+    two sides, each by its name. ``longest``: what the model takes; ``mode``: ``data.long_texts``.
     """
     parts = [part for split, facts in splits.items() if (part := _cut_part(split, facts))]
     if not parts:
         return ""
     more = f"; the model takes up to {longest} (data.max_length)" if longest and longest > limit else ""
-    return f"texts longer than {limit} tokens are cut: {', '.join(parts)}{more}"
+    return f"texts longer than {limit} tokens {_READ[mode or 'cut']}: {', '.join(parts)}{more}"
 
 
 def cut_counts(facts: Mapping[str, Any]) -> dict[str, int]:
@@ -39,6 +49,11 @@ def _cut_part(split: str, facts: Mapping[str, Any]) -> str:
         f"{count:,} of {examples:,} {name + ' texts of ' if name else ''}{split} ({count / examples:.0%})"
         for name, count in cut_counts(facts).items()
     ]
+    if facts.get("in_windows"):
+        longer, windows = int(facts["in_windows"]), int(facts["windows"])
+        sides.append(
+            f"{longer:,} of {examples:,} {split} ({longer / examples:.0%}), {windows:,} windows in all"
+        )
     words = facts.get("words_cut_off", 0)
     return ", ".join(sides) + (f", {words:,} words without a tag" if words else "")
 

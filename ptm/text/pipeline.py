@@ -117,7 +117,8 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
             if split in self._encodings:
                 encoding = self._encodings[split]
                 splits[split] = {"examples": len(encoding), **encoding.describe()}
-        lines = [cut_note(splits, limit, self._loaded.max_positions)] if limit else []
+        mode = self._spec.data.long_texts
+        lines = [cut_note(splits, limit, self._loaded.max_positions, mode)] if limit else []
         examples = self._data.train or self._data.eval
         lines += [pieces_note(self._tokenizer, column) for column in list(examples.columns.values())[:1]]
         return [line for line in lines if line]

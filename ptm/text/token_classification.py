@@ -31,6 +31,7 @@ from ptm.text.classifiers import PURPOSES, build_classifier
 from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import longest_text
+from ptm.text.windows import LongTexts
 from ptm.text.words import WordTokens, tokenize_words
 
 IGNORED = -100  # the target of a token that is not the first of its word
@@ -103,8 +104,10 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
         trained_length(loaded) if complete and model.role != "teacher" else None
     )
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
-    encode = partial(_tokenize, loaded.tokenizer, max_length)
-    pipeline = TokenClassification(spec, data, loaded, encode, max_length, "words")
+    long_texts = LongTexts.of(spec.data, max_length, added)
+    encode = partial(_tokenize, loaded.tokenizer, long_texts)
+    settings = (max_length, "words", *filter(None, [long_texts.name]))
+    pipeline = TokenClassification(spec, data, loaded, encode, *settings)
     label = data.decided.get("label", spec.data.label or LABEL)
     pipeline.cuts_to(max_length, text=spec.data.text or "words", label=label)
     return pipeline
@@ -138,8 +141,8 @@ class TaggedTokens:
         return self.words.describe()
 
 
-def _tokenize(tokenizer: Any, max_length: int, examples: Examples) -> TaggedTokens:
-    words = tokenize_words(tokenizer, examples, max_length)
+def _tokenize(tokenizer: Any, long_texts: LongTexts, examples: Examples) -> TaggedTokens:
+    words = tokenize_words(tokenizer, examples, long_texts.max_length, long_texts)
     return TaggedTokens(words, _flat_targets(examples, words))
 
 
@@ -175,7 +178,9 @@ class TokenClassification(ClassifierPipeline[TaggedTokens]):
         assert output.logits is not None
         best = output.logits.float().softmax(-1).max(-1)
         values, classes = best.values.cpu().numpy(), best.indices.cpu().numpy()
-        ends = np.cumsum(batch.inputs["first"].sum(1).cpu().numpy())[:-1]
+        of_rows = batch.inputs["first"].sum(1).cpu().numpy()
+        counts = self._encodings["eval"].words.tokens.counts(batch.ids)
+        ends = np.cumsum(of_rows)[np.cumsum(counts) - 1][:-1]
         pieces = zip(batch.ids.tolist(), np.split(classes, ends), np.split(values, ends), strict=True)
         return replace(output, predictions=[self._tagged(*piece) for piece in pieces])
 
@@ -183,7 +188,7 @@ class TokenClassification(ClassifierPipeline[TaggedTokens]):
         examples, encoded = self._examples("eval"), self._encodings["eval"].words
         row = examples.columns["words"][index]
         words = row if isinstance(row, CutText) else joined_words(row)
-        places = encoded.words[encoded.tokens.starts[index] : encoded.tokens.starts[index + 1]]
+        places = encoded.words[encoded.tokens.span(index)]
         seen = places[places >= 0]
         predicted, confidence = np.full(len(words), -1), np.zeros(len(words), dtype=np.float32)
         predicted[seen], confidence[seen] = classes, probabilities
@@ -205,9 +210,8 @@ def _flat_targets(examples: Examples, tokens: WordTokens) -> np.ndarray | None:
     if examples.targets is None:
         return None
     flat = np.full(len(tokens.words), IGNORED, dtype=np.int64)
-    starts = tokens.tokens.starts
     for index, tags in enumerate(examples.targets):
-        part = slice(starts[index], starts[index + 1])
+        part = tokens.tokens.span(index)
         words = tokens.words[part]
         flat[part][words >= 0] = tags[words[words >= 0]]
     return flat

@@ -15,6 +15,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.data.examples import Examples
 from ptm.data.texts import text_problems
 from ptm.errors import ConfigError, DataError, ModelError, refuse
+from ptm.text.windows import LongTexts
 
 DEFAULT_MAX_LENGTH = 128
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
@@ -22,31 +23,55 @@ _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of all examples end to end: example i is ``ids[starts[i]:starts[i+1]]``."""
+    """Token ids of all rows end to end: row i is ``ids[starts[i]:starts[i+1]]``. A row is an example, or, with
+    ``windows``, one of the windows ``windows[i]:windows[i+1]`` of example i."""
 
     ids: np.ndarray  # int32 [total]
     types: np.ndarray | None  # uint8 [total]: 0 first text, 1 second; None for models without segments
-    starts: np.ndarray  # int64 [n + 1]
+    starts: np.ndarray  # int64 [rows + 1]
     cut: int  # examples longer than max_length
+    windows: np.ndarray | None = None  # int64 [n + 1]
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.starts if self.windows is None else self.windows) - 1
 
     @property
     def lengths(self) -> np.ndarray:
-        return np.diff(self.starts)
+        """Of examples, all their windows together: int64 [n]."""
+        return np.diff(self.starts if self.windows is None else self.starts[self.windows])
+
+    def span(self, index: int) -> slice:
+        """Where the tokens of an example stand."""
+        first, after = (index, index + 1) if self.windows is None else self.windows[index : index + 2]
+        return slice(int(self.starts[first]), int(self.starts[after]))
+
+    def counts(self, examples: np.ndarray) -> np.ndarray:
+        """Rows of each of these examples, int64 [n]."""
+        return (
+            np.ones(len(examples), dtype=np.int64)
+            if self.windows is None
+            else np.diff(self.windows)[examples]
+        )
+
+    def rows(self, examples: np.ndarray) -> np.ndarray:
+        """The rows of these examples, one after the other."""
+        if self.windows is None:
+            return examples
+        return np.concatenate([np.arange(*self.windows[index : index + 2]) for index in examples.tolist()])
 
     def describe(self) -> dict[str, Any]:
         """Counts for the record."""
         return {
             "tokens": int(self.starts[-1]),
             "longest_tokens": int(self.lengths.max()),
-            "cut_to_max_length": self.cut,
+            "cut_to_max_length": 0 if self.windows is not None else self.cut,
+            **({} if self.windows is None else {"in_windows": self.cut, "windows": len(self.starts) - 1}),
         }
 
-    def pad(self, rows: np.ndarray, pad_id: int) -> dict[str, Tensor]:
-        """``input_ids`` int64 [n, longest]; a mask only if needed, for attention without is faster."""
-        lengths = self.lengths[rows]
+    def pad(self, examples: np.ndarray, pad_id: int) -> dict[str, Tensor]:
+        """``input_ids`` int64 [rows, longest]; a mask only if needed, for attention without is faster."""
+        rows = self.rows(examples)
+        lengths = np.diff(self.starts)[rows]
         width = int(lengths.max())
         real = np.arange(width) < lengths[:, None]  # bool [n, width]
         places = (self.starts[rows][:, None] + np.arange(width))[real]
@@ -62,11 +87,21 @@ class Tokens:
         return inputs
 
 
-def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: bool) -> Tokens:
-    """All texts of a split; with token types where there are pairs and the model has ``segments``.
+def tokenize(
+    tokenizer: Any,
+    examples: Examples,
+    max_length: int,
+    *,
+    segments: bool,
+    long_texts: LongTexts | None = None,
+) -> Tokens:
+    """All texts of a split; with token types where there are pairs and the model has ``segments``. ``long_texts``: how
+    longer texts are read, where they are not cut.
 
     Raises DataError for rows that are not text.
     """
+    if long_texts is not None and long_texts.mode != "cut":
+        return _tokenize_whole(tokenizer, examples, long_texts)
     texts, pairs = examples.columns["text"], examples.columns.get("text_pair")
     for role, column in examples.columns.items():
         require_text(column, role, examples)
@@ -107,6 +142,40 @@ def tokenize(tokenizer: Any, examples: Examples, max_length: int, *, segments: b
         np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         cut,
     )
+
+
+def _tokenize_whole(tokenizer: Any, examples: Examples, long_texts: LongTexts) -> Tokens:
+    """Single texts, of which more is read than their beginning."""
+    texts = examples.columns["text"]
+    require_text(texts, "text", examples)
+    pieces: list[np.ndarray] = []
+    counts: list[int] = []
+    longer = 0
+    for start in range(0, len(texts), _CHUNK):
+        encoded = tokenizer(
+            list(texts[start : start + _CHUNK]),
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            return_special_tokens_mask=True,
+            verbose=False,
+        )
+        for ids, special in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
+            if not ids:
+                raise DataError(
+                    "the tokenizer makes no token of this text", where=examples.where(len(counts))
+                )
+            own = long_texts.pieces(ids, special)
+            longer += len(ids) > long_texts.max_length
+            pieces += own
+            counts.append(len(own))
+    no_limits(getattr(tokenizer, "backend_tokenizer", None))
+    starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces], dtype=np.int64)])
+    windows = (
+        np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]) if long_texts.mode == "windows" else None
+    )
+    return Tokens(np.concatenate(pieces), None, starts, longer, windows)
 
 
 def longest_text(requested: int | None, longest: int | None, model: ModelRef, *, added: int) -> int:

@@ -94,7 +94,7 @@ def test_10_27_predict_warns_where_words_lie_beyond_the_cut(tmp_path):
     said, rows = Saying(), []
     run_prediction(tmp_path / "r", [table], receive=rows.append, reporter=said)
     assert (
-        "warning: 1 input is longer than 16 tokens, and not read to the end; words that lie beyond and have no tag of "
+        "warning: 1 input is longer than 16 tokens, and not read as a whole; words that lie beyond and have no tag of "
         "their own: 9" in said.lines
     )
     assert [score is None for score in rows[0]["scores"]] == [False] * 14 + [True] * 9
