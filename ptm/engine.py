@@ -1,4 +1,5 @@
-"""THE training loop and THE evaluation loop. Every command and every task goes through them.
+"""THE training loop, and, from :mod:`ptm.training.evaluation`, THE evaluation loop. Every command and every task goes
+through them.
 
 One step, top to bottom: the ids of its examples (a function of seed and epoch) are cut into micro-batches;
 each process takes its shard; every forward pass starts from its own seed; losses and counts are added up over
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +27,12 @@ from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted
 from ptm.models.layers import layers_of
 from ptm.objective import Objective, TrainBatch, all_counts
-from ptm.pipeline import Metrics, Pipeline, Split
+from ptm.pipeline import Metrics, Pipeline
 from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
+from ptm.training.averaging import WeightAverage
+from ptm.training.evaluation import StopRequested, evaluate
 from ptm.training.finite import evaluation_not_finite, largest_weight, step_not_finite, weights_not_finite
 from ptm.training.memory import OTHER_MODEL, batch_memory, memory_errors
 from ptm.training.meter import Meter, StepNumbers
@@ -36,7 +40,7 @@ from ptm.training.progress import Progress
 from ptm.training.runtime import Runtime, batch_norms
 from ptm.training.selection import Selection
 
-_STOP_EVERY_BATCHES = 8  # of an evaluation in several processes, which have to agree
+__all__ = ["RunContext", "Step", "StopRequested", "evaluate", "train", "try_steps"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,6 @@ class RunContext:
     log: MetricsLog
     reporter: Reporter
     stop: StopFlag
-
-
-class StopRequested(Exception):
-    """A signal came during an evaluation; the loop saves and ends the run."""
 
 
 def train(context: RunContext, *, resume: bool) -> Progress:
@@ -77,49 +77,6 @@ def try_steps(context: RunContext, batches: Sequence[np.ndarray]) -> list[float]
         training._take(Step(len(ids), shard, loader))
         taken.append(training.progress.seconds - begun)
     return taken
-
-
-def evaluate(
-    pipeline: Pipeline,
-    runtime: Runtime,
-    *,
-    batch_size: int,
-    batch_key: str = "train.eval_batch_size",
-    split: Split = "eval",
-    stop: StopFlag | None = None,
-    reporter: Reporter | None = None,
-    metrics: Metrics | None = None,
-) -> Metrics:
-    """Every example of a split once through the model, in evaluation mode; the same metrics in every process.
-
-    ``batch_key`` is what the user sets ``batch_size`` by; ``metrics`` takes the place of the task's. Raises
-    StopRequested, in all processes, when ``stop`` is set in any.
-    """
-    model = pipeline.model
-    plan = order.eval_plan(pipeline.size(split), batch_size, pipeline.lengths(split))
-    mine = plan[runtime.rank :: runtime.ranks]
-    every = 1 if runtime.ranks == 1 else _STOP_EVERY_BATCHES
-    metrics = pipeline.new_metrics() if metrics is None else metrics
-    model.eval()
-    if reporter is not None:
-        reporter.begin("evaluate", len(mine))
-    with torch.inference_mode(), runtime.autocast():
-        for done, batch in enumerate(pipeline.batches(split, mine, 0), start=1):
-            # Several processes must stop at the same place, and may not have the same number of batches.
-            is_due = done <= len(plan) // runtime.ranks and (done % every == 0)
-            if stop is not None and is_due and runtime.any(stop.requested):
-                raise StopRequested
-            with batch_memory(pipeline, batch, batch_key):
-                metrics.update(batch, pipeline.evaluate_batch(model, batch.to(runtime.device)))
-            if reporter is not None:
-                reporter.advance(done, "")
-    if reporter is not None:
-        reporter.end()
-    if runtime.ranks == 1:
-        return metrics
-    first: Metrics
-    first, *others = runtime.gather(metrics)
-    return first.merge(others)
 
 
 @dataclass(frozen=True)
@@ -173,6 +130,7 @@ class _Training:
         self.classes = pipeline.sampled_classes(spec.train)
         self.micro = spec.train.forward_size
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
+        self.average = WeightAverage(self.model, spec.train.ema) if spec.train.ema else None
         self.progress = Progress()
         self.selection = Selection(spec.best, spec.train.early_stopping, spec.evaluation.headline)
         self.meter = Meter(self.progress)
@@ -209,6 +167,8 @@ class _Training:
                 steps = self._epoch_steps()
             self._take(next(steps))
         context.reporter.end()
+        if self.average is not None:
+            self.average.put_into_model()
         return progress
 
     def _unfreeze(self) -> int:
@@ -317,6 +277,8 @@ class _Training:
         """Count the step; check its numbers, at once or during the next one."""
         progress, spec = self.progress, self.context.spec.train
         progress.step += 1
+        if self.average is not None:
+            self.average.update(progress.step)
         progress.examples += step.examples
         # On a GPU the numbers of a step are read while the next one runs, so that it never waits for the CPU.
         self._check()
@@ -357,9 +319,10 @@ class _Training:
             return
         self._check()
         begun = time.perf_counter()
-        batch_size = spec.train.eval_batch_size
         try:
-            metrics = evaluate(context.pipeline, context.runtime, batch_size=batch_size, stop=context.stop)
+            trained = None if self.average is None else self._measure().compute()
+            with nullcontext() if self.average is None else self.average.in_model():
+                metrics = self._measure()
             values = metrics.compute()
         except StopRequested:
             self._save()
@@ -368,11 +331,14 @@ class _Training:
         optim.training_mode(self.model)
         epoch = round(progress.step / self.counts.steps_per_epoch, 4)
         line = {"kind": "eval", "step": progress.step, "epoch": epoch, "metrics": values, "seconds": seconds}
-        context.log.write(line)
+        context.log.write(line if trained is None else {**line, "trained_metrics": trained})
         if not math.isfinite(values.get("loss", 0.0)):  # detectors have none when they are evaluated
             raise evaluation_not_finite(values["loss"], progress.step, metrics, context.pipeline)
         progress.evaluated_step = progress.step
-        mark = "  (best)" if self.selection.consider(values, progress) else ""
+        best = self.selection.consider(values, progress)
+        if trained is not None and (best or spec.best is None):
+            progress.trained = trained
+        mark = "  (best)" if best else ""
         positive, chosen = spec.positive_of(context.pipeline.labels), self.selection.headline(values)
         headline = "  ".join(f"{shown_metric(name, positive)} {v:.4f}" for name, v in chosen.items())
         context.reporter.say(f"step {progress.step}/{self.counts.steps}  epoch {epoch:g}  {headline}{mark}")
@@ -380,6 +346,10 @@ class _Training:
             progress.finished = True
             name, worse = self.selection.best and self.selection.best.metric, progress.worse_evaluations
             context.reporter.say(f"stopping early: {worse} evaluations without a better {name}")
+
+    def _measure(self) -> Metrics:
+        context, size = self.context, self.context.spec.train.eval_batch_size
+        return evaluate(context.pipeline, context.runtime, batch_size=size, stop=context.stop)
 
     def _save_due(self) -> bool:
         progress, every = self.progress, self.context.spec.train.save_every_steps
@@ -395,7 +365,7 @@ class _Training:
         if context.runtime.main:
             progress.log_bytes = context.log.sync()
             progress.scaler = self.scaler.state_dict()
-            context.store.save(progress, self.model, context.objective.module, self.optimizer)
+            context.store.save(progress, self.model, context.objective.module, self.optimizer, self.average)
         self.saved_step = progress.step
         context.runtime.barrier()
 
@@ -412,7 +382,7 @@ class _Training:
             context.log.cut(0)
             context.reporter.say("no checkpoint yet: starting from the first step")
             return
-        self.progress = restore(path, self.model, context.objective.module, self.optimizer)
+        self.progress = restore(path, self.model, context.objective.module, self.optimizer, self.average)
         self.meter = Meter(self.progress)
         # Not what the file says: a finished run may have been given more epochs.
         self.progress.finished = self.selection.exhausted(self.progress)

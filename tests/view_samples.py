@@ -7,6 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from ptm.vision.augmentation import Augmentation
 from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.views import ImageViewMaker, evaluation_view
 
@@ -30,11 +31,12 @@ def preprocessing(image_size: int) -> Preprocessing:
 
 
 def view_maker(
-    augment: str, image_size: int, *, decoded: bool = False, seed: int = 1, count: int = 12
+    augment: str | Augmentation, image_size: int, *, decoded: bool = False, seed: int = 1, count: int = 12
 ) -> ImageViewMaker:
     images = [jpeg(picture(130, 110, seed=i)) for i in range(count)]
+    how = Augmentation(augment) if isinstance(augment, str) else augment
     p = preprocessing(image_size)
     pixels = None
     if decoded:
         pixels = np.stack([evaluation_view(Image.open(io.BytesIO(image)), p) for image in images])
-    return ImageViewMaker(images, lambda row: f"row {row}", p, augment, seed, pixels)
+    return ImageViewMaker(images, lambda row: f"row {row}", p, how, seed, pixels)

@@ -54,6 +54,14 @@ def check_long_texts(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("data", "long_texts"), what, "use features: none"
 
 
+def check_mixing(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """The same of images that are mixed."""
+    for key in ("mixup", "cutmix"):
+        if getattr(spec.data, key) is not None and spec.distill is not None and spec.distill.method == "dkd":
+            what = "method: dkd goes by the one label of an image, and mixed ones have two"
+            yield ("data", key), what, f"remove {key}, or use method: kd"
+
+
 def check_imbalance(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """What is wrong: (key path, what, cure)."""
     train, label_type = spec.train, spec.data.label_type

@@ -35,7 +35,7 @@ from ptm.errors import ConfigError
 _LABEL_COLUMN = Serves(
     lambda task: bool(task.label_types) or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION)
 )
-Augmentation = Literal["none", "crop", "standard", "trivial"]
+Augmentation = Literal["none", "crop", "standard", "trivial", "randaugment"]
 HELD_OUT = ("eval", "test")  # what may be held out of train, in the order in which it is
 
 
@@ -215,9 +215,31 @@ class DataSpec:
         default="none",
         json_schema_extra=IMAGES_ONLY,
         description="Of training images: `crop` (small images: pad by 1/8 and crop; large "
-        "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment). Boxes and "
-        "masks move with their image. Detection: `standard` mirrors only, `crop` also cuts out a part as SSD does "
-        "(arXiv:1512.02325).",
+        "ones: random resized crop), `standard` (crop and mirror), `trivial` (standard and TrivialAugment), "
+        "`randaugment` (standard and RandAugment, arXiv:1909.13719). Boxes and masks move with their image. Detection: "
+        "`standard` mirrors only, `crop` also cuts out a part as SSD does (arXiv:1512.02325).",
+    )
+    color_jitter: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION),
+        description="Brightness, contrast and saturation of training images vary by up to this fraction.",
+    )
+    random_erasing: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION),
+        description="The fraction of training images of which a rectangle is erased (arXiv:1708.04896).",
+    )
+    mixup: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION),
+        description="MixUp (arXiv:1710.09412): training images and their labels are mixed two by two, with shares from "
+        "a beta distribution of this parameter (0.2 is usual).",
+    )
+    cutmix: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        json_schema_extra=only(IMAGE_CLASSIFICATION),
+        description="CutMix (arXiv:1905.04899): a part of another image is pasted into each training image, and its "
+        "label counts as much (1 is usual). With `mixup`, each image goes through one of them.",
     )
     views: Positive | None = Field(
         default=None,
@@ -270,6 +292,12 @@ class DataSpec:
     )
     max_eval_examples: Positive | None = Field(default=None, description="The same for evaluation.")
     max_test_examples: Positive | None = Field(default=None, description="The same for the test.")
+
+    @property
+    def random_images(self) -> bool:
+        """Whether training images differ from epoch to epoch."""
+        more = (self.color_jitter, self.random_erasing, self.mixup, self.cutmix)
+        return self.augment != "none" or any(value is not None for value in more)
 
     @property
     def held_out(self) -> dict[str, float]:

@@ -96,6 +96,7 @@ _SECTIONS: dict[str, type] = {
     "data": spec.DataSpec,
     "train": spec.TrainSpec,
     "best": spec.BestSpec,
+    "decisions": spec.DecisionsSpec,
     "generate": spec.GenerateSpec,
     "runtime": spec.RuntimeSpec,
 }

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from pydantic.fields import FieldInfo
 
-from ptm.config.classifier_rules import check_decisions, check_imbalance, check_long_texts
+from ptm.config.classifier_rules import check_decisions, check_imbalance, check_long_texts, check_mixing
 from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
@@ -42,6 +42,7 @@ def cross_check(
     yield from _check_model(spec)
     yield from _check_text_format(spec.data)
     yield from check_long_texts(spec)
+    yield from check_mixing(spec)
     yield from _check_data(spec.data, fewest=spec.descriptor.fewest_labels)
     yield from check_splits(spec)
     if sure("task"):
@@ -181,7 +182,7 @@ def _check_text_format(data: DataSpec) -> Complaints:
 
 
 def _check_views(spec: RunSpec) -> Complaints:
-    one = spec.data.augment == "none" and not spec.descriptor.random_views
+    one = not spec.data.random_images and not spec.descriptor.random_views
     sections = [("data", spec.data.views), ("distill", spec.distill.views if spec.distill else None)]
     for section, views in sections:
         if views is not None and one:

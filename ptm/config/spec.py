@@ -157,6 +157,11 @@ class TrainSpec:
         default=2, description="Newest checkpoints kept, besides the best."
     )
     log_every_steps: Positive = Field(default=20, description="A line in metrics.jsonl every so many steps.")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Average the weights over the steps (arXiv:1703.01780), with this decay (0.99 to 0.9999; less in "
+        "the first steps): the averaged ones are evaluated beside the trained ones, chosen by `best`, and saved.",
+    )
     early_stopping: Positive | None = Field(
         default=None, description="Stop after so many evaluations without a better `best` metric."
     )

@@ -84,6 +84,7 @@ _NAMES: Mapping[str, str] = {
     "train.save_every_steps": "save_steps save_interval save_every save_freq checkpoint_every",
     "train.keep_checkpoints": "save_total_limit max_checkpoints keep_last",
     "train.log_every_steps": "logging_steps log_interval log_every print_freq log_every_n_steps",
+    "train.ema": "ema_decay model_ema model_ema_decay use_ema swa polyak averaging",
     "train.early_stopping": "early_stopping_patience patience",
     "best.metric": "metric_for_best_model monitor best_metric eval_metric",
     "runtime": "hardware environment",

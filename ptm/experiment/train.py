@@ -45,6 +45,7 @@ from ptm.run.results import (
 from ptm.run.saved_config import config_changes
 from ptm.run.trackers import LiveTrackers
 from ptm.training import order
+from ptm.training.averaging import WeightAverage
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
 
@@ -195,7 +196,10 @@ def _choose_best(session: Session, prepared: Prepared, context: engine.RunContex
     if progress.best_step is not None and progress.best_step != progress.step:
         context.store.require_intact(progress.best_step)
         path = context.store.path(progress.best_step)
-        restore(path, pipeline.model, prepared.objective.module, None)
+        average = WeightAverage(pipeline.model, session.spec.train.ema) if session.spec.train.ema else None
+        restore(path, pipeline.model, prepared.objective.module, None, average)
+        if average is not None:
+            average.put_into_model()
     trainable = trainable_parameters(pipeline.model)
     if adapter is not None and adapter.merge:
         adapters.take_out(pipeline.model, merge=True)
@@ -300,6 +304,7 @@ def _results(
         distill=distill,
         backbone=_backbone(session, prepared),
         expect=expectations_of(spec.expect.items(), on_eval, on_test),
+        average={"decay": spec.train.ema, "trained": progress.trained} if spec.train.ema else None,
         decisions=pipeline.decisions.as_dict() if pipeline.decisions else None,
         labels=tuple(pipeline.labels),
         output=str(run.path),

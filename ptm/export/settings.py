@@ -86,11 +86,14 @@ def image_settings(
 
 
 def decision_settings(decisions: Decisions | None, labels: Sequence[str]) -> dict[str, Any]:
-    """``temperature``, by which logits are divided, and ``thresholds``: a probability an output, from which it applies;
-    null for an output that is the answer where no other one is."""
+    """``temperature``, by which logits are divided, and ``thresholds``: a probability an output. Where several may
+    apply, those that reach theirs do; where one does, the one that is furthest above its own."""
     decided = decisions or Decisions()
-    usual = THRESHOLD if len(decided.thresholds) != 1 else None
+    thresholds = dict(decided.thresholds)
+    if len(thresholds) == 1:  # of two labels: the other one applies where this one does not
+        ((label, threshold),) = thresholds.items()
+        thresholds = {name: threshold if name == label else 1 - threshold for name in labels}
     return {
         "temperature": decided.temperature,
-        "thresholds": [decided.thresholds.get(label, usual) for label in labels],
+        "thresholds": [thresholds.get(label, THRESHOLD) for label in labels],
     }

@@ -20,6 +20,7 @@ from ptm.base.regular import read_bytes
 from ptm.config.spec import RunSpec
 from ptm.errors import ModelError, StorageError
 from ptm.models import adapters
+from ptm.training.averaging import WeightAverage
 from ptm.training.optim import StepCounts, state_copies
 from ptm.training.progress import Progress
 
@@ -73,7 +74,8 @@ class SpaceNeeded:
         adapter = spec.model.adapter
         saved = model.state_dict() if adapter is None or adapter.merge else changing(model)
         return cls(
-            checkpoint=checkpoint_bytes(model, extra, state_copies(train)),
+            checkpoint=checkpoint_bytes(model, extra, state_copies(train))
+            + (_bytes(tensors_of(changing(model)).values()) if train.ema else 0),
             checkpoints=min(saves, train.keep_checkpoints + 1 + (spec.best is not None)),
             model=_bytes(tensors_of(saved).values()),
         )
@@ -87,13 +89,20 @@ class CheckpointStore:
         self._keep = keep
 
     def save(
-        self, progress: Progress, model: nn.Module, extra: nn.Module | None, optimizer: torch.optim.Optimizer
+        self,
+        progress: Progress,
+        model: nn.Module,
+        extra: nn.Module | None,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None = None,
     ) -> None:
         """Write ``step-N`` and remove the oldest. Raises StorageError; what was there before is then intact."""
         with files.new_directory(self.path(progress.step)) as aside:
             states = {"model": tensors_of(changing(model)), "optimizer": _optimizer_tensors(optimizer)}
             if extra is not None:
                 states["objective"] = tensors_of(extra.state_dict())
+            if average is not None:
+                states["average"] = tensors_of(average.tensors)
             written = {
                 f"{name}.safetensors": files.write_pieces(aside / f"{name}.safetensors", pieces(tensors))
                 for name, tensors in states.items()
@@ -180,7 +189,11 @@ class CheckpointStore:
 
 
 def restore(
-    path: Path, model: nn.Module, extra: nn.Module | None, optimizer: torch.optim.Optimizer | None
+    path: Path,
+    model: nn.Module,
+    extra: nn.Module | None,
+    optimizer: torch.optim.Optimizer | None,
+    average: WeightAverage | None = None,
 ) -> Progress:
     """Load a checkpoint into what exists. Raises ModelError when it belongs to something else."""
     try:
@@ -191,6 +204,8 @@ def restore(
         load_tensors(model, load_file(path / "model.safetensors"))
         if extra is not None:
             load_tensors(extra, load_file(path / "objective.safetensors"))
+        if average is not None:
+            average.load(load_file(path / "average.safetensors"))
         if optimizer is not None:
             _load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
     except _MISFITS as error:
@@ -210,7 +225,7 @@ def _plausible(state: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("best_value", "seconds"):
         if not isinstance(state.get(name, 0.0), int | float | None):
             raise TypeError(f"{name} is no number")
-    for name in ("window", "counts", "scaler"):
+    for name in ("window", "counts", "scaler", "trained"):
         entries = state.get(name, {})
         if not isinstance(entries, dict) or not all(isinstance(v, int | float) for v in entries.values()):
             raise TypeError(f"{name} is not numbers by name")

@@ -16,6 +16,9 @@ class Progress:
     best_value: float | None = None
     best_loss: float | None = None  # of the same evaluation, where it has one
     best_step: int | None = None
+    trained: dict[str, float] = field(
+        default_factory=dict
+    )  # metrics there of what the chosen weights average
     worse_evaluations: int = 0  # since the best one
     window: dict[str, float] = field(default_factory=dict)  # sums since the last line of the log
     log_bytes: int = 0  # length of metrics.jsonl

@@ -27,6 +27,7 @@ from ptm.metrics.training_loss import TrainingLoss
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.vision import classifier_plan, classifiers, features
+from ptm.vision.augmentation import Augmentation
 from ptm.vision.classifier_plan import ClassifierPlan
 from ptm.vision.images import Fits, check_headers, decode_all
 from ptm.vision.loader import ViewLoader
@@ -131,9 +132,9 @@ class ImageClassification(ImagePipeline):
         self.labels = data.labels
         self.head = classifiers.head_of(model, plan.architecture)
         self.load_report = report
-        self._augment = spec.data.augment
-        self.input_fingerprint = view_name(plan.preprocessing, self._augment)
-        self.random_views = self._augment != "none"
+        self._augmentation = Augmentation.of(spec.data)
+        self.input_fingerprint = view_name(plan.preprocessing, self._augmentation)
+        self.random_views = self._augmentation.random
         self.output_fingerprint = (
             f"{plan.architecture} width={plan.width} mean={plan.preprocessing.mean} std={plan.preprocessing.std} "
             f"outputs={None if permutation is None else permutation.tolist()}"
@@ -153,14 +154,27 @@ class ImageClassification(ImagePipeline):
         side = plan.preprocessing.image_size
         self.reads = f"{side}x{side} pixels, {self.reads}"
         self._loaders: dict[Split, ViewLoader] = {}
+        self._view_makers: dict[Split, ImageViewMaker] = {}
         self._decoded_bytes: dict[Split, int] = {}
         self._made_for = made_for
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
-        targets = self._examples(split).targets
-        for ids, pixels in zip(plan, self._loader(split).pixels(plan, epoch), strict=True):
-            labels = None if targets is None else torch.from_numpy(targets[ids])
+        loader = self._loader(split)
+        for ids, pixels in zip(plan, loader.pixels(plan, epoch), strict=True):
+            labels = self._targets(split, ids, epoch)
             yield Batch(ids=ids, inputs={"pixels": pixels}, targets=labels)
+
+    def _targets(self, split: Split, ids: np.ndarray, epoch: int) -> Tensor | None:
+        """What these images are to say; of mixed ones the shares of classes, fp32 [n, classes]."""
+        targets = self._examples(split).targets
+        if targets is None:
+            return None
+        if split != "train" or not self._augmentation.mixes:
+            return torch.from_numpy(targets[ids])
+        view_maker = self._view_makers[split]
+        mixture = view_maker.mixture(epoch, ids)
+        shares = targets if targets.ndim == 2 else np.eye(len(self.labels), dtype=np.float32)[targets]
+        return torch.from_numpy(mixture.targets(shares[ids], shares[mixture.partners]))
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         with features.captured(self.model, requested) as inside:
@@ -236,7 +250,7 @@ class ImageClassification(ImagePipeline):
                 }
                 for split in splits
             },
-            "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augment},
+            "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augmentation.name},
         }
 
     def _kept(self, split: Split) -> bool:
@@ -246,17 +260,17 @@ class ImageClassification(ImagePipeline):
         self._loader(split)
 
     def _forget(self) -> None:
-        self._loaders, self._decoded_bytes = {}, {}
+        self._loaders, self._view_makers, self._decoded_bytes = {}, {}, {}
 
     def _loader(self, split: Split) -> ViewLoader:
         if split in self._loaders:
             return self._loaders[split]
         examples, preprocessing = self._examples(split), self._plan.preprocessing
         images, runtime = examples.columns["image"], self._spec.runtime
-        augment = self._augment if split == "train" else "none"
+        augmentation = self._augmentation if split == "train" else Augmentation()
         threads = runtime.threads or torch.get_num_threads()
         pixels = None
-        if fits_memory(len(images), preprocessing.image_size, augment):
+        if fits_memory(len(images), preprocessing.image_size, augmentation.views):
             view = lambda image: evaluation_view(image, preprocessing)  # noqa: E731
             pixels = decode_all(
                 images, examples.where, view, preprocessing.image_size, threads, fits_view(preprocessing)
@@ -265,9 +279,10 @@ class ImageClassification(ImagePipeline):
         else:
             check_headers(images, examples.where, threads, fits_view(preprocessing))
         view_maker = ImageViewMaker(
-            images, examples.where, preprocessing, augment, self._spec.train.seed, pixels
+            images, examples.where, preprocessing, augmentation, self._spec.train.seed, pixels
         )
         gpu = runtime.device != "cpu" and torch.cuda.is_available()
+        self._view_makers[split] = view_maker
         self._loaders[split] = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
         return self._loaders[split]
 

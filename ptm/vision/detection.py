@@ -74,9 +74,9 @@ def _size_check(plan: DetectorPlan) -> Fits:
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ObjectDetection:
     """Load the model, and find unreadable images. ``complete`` models must come with their output layer."""
-    if spec.data.augment == "trivial":
+    if spec.data.augment in ("trivial", "randaugment"):
         raise ConfigError(
-            "TrivialAugment turns and shears images, which boxes cannot follow",
+            f"augment: {spec.data.augment} turns and shears images, which boxes cannot follow",
             where="data.augment",
             expected="none, crop or standard",
         )

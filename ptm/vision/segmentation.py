@@ -46,9 +46,9 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    if spec.data.augment == "trivial":
+    if spec.data.augment in ("trivial", "randaugment"):
         raise ConfigError(
-            "augment: trivial would move an image without its mask",
+            f"augment: {spec.data.augment} would move an image without its mask",
             where="data.augment",
             expected="none, crop or standard",
             cure="--set data.augment=standard",

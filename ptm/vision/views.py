@@ -19,17 +19,18 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from ptm.base.seeds import VIEW, mix, uniforms
+from ptm.vision.augmentation import Augmentation, Mixture, erase, mixture
 from ptm.vision.images import Fits, decode, require_pixels
 from ptm.vision.preprocessing import SMALL, Preprocessing
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels of one split that are kept
 
 
-def view_name(preprocessing: Preprocessing, augment: str) -> str:
+def view_name(preprocessing: Preprocessing, augmentation: Augmentation) -> str:
     """Everything that determines pixels, and nothing else: mean and std are applied later, by each model."""
     p = preprocessing
     resize = "direct" if p.resize is None else p.resize
-    return f"image_size={p.image_size} resize={resize} interpolation={p.interpolation} augment={augment}"
+    return f"image_size={p.image_size} resize={resize} interpolation={p.interpolation} augment={augmentation.name}"
 
 
 def fits_memory(count: int, image_size: int, augment: str) -> bool:
@@ -87,29 +88,44 @@ class ImageViewMaker:
     images: Sequence[Any]
     where: Callable[[int], str]
     preprocessing: Preprocessing
-    augment: str
+    augmentation: Augmentation
     seed: int
     pixels: np.ndarray | None = None
 
     @property
     def cheap(self) -> bool:
         """Whether a batch takes microseconds, so that a worker process would only add the way to it."""
-        return self.pixels is not None and self.augment != "trivial"
+        return self.pixels is not None and not self.augmentation.per_image()
 
     def __call__(self, epoch: int, ids: np.ndarray) -> np.ndarray:
         """uint8 [n, s, s, 3]."""
-        if self.augment == "none":
+        batch = self._views(epoch, ids)
+        if not self.augmentation.mixes:
+            return batch
+        how = self.mixture(epoch, ids)
+        return how.pixels(batch, self._views(epoch, how.partners))
+
+    def mixture(self, epoch: int, ids: np.ndarray) -> Mixture:
+        """What each image is mixed with."""
+        side = self.preprocessing.image_size
+        return mixture(self.augmentation, ids, len(self.images), side, self.seed, epoch)
+
+    def _views(self, epoch: int, ids: np.ndarray) -> np.ndarray:
+        augment, each = self.augmentation, bool(self.augmentation.per_image())
+        if augment.views == "none" or self.preprocessing.image_size <= SMALL:
             batch = self._evaluation_views(ids)
-        elif self.preprocessing.image_size <= SMALL:
-            draws = uniforms(self.seed, epoch, ids, 3)
-            batch = shift_and_mirror(self._evaluation_views(ids), draws, mirror=self.augment != "crop")
-            if self.augment == "trivial":
+            if augment.views != "none":
+                draws = uniforms(self.seed, epoch, ids, 3)
+                batch = shift_and_mirror(batch, draws, mirror=augment.views != "crop")
+            if each:
                 views = (Image.fromarray(view) for view in batch)
                 batch = np.stack([self._draw(view, epoch, i) for view, i in zip(views, ids, strict=True)])
         else:
             batch = np.stack(
                 [self._draw(decode(self.images[i], self.where(i)), epoch, i) for i in map(int, ids)]
             )
+        if augment.random_erasing:
+            batch = erase(batch, ids, augment.random_erasing, self.seed, epoch)
         return batch
 
     def _evaluation_views(self, ids: np.ndarray) -> np.ndarray:
@@ -130,12 +146,10 @@ class ImageViewMaker:
     @cached_property
     def _transform(self) -> Callable[[Image.Image], Image.Image]:
         steps: list[torch.nn.Module] = []
-        if self.preprocessing.image_size > SMALL:
+        if self.preprocessing.image_size > SMALL and self.augmentation.views != "none":
             mode = InterpolationMode(self.preprocessing.interpolation)
             steps.append(v2.RandomResizedCrop(self.preprocessing.image_size, interpolation=mode))
-            if self.augment != "crop":
+            if self.augmentation.views != "crop":
                 steps.append(v2.RandomHorizontalFlip())
-        if self.augment == "trivial":
-            steps.append(v2.TrivialAugmentWide())  # Müller and Hutter 2021, arXiv:2103.10158
-        composed: Callable[[Image.Image], Image.Image] = v2.Compose(steps)
+        composed: Callable[[Image.Image], Image.Image] = v2.Compose([*steps, *self.augmentation.per_image()])
         return composed

@@ -23,7 +23,7 @@ def test_charts_follow_the_colours_of_the_page(tmp_path: Path) -> None:
     report_of(run)
     html = (run / "report.html").read_text()
     charts = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(charts) == 6  # loss, evaluation, parts, learning rate, gradient, reliability
+    assert len(charts) == 7  # loss, evaluation, parts, learning rate, gradient, coverage, reliability
     assert not any(re.search(r"#[0-9a-f]{6}\b", chart) for chart in charts)
     variables = set(re.findall(r"var\((--[a-z]+)\)", "".join(charts)))
     light, dark = (

@@ -10,6 +10,7 @@ from torchvision import models as zoo
 from ptm.base import seeds
 from ptm.config.model_ref import ModelRef
 from ptm.vision import views
+from ptm.vision.augmentation import Augmentation
 from ptm.vision.classifier_plan import plan_classifier
 from ptm.vision.loader import ViewLoader
 from ptm.vision.views import evaluation_view, fits_memory, shift_and_mirror, view_name
@@ -122,5 +123,16 @@ def test_what_is_kept_in_memory() -> None:
 
 def test_the_name_of_a_view_says_all_that_determines_pixels_and_no_more() -> None:
     p = preprocessing(224)
-    assert view_name(p, "crop") == "image_size=224 resize=232 interpolation=bilinear augment=crop"
-    assert len({view_name(p, "none"), view_name(p, "crop"), view_name(preprocessing(32), "none")}) == 3
+    assert (
+        view_name(p, Augmentation("crop")) == "image_size=224 resize=232 interpolation=bilinear augment=crop"
+    )
+    assert (
+        len(
+            {
+                view_name(p, Augmentation()),
+                view_name(p, Augmentation("crop")),
+                view_name(preprocessing(32), Augmentation()),
+            }
+        )
+        == 3
+    )

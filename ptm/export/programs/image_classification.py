@@ -43,24 +43,16 @@ def rgb(image: Image.Image) -> Image.Image:
 
 def predict(paths: list[str]) -> Iterator[dict[str, Any]]:
     session = onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])
+    labels, several = SETTINGS["labels"], SETTINGS["label_type"] == "classes"
     for path in paths:
         logits = session.run(None, {"pixels": pixels_of(path)})[0][0].astype(np.float64)
-        yield {"input": path, **answer(logits / SETTINGS["temperature"])}
-
-
-def answer(logits: np.ndarray) -> dict[str, Any]:
-    labels, thresholds = SETTINGS["labels"], SETTINGS["thresholds"]
-    if SETTINGS["label_type"] == "classes":
-        scores = 1 / (1 + np.exp(-logits))
-        chosen = [name for name, s, t in zip(labels, scores, thresholds, strict=True) if s >= t]
-        return {"prediction": chosen, "scores": dict(zip(labels, scores.tolist(), strict=True))}
-    scores = np.exp(logits - logits.max())
-    scores /= scores.sum()
-    number = int(scores.argmax())
-    if None in thresholds and len(labels) == 2:
-        other = thresholds.index(None)
-        number = 1 - other if scores[1 - other] >= thresholds[1 - other] else other
-    return {"prediction": labels[number], "scores": dict(zip(labels, scores.tolist(), strict=True))}
+        logits = logits / SETTINGS["temperature"]
+        powers = np.exp(logits - logits.max())
+        scores = 1 / (1 + np.exp(-logits)) if several else powers / powers.sum()
+        margins = scores - np.array(SETTINGS["thresholds"])
+        chosen = [name for name, margin in zip(labels, margins, strict=True) if margin >= 0]
+        answer = chosen if several else labels[int(margins.argmax())]
+        yield {"input": path, "prediction": answer, "scores": dict(zip(labels, scores.tolist(), strict=True))}
 
 
 if __name__ == "__main__":

@@ -40,19 +40,14 @@ def predict(texts: list[str]) -> Iterator[dict[str, Any]]:
 def answer(logits: np.ndarray) -> dict[str, Any]:
     if SETTINGS["label_type"] == "number":
         return {"prediction": float(logits[0])}
-    labels, thresholds = SETTINGS["labels"], SETTINGS["thresholds"]
+    labels, several = SETTINGS["labels"], SETTINGS["label_type"] == "classes"
     logits = logits / SETTINGS["temperature"]
-    if SETTINGS["label_type"] == "classes":
-        scores = 1 / (1 + np.exp(-logits))
-        chosen = [name for name, s, t in zip(labels, scores, thresholds, strict=True) if s >= t]
-        return {"prediction": chosen, "scores": dict(zip(labels, scores.tolist(), strict=True))}
-    scores = np.exp(logits - logits.max())
-    scores /= scores.sum()
-    number = int(scores.argmax())
-    if None in thresholds and len(labels) == 2:
-        other = thresholds.index(None)
-        number = 1 - other if scores[1 - other] >= thresholds[1 - other] else other
-    return {"prediction": labels[number], "scores": dict(zip(labels, scores.tolist(), strict=True))}
+    powers = np.exp(logits - logits.max())
+    scores = 1 / (1 + np.exp(-logits)) if several else powers / powers.sum()
+    margins = scores - np.array(SETTINGS["thresholds"])
+    chosen = [name for name, margin in zip(labels, margins, strict=True) if margin >= 0]
+    prediction = chosen if several else labels[int(margins.argmax())]
+    return {"prediction": prediction, "scores": dict(zip(labels, scores.tolist(), strict=True))}
 
 
 if __name__ == "__main__":
