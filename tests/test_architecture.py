@@ -49,6 +49,13 @@ TESTED_ELSEWHERE = {
     "quality/figures.py": "tests/quality/test_look.py",
     "quality/findings.py": "tests/quality/test_look.py",
     "report/comparison.py": "tests/experiment/test_compare.py",
+    # A server is asked as a whole.
+    **{
+        f"serve/{name}.py": "tests/serve/test_app.py"
+        for name in ("answers", "figures", "guard", "openapi", "requests", "settings")
+    },
+    "serve/command.py": "tests/cli/test_serve.py",
+    "experiment/predictor.py": "tests/serve/test_app.py",
     # An export is made, read and refused as a whole.
     "cli/export.py": "tests/experiment/test_export.py",
     "experiment/export_files.py": "tests/experiment/test_export.py",

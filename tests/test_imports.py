@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("distill", "export"),
     ("report",),
     ("experiment",),
+    ("serve",),
     ("cli", "api"),
     ("__main__",),
 )

@@ -19,6 +19,12 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "lora": ("peft>=0.17",),
     "marian": ("sentencepiece>=0.2",),
     "search": ("optuna>=4.0",),
+    "serve": (
+        "starlette>=0.49",
+        "uvicorn>=0.37",
+        "python-multipart>=0.0.20",
+        "prometheus-client>=0.22",
+    ),
     "slurm": ("submitit>=1.5",),
     "tensorboard": ("tensorboard>=2.18",),
     "mlflow": ("mlflow-skinny>=3.0",),

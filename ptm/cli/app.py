@@ -29,6 +29,7 @@ from ptm.cli.init import init
 from ptm.cli.models import models
 from ptm.cli.predict import predict
 from ptm.cli.printing import echo
+from ptm.cli.serve import serve
 from ptm.cli.streams import ReaderGone, open_streams, require_utf8
 from ptm.cli.track import track
 from ptm.cli.usage import problem_of
@@ -36,7 +37,7 @@ from ptm.errors import ConfigError, Problem, PtmError, StorageError
 
 _CTRL_C = 130
 # Commands that load libraries in native code, which start threads.
-_COMPUTING = ("finetune", "pretrain", "distill", "eval", "predict", "export", "lock", "reproduce")
+_COMPUTING = ("finetune", "pretrain", "distill", "eval", "predict", "export", "serve", "lock", "reproduce")
 _COMPLETION = "_PTM_COMPLETE"  # the variable by which a shell asks what could follow
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
@@ -75,6 +76,7 @@ app.command(cls=Command)(predict)
 app.command(cls=Command)(compare)
 app.command("runs", cls=Command)(list_runs)
 app.command(cls=Command)(export)
+app.command(cls=Command)(serve)
 app.command(cls=Command)(models)
 app.command(cls=Command)(init)
 app.command(cls=Command)(configs.check)

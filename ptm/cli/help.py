@@ -84,6 +84,14 @@ PAGES: Mapping[str, Page] = {
         ("ptm export runs/reviews", "ptm export runs/reviews --quantize int8 --output reviews-int8"),
         _COMPUTING,
     ),
+    "serve": Page(
+        (
+            "ptm serve runs/reviews",
+            "ptm serve reviews-int8 --port 9000 --max-batch 64",
+            "ptm serve runs/reviews --host 0.0.0.0 --allow-host models.example.org",
+        ),
+        (0, 2, 3, 5, 6),
+    ),
     "models": Page(
         ("ptm models --task image-classification", "ptm models --names resnet18,resnet50 --measure"),
         (0, 2, 3, 5, 6),

@@ -23,6 +23,7 @@ from ptm.data import tables
 from ptm.data.columns import naming_keys, require_columns
 from ptm.data.conll import CONLL_SUFFIXES
 from ptm.data.examples import Examples
+from ptm.data.given import Given, given_place, given_texts
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image
 from ptm.data.input_lines import LeftOut, opened, text_lines
 from ptm.data.readers import FORMATS
@@ -80,7 +81,7 @@ class Inputs(Examples):
         return Inputs(chosen.columns, None, chosen.where, carried)
 
 
-Source = Path | str | Typed
+Source = Path | str | Typed | Given
 
 
 def source_path(source: Path | str) -> Path:
@@ -97,7 +98,7 @@ def _kind_and_path(source: Path | str) -> tuple[str | None, Path]:
 
 def is_table(source: Source) -> bool:
     """Whether a source has columns with names."""
-    if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
+    if isinstance(source, Typed | Given) or str(source) == STANDARD_INPUT:
         return False
     stated, path = _kind_and_path(source)
     return (stated or _KINDS.get(path.suffix.lower())) in TABLE_SOURCES and not path.is_dir()
@@ -114,19 +115,24 @@ def text_inputs(
     """Rows of text in pieces of at most ``piece``, in the order given; a piece is of one source.
 
     ``columns``: role → name of the column, as in ``load_dataset``. Sources are csv, tsv, JSON and parquet files with
-    these columns; ``.txt`` files and ``-``, the standard input, with a text a line (blank lines are left out); and
-    :class:`Typed`. A prefix such as ``tsv:`` says what a file is, whatever its name ends in. ``data`` says how files of
-    the kind of its source are written. Names and kinds of all sources are checked at once, contents when their piece is
-    asked for. Raises ConfigError or DataError that name the file and the line; rows that cannot be read are told to
-    ``left_out`` instead, where that is given.
+    these columns; ``.txt`` files and ``-``, the standard input, with a text a line (blank lines are left out);
+    :class:`Typed`; and :class:`Given`, which is one piece, also where it is empty. A prefix such as ``tsv:`` says what
+    a file is, whatever its name ends in. ``data`` says how files of the kind of its source are written. Names and kinds
+    of all sources are checked at once, contents when their piece is asked for. Raises ConfigError or DataError that
+    name the file and the line; rows that cannot be read are told to ``left_out`` instead, where that is given.
     """
     checked = [
-        source if isinstance(source, Typed) else _text_file(source, columns, data) for source in sources
+        source if isinstance(source, Typed | Given) else _text_file(source, columns, data)
+        for source in sources
     ]
     return (
         inputs
         for source in checked
-        for inputs in _pieces(_rows(source, columns, piece, left_out), tuple(columns), piece)
+        for inputs in (
+            [_given(given_texts(source, columns), columns)]
+            if isinstance(source, Given)
+            else _pieces(_rows(source, columns, piece, left_out), tuple(columns), piece)
+        )
     )
 
 
@@ -142,13 +148,16 @@ def image_inputs(
     Sources are files; folders, of which all images count, sorted by path, hidden ones left out; and tables whose
     ``column`` names images, relative to the table. Raises ConfigError or DataError for a source without an image; rows
     that name none are told to ``left_out`` instead, where that is given. The images are not opened here.
+    :class:`Given` is one piece of encoded images.
     """
+    if len(sources) == 1 and isinstance(sources[0], Given):
+        return iter([_given([{"image": image} for image in sources[0].images()], ["image"])])
     rows = [row for source in sources for row in _image_rows(source, column, piece, left_out)]
     return _pieces(rows, ("image",), piece)
 
 
 def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | None) -> list[Row]:
-    if isinstance(source, Typed) or str(source) == STANDARD_INPUT:
+    if isinstance(source, Typed | Given) or str(source) == STANDARD_INPUT:
         where = "--text" if isinstance(source, Typed) else STANDARD_INPUT
         raise ConfigError("this run reads images, not texts", where=where, cure="name files or folders")
     stated, path = _kind_and_path(source)
@@ -213,6 +222,11 @@ def _require_one(columns: Mapping[str, str], where: str) -> None:
         names = " and ".join(columns.values())
         cure = "give a csv, tsv, JSON or parquet file with these columns"
         raise ConfigError(f"a line holds one text, this run reads {names}", where=where, cure=cure)
+
+
+def _given(rows: Sequence[Mapping[str, Any]], roles: Iterable[str]) -> Inputs:
+    """One piece, also of no rows."""
+    return Inputs({role: [row[role] for row in rows] for role in roles}, None, given_place)
 
 
 def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -8,33 +8,38 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.base.printable import printable_json
-from ptm.config.spec import ModelSpec, RunSpec
-from ptm.config.tasks import CAUSAL_LM, OBJECT_DETECTION, TASKS, TOKEN_CLASSIFICATION
-from ptm.data.examples import Dataset, Examples
+from ptm.config.spec import RunSpec
+from ptm.config.tasks import TASKS, TOKEN_CLASSIFICATION
+from ptm.data.examples import Examples
 from ptm.data.image_files import left_out as left_out_files
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
-from ptm.data.labels import choose_labels
 from ptm.data.texts import input_problem
 from ptm.errors import ConfigError, DataError, refuse
 from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
 from ptm.experiment.prediction_table import Row, csv_writer, row_json
+from ptm.experiment.predictor import (
+    open_pipeline,
+    output_labels,
+    predict_all,
+    require_predictable,
+    size_check,
+)
 from ptm.experiment.prepare import WARNING
 from ptm.experiment.rejection import Rejection, require_rejectable
-from ptm.experiment.session import open_session, require_downloads
+from ptm.experiment.session import open_session
 from ptm.experiment.trained import trained_model
-from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
+from ptm.pipeline import Pipeline, Prediction
 from ptm.training.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -75,47 +80,36 @@ def run_prediction(
     if draw is not None:
         refuse_drawing_there(draw, places)
     trained = trained_model(target, list(overrides))
-    spec, model = trained.spec, trained.model
-    if trained.export is not None and spec.task == CAUSAL_LM.name:
-        raise ConfigError(
-            "an export of a causal language model scores texts, it writes none",
-            where=target,
-            cure="name the run itself, or score texts with the export: python predict.py, or ptm eval",
-        )
+    spec = trained.spec
     if output is not None:
         refuse_inputs(output, "--output", target, spec, places)
-    if not target.is_dir():  # the model of a run is all there
-        require_downloads(spec, teacher=False, data=False)
+    require_predictable(trained, threshold)
     inputs: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
     if not inputs:
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
-    if threshold is not None and spec.task != OBJECT_DETECTION.name:
-        raise ConfigError(f"{spec.task} finds no boxes", where="--threshold", cure="leave it out")
     if reject_below is not None:
         require_rejectable(spec)
     size = batch_size or spec.train.eval_batch_size
-    labels = _labels(spec, task_module(spec.task), model, target)
+    labels = output_labels(trained)
     with open_session(spec, reporter) as session:
         runtime, task = session.runtime, session.task
         left_out = LeftOut(reporter.say) if skip_bad else None
         pieces = task.read_inputs(spec, inputs, left_out)
         if spec.descriptor.modality == "image":
             _say_other_files(places, reporter)
-            fits = _size_check(replace(spec, model=model))
+            fits = size_check(spec, trained.model)
             pieces = _readable_images(pieces, runtime.threads, reporter, fits, left_out)
         elif left_out is not None:
             pieces = (left for piece in pieces if len(left := _without_bad_texts(piece, left_out)))
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        pipeline = trained.build(session, Dataset(None, first, labels, {}))
-        pipeline.least_score = threshold
+        pipeline = open_pipeline(trained, session, first, labels, threshold)
         if draw is not None:
             _prepare_drawing(pipeline, draw)
             if pipeline.drawing_note:
                 reporter.say(f"drawn: {pipeline.drawing_note}")
-        pipeline.model.to(runtime.device)
         begun = time.perf_counter()
         predicted = _predicted(pipeline, first, pieces, runtime, size)
         with _writer(output, receive, labels, _column_names(spec, inputs)) as write:
@@ -139,8 +133,8 @@ def _predicted(
     """Each piece with what the model says of it. ``pipeline`` is that of the first piece."""
     for examples in chain([first], others):
         of_piece = pipeline if examples is first else pipeline.with_examples(examples)
-        metrics = engine.evaluate(of_piece, runtime, batch_size=batch_size, batch_key="--batch-size")
-        yield of_piece, examples, metrics.predictions()
+        key = "--batch-size"
+        yield of_piece, examples, predict_all(of_piece, runtime, batch_size=batch_size, batch_key=key)
 
 
 def _write_all(
@@ -246,15 +240,6 @@ def _column_names(spec: RunSpec, sources: Sequence[Source]) -> dict[str, str]:
     return {"input": own or single, **pair}
 
 
-def _labels(spec: RunSpec, module: TaskModule, model: ModelSpec, target: Path) -> tuple[str, ...]:
-    """The names of the outputs, by the precedence of all loaders: there are no rows that could name any."""
-    labels = choose_labels(spec.data.labels, module.stored_labels(model.name), None, tuple)
-    if not labels and spec.descriptor.labelled and spec.label_type.named:
-        cure = "name them, in the order of its outputs: data.labels: […]"
-        raise ConfigError("the model does not say the names of its labels", where=target, cure=cure)
-    return labels
-
-
 def _readable_images(
     pieces: Iterable[Examples], threads: int, reporter: Reporter, fits: Fits, left_out: LeftOut | None
 ) -> Iterator[Examples]:
@@ -281,15 +266,6 @@ def _readable_images(
     reporter.end()
     refuse(unreadable, noun="images")
     return iter(whole)
-
-
-class _ImageTask(Protocol):
-    def size_check(self, spec: RunSpec, /) -> Fits: ...
-
-
-def _size_check(spec: RunSpec) -> Fits:
-    """What raises for a width and height that the model of an image task cannot be given."""
-    return cast(_ImageTask, task_module(spec.task)).size_check(spec)
 
 
 def _say_other_files(places: Sequence[Path], reporter: Reporter) -> None:

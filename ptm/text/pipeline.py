@@ -66,7 +66,8 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
     ) -> None:
         """``encode``: the examples of a split to tokens; ``settings``: what decides these besides the tokenizers.
 
-        Raises DataError for examples that cannot be encoded.
+        Raises DataError for examples that cannot be encoded. Without evaluation examples, the pipeline is one whose
+        inputs come later: ``with_examples``.
         """
         self.model: nn.Module = loaded.model
         self.head = loaded.head
@@ -80,7 +81,7 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         self._loaded = loaded
         self._tokenizer = loaded.tokenizer
         self._encode = encode
-        self._encodings: dict[Split, EncodingT] = {"eval": encode(data.eval)}
+        self._encodings: dict[Split, EncodingT] = {"eval": encode(data.eval)} if len(data.eval) else {}
         if data.train is not None:
             self._encodings["train"] = encode(data.train)
 

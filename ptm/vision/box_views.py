@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,15 +161,17 @@ def _ambiguous(where: str, orientation: int) -> Problem:
     )
 
 
-def read_header(path: Path) -> tuple[int, int, int]:
-    """Width and height as stored, and the EXIF orientation."""
+def read_header(item: Path | bytes) -> tuple[int, int, int]:
+    """Width and height as stored, and the EXIF orientation. ``item``: a file, or what is in one."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=FORMATS) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             return image.width, image.height, orientation if orientation in range(1, 9) else 1
     except Exception as error:  # a hostile or broken file can raise anything; none of it is a bug of ours
         raise DataError(
-            f"its EXIF data cannot be read: {error}", where=path, cure="replace the image"
+            f"its EXIF data cannot be read: {error}",
+            where="" if isinstance(item, bytes) else item,
+            cure="replace the image",
         ) from None
 
 

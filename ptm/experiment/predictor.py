@@ -1,0 +1,166 @@
+"""A trained model ready to predict: the one way from inputs to predictions, of a command and of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from ptm import engine
+from ptm.base.console import Reporter
+from ptm.config.spec import ModelSpec, RunSpec
+from ptm.config.tasks import CAUSAL_LM, OBJECT_DETECTION
+from ptm.data.examples import Dataset, Examples
+from ptm.data.given import Given
+from ptm.data.inputs import Inputs
+from ptm.data.labels import choose_labels
+from ptm.errors import ConfigError, ModelError, refuse
+from ptm.experiment.session import Session, open_session, require_downloads
+from ptm.experiment.trained import Trained, trained_model
+from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
+from ptm.training.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ptm.vision.images import Fits
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is predicted of: ``values`` by role, and what messages call it."""
+
+    values: Mapping[str, Any]
+    where: str
+
+
+def require_predictable(trained: Trained, threshold: float | None) -> None:
+    """Raises ConfigError, or MissingDownload, for what can be seen before anything is loaded."""
+    spec, target = trained.spec, trained.target
+    if trained.export is not None and spec.task == CAUSAL_LM.name:
+        raise ConfigError(
+            "an export of a causal language model scores texts, it writes none",
+            where=target,
+            cure="name the run itself, or score texts with the export: python predict.py, or ptm eval",
+        )
+    if threshold is not None and spec.task != OBJECT_DETECTION.name:
+        raise ConfigError(f"{spec.task} finds no boxes", where="--threshold", cure="leave it out")
+    if not target.is_dir():  # the model of a run is all there
+        require_downloads(spec, teacher=False, data=False)
+
+
+def output_labels(trained: Trained) -> tuple[str, ...]:
+    """The names of the outputs, by the precedence of all loaders: there are no rows that could name any."""
+    spec = trained.spec
+    module: TaskModule = task_module(spec.task)
+    labels = choose_labels(spec.data.labels, module.stored_labels(trained.model.name), None, tuple)
+    if not labels and spec.descriptor.labelled and spec.label_type.named:
+        cure = "name them, in the order of its outputs: data.labels: […]"
+        raise ConfigError("the model does not say the names of its labels", where=trained.target, cure=cure)
+    return labels
+
+
+def open_pipeline(
+    trained: Trained, session: Session, examples: Examples, labels: tuple[str, ...], threshold: float | None
+) -> Pipeline:
+    """The model over ``examples``, on the session's machine. Raises ModelError."""
+    pipeline = trained.build(session, Dataset(None, examples, labels, {}))
+    pipeline.least_score = threshold
+    pipeline.model.to(session.runtime.device)
+    return pipeline
+
+
+def predict_all(
+    pipeline: Pipeline, runtime: Runtime, *, batch_size: int, batch_key: str
+) -> Iterator[Prediction]:
+    """What the model says of each example, in their order."""
+    metrics = engine.evaluate(pipeline, runtime, batch_size=batch_size, batch_key=batch_key)
+    return metrics.predictions()
+
+
+class _ImageTask(Protocol):
+    def size_check(self, spec: RunSpec, /) -> Fits: ...
+
+
+def size_check(spec: RunSpec, model: ModelSpec) -> Fits:
+    """What raises for a width and height that the model of an image task cannot be given."""
+    task = cast(_ImageTask, task_module(spec.task))
+    return task.size_check(replace(spec, model=model))
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that stays loaded, for inputs that come one by one. Its ``predict`` is for one thread at a time; ``read``
+    for any."""
+
+    trained: Trained
+    session: Session
+    pipeline: Pipeline
+    roles: tuple[str, ...]
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.trained.spec
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the values of an input are called, in the order of ``roles``."""
+        data = self.spec.data
+        names = {"text": data.text, "words": data.text, "text_pair": data.text_pair}
+        return tuple(names.get(role) or role for role in self.roles)
+
+    @property
+    def joined(self) -> bool:
+        """Whether several inputs may be in one forward pass. Not so where scales are found anew in each, for one input
+        would change those of the others."""
+        export = self.trained.export
+        return export is None or export.calibration != "dynamic"
+
+    def read(self, values: Sequence[Any]) -> list[Input]:
+        """Inputs as the model takes them. DataError names all that cannot be used, by their place in ``values``; images
+        are decoded whole, one after the other."""
+        (examples,) = self.session.task.read_inputs(self.spec, [Given(values)])
+        if "image" in examples.columns:
+            self._require_images(examples)
+        columns = examples.columns
+        return [
+            Input({role: column[row] for role, column in columns.items()}, examples.where(row))
+            for row in range(len(examples))
+        ]
+
+    def _require_images(self, examples: Examples) -> None:
+        from ptm.vision.images import find_unreadable
+
+        fits = size_check(self.spec, self.trained.model)
+        images = examples.columns["image"]
+        refuse(find_unreadable(images, examples.where, 1, lambda done: None, fits), noun="images")
+
+    def predict(self, inputs: Sequence[Input], batch_size: int) -> list[Prediction]:
+        """What the model says of each input, whatever stands beside it. Raises DataError for what only the model finds
+        out, ModelError, OutOfMemory, NotFinite."""
+        columns = {role: [each.values[role] for each in inputs] for role in self.roles}
+        examples = Inputs(columns, None, lambda row: inputs[row].where)
+        of_piece = self.pipeline.with_examples(examples)
+        size = batch_size if self.joined else 1
+        runtime = self.session.runtime
+        return list(predict_all(of_piece, runtime, batch_size=size, batch_key="--max-batch"))
+
+
+@contextmanager
+def open_predictor(
+    target: Path,
+    overrides: Sequence[str],
+    *,
+    threshold: float | None = None,
+    reporter: Reporter,
+) -> Iterator[Predictor]:
+    """Load the model of a run, an export or a config. Raises a PtmError for whatever is wrong with it."""
+    trained = trained_model(target, list(overrides))
+    require_predictable(trained, threshold)
+    labels = output_labels(trained)
+    with open_session(trained.spec, reporter) as session:
+        (nothing,) = session.task.read_inputs(trained.spec, [Given(())])
+        pipeline = open_pipeline(trained, session, nothing, labels, threshold)
+        if session.runtime.ranks > 1:
+            raise ModelError("a server is one process", where=target, cure="start it without torchrun")
+        yield Predictor(trained, session, pipeline, tuple(nothing.columns))

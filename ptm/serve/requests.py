@@ -1,0 +1,160 @@
+"""The body of a request to the values in it. Nothing is unpacked, nothing is written to a disk, no path is opened."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NoReturn
+
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
+
+from ptm.errors import DataError, Problem, first_line
+from ptm.serve.answers import Refused, busy, hung_up
+
+Kind = Literal["json", "form", "image"]
+
+_NEVER = 2**62  # bytes that no part of a form has: no part goes to a disk
+_DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,")
+_BODY = "body"
+
+
+class Room:
+    """Bytes of bodies that may be held at once, over all requests."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Hold ``size`` bytes inside. Raises Refused where there are none left."""
+        if size > self._left:
+            raise busy("too many bytes of requests are held already")
+        self._left -= size
+        try:
+            yield
+        finally:
+            self._left += size
+
+
+def kind_of(headers: Mapping[str, str], *, images: bool) -> Kind:
+    """What a body is, by its headers. Raises Refused, with 415."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        what = f"a body that is packed: {encoding[:40]}"
+        raise hung_up(415, Problem(what, "Content-Encoding", "a body as it is", "send it without packing it"))
+    name = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if name == "application/json":
+        return "json"
+    if images and name == "multipart/form-data":
+        return "form"
+    if images and (name.startswith("image/") or name == "application/octet-stream"):
+        return "image"
+    more = ", multipart/form-data, or the bytes of an image as image/…" if images else ""
+    what = f"a body of type {name[:60]}" if name else "a body without a type"
+    raise hung_up(415, Problem(what, "Content-Type", f"application/json{more}", "say what the body is"))
+
+
+def announced_length(headers: Mapping[str, str], most: int) -> int:
+    """Bytes that a body will have; where nobody says, the most it may. Raises Refused, with 413."""
+    said = headers.get("content-length", "")
+    if not (said.isascii() and said.isdecimal()):
+        return most
+    length = int(said) if len(said) < 20 else _NEVER
+    if length > most:
+        raise _too_large(most)
+    return length
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """All of it. Raises Refused, with 413, as soon as there is too much."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise _too_large(most)
+    return bytes(body)
+
+
+def _too_large(most: int) -> Refused:
+    cure = "send less at once; whoever runs the server sets the limit by --max-body"
+    return hung_up(413, Problem("a body that is too large", _BODY, f"at most {most:,} bytes", cure))
+
+
+def json_values(body: bytes, *, images: bool) -> list[Any]:
+    """The list ``inputs`` of a JSON object; images decoded from base64. Raises Refused with 400, DataError."""
+    try:
+        content = json.loads(body, parse_constant=_no_number, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        what = (
+            f"not JSON: {first_line(error)}" if not isinstance(error, RecursionError) else "nested too deeply"
+        )
+        raise Refused(400, Problem(what, _BODY, '{"inputs": [ … ]}', "correct the body")) from None
+    expected = '{"inputs": [ … ]}, a list with at least one input'
+    if not isinstance(content, dict) or "inputs" not in content:
+        what = "an object without 'inputs'" if isinstance(content, dict) else "no JSON object"
+        raise Refused(422, Problem(what, _BODY, expected), exit_code=DataError.exit_code)
+    unknown = sorted(set(content) - {"inputs"})
+    if unknown:
+        problem = Problem(f"no such key: {unknown[0]!r:.60}", _BODY, expected, "leave it out")
+        raise Refused(422, problem, exit_code=DataError.exit_code)
+    values = content["inputs"]
+    if not isinstance(values, list) or not values:
+        what = "an empty list" if values == [] else f"no list: {values!r:.60}"
+        raise Refused(422, Problem(what, "inputs", expected), exit_code=DataError.exit_code)
+    return [_image_bytes(value, f"inputs[{n}]") for n, value in enumerate(values)] if images else values
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r:.60} stands there twice")
+    return content
+
+
+def _image_bytes(value: Any, where: str) -> bytes:
+    expected = 'an image file in base64, as a text or as {"image": "…"}'
+    text = value.get("image") if isinstance(value, dict) else value
+    if not isinstance(text, str):
+        raise DataError(f"no image: {value!r:.60}", where=where, expected=expected)
+    begin = _DATA_URL.match(text)
+    try:
+        return base64.b64decode(text[begin.end() if begin else 0 :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        cure = "send the bytes of the file, not its name" if len(text) < 500 else "encode the file again"
+        raise DataError(f"not base64: {error}", where=where, expected=expected, cure=cure) from None
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = _NEVER
+
+
+async def form_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
+    """The files of a form, in their order; other fields are refused. Raises Refused, with 400 or 422."""
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        form = await _InMemory(headers, parts(), max_files=most, max_fields=most).parse()
+    except Exception as error:  # the parsers of forms have no common error
+        what = f"not multipart/form-data: {first_line(error)}"
+        raise Refused(400, Problem(what, _BODY, "a file a part", "curl -F image=@FILE")) from None
+    others = [name for name, value in form.multi_items() if not isinstance(value, UploadFile)]
+    files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    await form.close()
+    if others or not files:
+        what = f"the field {others[0]!r:.60} is no file" if others else "a form without a file"
+        problem = Problem(what, _BODY, "a file a part", "curl -F image=@FILE")
+        raise Refused(422, problem, exit_code=DataError.exit_code)
+    return files
