@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 SEPARATOR = "|"  # between the labels of a field in a table
-_OTHERS = (",", ";", "/", "\t", "\n", "&", "+", " ")  # what other programs put there
+# What other programs put there, and people who write Chinese or Japanese.
+_OTHERS = (",", ";", "/", "\t", "\n", "&", "+", "、", "，", "；", " ")
 _SPELLED_OUT = {"\t": "\\t", "\n": "\\n"}
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _QUOTED = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*,?""", re.DOTALL)
 _NUMBER_IN = re.compile(r"\s*([-+]?\d+\.?\d*)\s*(?:,|\s|$)")
 _DIGITS = re.compile(r"[01]{3,}")
+# As Python and numpy print what is no list: set(), frozenset({'a'}), array(['a'], dtype=object).
+_CALL = re.compile(r"(?:set|frozenset|array)\((.*?)(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
 
 Vector = tuple[int, ...]
 
@@ -32,6 +35,8 @@ def is_list(value: Any) -> bool:
 
 def printed_list(text: str) -> list[Any] | None:
     """The list that a text is a print of: JSON, Python's or numpy's ``repr``, or words in brackets; None for others."""
+    if call := _CALL.fullmatch(text.strip()):
+        text = call[1].strip() or "[]"
     inner = _within_brackets(text)
     if inner is None:
         return None
@@ -89,8 +94,10 @@ def label_list(value: Any, separator: str = SEPARATOR) -> list[Any] | None:
         printed = printed_list(value)
         if printed is not None:
             return printed
-        parts = value.split() if separator == " " else value.split(separator)
-        return [part.strip() for part in parts]
+        parts = [part.strip() for part in (value.split() if separator == " " else value.split(separator))]
+        while parts and not parts[-1]:  # some programs end a list with its separator
+            parts.pop()
+        return parts
     return list(value) if is_list(value) else None
 
 

@@ -235,14 +235,14 @@ def _read_split(source: Path, split: str | None) -> _Split:
     problems += [
         Problem("has no image", str(p), f"an image of that name in {images}", "add it") for p in orphans
     ]
-    refuse(problems, noun="files")
     if not by_stem[0]:
+        refuse(problems, noun="files")
         raise DataError(
             "no image in it", where=images, expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}"
         )
     pairs: list[_Pair] = []
     paths: list[Path] = []
-    for stem in sorted(by_stem[0]):
+    for stem in sorted(by_stem[0].keys() & by_stem[1].keys()):
         image, mask = by_stem[0][stem], by_stem[1][stem]
         paths += [image, mask]
         try:

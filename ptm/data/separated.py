@@ -158,6 +158,7 @@ def _require_header(
     except ColumnsMissing as error:
         if (
             chosen.first_row_is_header
+            and len(set(columns)) <= len(header)
             and not set(columns) & set(header)
             and not any(c for _, c in error.names)
         ):

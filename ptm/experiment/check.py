@@ -3,15 +3,18 @@ and looks at the examples as nobody has the time to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ptm.base.console import Silent
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
+from ptm.data.image_files import is_image
 from ptm.distill.assembly import examine_teachers
-from ptm.errors import MissingDownload, Problem, PtmError
+from ptm.errors import DataError, MissingDownload, Problem, PtmError, shorten
 from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_test
 from ptm.experiment.session import missing_downloads, open_session
 from ptm.experiment.smallest_batch import require_smallest_batch
@@ -21,6 +24,9 @@ from ptm.quality.figures import Figures
 from ptm.quality.findings import Finding
 from ptm.quality.look import look_at
 from ptm.text.notes import cut_counts
+from ptm.vision.images import find_unreadable
+
+_FOLDERS = ("imagefolder", "voc", "coco", "masks")  # sources that are folders of images
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,8 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
         if missing and len(missing) > len(missing_downloads(spec, data=False)):
             raise MissingDownload(missing)  # there are no data to look at
         with open_session(spec, warnings) as session:
-            data = load_data(session)
+            with _undecodable_told(spec, problems, session.runtime.threads):
+                data = load_data(session)
             look = look_at(splits_of(data), data.labels, session.runtime.threads)
             inspection = replace(
                 inspection,
@@ -103,6 +110,25 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
         missing=tuple(dict.fromkeys(missing)),
         warnings=tuple(warnings.lines),
     )
+
+
+@contextmanager
+def _undecodable_told(spec: RunSpec, problems: list[Problem], threads: int) -> Iterator[None]:
+    """Where the examples in a folder of images cannot be put together, its images can still be looked at: those that
+    cannot be decoded are added to ``problems``, after what is raised."""
+    try:
+        yield
+    except DataError as error:
+        kind, _, place = spec.data.source.partition(":")
+        if kind not in _FOLDERS:
+            raise
+        folder = Path(place)
+        images = sorted(path for path in folder.rglob("*") if is_image(path, folder))
+        told = {problem.where for problem in error.problems}
+        problems += error.problems
+        found = find_unreadable(images, lambda row: str(images[row]), threads, lambda done: None)
+        problems += shorten((problem for problem in found if problem.where not in told), "images")
+        raise
 
 
 def splits_of(data: Dataset) -> dict[str, Any]:

@@ -12,6 +12,10 @@ _OUTSIDE = (
     "features.",
     "backbone.",
     "encoder.",
+    # Of MoCo and BYOL: the network that learns, beside the one that follows it.
+    "encoder_q.",
+    "base_encoder.",
+    "online_encoder.",
     "body.",
     "backbone.body.",
     "encoder.model.",

@@ -82,18 +82,23 @@ def perceptual_hashes(greys: np.ndarray) -> np.ndarray:
 
 
 def near_images(pictures: Sequence[Picture]) -> list[tuple[int, int, float]]:
-    """(i, j, correlation of their grey copies) with i < j, by rising i and j; images of one colour are left out.
+    """(i, j, correlation of their grey copies) with i < j, by rising i and j; images that could not be decoded or that
+    are of one colour, and those whose details are too fine for their copy, are left out.
 
     Candidates agree in 16 of the 64 bits, drawn 24 times: two images that differ in 6 bits are missed once in a
     hundred times, and no image is held against all others.
     """
-    rows = np.array([row for row, picture in enumerate(pictures) if not picture.blank], dtype=np.int64)
-    if len(rows) < 2:
+    rows = np.array([row for row, picture in enumerate(pictures) if picture.mode], dtype=np.int64)
+    if not len(rows):
         return []
     greys = np.stack([pictures[row].grey for row in rows])
-    bits = perceptual_hashes(greys)
     half = SIDE // 2  # what resizing and re-encoding leave as it was
     coarse = greys.reshape(-1, half, 2, half, 2).mean(axis=(2, 4), dtype=np.float32).reshape(len(rows), -1)
+    varied = np.ptp(coarse, axis=1) > 0  # else there is nothing to correlate
+    rows, greys, coarse = rows[varied], greys[varied], coarse[varied]
+    if len(rows) < 2:
+        return []
+    bits = perceptual_hashes(greys)
     packed = np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)[:, 0]
     draw = np.random.default_rng(20)
     codes = [_neighbours(bits[:, draw.permutation(64)[:_BITS]], packed) for _ in range(_TABLES)]

@@ -32,7 +32,8 @@ _PROPOSAL_NAMES = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
 
 
 # Above the backbone, and its own place: a file without such names can be a backbone's alone.
-_DETECTOR_NAMES = ("backbone.body.", "backbone.fpn.", "backbone.features.", "rpn.", "roi_heads.", "head.")
+_DETECTOR_NAMES = ("backbone.body.", "backbone.fpn.", "backbone.features.", "rpn.", "roi_heads.",
+                   "head.classification_head.", "head.regression_head.")  # fmt: skip
 
 
 def read_detector_weights(

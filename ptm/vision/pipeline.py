@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ptm.base.console import Reporter
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
-from ptm.errors import ModelError, Problem
+from ptm.errors import Gathered, ModelError, Problem
 from ptm.pipeline import Pipeline, Split
 from ptm.vision.drawing import png
 from ptm.vision.images import decode, few_bits, find_unreadable
@@ -56,8 +56,11 @@ class ImagePipeline(Pipeline):
 
     def read_images(self) -> None:
         """Open, and where they fit decode, the images of all splits; DataError names those that do not fit."""
+        gathered = Gathered()
         for split in self._splits():
-            self._read(split)
+            with gathered.of():
+                self._read(split)
+        gathered.refuse()
 
     def unreadable_inputs(self, reporter: Reporter, rank: int, ranks: int) -> list[Problem]:
         """Of the images that training decodes again and again, those that cannot be decoded whole; every process looks

@@ -5,6 +5,7 @@ import pytest
 
 from label_tables import EXPECTED, NAMES, SETS, load, table
 from ptm.data.label_cells import printed_list, unread_separator, vectors
+from ptm.errors import DataError
 from tiny.samples import write_jsonl
 
 
@@ -23,6 +24,11 @@ from tiny.samples import write_jsonl
         ("[1. 0.]", ["1.", "0."]),
         ("[1, 0]", [1, 0]),
         ("[]", []),
+        ("set()", []),
+        ("frozenset({'a'})", ["a"]),
+        ("array(['a', 'b'], dtype=object)", ["a", "b"]),
+        ("array([], dtype=object)", []),
+        ("set(a)", None),
         ("(none)", None),
         ("joy", None),
         ("a|b", None),
@@ -46,6 +52,19 @@ def test_10_23_blanks_between_labels():
     names = ("joy", "fear", "love", "grief")
     sets = [" ".join(n for k, n in enumerate(names) if bits >> k & 1) for bits in range(16)]
     assert unread_separator(sets) == " "
+
+
+@pytest.mark.parametrize("mark", ["、", "，", "；"])
+def test_10_23_separators_of_chinese_and_japanese(tmp_path, mark):
+    source = table(tmp_path, [mark.join(labels) for labels in SETS])
+    with pytest.raises(DataError, match="label_separator"):
+        load(source)
+    assert load(source, label_separator=mark).train.targets.tolist() == EXPECTED
+
+
+def test_10_23_a_list_that_ends_with_its_separator(tmp_path):
+    data = load(table(tmp_path, [f"{'|'.join(labels)}|" for labels in SETS]))
+    assert (data.labels, data.train.targets.tolist()) == (NAMES, EXPECTED)
 
 
 def test_10_23_names_with_commas_in_them_are_names(tmp_path):

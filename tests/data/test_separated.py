@@ -71,6 +71,9 @@ def test_where_the_first_row_may_be_an_example_names_are_proposed_by_length():
     with pytest.raises(ColumnsMissing) as caught:
         rows("texts,labels\na,x\n")
     assert caught.value.headerless == ()  # a misspelt header
+    with pytest.raises(ColumnsMissing) as caught:
+        list(separated_rows(["7,x\n", "8,y\n"], "a", ("text", "pair", "label"), CSV))
+    assert caught.value.headerless == ()  # as many columns as this there are not
 
 
 def test_other_names_than_there_are_columns():

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tiny
 from helpers import Saying, run, text_spec
+from ptm.config.load import load_config
 from ptm.config.spec import DataSpec
 from ptm.errors import PtmError
 from ptm.experiment.check import check_inputs
@@ -122,3 +124,29 @@ def test_10_21_all_problems_of_the_data_at_once(tmp_path, tiny_bert):
     )
     said = [problem.where.rpartition(":")[2] for problem in check_inputs(spec).problems]
     assert said == ["2", "3", "4", "5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["object-detection", "semantic-segmentation", "image-classification"])
+def test_10_21_what_is_wrong_with_files_hides_no_images(tmp_path, monkeypatch, name):
+    """An annotation, a mask that is missing, images of train and of the evaluation: one round for all."""
+    monkeypatch.chdir(tmp_path)
+    spec = load_config(tiny.prepare(name, tmp_path))
+    data = tmp_path / "data" / name
+    if name == "object-detection":
+        spoilt, where = data / "Annotations" / "000.xml", "JPEGImages/001.png"
+        spoilt.write_text("<no")
+        broken = [data / where, data / "JPEGImages" / "013.png"]
+    elif name == "semantic-segmentation":
+        spoilt = data / "train" / "image" / "00.png"
+        (data / "train" / "label" / "00.png").unlink()
+        broken = [data / "train" / "image" / "02.png", data / "train" / "label" / "01.png"]
+        broken += [data / "val" / "label" / "00.png"]
+    else:
+        spoilt = data / "train" / "disc" / "00.png"
+        spoilt.write_bytes(b"no")
+        broken = [data / "train" / "disc" / "01.png", data / "val" / "frame" / "02.png"]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:-30])
+    places = {problem.where for problem in check_inputs(spec).problems}
+    assert places == {str(path) for path in (spoilt, *broken)}

@@ -76,6 +76,36 @@ def test_10_42_a_backbone_file_starts_a_segmenter(file: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["moco", "head"])
+def test_10_42_encoders_of_other_programs_beside_what_is_not_theirs(kind: str, tmp_path: Path) -> None:
+    """MoCo's checkpoint has the network twice; an encoder may stand beside a head of its own."""
+    state = {name: tensor for name, tensor in resnet18().items() if not name.startswith("fc.")}
+    if kind == "moco":
+        named = {f"module.encoder_q.{name}": tensor for name, tensor in state.items()}
+        named |= {f"module.encoder_k.{name}": torch.zeros_like(tensor) for name, tensor in state.items()}
+        content = {"epoch": 200, "state_dict": named | {"module.queue": torch.zeros(128, 16)}}
+    else:
+        content = {f"encoder.{name}": t for name, t in state.items()} | {"head.weight": torch.zeros(3, 512)}
+    torch.save(content, path := tmp_path / "w.pth.tar")
+    detector, _, plan = build_detector(
+        plan_detector(ModelRef(name="fcos", backbone="resnet18", weights=str(path))),
+        LABELS,
+        seed=0,
+        complete=False,
+    )
+    classifier, report = build_classifier(
+        plan_classifier(ModelRef(name="resnet18", weights=str(path))),
+        2,
+        image_size=32,
+        seed=0,
+        complete=False,
+    )
+    assert plan.backbone_only and set(report.new) == {"fc.weight", "fc.bias"}
+    for network in (detector.backbone.body, classifier):
+        assert torch.equal(network.layer3[0].conv1.weight, state["layer3.0.conv1.weight"])
+
+
+@pytest.mark.slow
 def test_10_42_a_backbone_file_starts_a_classifier(file: Path) -> None:
     plan = plan_classifier(ModelRef(name="resnet18", weights=str(file)))
     net, report = build_classifier(plan, 3, image_size=64, seed=0, complete=False)

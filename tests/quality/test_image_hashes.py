@@ -24,3 +24,9 @@ def test_12_05_few_images(count):
 def test_12_05_what_cannot_be_decoded_is_equal_to_nothing():
     pictures = read_pictures([b"no image", b"no image"], lambda row: f"row {row}", 1)
     assert pictures[0].content != pictures[1].content and pictures[0].mode == ""
+
+
+def test_12_05_what_has_no_grey_copy_to_correlate_warns_of_nothing(recwarn):
+    board = (np.indices((32, 32)).sum(axis=0) % 2 * 255).astype(np.uint8)  # finer than the copy
+    images = [b"no image", b"none", board, 255 - board, np.zeros((8, 8), dtype=np.uint8)]
+    assert near_images(read_pictures(images, str, 1)) == [] and not recwarn.list
