@@ -8,7 +8,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ptm.config.keys import (
+    FILES,
     IMAGES_ONLY,
+    SOURCES,
     STRICT,
     TEXT_ONLY,
     Floats,
@@ -46,19 +48,20 @@ LABEL = "label"  # the column with the labels, where nothing else is named
 class DataSpec:
     """Which examples, and which of their fields."""
 
-    source: str = Field(
+    source: Annotated[str, SOURCES] = Field(
         min_length=1,
         description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
         "`conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these tools), "
         "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` "
-        "(detection), `masks:` (segmentation: a folder of images, one of masks), each followed by a file or folder; or "
-        "`builtin:digits`. docs/data.md shows each.",
+        "(detection), `masks:` (segmentation: a folder of images, one of masks), each followed by a file, a folder, a "
+        "pattern or a list of files; or `builtin:digits`. docs/data.md shows each.",
     )
     delimiter: str | None = Field(
         default=None,
         min_length=1,
         max_length=1,
-        description="`csv:`, `tsv:`: what stands between fields (default `,` and a tab).",
+        description="`csv:`, `tsv:`: what stands between fields (default: a tab; `,`, or `;` or `|` where the "
+        "first line has the columns by one of these alone, which is said).",
     )
     quoting: Literal["standard", "none"] | None = Field(
         default=None,
@@ -78,15 +81,17 @@ class DataSpec:
         default=None,
         description="`csv:`, `tsv:` without a header row, `conll:`: the names of all columns, in their order.",
     )
-    train: str | None = Field(
-        default=None, description="The training split: a split name, or a file or folder under the source."
+    train: Annotated[str | None, FILES] = Field(
+        default=None,
+        description="The training split: a split name, or a file or folder under the source; several files by a "
+        "pattern (`part-*.csv`, in the order of their names) or a list, which a run holds as `a.csv + b.csv`.",
     )
-    eval: str | None = Field(
+    eval: Annotated[str | None, FILES] = Field(
         default=None,
         description="The evaluation split, likewise; or a percentage such as `20%`, held out of train (every class "
         "alike, always the same rows; equal examples stay on one side).",
     )
-    test: str | None = Field(
+    test: Annotated[str | None, FILES] = Field(
         default=None,
         description="A third split, likewise: the finished run is measured on it once, with the weights that were "
         "chosen on `eval`, and `expect` and verdicts are about it. A percentage is of all of train, as that of `eval`; "

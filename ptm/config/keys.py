@@ -68,6 +68,28 @@ def serves(field: FieldInfo) -> Serves | None:
     return extra if isinstance(extra, Serves) else None
 
 
+AND = " + "  # between the parts of a list of files, as a config holds it
+
+
+def joined(value: object) -> object:
+    """A list of names as one text: ``[a.csv, b.csv]`` is ``a.csv + b.csv``. Of sources, the kind stands once."""
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(part, str) and part.strip() for part in value
+    ):
+        return value
+    if not value:
+        raise ValueError("a list without a name")
+    kinds = {part.partition(":")[0] if ":" in part else "" for part in value}
+    if len(kinds) > 1:
+        raise ValueError("files of several kinds in one list")
+    first, *others = value
+    return AND.join([first, *(part.partition(":")[2] if kinds != {""} else part for part in others)])
+
+
+FILES = BeforeValidator(joined, json_schema_input_type=str | list[str] | None)  # a name, or a list of names
+SOURCES = BeforeValidator(joined, json_schema_input_type=str | list[str])
+
+
 def null_means(default: object, file_type: Any) -> BeforeValidator:
     """Annotation of a value that may be written as ``null``, which stands for the default. ``file_type``: its type in a
     file."""

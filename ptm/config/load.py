@@ -21,6 +21,7 @@ from ptm.base.regular import endless
 from ptm.base.standard_input import STANDARD_INPUT, standard_input
 from ptm.config import schema
 from ptm.config.explain import Refusals, explain, unread_keys
+from ptm.config.keys import AND
 from ptm.config.rules import cross_check
 from ptm.config.schema import json_schema
 from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
@@ -339,7 +340,10 @@ def _distill(distill: DistillSpec | None, base: Path) -> DistillSpec | None:
 
 def _source(source: str, base: Path) -> str:
     kind, _, place = source.partition(":")
-    return f"{kind}:{_absolute(place.strip(), base)}" if kind in FILE_SOURCES else source
+    if kind not in FILE_SOURCES:
+        return source
+    places = [place] if _exists(base / place.strip()) else place.split(AND)
+    return f"{kind}:{AND.join(_absolute(part.strip(), base) for part in places)}"
 
 
 def _model_name(name: str, base: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ptm.config.tasks import TASKS
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.packed import is_packed, unpacked
 from ptm.data.separated import MAX_FIELD_CHARS
 from ptm.data.tables import json_records
 from ptm.errors import DataError, listing
@@ -185,7 +186,8 @@ def _read(path: Path, about: Guess) -> _Rows:
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(f"not a readable parquet file: {error}", where=path) from None
         return _Rows(tuple(table.column_names), rows, [f"{path.name}, row {n}" for n in range(len(rows))])
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    raw = path.read_bytes()
+    text = (unpacked(raw, path) if is_packed(path) else raw).decode("utf-8-sig", "replace")
     if about.kind == "json":
         pairs = list(json_records(io.StringIO(text, newline="\n"), path.name, []))
         columns = dict.fromkeys(name for _, record in pairs[:100] for name in record)

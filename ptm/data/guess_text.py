@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections import Counter
@@ -12,6 +13,8 @@ from ptm.config.tags import OUTSIDE
 from ptm.data.annotated import TOOLS, seems
 from ptm.data.conll import CONLL_SUFFIXES
 from ptm.data.guess_table import Guess
+from ptm.data.input_lines import opened
+from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
 from ptm.data.text_format import TextFormat
 from ptm.errors import DataError, listing
@@ -22,8 +25,8 @@ _TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
 
 def kind_of_file(path: Path) -> tuple[str | None, str]:
     """The kind of ``data.source`` that a file is, None where it is none that is read; and what led to it."""
-    suffix = path.suffix.lower()
-    ends = f"{path.name} ends in {suffix}"
+    suffix = suffix_of(path).removesuffix(GZIP_SUFFIX)
+    ends = f"{path.name} ends in {suffix_of(path)}"
     if suffix in CONLL_SUFFIXES:
         return "conll", ends
     if suffix in (".txt", ".text", ".tsv"):
@@ -40,19 +43,20 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
 def _first_record(path: Path) -> object:
     """Of JSON, an object a line or a list; None where there is none."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = next((line for line in file if line.strip()), "")
-            if not first.lstrip().startswith("["):
+        with opened(path) as stream:
+            first = next((line for line in stream if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+            if not first.lstrip().startswith(b"["):
                 return json.loads(first)
-            records = json.loads(first + file.read())
+            records = json.loads(first + stream.read())
             return records[0] if records else None
-    except (OSError, ValueError, RecursionError):
+    except (DataError, ValueError, RecursionError):
         return None
 
 
 def _first_lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return [line[:10_000].rstrip("\r\n") for line in islice(file, _FIRST_LINES)]
+    with opened(path) as stream:
+        lines = list(islice(stream, _FIRST_LINES))
+    return [line[:10_000].decode("utf-8", "replace").rstrip("\r\n") for line in lines]
 
 
 def _is_tagged(lines: list[str]) -> bool:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ptm.data.packed import is_packed, unpacked_stream, unpacking
 from ptm.data.separated import MAX_FIELD_CHARS, told
 from ptm.data.text_format import (
     UTF8,
@@ -46,8 +47,8 @@ class LeftOut(Gathered):
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        with path.open("rb") as stream:
-            yield stream
+        with path.open("rb") as stream, unpacking(path):
+            yield unpacked_stream(stream, path) if is_packed(path) else stream
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
 

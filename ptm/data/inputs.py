@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,10 +26,11 @@ from ptm.data.examples import Examples
 from ptm.data.given import Given, given_place, given_texts
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image
 from ptm.data.input_lines import LeftOut, opened, text_lines
+from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
 from ptm.data.text_format import LINES, ROWS, TextFormat
-from ptm.errors import ConfigError, DataError
+from ptm.errors import ConfigError, DataError, Problem
 
 STANDARD_INPUT = "-"
 TEXT_SUFFIXES = (".txt", ".text")
@@ -74,11 +75,12 @@ class Inputs(Examples):
     """Examples without targets. ``carried``: the other columns of the table, for output beside the predictions."""
 
     carried: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    notes: tuple[Problem, ...] = ()  # what is to be said of how they were read, once
 
     def select(self, rows: np.ndarray) -> Inputs:
         chosen = super().select(rows)
         carried = {name: [values[row] for row in rows] for name, values in self.carried.items()}
-        return Inputs(chosen.columns, None, chosen.where, carried)
+        return Inputs(chosen.columns, None, chosen.where, carried, self.notes)
 
 
 Source = Path | str | Typed | Given
@@ -101,7 +103,9 @@ def is_table(source: Source) -> bool:
     if isinstance(source, Typed | Given) or str(source) == STANDARD_INPUT:
         return False
     stated, path = _kind_and_path(source)
-    return (stated or _KINDS.get(path.suffix.lower())) in TABLE_SOURCES and not path.is_dir()
+    return (
+        stated or _KINDS.get(suffix_of(path).removesuffix(GZIP_SUFFIX))
+    ) in TABLE_SOURCES and not path.is_dir()
 
 
 def text_inputs(
@@ -125,15 +129,19 @@ def text_inputs(
         source if isinstance(source, Typed | Given) else _text_file(source, columns, data)
         for source in sources
     ]
-    return (
-        inputs
-        for source in checked
-        for inputs in (
-            [_given(given_texts(source, columns), columns)]
-            if isinstance(source, Given)
-            else _pieces(_rows(source, columns, piece, left_out), tuple(columns), piece)
-        )
-    )
+    return (inputs for source in checked for inputs in _source_pieces(source, columns, piece, left_out))
+
+
+def _source_pieces(
+    source: Typed | Given | _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None
+) -> Iterator[Inputs]:
+    if isinstance(source, Given):
+        yield _given(given_texts(source, columns), columns)
+        return
+    notes: list[Problem] = []
+    for inputs in _pieces(_rows(source, columns, piece, left_out, notes), tuple(columns), piece):
+        yield replace(inputs, notes=tuple(notes)) if notes else inputs
+        notes.clear()
 
 
 def image_inputs(
@@ -166,7 +174,7 @@ def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | Non
     if kind != "text" and path.is_file():
         file = _File(path, kind, TextFormat())
         named: list[Row] = []
-        for row in _rows(file, {"image": column}, piece, left_out):
+        for row in _rows(file, {"image": column}, piece, left_out, []):
             with told(left_out):
                 named.append(_named_image(row, path.parent))
         return named
@@ -203,7 +211,7 @@ def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | 
     kind: str | None = "text"
     if str(source) != STANDARD_INPUT:
         _existing(path)
-        kind = stated or _KINDS.get(path.suffix.lower())
+        kind = stated or _KINDS.get(suffix_of(path).removesuffix(GZIP_SUFFIX))
         if path.is_dir() or kind is None:
             what = "a folder" if path.is_dir() else "no known kind of file"
             cure = "" if path.is_dir() else f"say what it is: csv:{path}"
@@ -250,7 +258,11 @@ def _pieces(rows: Iterable[Row], roles: Sequence[str], piece: int) -> Iterator[I
 
 
 def _rows(
-    source: Typed | _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None
+    source: Typed | _File,
+    columns: Mapping[str, str],
+    piece: int,
+    left_out: LeftOut | None,
+    notes: list[Problem],
 ) -> Iterator[Row]:
     if isinstance(source, Typed):
         _require_one(columns, "--text")
@@ -258,11 +270,11 @@ def _rows(
         yield from ((f"--text {n}", {role: text}, {}) for n, text in enumerate(source.texts, start=1))
         return
     with naming_keys(columns):
-        yield from _file_rows(source, columns, piece, left_out)
+        yield from _file_rows(source, columns, piece, left_out, notes)
 
 
 def _file_rows(
-    file: _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None
+    file: _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None, notes: list[Problem]
 ) -> Iterator[Row]:
     path, kind, written = file.path, file.kind, file.written
     if str(path) == STANDARD_INPUT:
@@ -272,6 +284,7 @@ def _file_rows(
         yield from _of_parquet(path, columns, piece)
     elif kind not in _STREAMED:
         table = (FORMATS[kind].texts or FORMATS[kind].read)(path, columns, written)
+        notes += table.notes
         for row in range(len(table)):
             yield table.where(row), {role: table.columns[role][row] for role in columns}, {}
     else:
@@ -280,7 +293,7 @@ def _file_rows(
                 yield from _of_lines(text_lines(stream, path, LINES, written, left_out), path, columns)
             elif kind in _SEPARATED:
                 lines = text_lines(stream, path, ROWS, written, left_out)
-                yield from _of_separated(lines, path, columns, _SEPARATED[kind], written, left_out)
+                yield from _of_separated(lines, path, columns, _SEPARATED[kind], written, left_out, notes)
             else:
                 lines = text_lines(stream, path, ROWS, written, left_out, ends="\n")
                 yield from _of_json(lines, path, columns, left_out)
@@ -300,8 +313,10 @@ def _of_separated(
     usual: Mapping[str, Any],
     written: TextFormat,
     left_out: LeftOut | None,
+    notes: list[Problem],
 ) -> Iterator[Row]:
-    rows = separated_rows(lines, name, list(dict.fromkeys(columns.values())), usual, written, left_out)
+    requested = list(dict.fromkeys(columns.values()))
+    rows = separated_rows(lines, name, requested, usual, written, left_out, notes)
     _, header = next(rows)
     used = {role: header.index(column) for role, column in columns.items()}
     others = {

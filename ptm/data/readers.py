@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ptm.data.annotated import TOOLS, read_annotated
 from ptm.data.conll import CONLL_SUFFIXES, read_conll
+from ptm.data.packed import with_packed
 from ptm.data.tables import READERS, Table, by_role
 from ptm.data.text_format import TextFormat
 
@@ -35,12 +36,15 @@ def _by_column(read: Callable[[Path, Sequence[str], TextFormat], Table]) -> Call
 
 
 FORMATS: Mapping[str, Format] = {
-    **{kind: Format(_by_column(read), suffixes) for kind, (read, suffixes) in READERS.items()},
-    "conll": Format(read_conll, (*CONLL_SUFFIXES, ".txt", ".tsv"), ("words",)),
+    **{
+        kind: Format(_by_column(read), suffixes if kind == "parquet" else with_packed(suffixes))
+        for kind, (read, suffixes) in READERS.items()
+    },
+    "conll": Format(read_conll, with_packed((*CONLL_SUFFIXES, ".txt", ".tsv")), ("words",)),
     **{
         kind: Format(
             partial(read_annotated, kind),
-            (".jsonl", ".json", ".ndjson"),
+            with_packed((".jsonl", ".json", ".ndjson")),
             ("words", "text"),
             partial(read_annotated, kind, raw=True),
         )

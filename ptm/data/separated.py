@@ -12,12 +12,13 @@ from typing import Any
 
 from ptm.data.columns import ColumnsMissing, require_columns
 from ptm.data.text_format import TextFormat
-from ptm.errors import DataError, Gathered
+from ptm.errors import DataError, Gathered, Problem
 
 MAX_FIELD_CHARS = 10_000_000
 CSV: Mapping[str, Any] = {"delimiter": ",", "strict": True}
 TSV: Mapping[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
 _KINDS = {",": "csv", "\t": "tsv"}  # by what stands between the fields
+_SNIFFED = ";|"  # a tab is what tsv: says
 _AROUND = " \t\ufeff\u00a0"
 
 
@@ -33,17 +34,19 @@ def separated_rows(
     usual: Mapping[str, Any],
     text_format: TextFormat | None = None,
     gathered: Gathered | None = None,
+    notes: list[Problem] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """(line it begins on, fields) of the header, then of each row. ``text``: lines with their ends; ``usual``: how the
     kind of file is written, where ``text_format`` says nothing. The first is what the columns are called.
 
     Raises DataError, with ``name`` and the line, for a column that is not there and for whatever is malformed; with
-    ``gathered``, rows of another length are left out and told there.
+    ``gathered``, rows of another length are left out and told there. ``notes`` is given what was found out of how the
+    file is written.
     """
     csv.field_size_limit(MAX_FIELD_CHARS)
     chosen = text_format or TextFormat()
-    options = chosen.dialect(usual)
-    text, options = _with_blanks_after_delimiters(iter(text), columns, options)
+    text, options = _with_sniffed_delimiter(iter(text), name, columns, chosen, usual, notes)
+    text, options = _with_blanks_after_delimiters(text, columns, options)
     reader = csv.reader(text, **options)
     start = 1  # line on which the record at hand begins
     rows = 0
@@ -91,6 +94,48 @@ def _ragged(
         expected=f"a value each for {', '.join(header)}",
         cure=cure,
     )
+
+
+def _with_sniffed_delimiter(
+    text: Iterator[str],
+    name: object,
+    columns: Sequence[str],
+    chosen: TextFormat,
+    usual: Mapping[str, Any],
+    notes: list[Problem] | None,
+) -> tuple[Iterator[str], dict[str, Any]]:
+    """Where the config names no delimiter: the one other than a comma by which the first line has all columns. It must
+    be the only one, and commas must not do; every row is held against it."""
+    options = chosen.dialect(usual)
+    if chosen.delimiter is not None or options["delimiter"] != ",":
+        return text, options
+    first = next(text, "")
+    whole = chain([first], text)
+    if _fits(first, columns, chosen, options):
+        return whole, options
+    fitting = [mark for mark in _SNIFFED if _fits(first, columns, chosen, {**options, "delimiter": mark})]
+    if len(fitting) != 1:
+        return whole, options
+    if notes is not None:
+        cure = f"to say so yourself: --set {shlex.quote(f'data.delimiter={json.dumps(fitting[0])}')}"
+        notes.append(
+            Problem(f'fields are taken to stand between "{fitting[0]}", not ","', f"{name}:1", cure=cure)
+        )
+    return whole, options | {"delimiter": fitting[0]}
+
+
+def _fits(first: str, columns: Sequence[str], chosen: TextFormat, options: Mapping[str, Any]) -> bool:
+    """Whether the first line has all of the columns."""
+    try:
+        cells = next(csv.reader([first], **{**options, "strict": False}), [])
+    except csv.Error:
+        return False
+    if chosen.columns is not None:
+        return len(cells) == len(chosen.columns)
+    header = (
+        [cell.strip(_AROUND) for cell in cells] if chosen.first_row_is_header else map(str, range(len(cells)))
+    )
+    return set(columns) <= set(header)
 
 
 def _with_blanks_after_delimiters(

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ptm.config.data_section import HELD_OUT, DataSpec
 from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
 from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
+from ptm.data.packed import suffix_of
+from ptm.data.patterns import has_pattern, is_several, matched, parts_of, require_once
 from ptm.data.readers import FORMATS
 from ptm.data.tables import USUAL, Table, by_role, join_tables, no_source
 from ptm.data.text_format import TextFormat
@@ -46,7 +49,46 @@ def _read_split(source: str, split: str | None, columns: Mapping[str, str], text
 
 
 def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a split: the source itself, ``split``, ``split`` + suffix, a folder's files, or shards."""
+    """The files of a split: the source itself, ``split``, ``split`` + suffix, a folder's files, or shards; what a
+    pattern matches, or each part of a list. Raises DataError for one that comes twice, ConfigError for a split of what
+    has none."""
+    if is_several(source):
+        if split is not None:
+            raise ConfigError(
+                f"data.source names files, so there is no split {split!r} in it",
+                where=source,
+                cure="name their folder as the source and files or patterns as splits, or hold out: eval: 20%",
+            )
+        return require_once([(str(part), _part_files(part, None, suffixes)) for part in parts_of(source)])
+    if split is None or not is_several(source / split):
+        return _part_files(source, split, suffixes)
+    names = parts_of(split)
+    return require_once([(str(name), _part_files(source, str(name), suffixes)) for name in names])
+
+
+def refuse_shared_files(data: DataSpec) -> None:
+    """DataError for a file that a pattern or a list puts into two splits. Who names one file twice is warned later."""
+    kind, _, place = data.source.partition(":")
+    names = {split: getattr(data, split) for split in ("train", *HELD_OUT) if split not in data.held_out}
+    named = {split: name for split, name in names.items() if name is not None}
+    if kind not in FORMATS or not any(is_several(Path(place) / name) for name in named.values()):
+        return
+    owners: dict[Path, str] = {}
+    for split, name in named.items():
+        for path in split_files(Path(place), name, FORMATS[kind].suffixes):
+            if owners.setdefault(path.resolve(), split) != split:
+                raise DataError(
+                    f"this file is in {owners[path.resolve()]} and in {split}",
+                    where=path,
+                    expected="each file in one split",
+                    cure=f"change data.{owners[path.resolve()]} or data.{split}",
+                )
+
+
+def _part_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
+    named = source if split is None else source / split
+    if has_pattern(named):
+        return matched(named, suffixes)
     if not source.exists():
         raise no_source(source, "there is no such file or folder")
     if split is None:
@@ -63,7 +105,7 @@ def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
         return [target]
     if target.is_dir():
         paths = sorted(
-            path for path in target.iterdir() if path.suffix.lower() in suffixes and _visible(path)
+            path for path in target.iterdir() if suffix_of(path) in suffixes and _visible(path)
         ) or (_named_files(target, suffixes) if split else [])
     else:
         paths = _named_files(target, suffixes)
@@ -114,7 +156,7 @@ def splits_there(source: str, suffixes: tuple[str, ...] = ()) -> str:
     if kind == "imagefolder":
         entries = [entry for entry in entries if entry.is_dir()]
     if suffixes:
-        entries = [entry for entry in entries if entry.suffix.lower() in suffixes or _holds(entry, suffixes)]
+        entries = [entry for entry in entries if suffix_of(entry) in suffixes or _holds(entry, suffixes)]
     if entries:
         return f"one of: {listing(sorted(entry.name for entry in entries))}"
     looked_for = "folders of splits" if kind == "imagefolder" else f"files that end in {listing(suffixes)}"
@@ -129,7 +171,7 @@ def _yolo_splits(path: Path) -> list[str]:
 
 
 def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
-    return folder.is_dir() and any(entry.suffix.lower() in suffixes for entry in folder.iterdir())
+    return folder.is_dir() and any(suffix_of(entry) in suffixes for entry in folder.iterdir())
 
 
 def _read_builtin(name: str, split: str | None) -> Table:

@@ -163,8 +163,8 @@ def _read_separated(
     path: Path, columns: Sequence[str], usual: Mapping[str, Any], text_format: TextFormat
 ) -> Table:
     text, digest = read_text(path, ROWS, text_format)
-    gathered = Gathered()
-    rows = separated_rows(io.StringIO(text, newline=""), path, columns, usual, text_format, gathered)
+    gathered, notes = Gathered(), list[Problem]()
+    rows = separated_rows(io.StringIO(text, newline=""), path, columns, usual, text_format, gathered, notes)
     _, header = next(rows)
     values: dict[str, list[str]] = {name: [] for name in columns}
     places = [(values[name], header.index(name)) for name in columns]
@@ -174,7 +174,7 @@ def _read_separated(
             column.append(fields[place])
         lines.append(line)
     gathered.refuse("rows")
-    return Table(values, lambda row: f"{path}:{lines[row]}", digest)
+    return Table(values, lambda row: f"{path}:{lines[row]}", digest, notes=tuple(notes))
 
 
 def json_records(

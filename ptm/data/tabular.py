@@ -17,7 +17,7 @@ from ptm.data.image_files import alike_inside, left_out, read_images, require_cl
 from ptm.data.label_columns import PlainLabels, label_roles, plain_labels
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.labels import choose_labels
-from ptm.data.sources import read_split
+from ptm.data.sources import read_split, refuse_shared_files
 from ptm.data.splits import Splits, make_dataset, read_splits
 from ptm.data.tables import Table
 from ptm.data.targets import KINDS, TargetKind, require_different
@@ -184,6 +184,7 @@ def _read(
     data: DataSpec, columns: Mapping[str, str], *, train: bool, unlabelled: bool = False
 ) -> Splits[Table]:
     written = TextFormat.of(data)
+    refuse_shared_files(data)
     in_table = has_columns(data.source)
 
     def read(name: str | None, split: str) -> Table:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.config.data_section import DataSpec
+from ptm.data.packed import is_packed, unpacked
 from ptm.errors import DataError
 
 UTF8 = "utf-8"
@@ -27,6 +28,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\xd0\xcf\x11\xe0", "a workbook of Excel", "export the sheet as CSV"),
     (b"%PDF", "a PDF", "take its text out first"),
 )
+_SINGLE_BYTE = ("iso8859-1", "iso8859-15", "cp1252")
 _WINDOWS = bytes(range(0x80, 0xA0))  # control characters in ISO-8859-1, letters and quotes in Windows-1252
 
 
@@ -75,8 +77,10 @@ def read_text(path: Path, holds: str = ROWS, text_format: TextFormat | None = No
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
-    refuse_other_kinds(raw[:16], path, codec)
-    content = raw.removeprefix(codecs.BOM_UTF8) if codec == UTF8 else raw
+    unpacked_raw = unpacked(raw, path) if is_packed(path) else raw
+    refuse_other_kinds(unpacked_raw[:16], path, codec)
+    content = unpacked_raw.removeprefix(codecs.BOM_UTF8) if codec == UTF8 else unpacked_raw
+    _refuse_utf8(content, path, codec)
     try:
         text = content.decode(codec).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     except UnicodeDecodeError as error:
@@ -87,6 +91,22 @@ def read_text(path: Path, holds: str = ROWS, text_format: TextFormat | None = No
     if not text.strip():
         raise is_empty(path, holds)
     return text, hashlib.sha256(raw).hexdigest()
+
+
+def _refuse_utf8(content: bytes, path: Path, codec: str) -> None:
+    """DataError for UTF-8 that is to be read as an encoding of one byte a character: every byte is something there, so
+    that it would come out as other letters, and nobody would be told."""
+    if codec not in _SINGLE_BYTE or content.isascii():
+        return
+    try:
+        content.decode(UTF8)
+    except UnicodeDecodeError:
+        return
+    line = content[: next(i for i, byte in enumerate(content) if byte > 0x7F)].count(b"\n") + 1
+    cure = "take data.encoding away; of several files, convert one: iconv"
+    raise DataError(
+        f"this is UTF-8, not {codec}", where=f"{path}:{line}", expected=f"text in {codec}", cure=cure
+    )
 
 
 def refuse_other_kinds(first: bytes, path: object, codec: str = UTF8) -> None:

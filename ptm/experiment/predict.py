@@ -102,6 +102,7 @@ def run_prediction(
             pieces = _readable_images(pieces, runtime.threads, reporter, fits, left_out)
         elif left_out is not None:
             pieces = (left for piece in pieces if len(left := _without_bad_texts(piece, left_out)))
+        pieces = _with_notes_said(pieces, reporter)
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
@@ -125,6 +126,14 @@ def run_prediction(
         "output": output and str(output),
         "drawn": draw and str(draw),
     }
+
+
+def _with_notes_said(pieces: Iterable[Examples], reporter: Reporter) -> Iterator[Examples]:
+    """The same pieces; what is to be said of how they were read is said when it is their turn."""
+    for piece in pieces:
+        for note in piece.notes if isinstance(piece, Inputs) else ():
+            reporter.say(f"warning: {note}")
+        yield piece
 
 
 def _predicted(

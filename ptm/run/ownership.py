@@ -18,8 +18,10 @@ from typing import Any
 
 from ptm.base import files
 from ptm.base.regular import kind_of, open_regular, read_bytes
+from ptm.config.keys import AND
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import FILE_SOURCES
+from ptm.data.patterns import before_pattern
 from ptm.errors import PtmError, RunDirectoryError
 from ptm.models.packages import is_package, package_path
 
@@ -234,11 +236,13 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
     data, model, teacher = spec.data, spec.model, spec.teacher
     kind, _, place = data.source.partition(":")
     if kind in FILE_SOURCES:
-        yield "data.source", Path(place)
+        for part in place.split(AND):
+            yield "data.source", before_pattern(Path(part))
         for key in ("train", "eval", "test"):
             split = getattr(data, key)
             if split and not split.strip().endswith("%"):
-                yield f"data.{key}", Path(place) / split
+                for part in split.split(AND):
+                    yield f"data.{key}", before_pattern(Path(place) / part)
     names = [(f"model.{key}", getattr(model, key)) for key in ("name", "decoder", "tokenizer", "weights")]
     if teacher is not None:
         names += [("teacher.name", teacher.name), ("teacher.weights", teacher.weights)]

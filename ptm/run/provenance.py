@@ -19,6 +19,7 @@ from ptm import __version__
 from ptm.base.files import file_digest
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset
+from ptm.data.patterns import is_several
 from ptm.data.readers import FORMATS
 from ptm.data.sources import split_files
 from ptm.models.weights import weights_digest
@@ -123,6 +124,8 @@ def _data_files(data: DataSpec) -> dict[str, str]:
     test = [] if data.test is None else [data.test]
     splits = [split for split in (data.train, data.eval, *test) if split is None or not split.endswith("%")]
     paths = {path for split in splits for path in split_files(root, split, FORMATS[kind].suffixes)}
+    if is_several(root):  # a pattern, or a list of files
+        root = Path(os.path.commonpath([path.parent for path in paths]))
     named = {path.relative_to(root).as_posix() if path != root else root.name: path for path in paths}
     return {name: file_digest(path) for name, path in sorted(named.items())}
 

@@ -1,0 +1,76 @@
+"""Several files in the place of one: patterns (``part-*.csv``) and lists, which a config holds as ``a.csv + b.csv``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptm.config.keys import AND
+from ptm.data.packed import suffix_of
+from ptm.errors import DataError
+
+
+def is_several(path: Path) -> bool:
+    """Whether it is a pattern or a list, and no name of something that is there."""
+    return (AND in str(path) or _has_magic(path)) and not path.exists()
+
+
+def has_pattern(path: Path) -> bool:
+    return _has_magic(path) and not path.exists()
+
+
+def _has_magic(path: Path) -> bool:
+    """Brackets alone are a name: ``reviews[1].csv``."""
+    return "*" in str(path) or "?" in str(path)
+
+
+def before_pattern(path: Path) -> Path:
+    """The folder in which the pattern of a path begins; another path as it is."""
+    if not has_pattern(path):
+        return path
+    return next(parent for parent in path.parents if not _has_magic(parent))
+
+
+def parts_of(path: Path | str) -> list[Path]:
+    """The parts of a list, in its order."""
+    return [Path(part.strip()) for part in str(path).split(AND)]
+
+
+def matched(pattern: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files that a pattern matches, sorted by path; hidden ones are left out, and, where the pattern does not say
+    how names end, those of other kinds. Raises DataError where there is none."""
+    folder = before_pattern(pattern)
+    found = sorted(folder.glob(str(pattern.relative_to(folder))))
+    seen = [
+        path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    files = [path for path in seen if path.is_file()]
+    if pattern.name.endswith("*"):
+        files = [path for path in files if suffix_of(path) in suffixes]
+    if not files:
+        there = "" if folder.is_dir() else f"; there is no folder {folder}"
+        raise DataError(
+            "no file matches this pattern",
+            where=pattern,
+            expected=f"files that end in {' or '.join(suffixes)}{there}",
+            cure="correct the pattern: * stands for any characters but /, ** for any folders",
+        )
+    return files
+
+
+def require_once(parts: Sequence[tuple[str, Sequence[Path]]]) -> list[Path]:
+    """The files of all parts, one after the other. Raises DataError for one that comes twice."""
+    owners: dict[str, str] = {}
+    for part, files in parts:
+        for path in files:
+            real = os.path.realpath(path)
+            if real in owners:
+                raise DataError(
+                    f"this file comes twice: by {owners[real]} and by {part}",
+                    where=path,
+                    expected="each file once a split",
+                    cure="take it out of one of them",
+                )
+            owners[real] = part
+    return [path for _, files in parts for path in files]
