@@ -13,6 +13,7 @@ import typer
 from ptm import __version__
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
+from ptm.base.light_imports import import_lightly
 from ptm.base.limits import native_fault, require_native_threads
 from ptm.cli import configs, runs, training
 from ptm.cli.batch import batch
@@ -97,6 +98,7 @@ def main() -> None:
     launcher = follow_launcher()
     open_streams()
     quiet_hub()
+    import_lightly()
     sys.exit(run(sys.argv[1:], launcher))
 
 

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from ptm.errors import DataError
+from ptm.metrics.counts import count_classes, roc_auc
 from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
@@ -151,14 +152,12 @@ class ClassificationMetrics(LogitMetrics):
     def compute(self) -> dict[str, float]:
         """``recall_macro`` is a mean over the classes that evaluated examples have: of others there is nothing to
         recall. ``precision_macro`` and ``f1_macro`` are over these and those that are predicted."""
-        from sklearn import metrics
-
         _, targets, outputs = self._accumulator.labelled()
         predicted = self._predicted(outputs)
         values = {**self._accumulator.loss(), **self._counted(targets, predicted)}
         if len(self._labels) == 2 and len(np.unique(targets)) == 2 and np.isfinite(outputs).all():
             margins = outputs[:, 1].astype(np.float64) - outputs[:, 0]
-            values["auroc"] = float(metrics.roc_auc_score(targets, margins))
+            values["auroc"] = roc_auc(targets == 1, margins)
         if len(self._labels) > _HIGHEST:
             many = len(self._labels) > _ALL_SCORES
             top = outputs[:, 1 : 1 + _HIGHEST] if many else _top(outputs)
@@ -193,27 +192,18 @@ class ClassificationMetrics(LogitMetrics):
 
     def _counted(self, targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
         """What is computed of class numbers alone, int64 [n]."""
-        from sklearn import metrics
-
+        counts = count_classes(targets, predicted, len(self._labels))
         # Of a class that is neither there nor predicted nothing is known: macro averages leave it out.
-        present = np.union1d(targets, predicted)
-        precision, _, f1, _ = metrics.precision_recall_fscore_support(
-            targets, predicted, labels=present, average="macro", zero_division=0
-        )
-        recall = metrics.recall_score(
-            targets, predicted, labels=np.unique(targets), average="macro", zero_division=0
-        )
+        present = counts.of(np.flatnonzero(counts.true + counts.predicted))
         values = {
-            "accuracy": metrics.accuracy_score(targets, predicted),
-            "f1_macro": f1,
-            "precision_macro": precision,
-            "recall_macro": recall,
+            "accuracy": (targets == predicted).mean(),
+            "f1_macro": present.f1.mean(),
+            "precision_macro": present.precision.mean(),
+            "recall_macro": counts.of(np.flatnonzero(counts.true)).recall.mean(),
             "mcc": matthews_correlation(targets, predicted, len(self._labels)),
         }
         if len(self._labels) == 2:
-            values["f1"] = metrics.f1_score(
-                targets, predicted, labels=[0, 1], pos_label=self._positive_class, zero_division=0
-            )
+            values["f1"] = counts.f1[self._positive_class]
         return {name: float(value) for name, value in values.items()}
 
     def predictions(self) -> Iterator[Prediction]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptm.metrics.classification import LogitMetrics, six_digits
+from ptm.metrics.counts import count_flags, roc_auc
 from ptm.metrics.summary import Summary, absent_labels, entropy
 from ptm.pipeline import Prediction
 
@@ -26,15 +27,13 @@ class MultiLabelMetrics(LogitMetrics):
     def compute(self) -> dict[str, float]:
         """``subset_accuracy`` is the share of examples with every class right; ``auroc_macro`` the mean over the
         classes that have examples with and without them, and left out where there is none."""
-        from sklearn import metrics
-
         _, targets, logits = self._accumulator.labelled()
         truth, predicted = targets > 0, self._applies(logits)
         values = {**self._accumulator.loss(), **_scores(truth, predicted)}
         both = truth.any(0) & ~truth.all(0)
         if both.any() and np.isfinite(logits).all():
-            areas = [metrics.roc_auc_score(truth[:, k], logits[:, k]) for k in np.flatnonzero(both)]
-            values["auroc_macro"] = np.mean(areas)
+            areas = [roc_auc(truth[:, k], logits[:, k]) for k in np.flatnonzero(both)]
+            values["auroc_macro"] = float(np.mean(areas))
         return {name: float(value) for name, value in values.items()}
 
     def summary(self) -> Summary:
@@ -89,17 +88,11 @@ class MultiLabelMetrics(LogitMetrics):
 
 def _scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """What is computed of yes and no alone, bool [n, classes]."""
-    from sklearn import metrics
-
+    counts = count_flags(truth, predicted)
     # Of a class that is neither there nor predicted nothing is known: the macro average leaves it out.
-    present = np.flatnonzero(truth.any(0) | predicted.any(0))
-    f1_macro = (
-        metrics.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
-        if len(present)
-        else 0.0
-    )
+    present = counts.of(np.flatnonzero(counts.true + counts.predicted))
     return {
-        "f1_micro": metrics.f1_score(truth, predicted, average="micro", zero_division=0),
-        "f1_macro": f1_macro,
+        "f1_micro": counts.total().f1[0],
+        "f1_macro": present.f1.mean() if len(present.f1) else 0.0,
         "subset_accuracy": (truth == predicted).all(1).mean(),
     }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptm.metrics.counts import count_classes
+
 Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
@@ -84,14 +86,8 @@ def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.nd
 
 def per_class(targets: np.ndarray, predicted: np.ndarray, classes: int) -> PerClass:
     """Precision, recall and F1 = 2PR / (P + R) of each class; 0 for 0 / 0, as in the macro averages."""
-    hits = np.bincount(targets[targets == predicted], minlength=classes)
-    support, guesses = np.bincount(targets, minlength=classes), np.bincount(predicted, minlength=classes)
-    return PerClass(
-        precision=_ratio(hits, guesses),
-        recall=_ratio(hits, support),
-        f1=_ratio(2 * hits, support + guesses),
-        support=support,
-    )
+    counts = count_classes(targets, predicted, classes)
+    return PerClass(precision=counts.precision, recall=counts.recall, f1=counts.f1, support=counts.true)
 
 
 def most_confused(targets: np.ndarray, predicted: np.ndarray, limit: int) -> list[tuple[int, int, int]]:
@@ -137,8 +133,3 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     count = np.convolve(known.astype(float), kernel)[half : half + len(values)]
     means: np.ndarray = np.where(known, total / np.maximum(count, 1), np.nan)
     return means
-
-
-def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    ratio: np.ndarray = np.divide(over, under, out=np.zeros(len(over)), where=under > 0)
-    return ratio

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ptm.base.light_imports import without
 from ptm.data.cutting import CONFIG_KEY
 from ptm.errors import ConfigError, ModelError
 from ptm.models.weights import LoadReport
@@ -41,7 +42,9 @@ class TextModel:
 
     def save(self, directory: Path) -> None:
         """The layout of save_pretrained, which transformers loads without ptm."""
-        self.model.save_pretrained(directory)
+        # Whether a tensor is spread over machines is asked of each; who has none need not import what spreads them.
+        with without("torch.distributed.tensor"):
+            self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
 

@@ -176,12 +176,15 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = (
         torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
+        torch.get_deterministic_debug_mode(),
         deterministic_options.fill_uninitialized_memory,  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark,
     )
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    # What torch.use_deterministic_algorithms sets, without its import of the compiler.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    if spec.compile:
+        torch.use_deterministic_algorithms(deterministic)  # sets the compiler's own mode too
     deterministic_options.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and ptm reads no such memory
     torch.backends.cudnn.benchmark = not deterministic
     if ranks > 1:
@@ -197,7 +200,7 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
         if ranks > 1:
             dist.destroy_process_group()
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
         deterministic_options.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before[3]
 
