@@ -104,6 +104,8 @@ class _Finder(MetaPathFinder):
             if spec is not None and spec.loader is not None:
                 spec.loader = _Answers(spec.loader)
             return spec
+        if fullname == "peft":
+            import_module("torch.distributed.tensor")  # peft counts on others having done so
         stand_in = sys.modules.get(_COMPILER)
         if fullname.startswith(f"{_COMPILER}.") and fullname != _APART and isinstance(stand_in, _Compiler):
             # Its parts need the compiler, and some come with it.
