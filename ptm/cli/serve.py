@@ -79,6 +79,16 @@ def serve(
             help="Detection: the least score of a box (default: 0.05).",
         ),
     ] = None,
+    reject_below: Annotated[
+        float | None,
+        typer.Option(
+            "--reject-below",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Classes: keep back answers that are less probable; their prediction is null.",
+        ),
+    ] = None,
     set_: Set = [],  # noqa: B006
     json_: Annotated[
         bool,
@@ -113,4 +123,12 @@ def serve(
             echo_json({"url": address, "task": task, "target": str(target)}, indent=None)
         reporter.say(f"serving {target} ({task}) at {address} until SIGTERM or Ctrl-C")
 
-    run(target, settings, overrides=set_, threshold=threshold, ready=ready, reporter=reporter)
+    run(
+        target,
+        settings,
+        overrides=set_,
+        threshold=threshold,
+        reject_below=reject_below,
+        ready=ready,
+        reporter=reporter,
+    )

@@ -36,7 +36,7 @@ from ptm.experiment.predictor import (
     size_check,
 )
 from ptm.experiment.prepare import WARNING
-from ptm.experiment.rejection import Rejection, require_rejectable
+from ptm.experiment.rejection import Rejection
 from ptm.experiment.session import open_session
 from ptm.experiment.trained import trained_model
 from ptm.pipeline import Pipeline, Prediction
@@ -83,13 +83,11 @@ def run_prediction(
     spec = trained.spec
     if output is not None:
         refuse_inputs(output, "--output", target, spec, places)
-    require_predictable(trained, threshold)
+    require_predictable(trained, threshold, reject_below)
     inputs: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
     if not inputs:
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
         raise ConfigError("there is nothing to predict", where=target, cure=cure)
-    if reject_below is not None:
-        require_rejectable(spec)
     size = batch_size or spec.train.eval_batch_size
     labels = output_labels(trained)
     with open_session(spec, reporter) as session:

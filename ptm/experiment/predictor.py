@@ -17,6 +17,8 @@ from ptm.data.given import Given
 from ptm.data.inputs import Inputs
 from ptm.data.labels import choose_labels
 from ptm.errors import ConfigError, ModelError, refuse
+from ptm.experiment.prediction_table import Row
+from ptm.experiment.rejection import Rejection, require_rejectable
 from ptm.experiment.session import Session, open_session, require_downloads
 from ptm.experiment.trained import Trained, trained_model
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
@@ -34,7 +36,7 @@ class Input:
     where: str
 
 
-def require_predictable(trained: Trained, threshold: float | None) -> None:
+def require_predictable(trained: Trained, threshold: float | None, reject_below: float | None) -> None:
     """Raises ConfigError, or MissingDownload, for what can be seen before anything is loaded."""
     spec, target = trained.spec, trained.target
     if trained.export is not None and spec.task == CAUSAL_LM.name:
@@ -45,6 +47,8 @@ def require_predictable(trained: Trained, threshold: float | None) -> None:
         )
     if threshold is not None and spec.task != OBJECT_DETECTION.name:
         raise ConfigError(f"{spec.task} finds no boxes", where="--threshold", cure="leave it out")
+    if reject_below is not None:
+        require_rejectable(spec)
     if not target.is_dir():  # the model of a run is all there
         require_downloads(spec, teacher=False, data=False)
 
@@ -97,6 +101,7 @@ class Predictor:
     session: Session
     pipeline: Pipeline
     roles: tuple[str, ...]
+    reject_below: float | None = None
 
     @property
     def spec(self) -> RunSpec:
@@ -135,7 +140,7 @@ class Predictor:
         images = examples.columns["image"]
         refuse(find_unreadable(images, examples.where, 1, lambda done: None, fits), noun="images")
 
-    def predict(self, inputs: Sequence[Input], batch_size: int) -> list[Prediction]:
+    def predict(self, inputs: Sequence[Input], batch_size: int) -> list[Row]:
         """What the model says of each input, whatever stands beside it. Raises DataError for what only the model finds
         out, ModelError, OutOfMemory, NotFinite."""
         columns = {role: [each.values[role] for each in inputs] for role in self.roles}
@@ -143,7 +148,11 @@ class Predictor:
         of_piece = self.pipeline.with_examples(examples)
         size = batch_size if self.joined else 1
         runtime = self.session.runtime
-        return list(predict_all(of_piece, runtime, batch_size=size, batch_key="--max-batch"))
+        rows: list[Row] = []
+        keep = Rejection(self.reject_below).before(rows.append)
+        for row in predict_all(of_piece, runtime, batch_size=size, batch_key="--max-batch"):
+            keep({**row})
+        return rows
 
 
 @contextmanager
@@ -152,15 +161,16 @@ def open_predictor(
     overrides: Sequence[str],
     *,
     threshold: float | None = None,
+    reject_below: float | None = None,
     reporter: Reporter,
 ) -> Iterator[Predictor]:
     """Load the model of a run, an export or a config. Raises a PtmError for whatever is wrong with it."""
     trained = trained_model(target, list(overrides))
-    require_predictable(trained, threshold)
+    require_predictable(trained, threshold, reject_below)
     labels = output_labels(trained)
     with open_session(trained.spec, reporter) as session:
         (nothing,) = session.task.read_inputs(trained.spec, [Given(())])
         pipeline = open_pipeline(trained, session, nothing, labels, threshold)
         if session.runtime.ranks > 1:
             raise ModelError("a server is one process", where=target, cure="start it without torchrun")
-        yield Predictor(trained, session, pipeline, tuple(nothing.columns))
+        yield Predictor(trained, session, pipeline, tuple(nothing.columns), reject_below)

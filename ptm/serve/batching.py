@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ptm.errors import DataError, PtmError
+from ptm.experiment.prediction_table import Row
 from ptm.experiment.predictor import Input
-from ptm.pipeline import Prediction
 
-Compute = Callable[[Sequence[Input]], list[Prediction]]
-Answer = Prediction | Exception
+Compute = Callable[[Sequence[Input]], list[Row]]
+Answer = Row | Exception
 
 
 class QueueFull(Exception):
@@ -28,7 +28,7 @@ class QueueFull(Exception):
 class _Waiting(NamedTuple):
     input: Input
     since: float  # the loop's time
-    answer: asyncio.Future[Prediction]
+    answer: asyncio.Future[Row]
 
 
 class Batcher:
@@ -52,7 +52,7 @@ class Batcher:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    async def predict(self, inputs: Sequence[Input]) -> list[Prediction]:
+    async def predict(self, inputs: Sequence[Input]) -> list[Row]:
         """What the model says of each. Raises QueueFull, or the PtmError of all inputs that cannot be used."""
         if len(self._waiting) + len(inputs) > self._room:
             raise QueueFull
@@ -118,7 +118,7 @@ def _answers(compute: Compute, inputs: list[Input]) -> Sequence[Answer]:
     return [answer for each in inputs for answer in _answers(compute, [each])]
 
 
-def _all_or_error(answers: Sequence[Prediction | BaseException]) -> list[Prediction]:
+def _all_or_error(answers: Sequence[Row | BaseException]) -> list[Row]:
     errors = [answer for answer in answers if isinstance(answer, BaseException)]
     if not errors:
         return [answer for answer in answers if not isinstance(answer, BaseException)]

@@ -19,6 +19,7 @@ def serve(
     *,
     overrides: Sequence[str] = (),
     threshold: float | None = None,
+    reject_below: float | None = None,
     ready: Callable[[str, str], None],
     reporter: Reporter,
 ) -> None:
@@ -26,7 +27,9 @@ def serve(
     and the task as soon as requests are accepted. Raises a PtmError for what is wrong with model or address."""
     with listen(settings.host, settings.port) as place:
         loopback = is_loopback(place)
-        with open_predictor(target, overrides, threshold=threshold, reporter=reporter) as predictor:
+        with open_predictor(
+            target, overrides, threshold=threshold, reject_below=reject_below, reporter=reporter
+        ) as predictor:
             if not loopback:
                 reporter.say(
                     f"warning: {settings.host} can be reached from other machines: whoever can reach it can use the "

@@ -15,6 +15,7 @@ from ptm.config.tasks import (
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
+    TRANSLATION,
 )
 
 Schema = dict[str, Any]
@@ -66,7 +67,8 @@ def _fields(spec: RunSpec) -> dict[str, Schema]:
         if spec.data.label_type == NUMBER.name:
             return {"prediction": _SCORE}
         several = spec.data.label_type == CLASSES.name
-        return {"prediction": _list(_TEXT) if several else _TEXT, "scores": _BY_LABEL}
+        one = {"type": ["string", "null"]}  # null: not sure enough, --reject-below
+        return {"prediction": _list(_TEXT) if several else one, "scores": _BY_LABEL}
     if task == TOKEN_CLASSIFICATION.name:
         place: Schema = {"type": "integer"}
         entity = _object({"text": _TEXT, "kind": _TEXT, "start": place, "end": place, "score": _SCORE})
@@ -82,6 +84,8 @@ def _fields(spec: RunSpec) -> dict[str, Schema]:
         return {"boxes": _list(_list(_SCORE)), "labels": _list(_TEXT), "scores": _list(_SCORE)}
     if task == SEMANTIC_SEGMENTATION.name:
         return {"shares": _BY_LABEL, "mask_png": {"type": "string", "contentEncoding": "base64"}}
+    if task == TRANSLATION.name:
+        return {"source": _TEXT, "prediction": _TEXT}
     if task == MASKED_LM.name:
         return {"prediction": _TEXT, "masks": _list(_BY_LABEL)}
     return {"prediction": _TEXT}

@@ -1,6 +1,7 @@
 """ptm predict: what an evaluation says of the same rows, without labels and without the training data."""
 
 import ast
+import base64
 import csv
 import io
 import json
@@ -20,7 +21,10 @@ from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, DataError, MissingDownload, ModelError, NotFinite, StorageError
 from ptm.experiment.predict import run_prediction
+from ptm.experiment.predictor import open_predictor
 from ptm.pipeline import Pipeline, task_module
+from ptm.serve import openapi
+from served import app_of, ask
 from tiny.samples import (
     POSITIONS,
     save_base,
@@ -108,6 +112,55 @@ def image_files(folder, name):
     for path, png in zip(paths, images, strict=True):
         path.write_bytes(png)
     return paths
+
+
+@pytest.mark.slow
+def test_14_05_every_task_is_served_as_it_is_predicted(ready):
+    """By HTTP, as texts, rows of tables and pictures; together as each alone."""
+    output, evaluated = ready
+    given = inputs_of(load_config(output / "config.yaml"), evaluated)
+    rows = []
+    predict(output, *given.pop("sources", ())[:6], **given, receive=rows.append)
+    rows = [{**row, "id": place} for place, row in enumerate(rows[:6])]
+    with open_predictor(output, [], reporter=Silent()) as predictor:
+        sent = [sent_input(row, predictor) for row in rows]
+        answers = ask(app_of(predictor), {"json": {"inputs": sent}})
+        alone = ask(app_of(predictor, batch=1), *({"json": {"inputs": [each]}} for each in sent[:2]))
+        document = openapi.document(predictor.spec, predictor.columns, "model", "")
+    expected = [{k: v for k, v in row.items() if k not in ("where", "input", "columns")} for row in rows]
+    assert answers[0].status_code == 200, answers[0].text
+    same_but_last_bits(answers[0].json()["predictions"], expected)
+    for place, answer in enumerate(alone):
+        same_but_last_bits(answer.json()["predictions"], [{**expected[place], "id": 0}])
+    fields = document["components"]["schemas"]["Prediction"]["properties"]
+    assert set(expected[0]) <= set(fields)
+
+
+def sent_input(row, predictor):
+    """What a request holds for a line of ptm predict."""
+    if predictor.roles == ("image",):
+        return base64.b64encode(Path(row["input"]).read_bytes()).decode()
+    if len(predictor.roles) == 1:
+        return row["input"]
+    return {
+        column: row["input"][role] for role, column in zip(predictor.roles, predictor.columns, strict=True)
+    }
+
+
+def same_but_last_bits(found, expected):
+    """Batches are cut otherwise, and a floating-point sum depends on that in its last bits."""
+    if isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=1e-4, rel=1e-4)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            same_but_last_bits(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for pair in zip(found, expected, strict=True):
+            same_but_last_bits(*pair)
+    else:
+        assert found == expected
 
 
 @pytest.mark.slow

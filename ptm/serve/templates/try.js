@@ -113,7 +113,8 @@ async function show(prediction, given) {
     tags(prediction.words, prediction.predicted_tags);
   } else {
     const answer = prediction.prediction;
-    add(result, "p", Array.isArray(answer) ? answer.join(", ") || "none" : String(answer), "answer");
+    const said = Array.isArray(answer) ? answer.join(", ") || "none" : String(answer ?? "not sure enough to say");
+    add(result, "p", said, "answer");
     if (prediction.scores) bars(prediction.scores);
     (prediction.masks || []).forEach((likeliest) => bars(likeliest));
   }
