@@ -19,14 +19,10 @@ function bars(scores) {
   const rows = Object.entries(scores).sort((a, b) => b[1] - a[1]);
   for (const [label, score] of rows) {
     const row = add(result, "div", undefined, "row");
-    const line = add(row, "div");
+    const line = add(row, "div", undefined, "names");
     add(line, "b", label);
     add(line, "span", (100 * score).toFixed(1) + " %");
-    const meter = add(row, "meter");
-    meter.min = 0;
-    meter.max = 1;
-    meter.value = score;
-    meter.title = label;
+    add(add(row, "div", undefined, "bar"), "div").style.width = 100 * score + "%";
   }
 }
 
@@ -64,7 +60,7 @@ function canvas(width, height) {
 function boxes(picture, prediction) {
   const context = canvas(picture.width, picture.height);
   context.drawImage(picture, 0, 0);
-  const size = Math.max(12, picture.width / 40);
+  const size = Math.max(12, picture.width / 25);
   context.lineWidth = Math.max(2, picture.width / 300);
   context.font = `${size}px system-ui, sans-serif`;
   const names = [...new Set(prediction.labels)];
