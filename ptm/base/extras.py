@@ -33,6 +33,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "timm": ("timm>=1.0",),
     "translation": ("sacrebleu>=2.5",),
     "unet": ("segmentation-models-pytorch>=0.5",),
+    "xlsx": ("python-calamine>=0.4",),
     "yolo": ("libreyolo>=1.6",),
 }
 

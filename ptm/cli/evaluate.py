@@ -125,7 +125,7 @@ def _as_written(target: Path, data: str) -> list[str]:
         return []
     if spec.source.partition(":")[0] == data.partition(":")[0]:
         return []
-    keys = ("delimiter", "quoting", "encoding", "header", "columns")
+    keys = ("delimiter", "quoting", "encoding", "header", "columns", "sheet")
     return [f"data.{key}=null" for key in keys if getattr(spec, key) is not None]
 
 

@@ -21,6 +21,8 @@ _SUFFIXES = {
     "prodigy": "jsonl",
     "labelstudio": "json",
     "doccano": "jsonl",
+    "xlsx": "xlsx",
+    "fasttext": "txt",
 }
 
 

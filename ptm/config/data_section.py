@@ -51,7 +51,8 @@ class DataSpec:
     source: Annotated[str, SOURCES] = Field(
         min_length=1,
         description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
-        "`conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these tools), "
+        "`xlsx:`, `conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these "
+        "tools), `fasttext:` (`__label__NAME text`), `textfolder:` (a folder a class, with a text a file), "
         "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` "
         "(detection), `masks:` (segmentation: a folder of images, one of masks), each followed by a file, a folder, a "
         "pattern or a list of files; or `builtin:digits`. docs/data.md shows each.",
@@ -80,6 +81,11 @@ class DataSpec:
     columns: Strings | None = Field(
         default=None,
         description="`csv:`, `tsv:` without a header row, `conll:`: the names of all columns, in their order.",
+    )
+    sheet: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="`xlsx:`: the sheet (default: the only one that holds something; where the source is one workbook, "
+        "`train`, `eval` and `test` name its sheets).",
     )
     train: Annotated[str | None, FILES] = Field(
         default=None,
@@ -143,7 +149,7 @@ class DataSpec:
         default=None,
         description="The column with the label: names or whole numbers (default `label`; token classification: the "
         "list of tags, default `label` if there is such a column, else `tags`; `conll:`: its number, default the "
-        "last).",
+        "last). `textfolder:`: a regular expression, and what it finds in the path of a file below the source.",
     )
     label_type: Annotated[str, OneOf(LABEL_TYPES)] = Field(
         default="class",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePath
@@ -165,12 +166,14 @@ def _check_text_format(data: DataSpec) -> Complaints:
                 f"{key} is for {listing((f'{name}:' for name in able), separator=' and ')}, this is {kind}:"
             )
             yield ("data", key), what, "remove it"
+    if data.sheet is not None and kind != "xlsx":
+        yield ("data", "sheet"), f"sheet is for xlsx:, this is {kind}:", "remove it"
     if data.delimiter in ('"', "\n", "\r", " "):
         yield ("data", "delimiter"), f"{data.delimiter!r} separates no fields", 'such as ";" or "\\t"'
     if data.columns is not None and len(set(data.columns)) < len(data.columns):
         yield ("data", "columns"), "names of columns repeat", "give each column its own name"
     if data.encoding is not None:
-        if kind not in ROW_SOURCES or kind == "parquet":
+        if kind not in (*ROW_SOURCES, "textfolder") or kind in ("parquet", "xlsx"):
             yield ("data", "encoding"), f"{kind}: has no encoding", "remove it"
         try:
             known = codecs.lookup(data.encoding)._is_text_encoding
@@ -261,6 +264,16 @@ def _check_label_column(data: DataSpec, kind: LabelType) -> Complaints:
             yield key, f"{source}: has no columns", "remove it"
         elif data.labels is not None and set(data.labels) != set(data.labels_from):
             yield key, "labels_from and labels are not the same names", "remove labels"
+    if source == "textfolder" and data.label is not None:
+        try:
+            re.compile(data.label)
+        except re.error as error:
+            what = f"{data.label!r} is no regular expression: {error}"
+            yield (
+                ("data", "label"),
+                what,
+                "such as ^([a-z]+)_: what it finds in the path of a file below the source",
+            )
     if data.label_separator is not None and (kind.name != "classes" or data.labels_from is not None):
         yield (
             ("data", "label_separator"),

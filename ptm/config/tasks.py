@@ -15,12 +15,12 @@ from ptm.config.label_types import LABEL_TYPES
 Modality = Literal["text", "image"]
 
 # What may stand before the colon of ``data.source``, and what it holds.
-TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet")
+TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet", "xlsx")
 IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "yolo", "masks")
 TAGGED_SOURCES: tuple[str, ...] = ("conll",)
 ANNOTATED_SOURCES: tuple[str, ...] = ("prodigy", "labelstudio", "doccano")
-ROW_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, *TAGGED_SOURCES, *ANNOTATED_SOURCES, "text")
-FILE_SOURCES: tuple[str, ...] = (*ROW_SOURCES, *IMAGE_SOURCES)
+ROW_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, *TAGGED_SOURCES, *ANNOTATED_SOURCES, "fasttext", "text")
+FILE_SOURCES: tuple[str, ...] = (*ROW_SOURCES, "textfolder", *IMAGE_SOURCES)
 SOURCES: tuple[str, ...] = ("hub", *FILE_SOURCES, "builtin")
 
 
@@ -73,7 +73,7 @@ TEXT_CLASSIFICATION = Task(
     name="text-classification",
     module="ptm.text.classification",
     modality="text",
-    sources=(*_TABLES, *ANNOTATED_SOURCES),
+    sources=(*_TABLES, *ANNOTATED_SOURCES, "fasttext", "textfolder"),
     label_types=("class", "classes", "number"),
     adapter_beside=True,
     transformers_pipeline="text-classification",
@@ -97,7 +97,7 @@ MASKED_LM = Task(
     name="masked-lm",
     module="ptm.text.language_modeling",
     modality="text",
-    sources=(*_TABLES, "text"),
+    sources=(*_TABLES, "text", "textfolder"),
     evaluation=Evaluation(
         metrics=("loss", "perplexity", "masked_accuracy"),
         unsliced=(),
@@ -114,7 +114,7 @@ CAUSAL_LM = Task(
     name="causal-lm",
     module="ptm.text.language_modeling",
     modality="text",
-    sources=(*_TABLES, "text"),
+    sources=(*_TABLES, "text", "textfolder"),
     evaluation=Evaluation(
         metrics=("loss", "perplexity", "bits_per_byte"),
         unsliced=("bits_per_byte",),

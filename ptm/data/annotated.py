@@ -77,7 +77,13 @@ def seems(record: object) -> str | None:
     if isinstance(record.get("data"), Mapping) and ("annotations" in record or "completions" in record):
         return "labelstudio"
     spans = record.get("spans") or []
-    if "_input_hash" in record or "_task_hash" in record or (_dicts(spans) and "start" in spans[0]):
+    answered = "answer" in record and ("accept" in record or "spans" in record)
+    if (
+        answered
+        or "_input_hash" in record
+        or "_task_hash" in record
+        or (_dicts(spans) and "start" in spans[0])
+    ):
         return "prodigy"
     labels = record.get("label", record.get("labels"))
     if isinstance(labels, list) and labels and isinstance(labels[0], list) and len(labels[0]) == 3:

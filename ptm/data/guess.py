@@ -15,7 +15,7 @@ from pathlib import Path
 from ptm.base.regular import endless
 from ptm.config.tasks import ANNOTATED_SOURCES, TABLE_SOURCES, TAGGED_SOURCES, TASKS
 from ptm.data.guess_table import Guess, guess_columns, objection_to_test
-from ptm.data.guess_text import guess_labelled, kind_of_file
+from ptm.data.guess_text import guess_labelled, is_textfolder, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.masks import FOLDERS
 from ptm.data.readers import FORMATS
@@ -40,7 +40,7 @@ def guess(path: Path, task: str | None = None) -> Guess:
     _splits(about)
     if kind in TABLE_SOURCES:
         guess_columns(about, task)
-    elif kind in (*TAGGED_SOURCES, *ANNOTATED_SOURCES):
+    elif kind in (*TAGGED_SOURCES, *ANNOTATED_SOURCES, "fasttext", "textfolder"):
         guess_labelled(about)
     else:
         about.task = {
@@ -96,6 +96,9 @@ def _kind(path: Path) -> tuple[str, str]:
         for images, masks in FOLDERS:
             if (folder / images).is_dir() and (folder / masks).is_dir():
                 return "masks", f"{folder.name}/ holds {images}/ and {masks}/"
+    text = is_textfolder(path)
+    if text is not None:
+        return "textfolder", f"texts in folders: {text}"
     kinds = {file.name: found for file in _files(path) if (found := kind_of_file(file))[0] is not None}
     if kinds:
         kind = str(Counter(kind for kind, _ in kinds.values()).most_common(1)[0][0])
@@ -216,7 +219,7 @@ def _split_names(about: Guess) -> dict[str, str]:
         if len(stems) == 1 and (path / f"{stems[0]}.json").is_file():
             return {_coco_name(stems[0]): stems[0]}
         return {_coco_name(file.stem): _coco_split(path, file) for file in _coco_files(path)}
-    if kind in ("imagefolder", "masks"):
+    if kind in ("imagefolder", "masks", "textfolder"):
         folders = {folder.name.lower(): folder.name for folder in _folders(path)}
         return folders if _named(folders, (*_TRAIN, *_EVAL)) else {}
     files = [file for file in _files(path) if kind_of_file(file)[0] == kind]

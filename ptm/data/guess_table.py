@@ -15,6 +15,7 @@ from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.data.packed import is_packed, unpacked
 from ptm.data.separated import MAX_FIELD_CHARS
 from ptm.data.tables import json_records
+from ptm.data.workbooks import cell_text, read_sheet
 from ptm.errors import DataError, listing
 
 _LONGEST_NUMBER = 18  # digits of a label that is one
@@ -186,6 +187,10 @@ def _read(path: Path, about: Guess) -> _Rows:
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(f"not a readable parquet file: {error}", where=path) from None
         return _Rows(tuple(table.column_names), rows, [f"{path.name}, row {n}" for n in range(len(rows))])
+    if about.kind == "xlsx":
+        sheet = read_sheet(path, None)
+        rows = [dict(zip(sheet.header, map(cell_text, cells), strict=True)) for _, cells in sheet.rows]
+        return _Rows(sheet.header, rows, [f"{path.name}, row {row}" for row, _ in sheet.rows])
     raw = path.read_bytes()
     text = (unpacked(raw, path) if is_packed(path) else raw).decode("utf-8-sig", "replace")
     if about.kind == "json":

@@ -6,16 +6,20 @@ import codecs
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 from ptm.config.tags import OUTSIDE
 from ptm.data.annotated import TOOLS, seems
 from ptm.data.conll import CONLL_SUFFIXES
+from ptm.data.fasttext import PREFIX
 from ptm.data.guess_table import Guess
 from ptm.data.input_lines import opened
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
+from ptm.data.tables import Table
+from ptm.data.text_folders import read_textfolder, text_files
 from ptm.data.text_format import TextFormat
 from ptm.errors import DataError, listing
 
@@ -31,6 +35,8 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
         return "conll", ends
     if suffix in (".txt", ".text", ".tsv"):
         lines = _first_lines(path)
+        if lines and lines[0].startswith(PREFIX):
+            return "fasttext", f"{path.name} begins with {PREFIX}"
         if _is_tagged(lines):
             return "conll", f"a word a line with a tag behind it in {path.name}, and blank lines"
         if suffix != ".tsv":
@@ -72,11 +78,27 @@ def _is_tagged(lines: list[str]) -> bool:
     )
 
 
+def is_textfolder(path: Path) -> str | None:
+    """A text in a folder of texts, if there are several such folders in ``path`` or in a folder of it; else None."""
+    for folder in (path, *sorted(entry for entry in path.iterdir() if entry.is_dir())):
+        inner = {
+            file.relative_to(folder).parts[0]: file for file in text_files(folder) if file.parent != folder
+        }
+        shallow = {name: file for name, file in inner.items() if file.parent == folder / name}
+        if len(shallow) > 1:
+            return str(next(iter(shallow.values())).relative_to(path))
+    return None
+
+
 def guess_labelled(about: Guess) -> None:
     """The task and the labels of texts that come with them; read as a training reads them. Raises DataError."""
     name = about.data.get("train")
     path = about.path / name if name else about.path
-    read, inputs = FORMATS[about.kind].read, FORMATS[about.kind].inputs
+    if about.kind == "textfolder":
+        read: Callable[..., Table] = lambda path, *how: read_textfolder(path, None, *how)  # noqa: E731
+        inputs: tuple[str, ...] = ("text",)
+    else:
+        read, inputs = FORMATS[about.kind].read, FORMATS[about.kind].inputs
     try:
         table = read(path, {inputs[0]: inputs[0], "label": "label"}, TextFormat())
     except DataError:

@@ -29,7 +29,9 @@ from ptm.data.input_lines import LeftOut, opened, text_lines
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
+from ptm.data.text_folders import read_textfolder
 from ptm.data.text_format import LINES, ROWS, TextFormat
+from ptm.data.workbooks import WORKBOOK_SUFFIXES
 from ptm.errors import ConfigError, DataError, Problem
 
 STANDARD_INPUT = "-"
@@ -45,6 +47,7 @@ _KINDS: Mapping[str, str] = {
     ".parquet": "parquet",
     **dict.fromkeys(TEXT_SUFFIXES, "text"),
     **dict.fromkeys(CONLL_SUFFIXES, "conll"),
+    **dict.fromkeys(WORKBOOK_SUFFIXES, "xlsx"),
 }
 _SEPARATED: Mapping[str, Mapping[str, Any]] = {"csv": CSV, "tsv": TSV}
 _STREAMED = (*_SEPARATED, "json", "parquet", "text")  # the others are read whole
@@ -93,7 +96,7 @@ def source_path(source: Path | str) -> Path:
 
 def _kind_and_path(source: Path | str) -> tuple[str | None, Path]:
     kind, colon, place = str(source).partition(":")
-    if colon and kind in FORMATS and not Path(source).exists():
+    if colon and kind in (*FORMATS, "textfolder") and not Path(source).exists():
         return kind, Path(os.path.expanduser(place.strip()))  # noqa: PTH111 - leaves an unknown ~user as it is
     return None, Path(source)
 
@@ -212,17 +215,29 @@ def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | 
     if str(source) != STANDARD_INPUT:
         _existing(path)
         kind = stated or _KINDS.get(suffix_of(path).removesuffix(GZIP_SUFFIX))
-        if path.is_dir() or kind is None:
+        if path.is_dir() != (kind == "textfolder") or kind is None:
             what = "a folder" if path.is_dir() else "no known kind of file"
             cure = "" if path.is_dir() else f"say what it is: csv:{path}"
             raise DataError(what, where=path, expected=f"a file that ends in {', '.join(_KINDS)}", cure=cure)
     assert kind is not None
     if kind == "text":
         _require_one(columns, str(source))
-    elif kind not in _STREAMED and not set(columns) <= set(FORMATS[kind].inputs):
-        holds, reads = " or ".join(FORMATS[kind].inputs), " and ".join(columns)
+    elif (inputs := _gives(kind)) and not set(columns) <= set(inputs):
+        holds, reads = " or ".join(inputs), " and ".join(columns)
         raise ConfigError(f"{kind}: holds {holds}, this run reads {reads}", where=str(source))
     return _File(path, kind, TextFormat() if data is None else TextFormat.of(data, kind))
+
+
+def _gives(kind: str) -> tuple[str, ...]:
+    """The roles that a kind can give; () where columns have names, so that it can be any."""
+    return ("text",) if kind == "textfolder" else FORMATS[kind].inputs
+
+
+def _read_whole(path: Path, kind: str, columns: Mapping[str, str], written: TextFormat) -> tables.Table:
+    if kind == "textfolder":
+        return read_textfolder(path, None, columns, written)
+    form = FORMATS[kind]
+    return (form.texts or form.read)(path, columns, written)
 
 
 def _require_one(columns: Mapping[str, str], where: str) -> None:
@@ -283,7 +298,7 @@ def _file_rows(
     elif kind == "parquet":
         yield from _of_parquet(path, columns, piece)
     elif kind not in _STREAMED:
-        table = (FORMATS[kind].texts or FORMATS[kind].read)(path, columns, written)
+        table = _read_whole(path, kind, columns, written)
         notes += table.notes
         for row in range(len(table)):
             yield table.where(row), {role: table.columns[role][row] for role in columns}, {}

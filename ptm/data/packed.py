@@ -62,6 +62,18 @@ def unpacking(path: Path) -> Iterator[None]:
         ) from None
 
 
+def refuse_large(path: Path, packed: int, count: int) -> None:
+    """DataError where so many bytes come out of so few that they are hardly texts."""
+    most = min(_MOST, max(_SURE, _RATIO * packed))
+    if count > most:
+        raise DataError(
+            f"{packed:,} bytes unpack to more than {most:,}",
+            where=path,
+            expected=f"at most {_RATIO} times its size, as texts have, and {_MOST >> 30} GiB",
+            cure="unpack it yourself, if it is what you want",
+        )
+
+
 class _Unpacked(io.RawIOBase):
     """The bytes in a file of gzip, counted."""
 
@@ -69,7 +81,6 @@ class _Unpacked(io.RawIOBase):
         super().__init__()
         self._file = gzip.GzipFile(fileobj=stream, mode="rb")
         self._path, self._packed, self._count = path, packed, 0
-        self._most = min(_MOST, max(_SURE, _RATIO * packed))
 
     def readable(self) -> bool:
         return True
@@ -77,11 +88,5 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         count = self._file.readinto(buffer)
         self._count += count
-        if self._count > self._most:
-            raise DataError(
-                f"{self._packed:,} bytes unpack to more than {self._most:,}",
-                where=self._path,
-                expected=f"at most {_RATIO} times its size, as texts have, and {_MOST >> 30} GiB",
-                cure="unpack it yourself, if it is what you want: gunzip -k",
-            )
+        refuse_large(self._path, self._packed, self._count)
         return count

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ptm.data.annotated import TOOLS, read_annotated
 from ptm.data.conll import CONLL_SUFFIXES, read_conll
+from ptm.data.fasttext import read_fasttext
 from ptm.data.packed import with_packed
 from ptm.data.tables import READERS, Table, by_role
 from ptm.data.text_format import TextFormat
+from ptm.data.workbooks import WORKBOOK_SUFFIXES, read_workbook
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ FORMATS: Mapping[str, Format] = {
         for kind, (read, suffixes) in READERS.items()
     },
     "conll": Format(read_conll, with_packed((*CONLL_SUFFIXES, ".txt", ".tsv")), ("words",)),
+    "xlsx": Format(read_workbook, WORKBOOK_SUFFIXES),
+    "fasttext": Format(read_fasttext, with_packed((".txt", ".train", ".valid", ".test", ".ft")), ("text",)),
     **{
         kind: Format(
             partial(read_annotated, kind),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from ptm.data.packed import suffix_of
 from ptm.data.patterns import has_pattern, is_several, matched, parts_of, require_once
 from ptm.data.readers import FORMATS
 from ptm.data.tables import USUAL, Table, by_role, join_tables, no_source
+from ptm.data.text_folders import read_textfolder
 from ptm.data.text_format import TextFormat
+from ptm.data.workbooks import WORKBOOK_SUFFIXES
 from ptm.data.yolo import splits_of
 from ptm.errors import ConfigError, DataError, listing
 
@@ -32,8 +35,12 @@ def read_split(
 
 def _read_split(source: str, split: str | None, columns: Mapping[str, str], text_format: TextFormat) -> Table:
     kind, _, place = source.partition(":")
+    if kind == "textfolder":
+        return read_textfolder(Path(place), split, columns, text_format)
     if kind in FORMATS:
         files = split_files(Path(place), split, FORMATS[kind].suffixes)
+        if split is not None and files == [Path(place)]:
+            text_format = _with_sheet(text_format, split, place)
         tables = [FORMATS[kind].read(path, columns, text_format) for path in files]
         if "image" in columns:
             pairs = zip(tables, files, strict=True)
@@ -46,6 +53,15 @@ def _read_split(source: str, split: str | None, columns: Mapping[str, str], text
     if kind == "builtin":
         return _read_builtin(place, split)
     raise ConfigError(f"unknown kind of source {kind!r}", where="data.source")
+
+
+def _with_sheet(text_format: TextFormat, split: str, place: str) -> TextFormat:
+    """For a split that is a sheet of the workbook that is the source."""
+    if text_format.sheet is not None:
+        what = f"the sheet {text_format.sheet!r} and the split {split!r} both name a sheet"
+        cure = "remove data.sheet: in one workbook, splits are sheets"
+        raise ConfigError(what, where=place, cure=cure)
+    return replace(text_format, sheet=split)
 
 
 def split_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> list[Path]:
@@ -93,6 +109,8 @@ def _part_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
         raise no_source(source, "there is no such file or folder")
     if split is None:
         target = source
+    elif source.is_file() and suffix_of(source) in WORKBOOK_SUFFIXES:
+        target = source  # the split is a sheet of it
     elif source.is_file():
         raise ConfigError(
             f"data.source is one file, so there is no split {split!r} in it",

@@ -23,7 +23,11 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "a bzip2 archive", "unpack it: bunzip2 -k {name}"),
     (b"\xfd7zXZ", "an xz archive", "unpack it: unxz -k {name}"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it: unzstd {name}"),
-    (b"PK\x03\x04", "a zip archive, or a workbook of Excel", "unpack it, or export the sheet as CSV"),
+    (
+        b"PK\x03\x04",
+        "a zip archive, or a workbook of Excel",
+        "a workbook: write xlsx: in data.source; an archive: unpack it",
+    ),
     (b"PAR1", "a parquet file", "write parquet: in data.source, or name it .parquet"),
     (b"\xd0\xcf\x11\xe0", "a workbook of Excel", "export the sheet as CSV"),
     (b"%PDF", "a PDF", "take its text out first"),
@@ -41,13 +45,14 @@ class TextFormat:
     encoding: str | None = None
     header: bool | None = None
     columns: tuple[str, ...] | None = None
+    sheet: str | None = None
 
     @classmethod
     def of(cls, data: DataSpec, kind: str | None = None) -> TextFormat:
         """That of a config, for files of the ``kind`` of its source (default); nothing for those of another."""
         if kind is not None and kind != data.source.partition(":")[0]:
             return cls()
-        return cls(data.delimiter, data.quoting, data.encoding, data.header, data.columns)
+        return cls(data.delimiter, data.quoting, data.encoding, data.header, data.columns, data.sheet)
 
     def dialect(self, usual: Mapping[str, Any]) -> dict[str, Any]:
         """Options of ``csv.reader``; ``usual``: those of the kind of file."""

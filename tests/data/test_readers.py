@@ -1,12 +1,16 @@
 """Each format from the file to a trained model's answers: check, training, eval, predict, and ``ptm init``."""
 
+import gzip
 import json
 
 import pytest
 
-from annotation_samples import doccano, labelstudio, prodigy
+from annotation_samples import chosen, doccano, labelstudio, prodigy, task
 from ptm.cli.app import run
 from tiny import prepare
+from workbook_samples import write_workbook
+
+pytestmark = pytest.mark.slow
 
 SENTENCES = [
     (["the", "film", "by", "Anna", "Berg", "was", "good"], ["O", "O", "O", "B-PER", "I-PER", "O", "O"]),
@@ -123,3 +127,93 @@ def test_11_01_init_knows_tagged_words(tmp_path, capsys, monkeypatch):
     assert record["guesses"]["task"] == "token-classification"
     assert "a word a line with a tag" in record["reasons"]["source"]
     ptm("check", "ner.yaml", capsys=capsys)
+
+
+REVIEWS = [
+    (f"a {word} film {n}", label) for n in range(4) for word, label in (("good", "pos"), ("bad", "neg"))
+]
+
+
+def written(kind, folder):
+    """The same reviews in a format; what ``--data`` says of it."""
+    texts = [text for text, _ in REVIEWS]
+    if kind == "textfolder":
+        for n, (text, label) in enumerate(REVIEWS):
+            (folder / label).mkdir(exist_ok=True)
+            (folder / label / f"{n}.txt").write_text(text + "\n")
+        return f"textfolder:{folder}"
+    if kind == "xlsx":
+        return f"xlsx:{write_workbook(folder / 'a.xlsx', {'S': [['text', 'label'], *map(list, REVIEWS)]})}"
+    if kind == "csv":
+        lines = "\n".join(["label;text", *(f"{label};{text}" for text, label in REVIEWS)])
+        (folder / "a.csv.gz").write_bytes(gzip.compress(lines.encode()))
+        return f"csv:{folder}/a.csv.gz"
+    records = {
+        "fasttext": [f"__label__{label} {text}" for text, label in REVIEWS],
+        "doccano": [json.dumps({"text": text, "label": [label]}) for text, label in REVIEWS],
+        "labelstudio": [json.dumps([task(chosen(label), text=text) for text, label in REVIEWS])],
+        "prodigy": [
+            json.dumps({"text": text, "accept": [label], "answer": "accept"}) for text, label in REVIEWS
+        ],
+    }[kind]
+    assert len(texts) == len(records) or kind == "labelstudio"
+    name = "a.txt" if kind == "fasttext" else "a.json"
+    (folder / name).write_text("\n".join(records) + "\n")
+    return f"{kind}:{folder}/{name}"
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A run trained on texts in folders, with a test split."""
+    folder = tmp_path_factory.mktemp("classifier")
+    config = prepare("text-classification", folder)
+    for split in ("train", "dev", "test"):
+        (folder / "t" / split).mkdir(parents=True)
+        written("textfolder", folder / "t" / split)
+        for file in (folder / "t" / split).rglob("*.txt"):
+            file.write_text(f"{split} {file.read_text()}")
+    source = [f"data.source=textfolder:{folder}/t", "data.train=train", "data.eval=dev", "data.test=test"]
+    changes = [*source, "train.epochs=1", f"output={folder}/run", "expect={}", "data.labels=[neg, pos]"]
+    arguments = ["finetune", str(config), "--quiet"]
+    for change in changes:
+        arguments += ["--set", change]
+    assert run(arguments) == 0
+    return folder / "run"
+
+
+FORMATS = ["textfolder", "fasttext", "xlsx", "csv", "doccano", "labelstudio", "prodigy"]
+
+
+def test_11_06_the_same_texts_are_the_same_in_every_format(classifier, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    measured, predicted = [], []
+    for kind in FORMATS:
+        folder = tmp_path / kind
+        folder.mkdir()
+        source = written(kind, folder)
+        results = json.loads(ptm("eval", classifier, "--data", source, "--json", capsys=capsys).out)
+        measured.append(results["metrics"])
+        said = ptm("predict", classifier, source, capsys=capsys)
+        predicted.append(sorted(json.loads(line)["input"] for line in said.out.splitlines()))
+        assert ('between ";"' in said.err) == (kind == "csv")
+        record = json.loads(
+            ptm("init", source.partition(":")[2], "--output", f"{kind}.yaml", "--json", capsys=capsys).out
+        )
+        assert (record["guesses"]["source"], record["guesses"]["task"]) == (
+            "json" if kind == "doccano" else kind,  # its labels of whole texts are plain JSON
+            "text-classification",
+        )
+        ptm("check", f"{kind}.yaml", capsys=capsys)
+    assert all(metrics == pytest.approx(measured[0]) for metrics in measured)
+    assert predicted == [sorted(text for text, _ in REVIEWS)] * len(FORMATS)
+
+
+def test_11_06_a_change_of_a_text_is_seen_by_a_lock(classifier, capsys):
+    config, file = classifier / "config.yaml", classifier.parent / "t" / "train" / "pos" / "0.txt"
+    before = file.read_text()
+    ptm("lock", config, capsys=capsys)
+    file.write_text("other")
+    other = classifier.parent / "other"
+    said = ptm("finetune", config, "--locked", "--output", other, "--quiet", code=2, capsys=capsys).err
+    file.write_text(before)
+    assert "data.train" in said

@@ -1,0 +1,67 @@
+"""Texts with fastText's labels: ``__label__NAME text`` (https://fasttext.cc/docs/en/supervised-tutorial.html)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptm.data.columns import require_columns
+from ptm.data.tables import Table, lines_of
+from ptm.data.text_format import TextFormat, read_text
+from ptm.errors import DataError, Gathered
+
+HOLDS = "lines such as: __label__NAME a text"
+PREFIX = "__label__"
+_LEADING = re.compile(rf"(?:{PREFIX}\S*(?:[ \t]+|$))+")
+_TRAILING = re.compile(rf"(?:(?:^|[ \t]+){PREFIX}\S*)+[ \t]*$")
+
+
+def read_fasttext(path: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
+    """``text`` and ``label``: one name a row, or, where a row has several, lists of names. Labels stand before the
+    text, or behind it. Blank lines are left out. Raises DataError naming the line."""
+    text, digest = read_text(path, HOLDS, written)
+    gathered, texts, labels, lines = Gathered(), list[str](), list[list[str]](), list[int]()
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip():
+            with gathered.of():
+                names, rest = _parts(line.strip(), f"{path}:{number}")
+                texts.append(rest)
+                labels.append(names)
+                lines.append(number)
+    gathered.refuse("lines")
+    columns: dict[str, Any] = {role: texts for role in roles if role != "label"}
+    if "label" in roles:
+        if not any(labels):
+            require_columns([roles["label"]], ["text"], str(path))
+        _require_labels(labels, lines, path)
+        single = all(len(names) == 1 for names in labels)
+        columns["label"] = [names[0] for names in labels] if single else labels
+    return Table(columns, lambda row: f"{path}:{lines[row]}", digest)
+
+
+def _parts(line: str, where: str) -> tuple[list[str], str]:
+    """The labels of a line, and its text."""
+    found = _LEADING.match(line)
+    marks, rest = (found[0], line[found.end() :]) if found else ("", line)
+    if not found and (found := _TRAILING.search(line)):
+        marks, rest = found[0], line[: found.start()]
+    names = [mark.removeprefix(PREFIX) for mark in marks.split()]
+    if "" in names:
+        cure = f"write a name behind {PREFIX}"
+        raise DataError("a label without a name", where=where, expected=HOLDS, cure=cure)
+    if any(word.startswith(PREFIX) for word in rest.split()):
+        cure = "put all labels before the text"
+        raise DataError("a label within the text", where=where, expected=HOLDS, cure=cure)
+    return list(dict.fromkeys(names)), rest.strip()
+
+
+def _require_labels(labels: list[list[str]], lines: list[int], path: Path) -> None:
+    gathered = Gathered()
+    for names, number in zip(labels, lines, strict=True):
+        if not names:
+            with gathered.of():
+                cure = f"begin the line with {PREFIX}NAME, or remove it"
+                raise DataError("no label here", where=f"{path}:{number}", expected=HOLDS, cure=cure)
+    gathered.refuse("lines")
