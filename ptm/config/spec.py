@@ -222,6 +222,9 @@ class GenerateSpec:
     )
 
 
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RuntimeSpec:
     """On what and how the run is computed; what it does not change is the experiment."""
@@ -231,10 +234,11 @@ class RuntimeSpec:
         examples=["auto", "cpu", "cuda", "cuda:0"],
         description="`auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`.",
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
+    precision: Precision = Field(
         default="fp32",
         description="Arithmetic of the forward pass; weights and their updates stay fp32. `fp16` scales the loss and "
-        "needs CUDA.",
+        "needs CUDA. `auto` is bf16 where the device has units for it (a CPU with AVX512-BF16 or AMX, a GPU), else "
+        "fp32; the run's config keeps what it came to.",
     )
     threads: Positive | None = Field(
         default=None, description="CPU threads a process (default: the cores, divided among the processes)."

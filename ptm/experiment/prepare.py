@@ -35,11 +35,13 @@ from ptm.run.manifest import Manifest
 from ptm.run.provenance import manifest_of
 from ptm.training import optim
 from ptm.training.memory import memory_errors
+from ptm.training.runtime import bf16_units
 from ptm.training.sampling import effective_epoch
 
 WARNING = "warning: "  # before a line that tells of what may be wrong and stops nothing
 _LABELS_TOLD = 10
 _MODULES_TOLD = 8
+_GAINS = 1_000_000  # parameters, from which on products of matrices are most of a step
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,26 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
     spec = session.spec
     with memory_errors(f"the model {spec.model.name} and its inputs", "a smaller model, or less data"):
         pipeline = session.task.build(spec, data, model=spec.model.ref(), complete=False)
-    size = parameters(sum(p.numel() for p in pipeline.model.parameters()))
-    session.reporter.say(f"model: {spec.model.name}, {size}; {pipeline.load_report}")
+    size_of_model = sum(p.numel() for p in pipeline.model.parameters())
+    session.reporter.say(f"model: {spec.model.name}, {parameters(size_of_model)}; {pipeline.load_report}")
+    _say_precision(session, size_of_model)
     for note in pipeline.notes():
         session.reporter.say(f"{WARNING}{note}")
     require_readable(session, pipeline)
     require_sliced(spec, pipeline)
     return pipeline
+
+
+def _say_precision(session: Session, size: int) -> None:
+    """What ``precision: auto`` came to; or that it would bring something, where the model is large enough for that."""
+    units, runtime = bf16_units(session.runtime.device), session.runtime
+    if session.chosen_precision:
+        why = f"the device has {units}" if units else "the device has no units for bf16"
+        session.reporter.say(f"precision: {runtime.precision}, {why}")
+    elif units and runtime.precision == "fp32" and size >= _GAINS:
+        session.reporter.say(
+            f"precision: fp32; the device has {units}, which --set runtime.precision=auto uses"
+        )
 
 
 def load_test(session: Session, data: Dataset, pipeline: Pipeline) -> Pipeline | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from ptm import engine
 from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
-from ptm.config.spec import ModelSpec, RunSpec
+from ptm.config.spec import ModelSpec, Precision, RunSpec
 from ptm.data.examples import Dataset
 from ptm.errors import MissingDownload, Problem, refuse
 from ptm.experiment.slices import require_metrics
@@ -30,6 +30,7 @@ class Session:
     runtime: Runtime
     reporter: Reporter
     resources: ExitStack
+    chosen_precision: bool = False  # whether `auto` stood in the config
 
 
 @contextmanager
@@ -44,7 +45,10 @@ def open_session(spec: RunSpec, reporter: Reporter) -> Iterator[Session]:
         resources.enter_context(
             memory_errors("what was being done needs more than there is", "a smaller model, or less data")
         )
-        yield Session(spec, task_module(spec.task), runtime, reporter, resources)
+        # What `auto` came to stands in the spec from here on, and so in the config of the run.
+        chosen = spec.runtime.precision == "auto"
+        spec = replace(spec, runtime=replace(spec.runtime, precision=cast(Precision, runtime.precision)))
+        yield Session(spec, task_module(spec.task), runtime, reporter, resources, chosen)
 
 
 def missing_downloads(

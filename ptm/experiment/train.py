@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptm import engine
@@ -42,7 +42,7 @@ from ptm.run.results import (
     Throughput,
     TrainSummary,
 )
-from ptm.run.saved_config import config_changes
+from ptm.run.saved_config import config_changes, config_values, saved_config
 from ptm.run.trackers import LiveTrackers
 from ptm.training import order
 from ptm.training.averaging import WeightAverage
@@ -63,6 +63,7 @@ def run_training(
         if done is not None:
             reporter.say(f"{run.path} is finished already")
             return done
+        spec = _precision_as_before(spec, run)
         with stop_on_signals() as stop, open_session(spec, _first_speaks(reporter)) as session:
             prepared = prepare(session, pins)
             if session.runtime.any(stop.requested):
@@ -105,6 +106,14 @@ def _open_run(spec: RunSpec, mode: Mode, allow_drift: bool, reporter: Reporter) 
         if mode == "resume" and not run.resuming:
             reporter.say(f"there is no run to resume in {path}: a new one begins")
         yield run
+
+
+def _precision_as_before(spec: RunSpec, run: RunDirectory) -> RunSpec:
+    """A run that goes on keeps what ``precision: auto`` came to where it began, on another machine too."""
+    if not run.resuming or spec.runtime.precision != "auto":
+        return spec
+    kept = config_values(saved_config(run.config)).get("runtime.precision", "auto")
+    return replace(spec, runtime=replace(spec.runtime, precision=kept))
 
 
 def _finished_already(

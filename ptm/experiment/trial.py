@@ -22,7 +22,7 @@ from ptm.run.checkpoint import CheckpointStore, SpaceNeeded
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
 from ptm.training.memory import shown
-from ptm.training.runtime import Runtime
+from ptm.training.runtime import Runtime, bf16_units
 
 _PAYS = 1.1  # times as fast as the run's own precision
 
@@ -44,6 +44,7 @@ class Trial:
     checkpoint_bytes: int
     model_bytes: int
     disk_bytes: int
+    units: str | None = None  # what of the device multiplies bf16
 
     @property
     def epoch_seconds(self) -> float:
@@ -55,6 +56,11 @@ class Trial:
         best = min(self.step_seconds, key=self.step_seconds.__getitem__)
         own = self.step_seconds[self.precision]
         return best if own >= _PAYS * self.step_seconds[best] else self.precision
+
+    @property
+    def _units(self) -> str:
+        device = "CPU" if self.device == "cpu" else "GPU"
+        return f"this {device} has {self.units}" if self.units else f"this {device} has no units for bf16"
 
     def as_dict(self) -> dict[str, Any]:
         derived = {"epoch_seconds": self.epoch_seconds, "fastest_precision": self.fastest}
@@ -77,7 +83,7 @@ class Trial:
             f"{duration(self.epoch_seconds / self.steps_per_epoch * self.steps)} in all, without evaluations",
             f"disk: {shown(self.disk_bytes)} at most, a checkpoint {shown(self.checkpoint_bytes)}, "
             f"the model {shown(self.model_bytes)}",
-            f"precision: a step takes {seconds}{advice}",
+            f"precision: a step takes {seconds}{advice}; {self._units}",
         ]
 
 
@@ -121,7 +127,8 @@ def try_run(spec: RunSpec) -> Trial:
             steps=counts.steps,
             steps_per_epoch=counts.steps_per_epoch,
             peak_bytes=most,
-            precision=spec.runtime.precision,
+            precision=session.runtime.precision,
+            units=bf16_units(session.runtime.device),
             step_seconds=seconds,
             checkpoint_bytes=space.checkpoint,
             model_bytes=space.model,

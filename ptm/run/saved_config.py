@@ -21,6 +21,7 @@ CURE_KEYS = ("train.micro_batch_size", "train.eval_batch_size", "runtime.precisi
 # What a config may leave open and the model or the task then decides; in the config of a run they stand decided.
 DECIDED_KEYS = (
     "train.micro_batch_size",
+    "runtime.precision",
     *(f"teacher.{key}" for key in ("max_length", "image_size", "mean", "std")),
     *(f"data.{key}" for key in ("text", "target_text", "image", "label", "max_length", "image_size")),
     *(
@@ -30,6 +31,10 @@ DECIDED_KEYS = (
     "data.mask_values",
     *(f"generate.{key}" for key in ("beams", "max_length", "length_penalty")),
 )
+
+
+# Of these, the ones that are left open by the word `auto`.
+_AUTO_KEYS = ("runtime.precision",)
 
 
 def saved_config(path: Path) -> str:
@@ -56,7 +61,12 @@ def differing_keys(old: str, new: str) -> tuple[str, ...]:
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     names = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
-    open_ = {name for name in DECIDED_KEYS if before.get(name) is None or after.get(name) is None}
+    open_ = {
+        name
+        for name in DECIDED_KEYS
+        if None in (before.get(name), after.get(name))
+        or (name in _AUTO_KEYS and "auto" in (before.get(name), after.get(name)))
+    }
     return tuple(name for name in names if name not in (*FREE_KEYS, *open_, "generate"))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
 from ptm.errors import ConfigError, PeerLost
 
+_CPU_UNITS = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -195,7 +196,14 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=limit)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield Runtime(device=device, precision=spec.precision, threads=threads, rank=rank, ranks=ranks)
+            runtime = Runtime(
+                device=device, precision=spec.precision, threads=threads, rank=rank, ranks=ranks
+            )
+            if spec.precision == "auto":
+                # One for all: the slowest unit decides.
+                units = not runtime.any(not bf16_units(device))
+                runtime = replace(runtime, precision="bf16" if units else "fp32")
+            yield runtime
     finally:
         if ranks > 1:
             dist.destroy_process_group()
@@ -203,6 +211,16 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
         torch.set_deterministic_debug_mode(before[1])
         deterministic_options.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before[3]
+
+
+def bf16_units(device: torch.device) -> str | None:
+    """What of this device multiplies matrices of bf16 faster than those of fp32; None where nothing does."""
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere, the first with such tensor cores
+        return "tensor cores for bf16" if fast else None
+    # Of torch 2.12 and later; what an older one does not tell is taken for missing.
+    told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return next((name for key, name in _CPU_UNITS.items() if told.get(key)), None)
 
 
 def choose_device(name: str, local_rank: int | None = None) -> torch.device:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
 from ptm.base.console import Silent
@@ -214,6 +215,28 @@ def test_15_14_a_cure_can_be_followed_and_stands_in_the_record(change, words, ti
     assert json.loads((tmp_path / "r" / "manifest.json").read_text())["drift"] == words
     assert any("resumed at step 3" in line for line in reporter.lines)
     assert any(words[0] in line for line in reporter.lines)
+
+
+def test_13_04_a_run_keeps_what_auto_came_to_and_its_bits_on_another_machine(
+    monkeypatch, tiny_bert, reviews, tmp_path
+):
+    run(text_spec(tiny_bert, reviews, tmp_path / "whole", precision="bf16"))
+    run(text_spec(tiny_bert, reviews, tmp_path / "fp32"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    open_ = text_spec(tiny_bert, reviews, tmp_path / "r", precision="auto")
+    stopped(open_)
+    assert "precision: bf16" in (tmp_path / "r" / "config.yaml").read_text()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    reporter = Saying()
+    assert list(run(open_, "resume", reporter)["drift"]) == []
+    assert any("resumed at step 3" in line for line in reporter.lines)
+    assert weights(tmp_path / "r") == weights(tmp_path / "whole") != weights(tmp_path / "fp32")
+    assert json.loads((tmp_path / "r" / "manifest.json").read_text())["runtime"]["precision"] == "bf16"
+    run(open_, "resume")  # finished, and not another experiment
+    fresh = Saying()
+    run(text_spec(tiny_bert, reviews, tmp_path / "n", precision="auto", epochs=1), "new", fresh)
+    assert "precision: fp32, the device has no units for bf16" in fresh.lines
+    assert "precision: fp32" in (tmp_path / "n" / "config.yaml").read_text()
 
 
 def test_15_14_another_experiment_is_refused_with_what_to_do(tiny_bert, reviews, tmp_path):

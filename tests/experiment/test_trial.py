@@ -36,4 +36,6 @@ def test_12_05_another_precision_pays_where_it_is_faster_by_a_tenth():
     )  # fmt: skip
     assert trial.fastest == "fp32" and trial.epoch_seconds == 10
     other = replace(trial, step_seconds={"fp32": 1.0, "bf16": 0.5})
+    assert "this CPU has no units for bf16" in "\n".join(trial.lines())
+    assert "this CPU has AVX512-BF16" in "\n".join(replace(trial, units="AVX512-BF16").lines())
     assert other.fastest == "bf16" and "--set runtime.precision=bf16 pays" in "\n".join(other.lines())

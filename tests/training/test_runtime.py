@@ -9,7 +9,14 @@ from torch import nn
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
 from ptm.errors import ConfigError
-from ptm.training.runtime import Runtime, batch_norms, choose_device, environment_ranks, open_runtime
+from ptm.training.runtime import (
+    Runtime,
+    batch_norms,
+    bf16_units,
+    choose_device,
+    environment_ranks,
+    open_runtime,
+)
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32", threads=1)
 
@@ -100,6 +107,26 @@ def test_the_precision_is_that_of_matrix_products():
         assert (a @ a).dtype == torch.float32
     with Runtime(device=torch.device("cpu"), precision="bf16", threads=1).autocast():
         assert (a @ a).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("told", "units", "precision"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": True}, "AMX-BF16", "bf16"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "AVX512-BF16", "bf16"),
+        ({"avx512_bf16": False, "avx2": True}, None, "fp32"),
+    ],
+)
+def test_13_04_auto_is_bf16_where_the_cpu_has_units_for_it(monkeypatch, told, units, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
+    assert bf16_units(torch.device("cpu")) == units
+    with open_runtime(RuntimeSpec(device="cpu", precision="auto")) as runtime:
+        assert runtime.precision == precision
+
+
+def test_13_04_a_torch_that_does_not_tell_of_units_has_none(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert bf16_units(torch.device("cpu")) is None
 
 
 def test_seeds_are_those_of_their_words():
