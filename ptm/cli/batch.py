@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -162,8 +162,10 @@ def run(
     grid: Sequence[str] = (),
     changes: Sequence[str] = (),
     output: str | None = None,
+    finish: Callable[[BatchPlan, dict[str, Any]], list[str]] | None = None,
 ) -> int:
-    """Plan, run, tell. Returns the exit code."""
+    """Plan, run, tell. Returns the exit code. ``finish``: adds to the record what all runs together come to, and says
+    so in lines."""
     from ptm.experiment.batch import record, run_batch
     from ptm.experiment.batch_plan import plan_batch
 
@@ -193,7 +195,12 @@ def run(
             keep_going=options.keep_going,
             options=options.options,
         )
-    return _tell(options, record(plan, outcomes))
+    content = record(plan, outcomes)
+    lines = finish(plan, content) if finish is not None else []
+    code = _tell(options, content)
+    for line in [] if options.as_json else lines:
+        echo(line)
+    return code
 
 
 def _tell(options: BatchOptions, content: Mapping[str, Any]) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ptm.base.console import Reporter
     from ptm.config.commands import Command
     from ptm.config.spec import RunSpec
+    from ptm.experiment.batch_plan import BatchPlan
     from ptm.run.lockfile import Pins
     from ptm.run.opening import Mode
 
@@ -95,9 +97,23 @@ Seeds = Annotated[
 
 
 @takes(TrainingOptions)
-def finetune(options: TrainingOptions, seeds: Seeds = None) -> None:
+def finetune(
+    options: TrainingOptions,
+    seeds: Seeds = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            help="Cross-validation: train K models, each evaluated on its fold of train, and pool what they predict.",
+        ),
+    ] = None,
+) -> None:
     """Train a pre-trained model on your data."""
-    _train_each("finetune", options, seeds) if seeds else _train("finetune", options)
+    if folds is not None:
+        _train_folds(options, folds, seeds)
+    else:
+        _train_each("finetune", options, seeds) if seeds else _train("finetune", options)
 
 
 @takes(TrainingOptions)
@@ -157,7 +173,38 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
         _train_one(spec, options, pins, reporter)
 
 
-def _train_each(command: Command, options: TrainingOptions, seeds: str) -> None:
+def _train_folds(options: TrainingOptions, folds: int, seeds: str | None) -> None:
+    """A batch with a run for each fold of train; when all are finished, their predictions together."""
+    from ptm.config.load import load_config
+    from ptm.errors import ConfigError
+    from ptm.experiment.folds import fold_changes, pool, told
+
+    if seeds:
+        raise ConfigError(
+            "--folds and --seeds are two ways to repeat a run", where="--folds", cure="give one"
+        )
+    spec = load_config(options.config, options.overrides)
+    changes, axis = fold_changes(spec, folds)
+    place = Path(spec.output)
+
+    def finish(plan: BatchPlan, content: dict[str, Any]) -> list[str]:
+        if any(run["metrics"] is None for run in content["runs"]) or len(plan.jobs) < folds:
+            return ["not all folds are finished: the same command goes on with them"]
+        content["folds"] = pool([job.output for job in plan.jobs], spec, place)
+        return told(content["folds"], place)
+
+    _train_each("finetune", options, "", grid=[axis], changes=changes, finish=finish)
+
+
+def _train_each(
+    command: Command,
+    options: TrainingOptions,
+    seeds: str,
+    *,
+    grid: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    finish: Callable[[BatchPlan, dict[str, Any]], list[str]] | None = None,
+) -> None:
     """A batch of one config: runs that are finished are not run again, broken ones go on."""
     from ptm.cli import batch
     from ptm.config.commands import require_command
@@ -178,7 +225,15 @@ def _train_each(command: Command, options: TrainingOptions, seeds: str) -> None:
         quiet=options.quiet,
         verbose=options.verbose,
     )
-    raise typer.Exit(batch.run([options.config], how, seeds=parse_seeds(seeds), changes=options.overrides))
+    code = batch.run(
+        [options.config],
+        how,
+        seeds=parse_seeds(seeds) if seeds else (),
+        grid=grid,
+        changes=[*options.overrides, *changes],
+        finish=finish,
+    )
+    raise typer.Exit(code)
 
 
 def _show_config(options: TrainingOptions) -> None:

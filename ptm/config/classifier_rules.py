@@ -54,6 +54,18 @@ def check_long_texts(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("data", "long_texts"), what, "use features: none"
 
 
+def check_few_labels(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """The same of a draw of few examples."""
+    if spec.data.per_class is None or not spec.descriptor.label_types:
+        return
+    if not spec.label_type.exclusive:
+        what = f"an example of label_type: {spec.label_type.name} is of no one class"
+        yield ("data", "per_class"), what, "use max_train_examples"
+    elif spec.needs_no_labels:
+        what = "per_class goes by the labels, and distill.ce_weight: 0 needs none"
+        yield ("data", "per_class"), what, "use max_train_examples"
+
+
 def check_mixing(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """The same of images that are mixed."""
     for key in ("mixup", "cutmix"):

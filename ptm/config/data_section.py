@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from ptm.config.folds import parse_fold
 from ptm.config.keys import (
     FILES,
     IMAGES_ONLY,
@@ -95,7 +96,8 @@ class DataSpec:
     eval: Annotated[str | None, FILES] = Field(
         default=None,
         description="The evaluation split, likewise; or a percentage such as `20%`, held out of train (every class "
-        "alike, always the same rows; equal examples stay on one side).",
+        "alike, always the same rows; equal examples stay on one side); or `fold-1-of-5`, as `ptm "
+        "finetune --folds` has it.",
     )
     test: Annotated[str | None, FILES] = Field(
         default=None,
@@ -301,6 +303,12 @@ class DataSpec:
     max_train_examples: Positive | None = Field(
         default=None, description="Use only so many training examples; always the same ones."
     )
+    per_class: Positive | None = Field(
+        default=None,
+        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        description="Use only so many training examples of each label, drawn once for all; a label with fewer keeps "
+        "all of its own. For `label_type: class`.",
+    )
     max_eval_examples: Positive | None = Field(default=None, description="The same for evaluation.")
     max_test_examples: Positive | None = Field(default=None, description="The same for the test.")
 
@@ -311,6 +319,11 @@ class DataSpec:
         return self.augment != "none" or any(value is not None for value in more)
 
     @property
+    def fold(self) -> tuple[int, int] | None:
+        """(number from 1, folds) where ``eval`` is a fold of train."""
+        return parse_fold(self.eval)
+
+    @property
     def held_out(self) -> dict[str, float]:
         """The fractions of train that are held out, by split: ``{"eval": 0.2}`` for ``eval: 20%``; a split that is
         named has none. Raises ConfigError for percentages that leave nothing, or nothing over."""
@@ -318,8 +331,14 @@ class DataSpec:
         fractions = {
             split: _fraction(split, share)
             for split, share in shares.items()
-            if share is not None and share.endswith("%")
+            if share is not None and (share.endswith("%") or (split == "eval" and parse_fold(share)))
         }
+        if self.fold is not None and "test" in fractions:
+            raise ConfigError(
+                "a test is held out of train, which the folds share out as a whole",
+                where="data.test",
+                expected="a test split of its own, or none",
+            )
         if sum(fractions.values()) >= 1 - 1e-9:
             raise ConfigError(
                 f"nothing is left to train on: {' and '.join(f'{split}: {shares[split]}' for split in fractions)}",
@@ -330,7 +349,10 @@ class DataSpec:
 
 
 def _fraction(split: str, share: str) -> float:
-    """0.2 for ``20%``."""
+    """0.2 for ``20%``, and for ``fold-1-of-5``."""
+    fold = parse_fold(share)
+    if fold is not None:
+        return 1 / fold[1]
     try:
         fraction = float(share.removesuffix("%")) / 100
     except ValueError:

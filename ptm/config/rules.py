@@ -11,7 +11,13 @@ from pathlib import PurePath
 
 from pydantic.fields import FieldInfo
 
-from ptm.config.classifier_rules import check_decisions, check_imbalance, check_long_texts, check_mixing
+from ptm.config.classifier_rules import (
+    check_decisions,
+    check_few_labels,
+    check_imbalance,
+    check_long_texts,
+    check_mixing,
+)
 from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
@@ -44,6 +50,7 @@ def cross_check(
     yield from _check_text_format(spec.data)
     yield from check_long_texts(spec)
     yield from check_mixing(spec)
+    yield from check_few_labels(spec)
     yield from _check_data(spec.data, fewest=spec.descriptor.fewest_labels)
     yield from check_splits(spec)
     if sure("task"):

@@ -52,6 +52,7 @@ _NAMES: Mapping[str, str] = {
     "data.mean": "image_mean",
     "data.std": "image_std",
     "data.max_train_examples": "max_train_samples limit_train train_limit n_train num_train_examples",
+    "data.per_class": "shots few_shot n_shot num_shots examples_per_class samples_per_class",
     "data.max_eval_examples": "max_eval_samples limit_eval max_val_samples",
     "data.max_test_examples": "max_test_samples limit_test",
     "train": "training trainer hyperparameters training_args training_arguments hparams",

@@ -112,7 +112,7 @@ def make_dataset(
         chosen |= shares
     if train:
         warnings += _leaks(data, chosen, splits)
-        chosen["train"] = limit(chosen["train"], data.max_train_examples)
+        chosen["train"] = limit(limit_classes(chosen["train"], data.per_class), data.max_train_examples)
         if check_train is not None:
             check_train(chosen["train"])
     tables = {"eval": splits.eval, "train": splits.train, "test": splits.test}
@@ -145,7 +145,17 @@ def _shared_out(
     if there < sides:
         raise _too_few(data, examples, there, sides)
     rows_of = _strata(data, examples, sides, strata)
-    remaining, shares = share_out(rows_of, [*fractions.values()], groups, by_counts=data.split_by is not None)
+    if data.fold is not None:
+        number, folds = data.fold
+        last, others = share_out(
+            rows_of, [1 / folds] * (folds - 1), groups, by_counts=data.split_by is not None
+        )
+        held = [*others, last][number - 1]
+        remaining, shares = np.setdiff1d(np.arange(len(examples)), held), [held]
+    else:
+        remaining, shares = share_out(
+            rows_of, [*fractions.values()], groups, by_counts=data.split_by is not None
+        )
     chosen = {"train": examples.select(remaining)}
     for (split, fraction), rows in zip(fractions.items(), shares, strict=True):
         if not len(rows):
@@ -219,6 +229,17 @@ def limit(examples: Examples, most: int | None) -> Examples:
         return examples
     draw = seeds.uniforms(SELECT, 1, np.arange(len(examples)), 1)[:, 0]
     return examples.select(np.sort(np.argsort(draw, kind="stable")[:most]))
+
+
+def limit_classes(examples: Examples, most: int | None) -> Examples:
+    """At most so many rows of each class, always the same ones: those of fewer are among those of more."""
+    if most is None or examples.targets is None:
+        return examples
+    draw = seeds.uniforms(SELECT, 2, np.arange(len(examples)), 1)[:, 0]
+    order = np.lexsort((draw, examples.targets))  # by class, and within it by the draw
+    of_order = examples.targets[order]
+    places = np.arange(len(order)) - np.searchsorted(of_order, of_order)
+    return examples.select(np.sort(order[places < most]))
 
 
 def _eval_split(data: DataSpec, *, train: bool) -> str | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ptm.base.console import Reporter
 from ptm.base.regular import read_bytes
+from ptm.config.folds import is_share
 from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
@@ -187,7 +188,7 @@ def _recorded(name: str, spec: RunSpec, metric: str) -> float | None:
         "stratify",
     )
     same = all(getattr(section, key) == getattr(spec.data, key) for key in keys)
-    held_out = (spec.data.eval or "").strip().endswith("%")
+    held_out = is_share(spec.data.eval)
     same = same and (not held_out or section.train == spec.data.train)
     return value if same and results.get("status") == "done" else None
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ptm.config.data_section import LABEL
+from ptm.config.folds import is_share
 from ptm.config.label_types import CLASS
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset
@@ -41,7 +42,7 @@ def block_size(spec: RunSpec) -> int:
 def data_identity(spec: RunSpec, data: Dataset, split: Split) -> dict[str, Any]:
     """Which examples a split has, and in what order."""
     section = spec.data
-    held_out = section.eval if section.eval is not None and section.eval.strip().endswith("%") else None
+    held_out = section.eval if is_share(section.eval) else None
     return {
         "split": split,
         "digest": data.digests[split],
@@ -50,6 +51,7 @@ def data_identity(spec: RunSpec, data: Dataset, split: Split) -> dict[str, Any]:
         "labels": list(data.labels),
         "held_out": held_out,
         "limit": section.max_train_examples if split == "train" else section.max_eval_examples,
+        **({"per_class": section.per_class} if split == "train" and section.per_class else {}),
         **_shared_otherwise(section),
     }
 

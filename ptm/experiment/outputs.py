@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ptm.base.regular import kind_of, open_regular
+from ptm.config.folds import is_share
 from ptm.config.spec import RunSpec
 from ptm.data.readers import FORMATS
 from ptm.data.sources import split_files
@@ -88,7 +89,7 @@ def _files_read(target: Path, spec: RunSpec, sources: Sequence[Path | str]) -> I
     kind, _, place = spec.data.source.partition(":")
     suffixes = FORMATS[kind].suffixes if kind in FORMATS else ()
     for split in (spec.data.train, spec.data.eval, spec.data.test):
-        if suffixes and not (split or "").strip().endswith("%"):
+        if suffixes and not is_share(split):
             with suppress(PtmError, OSError):  # whoever reads it says what is wrong with it
                 yield from split_files(Path(place), split, suffixes)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from ptm.base import files
 from ptm.base.regular import kind_of, open_regular, read_bytes
+from ptm.config.folds import is_share
 from ptm.config.keys import AND
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import FILE_SOURCES
@@ -240,9 +241,14 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
             yield "data.source", before_pattern(Path(part))
         for key in ("train", "eval", "test"):
             split = getattr(data, key)
+<<<<<<< HEAD
             if split and not split.strip().endswith("%"):
                 for part in split.split(AND):
                     yield f"data.{key}", before_pattern(Path(place) / part)
+=======
+            if split and not is_share(split):
+                yield f"data.{key}", Path(place) / split
+>>>>>>> f741b76 (Cross-validation is a batch whose predictions are pooled, and doubts labels; a draw of few examples of each class)
     names = [(f"model.{key}", getattr(model, key)) for key in ("name", "decoder", "tokenizer", "weights")]
     if teacher is not None:
         names += [("teacher.name", teacher.name), ("teacher.weights", teacher.weights)]

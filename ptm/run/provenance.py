@@ -17,6 +17,7 @@ import torch
 
 from ptm import __version__
 from ptm.base.files import file_digest
+from ptm.config.folds import is_share
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.data.patterns import is_several
@@ -122,7 +123,7 @@ def _data_files(data: DataSpec) -> dict[str, str]:
         return {}
     root = Path(place)
     test = [] if data.test is None else [data.test]
-    splits = [split for split in (data.train, data.eval, *test) if split is None or not split.endswith("%")]
+    splits = [split for split in (data.train, data.eval, *test) if not is_share(split)]
     paths = {path for split in splits for path in split_files(root, split, FORMATS[kind].suffixes)}
     if is_several(root):  # a pattern, or a list of files
         root = Path(os.path.commonpath([path.parent for path in paths]))

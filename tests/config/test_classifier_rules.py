@@ -83,3 +83,12 @@ def test_11_02_decisions_are_for_classifiers():
     text = LABELS_OPEN.replace("task: text-classification", "task: token-classification")
     problem = only(text.replace("best: {metric: accuracy}", ""), "decisions={temperature: true}")
     assert problem.what.startswith("decisions is for text-classification and image-classification")
+
+
+def test_11_06_a_draw_of_each_class_where_there_are_none():
+    text = ("data.label_type=classes", "best={metric: loss}", "expect={}", "data.per_class=8")
+    assert only(LABELS_OPEN, *text).what.startswith("an example of label_type: classes is of no one class")
+    assert only(IMAGE, "distill.ce_weight=0", "data.per_class=8").what.startswith(
+        "per_class goes by the labels"
+    )
+    assert parse(TEXT, "data.per_class=8").data.per_class == 8

@@ -6,7 +6,7 @@ import pytest
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Examples
 from ptm.data.sharing import hold_out
-from ptm.data.splits import limit, make_dataset, read_splits
+from ptm.data.splits import limit, limit_classes, make_dataset, read_splits
 from ptm.errors import ConfigError, DataError
 
 
@@ -98,3 +98,22 @@ def test_at_least_one_of_each_stratum_is_held_out():
     remaining, held_out = hold_out(np.array([0] * 9 + [1] * 2), 0.1)
     assert len(held_out) == 2 and {int(row) >= 9 for row in held_out} == {True, False}
     assert sorted([*remaining, *held_out]) == list(range(11))
+
+
+def test_11_06_a_draw_of_few_examples_of_each_class():
+    """A label with fewer keeps all of its own; the draws of fewer are among those of more."""
+    targets = np.array([0] * 50 + [2] * 30 + [1] * 3)
+    examples = Examples({"text": [str(i) for i in range(83)]}, targets, lambda row: f"row {row}")
+    eight, four = (limit_classes(examples, most) for most in (8, 4))
+    assert np.bincount(eight.targets).tolist() == [8, 3, 8] and np.bincount(four.targets).tolist() == [
+        4,
+        3,
+        4,
+    ]
+    assert set(four.columns["text"]) < set(eight.columns["text"])
+    assert all(
+        targets[int(text)] == target
+        for text, target in zip(eight.columns["text"], eight.targets, strict=True)
+    )
+    assert limit_classes(examples, 8).columns == eight.columns
+    assert limit_classes(examples, None) is examples

@@ -1,0 +1,152 @@
+"""``ptm finetune CONFIG --folds K``: the predictions of all folds as one result, and the labels that they doubt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptm.base import files
+from ptm.config.folds import MOST, fold_name
+from ptm.config.spec import RunSpec
+from ptm.errors import ConfigError
+from ptm.experiment.verdict import spread
+from ptm.pipeline import Prediction
+from ptm.quality.mislabelled import doubts
+from ptm.report.scores import wilson_interval
+from ptm.run.opening import read_finished
+from ptm.run.predictions import read_predictions
+
+RESULT, PREDICTIONS, DOUBTS = "folds.json", "predictions.jsonl", "doubtful_labels.jsonl"
+
+
+def fold_changes(spec: RunSpec, folds: int) -> tuple[list[str], str]:
+    """What of the config changes for each fold, and the axis of a grid with all of them.
+
+    Raises ConfigError for a number of folds that makes no sense, and for a test that is held out of train.
+    """
+    if not 2 <= folds <= MOST:
+        raise ConfigError(f"{folds} folds", where="--folds", expected=f"a number from 2 to {MOST}")
+    if "test" in spec.data.held_out:
+        raise ConfigError(
+            "the test is held out of train, which the folds share out as a whole",
+            where="data.test",
+            expected="a test split of its own, which --folds leaves alone, or none",
+            cure="--set data.test=null",
+        )
+    names = ",".join(fold_name(number, folds) for number in range(1, folds + 1))
+    return ([] if spec.data.test is None else ["data.test=null"]), f"data.eval={names}"
+
+
+def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
+    """Put the predictions of finished folds together, each example by the model that has not seen it.
+
+    Writes ``predictions.jsonl``, ``folds.json`` and, of classes, ``doubtful_labels.jsonl`` into ``place``, and returns
+    the content of the second. Raises RunDirectoryError for a run that is not finished, StorageError.
+    """
+    results = [read_finished(run) for run in runs]
+    rows: list[dict[str, Any]] = []
+    for number, run in enumerate(runs, start=1):
+        for _, row in sorted(read_predictions(run / PREDICTIONS).items()):
+            rows.append({**row, "id": len(rows), "fold": number})
+    labels = results[0].labels
+    metrics = [each.metrics for each in results]
+    names = [name for name in metrics[0] if all(name in each for each in metrics)]
+    pooled = _pooled(rows, labels, spec)
+    content: dict[str, Any] = {
+        "task": spec.task,
+        "folds": [str(run) for run in runs],
+        "examples": len(rows),
+        "metrics": pooled,
+        "over_folds": {name: spread([each[name] for each in metrics]) for name in names},
+    }
+    if "accuracy" in pooled:
+        low, high = wilson_interval(pooled["accuracy"], len(rows))
+        content["interval"] = {"accuracy": [low, high]}
+    found = _doubtful(rows, labels, spec)
+    if found is not None:
+        content["doubtful_labels"] = len(found)
+        files.write_file(place / DOUBTS, _lines(found))
+    files.write_file(place / PREDICTIONS, _lines(rows))
+    files.write_json(place / RESULT, content)
+    return content
+
+
+def told(content: Mapping[str, Any], place: Path) -> list[str]:
+    """What was found, for people."""
+    lines = [
+        f"out of fold: {content['examples']:,} predictions of {len(content['folds'])} models: {place / PREDICTIONS}"
+    ]
+    for name, value in content["metrics"].items():
+        ends = content.get("interval", {}).get(name)
+        interval = f"  (95 %: {ends[0]:.4f} to {ends[1]:.4f})" if ends else ""
+        lines.append(f"  {name} {value:.4f}{interval}")
+    for name, over in content["over_folds"].items():
+        if name not in content["metrics"] and over["sd"] is not None:
+            lines.append(f"  {name} {over['mean']:.4f} ± {over['sd']:.4f} over the folds")
+    if content.get("doubtful_labels"):
+        lines.append(
+            f"{content['doubtful_labels']:,} labels are doubtful, the most doubtful first: {place / DOUBTS}"
+        )
+    return lines
+
+
+def _pooled(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunSpec) -> dict[str, float]:
+    """Metrics of what was predicted, of classifiers; empty for other tasks, whose metrics are not of rows."""
+    from sklearn import metrics
+
+    if not spec.descriptor.label_types:
+        return {}
+    if not spec.label_type.named:
+        numbers = np.array([(row["label"], row["prediction"]) for row in rows], dtype=float)
+        return {
+            "pearson": float(np.corrcoef(numbers.T)[0, 1]),
+            "mean_squared_error": float(np.mean((numbers[:, 0] - numbers[:, 1]) ** 2)),
+        }
+    if not spec.label_type.exclusive:
+        sides = [
+            np.array([[label in row[key] for label in labels] for row in rows])
+            for key in ("label", "prediction")
+        ]
+        return {
+            f"f1_{how}": float(metrics.f1_score(*sides, average=how, zero_division=0))
+            for how in ("micro", "macro")
+        } | {"subset_accuracy": float((sides[0] == sides[1]).all(1).mean())}
+    truth, predicted = ([row[key] for row in rows] for key in ("label", "prediction"))
+    return {
+        "accuracy": float(metrics.accuracy_score(truth, predicted)),
+        "f1_macro": float(metrics.f1_score(truth, predicted, average="macro", zero_division=0)),
+        "mcc": float(metrics.matthews_corrcoef(truth, predicted)),
+    }
+
+
+def _doubtful(
+    rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunSpec
+) -> list[dict[str, Any]] | None:
+    """A row for each doubted label; None where labels are no single classes, or not all have a score."""
+    single = bool(spec.descriptor.label_types) and spec.label_type.exclusive
+    if not single or any(set(row["scores"]) != set(labels) for row in rows):
+        return None
+    probabilities = np.array([[row["scores"][label] for label in labels] for row in rows])
+    targets = np.array([labels.index(row["label"]) for row in rows])
+    found = []
+    for doubt in doubts(probabilities, targets):
+        row: Prediction = rows[doubt.row]  # type: ignore[assignment]
+        found.append(
+            {
+                "id": row["id"],
+                "where": row["where"],
+                **({"input": row["input"]} if "input" in row else {}),
+                "label": labels[doubt.label],
+                "likely": labels[doubt.likely],
+                "scores": {labels[doubt.label]: doubt.own, labels[doubt.likely]: doubt.other},
+            }
+        )
+    return found
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return files.utf8("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,0 +1,110 @@
+"""Cross-validation: folds share all rows out, and what their models say is one result."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from helpers import text_spec
+from ptm.config.folds import fold_name
+from ptm.config.spec import DataSpec
+from ptm.data.tabular import load_dataset
+from ptm.errors import ConfigError
+from ptm.experiment.folds import fold_changes, pool, told
+from tiny.samples import sentences, write_csv
+
+
+def loaded(folder, fold, **keys):
+    data = DataSpec(
+        source=f"csv:{folder}", train="train.csv", eval=fold, labels=("negative", "positive"), **keys
+    )
+    return load_dataset(data, {"text": "text"})
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = [(f"{text} {i}", label, f"user{i // 3}") for i, (text, label) in enumerate(sentences(45, 1))]
+    rows[40] = (rows[2][0], *rows[40][1:])  # equal texts stay on one side
+    write_csv(tmp_path / "train.csv", rows, ("text", "label", "user"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("keys", [{}, {"split_by": "user"}])
+def test_11_05_folds_share_all_rows_out_by_label_and_by_group(table, keys):
+    seen, sizes = [], []
+    for number in range(1, 5):
+        dataset = loaded(table, fold_name(number, 4), **keys)
+        held, rest = (
+            [examples.where(i) for i in range(len(examples))] for examples in (dataset.eval, dataset.train)
+        )
+        assert set(held).isdisjoint(rest) and len(held) + len(rest) == 45
+        assert set(dataset.eval.columns["text"]).isdisjoint(dataset.train.columns["text"])
+        if keys:
+            assert set(dataset.eval.attributes["user"]).isdisjoint(dataset.train.attributes["user"])
+        else:
+            assert abs(dataset.eval.targets.mean() - 0.5) < 0.12
+        seen += held
+        sizes.append(len(held))
+    assert len(seen) == len(set(seen)) == 45
+    assert min(sizes) >= 7
+
+
+def test_11_05_numbers_of_folds_that_make_no_sense(tiny_bert, reviews, tmp_path):
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r")
+    assert fold_changes(spec, 3) == ([], "data.eval=fold-1-of-3,fold-2-of-3,fold-3-of-3")
+    tested = replace(spec, data=replace(spec.data, test="test.csv"))
+    assert fold_changes(tested, 2)[0] == ["data.test=null"]
+    with pytest.raises(ConfigError, match="1 folds"):
+        fold_changes(spec, 1)
+    with pytest.raises(ConfigError, match="held out of train"):
+        fold_changes(replace(spec, data=replace(spec.data, test="20%")), 3)
+
+
+@pytest.mark.processes
+def test_11_05_a_cross_validation_from_the_command_line(run_cli, tiny_bert, tmp_path):
+    rows = [(f"{text} {i}", label) for i, (text, label) in enumerate(sentences(64, 1))]
+    wrong = {9: "negative", 30: "positive"}
+    write_csv(tmp_path / "train.csv", [(t, wrong.get(i, label)) for i, (t, label) in enumerate(rows)])
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"""
+version: 1
+task: text-classification
+model: {{name: {tiny_bert}}}
+data: {{source: "csv:{tmp_path}", train: train.csv, eval: 20%, test: train.csv, labels: [negative, positive]}}
+train: {{epochs: 14, batch_size: 8, learning_rate: 3e-3, eval_every_steps: 1000}}
+runtime: {{device: cpu, threads: 1}}
+output: {tmp_path / "r"}
+"""
+    )
+    done = run_cli("finetune", config, "--folds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)["folds"]
+    place = tmp_path / "r"
+    assert json.loads((place / "folds.json").read_text()) == content
+    lines = [json.loads(line) for line in (place / "predictions.jsonl").read_text().splitlines()]
+    assert len({row["where"] for row in lines}) == len(lines) == content["examples"] == 64
+    assert {row["fold"] for row in lines} == {1, 2}
+    accuracy = sk.accuracy_score([r["label"] for r in lines], [r["prediction"] for r in lines])
+    assert content["metrics"]["accuracy"] == pytest.approx(accuracy)
+    low, high = content["interval"]["accuracy"]
+    assert low < accuracy < high
+    of_folds = [json.loads((place / f"eval=fold-{n}-of-2" / "results.json").read_text()) for n in (1, 2)]
+    assert all(each.get("test") is None for each in of_folds)
+    mean = np.mean([each["metrics"]["accuracy"] for each in of_folds])
+    assert content["over_folds"]["accuracy"]["mean"] == pytest.approx(mean)
+    doubtful = [json.loads(line) for line in (place / "doubtful_labels.jsonl").read_text().splitlines()]
+    assert content["doubtful_labels"] == len(doubtful) >= 2
+    assert {row["where"].rpartition(":")[2] for row in doubtful[:2]} == {
+        "11",
+        "32",
+    }  # line 1 names the columns
+    assert doubtful[0]["label"] != doubtful[0]["likely"]
+    assert "out of fold: 64 predictions of 2 models" in told(content, place)[0]
+    # Again: nothing is trained, and the same is told.
+    again = pool(
+        [place / f"eval=fold-{n}-of-2" for n in (1, 2)], text_spec(tiny_bert, tmp_path, place), place
+    )
+    assert again == content
