@@ -66,6 +66,31 @@ def check_few_labels(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("data", "per_class"), what, "use max_train_examples"
 
 
+def check_unlabelled(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """The same of examples that nobody has labelled."""
+    key = ("data", "unlabelled")
+    if spec.data.unlabelled is None or not spec.descriptor.label_types:
+        return
+    if spec.teacher is None:
+        yield (
+            key,
+            "nobody says what the unlabelled examples are",
+            "add teacher: {name: ...}, or remove unlabelled",
+        )
+        return
+    if not spec.label_type.exclusive:
+        what = f"unlabelled is for label_type: {CLASS.name}, this is {spec.label_type.name}"
+        yield key, what, "remove it"
+    if spec.needs_no_labels:
+        yield key, "with distill.ce_weight: 0 no example needs a label", "name all of them in data.train"
+    if spec.data.mixup is not None or spec.data.cutmix is not None:
+        yield key, "a mixture of images needs the labels of both", "remove mixup and cutmix"
+    if spec.train.sampling == "balanced":
+        yield key, "examples without labels cannot be drawn by them", "remove train.sampling"
+    if spec.distill is not None and spec.distill.method == "dkd":
+        yield key, "method: dkd goes by the label of an example", "use method: kd"
+
+
 def check_mixing(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """The same of images that are mixed."""
     for key in ("mixup", "cutmix"):

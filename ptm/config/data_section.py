@@ -105,6 +105,13 @@ class DataSpec:
         "chosen on `eval`, and `expect` and verdicts are about it. A percentage is of all of train, as that of `eval`; "
         "the two share no row.",
     )
+    unlabelled: str | None = Field(
+        default=None,
+        min_length=1,
+        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        description="In a distillation: examples without labels, as a split or file under the source (of folders of "
+        "images, a folder of images). The student learns from its teacher on these too, from labels where it has them.",
+    )
     split_by: str | None = Field(
         default=None,
         min_length=1,

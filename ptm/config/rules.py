@@ -17,6 +17,7 @@ from ptm.config.classifier_rules import (
     check_imbalance,
     check_long_texts,
     check_mixing,
+    check_unlabelled,
 )
 from ptm.config.evaluation import best_mode
 from ptm.config.keys import serves
@@ -50,6 +51,7 @@ def cross_check(
     yield from _check_text_format(spec.data)
     yield from check_long_texts(spec)
     yield from check_mixing(spec)
+    yield from check_unlabelled(spec)
     yield from check_few_labels(spec)
     yield from _check_data(spec.data, fewest=spec.descriptor.fewest_labels)
     yield from check_splits(spec)

@@ -33,6 +33,7 @@ _NAMES: Mapping[str, str] = {
         "val_split eval_dir val_dir eval_dataset"
     ),
     "data.test": "test_file test_split test_dir test_data test_set test_path test_dataset holdout",
+    "data.unlabelled": "unlabeled unlabeled_file unlabelled_file unsupervised unlabeled_data transfer_set",
     "data.split_by": "group_by group_column groups group_key split_column group_id",
     "data.stratify": "stratified stratify_by stratify_column stratify_by_column",
     "data.slices": "slice subgroups slice_columns",

@@ -17,8 +17,9 @@ class Examples:
 
     ``attributes``: name → a value a row, of what no model gets to see: columns that ``data.split_by``, ``stratify`` and
     ``slices`` name, and the bins of ``slices``.
-    ``targets``: int64 [n] class numbers; float32 [n, classes] of 0 and 1 for any number of classes; float64 [n]
-    numbers; an array [n] of int64 arrays for tags; None where the columns hold what is learned, or nobody knows it.
+    ``targets``: int64 [n] class numbers, -1 where nobody knows it (:mod:`ptm.data.unlabelled`); float32 [n, classes] of
+    0 and 1 for any number of classes; float64 [n] numbers; an array [n] of int64 arrays for tags; None where the
+    columns hold what is learned, or nobody knows it.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -66,7 +67,7 @@ class Dataset:
 def rare_labels(examples: Examples, labels: Sequence[str], least: int) -> list[tuple[str, int, str]]:
     """(label, examples, where the first stands) of classes that have examples, but fewer than ``least``."""
     targets = np.asarray(examples.targets)
-    counts = np.bincount(targets, minlength=len(labels))
+    counts = np.bincount(targets[targets >= 0], minlength=len(labels))
     first = dict(zip(*(part.tolist() for part in np.unique(targets, return_index=True)), strict=True))
     return [
         (labels[number], int(counts[number]), examples.where(first[number]))

@@ -13,6 +13,7 @@ from ptm.base.console import Silent
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
 from ptm.data.image_files import is_image
+from ptm.data.unlabelled import labelled
 from ptm.distill.assembly import examine_teachers
 from ptm.errors import DataError, MissingDownload, Problem, PtmError, shorten
 from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_test
@@ -132,9 +133,9 @@ def _undecodable_told(spec: RunSpec, problems: list[Problem], threads: int) -> I
 
 
 def splits_of(data: Dataset) -> dict[str, Any]:
-    """The splits that there are, by name, in the order in which they are used."""
+    """The splits that there are, by name, in the order in which they are used; of train what is labelled."""
     splits = {name: getattr(data, name, None) for name in ("train", "eval", "test")}
-    return {name: examples for name, examples in splits.items() if examples is not None}
+    return {name: labelled(examples) for name, examples in splits.items() if examples is not None}
 
 
 def _with_cuts(

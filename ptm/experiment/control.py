@@ -115,8 +115,8 @@ def arm_spec(spec: RunSpec, arm: str, seed: int) -> RunSpec:
     )
     assert spec.distill is not None
     if arm == "control":
-        # The student's views, so that only the teacher is missing.
-        data = replace(spec.data, views=spec.distill.views)
+        # The student's views, so that only the teacher is missing, and what only a teacher has an answer to.
+        data = replace(spec.data, views=spec.distill.views, unlabelled=None)
         return replace(changed, teacher=None, distill=None, data=data, expect={})
     return replace(changed, distill=replace(spec.distill, control=False))
 

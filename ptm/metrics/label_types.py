@@ -43,8 +43,8 @@ def new_metrics(
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Targets int64 [n]."""
-    return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    """Targets int64 [n], -1 where there is none, or shares of classes, fp32 [n, classes]."""
+    return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing, ignore_index=-1)
 
 
 def _binary_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:

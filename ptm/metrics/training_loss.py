@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ class TrainingLoss:
     ``weights``: fp32 [2, classes], of a class that does not apply and of one that does; their mean over the training
     examples is 1, so that the learning rate, and a teacher's share, mean what they mean without them. ``focal_gamma``:
     Lin et al. 2017 (arXiv:1708.02002, eq. 4). ``offsets``: fp32 [classes], added to logits (Menon et al. 2021,
-    arXiv:2007.07314, eq. 10).
+    arXiv:2007.07314, eq. 10). ``unlabelled``: the share of training examples without a label (target -1), which are
+    left out; the others then count so much more that the loss stays a mean over them.
     """
 
     label_type: str
@@ -33,6 +34,7 @@ class TrainingLoss:
     weights: Tensor | None = None
     focal_gamma: float = 0.0
     offsets: Tensor | None = None
+    unlabelled: float = 0.0
 
     @classmethod
     def of(
@@ -43,14 +45,22 @@ class TrainingLoss:
         Raises ConfigError for ``train.class_weights`` of labels that there are not.
         """
         weights = offsets = None
+        unlabelled = 0.0
+        if targets is not None and targets.dtype == np.int64:
+            unlabelled = float((targets < 0).mean())
+            targets = targets[targets >= 0]
         if targets is not None and train.class_weights is not None:
             weights = torch.from_numpy(class_weights(train.class_weights, targets, labels, label_type))
         if targets is not None and train.logit_adjustment is not None:
             offsets = train.logit_adjustment * torch.from_numpy(log_priors(targets, len(labels)))
-        return cls(label_type, train.label_smoothing, weights, train.focal_gamma or 0.0, offsets)
+        return cls(label_type, train.label_smoothing, weights, train.focal_gamma or 0.0, offsets, unlabelled)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """``logits`` fp32 [n, outputs]; ``targets`` as :class:`ptm.data.examples.Examples` has them."""
+        if self.unlabelled:
+            known = targets >= 0
+            labelled = replace(self, unlabelled=0.0)
+            return labelled(logits[known], targets[known]) / (1 - self.unlabelled)
         if self.weights is None and self.offsets is None and not self.focal_gamma:
             return supervised_loss(logits, targets, self.label_type, self.smoothing)
         loss = _weighted_yes_or_no if self.label_type == CLASSES.name else _weighted_class
@@ -99,6 +109,7 @@ def told(train: TrainSpec, label_type: str, targets: np.ndarray | None, labels: 
     """What is done about rare classes in these training examples, in words."""
     if targets is None or not isinstance(train.class_weights, str | dict):
         return []
+    targets = targets[targets >= 0] if targets.ndim == 1 else targets
     weights = class_weights(train.class_weights, targets, labels, label_type)[1]
     pairs = [f"{label} {weight:.3g}" for label, weight in zip(labels, weights, strict=True)]
     return [f"class weights: {listing(pairs)}"]

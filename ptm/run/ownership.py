@@ -239,16 +239,11 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
     if kind in FILE_SOURCES:
         for part in place.split(AND):
             yield "data.source", before_pattern(Path(part))
-        for key in ("train", "eval", "test"):
+        for key in ("train", "eval", "test", "unlabelled"):
             split = getattr(data, key)
-<<<<<<< HEAD
-            if split and not split.strip().endswith("%"):
+            if split and not is_share(split):
                 for part in split.split(AND):
                     yield f"data.{key}", before_pattern(Path(place) / part)
-=======
-            if split and not is_share(split):
-                yield f"data.{key}", Path(place) / split
->>>>>>> f741b76 (Cross-validation is a batch whose predictions are pooled, and doubts labels; a draw of few examples of each class)
     names = [(f"model.{key}", getattr(model, key)) for key in ("name", "decoder", "tokenizer", "weights")]
     if teacher is not None:
         names += [("teacher.name", teacher.name), ("teacher.weights", teacher.weights)]

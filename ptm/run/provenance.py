@@ -122,8 +122,8 @@ def _data_files(data: DataSpec) -> dict[str, str]:
     if kind not in FORMATS:
         return {}
     root = Path(place)
-    test = [] if data.test is None else [data.test]
-    splits = [split for split in (data.train, data.eval, *test) if not is_share(split)]
+    more = [split for split in (data.test, data.unlabelled) if split is not None]
+    splits = [split for split in (data.train, data.eval, *more) if not is_share(split)]
     paths = {path for split in splits for path in split_files(root, split, FORMATS[kind].suffixes)}
     if is_several(root):  # a pattern, or a list of files
         root = Path(os.path.commonpath([path.parent for path in paths]))

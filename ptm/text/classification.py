@@ -17,6 +17,7 @@ from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
 from ptm.data.label_columns import label_column
 from ptm.data.tabular import load_dataset
+from ptm.data.unlabelled import with_unlabelled
 from ptm.metrics.decisions import stored_decisions
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.metrics.training_loss import TrainingLoss
@@ -32,9 +33,9 @@ missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    return load_dataset(
-        spec.data, _columns(spec), labels=labels, train=train, unlabelled=spec.needs_no_labels
-    )
+    columns = _columns(spec)
+    dataset = load_dataset(spec.data, columns, labels=labels, train=train, unlabelled=spec.needs_no_labels)
+    return with_unlabelled(dataset, spec.data, columns)
 
 
 def read_inputs(

@@ -20,6 +20,7 @@ from ptm.data.inputs import Source, image_inputs
 from ptm.data.label_columns import label_column
 from ptm.data.labels import match_labels, outputs_by_position, unnamed
 from ptm.data.tabular import load_dataset
+from ptm.data.unlabelled import with_unlabelled
 from ptm.errors import ModelError, Problem, listing
 from ptm.metrics.decisions import stored_decisions
 from ptm.metrics.label_types import new_metrics, supervised_loss
@@ -50,7 +51,8 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
     columns = {"image": _image_column(spec)}
-    return load_dataset(spec.data, columns, labels=labels, train=train, unlabelled=spec.needs_no_labels)
+    dataset = load_dataset(spec.data, columns, labels=labels, train=train, unlabelled=spec.needs_no_labels)
+    return with_unlabelled(dataset, spec.data, columns)
 
 
 def read_inputs(
@@ -291,7 +293,9 @@ def _examples_per_label(targets: np.ndarray | None, labels: tuple[str, ...]) -> 
     """From class numbers [n], or 0 and 1 [n, classes]: int64 [classes]; 0 where nobody knows them."""
     if targets is None:
         return np.zeros(len(labels), dtype=np.int64)
-    return np.bincount(targets if targets.ndim == 1 else np.nonzero(targets)[1], minlength=len(labels))
+    return np.bincount(
+        targets[targets >= 0] if targets.ndim == 1 else np.nonzero(targets)[1], minlength=len(labels)
+    )
 
 
 def _preprocessing(spec: RunSpec, plan: ClassifierPlan, model: ModelRef) -> Preprocessing:
