@@ -1,5 +1,6 @@
 """Two processes train what one trains: same order, same dropout, same statistics, same sums."""
 
+import json
 import os
 import socket
 import subprocess
@@ -73,6 +74,28 @@ def test_two_processes_equal_one_on_images_with_batch_norm(tmp_path):
     states = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-3, atol=1e-4)
+
+
+def test_11_04_two_processes_equal_one_with_methods_of_all_kinds(tmp_path):
+    """Weights, mixtures, an average of the weights and a temperature."""
+    methods = "focal_gamma: 1, class_weights: balanced, ema: 0.9, log_every_steps: 1"
+    for name, way in (("one", ()), ("two", ("--nproc", "2"))):
+        config = IMAGE.format(output=tmp_path / name).replace("log_every_steps: 1", methods)
+        config = config.replace(
+            "image_size: 16,", "image_size: 16, mixup: 0.2, cutmix: 1, random_erasing: 0.3,"
+        )
+        train(config + "decisions: {temperature: true}\n", tmp_path, f"config_{name}", *way)
+    one, two = history(tmp_path / "one"), history(tmp_path / "two")
+    for a, b in zip(one, two, strict=True):
+        if a["kind"] == "train":
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        else:
+            assert a["metrics"]["loss"] == pytest.approx(b["metrics"]["loss"], rel=1e-3)
+            assert a["trained_metrics"]["loss"] == pytest.approx(b["trained_metrics"]["loss"], rel=1e-3)
+    stored = [
+        json.loads((tmp_path / name / "model" / "decisions.json").read_text()) for name in ("one", "two")
+    ]
+    assert stored[0]["temperature"] == pytest.approx(stored[1]["temperature"], rel=1e-2)
 
 
 @pytest.mark.slow
