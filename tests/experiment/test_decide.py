@@ -62,7 +62,7 @@ def made(tmp_path_factory, tiny_bert, data):
 
 @pytest.mark.slow
 def test_11_02_a_run_is_measured_with_what_was_fitted_on_eval_alone(made, tiny_bert, data, tmp_path):
-    path, results, spec, said = made
+    _, results, spec, said = made
     plain = run(replace(spec, decisions=None, output=str(tmp_path / "plain"), expect={}))
     decided = results["decisions"]
     assert any(line.startswith("decisions, fitted on eval: temperature ") for line in said)
