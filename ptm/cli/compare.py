@@ -86,13 +86,18 @@ def compare(
 
 def _show(record: Mapping[str, Any]) -> None:
     from ptm.report.batch import spread_text
+    from ptm.report.comparison import shown_name
 
     table = new_table()
     table.add_column("metric" if record["split"] == "eval" else f"metric on {record['split']}")
     for side in record["sides"]:
         table.add_column(os.path.relpath(side["name"]), justify="right", overflow="fold")
     for name in dict.fromkeys(name for side in record["sides"] for name in side["metrics"]):
-        add_row(table, name, *(spread_text(side["metrics"].get(name)) for side in record["sides"]))
+        add_row(
+            table,
+            shown_name(record, name),
+            *(spread_text(side["metrics"].get(name)) for side in record["sides"]),
+        )
     echo_table(table)
     for row in record["comparisons"]:
         echo(f"{os.path.relpath(row['candidate'])} against {os.path.relpath(record['sides'][0]['name'])}:")
@@ -104,7 +109,11 @@ def _show(record: Mapping[str, Any]) -> None:
             ours, theirs = (
                 row["flips"][name]["count"] for name in ("only_candidate_right", "only_baseline_right")
             )
-            echo(f"  examples that only it got right: {ours}; that only the baseline did: {theirs}")
+            seeds = row["flips"]["only_candidate_right"]["of"]
+            only = f"it got right in more of the {seeds} seeds" if seeds > 1 else "only it got right"
+            echo(
+                f"  examples that {only}: {ours}; that {'' if seeds > 1 else 'only '}the baseline did: {theirs}"
+            )
         for name, lines in row["differences"].items():
             for line in lines[:_MOST_LINES]:
                 echo(f"  {name}: {line}")

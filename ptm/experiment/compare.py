@@ -21,8 +21,9 @@ from ptm.config.slices import SliceMetric, parse_slice_metric
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, RunDirectoryError, listing
 from ptm.experiment.comparison import Measure, Row, measure_of, paired_scores
+from ptm.experiment.flips import flips_of
 from ptm.experiment.slices import slice_metrics
-from ptm.experiment.verdict import RUNS, PairedScores, spread
+from ptm.experiment.verdict import RUNS, spread
 from ptm.experiment.verdict import compare as paired_test
 from ptm.run.directory import RunDirectory
 from ptm.run.manifest import Manifest, changes
@@ -33,10 +34,7 @@ from ptm.run.results import Judged, Results
 from ptm.run.saved_config import config_values, differing_keys, saved_config
 
 SCHEMA = 1
-MOST_FLIPS = 200  # of each direction in the record and on the page
 _SEED = re.compile(r"(?:^|[-_=])(\d+)$")
-# Of an example as it stands in predictions.jsonl: what a reader of a flip wants to see.
-_SHOWN = ("where", "input", "label", "prediction", "tags", "predicted_tags")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +65,11 @@ class Side:
             chosen = {name: value for name, value in of_slices.items() if name == self.slice_metric}
             measured[seed] = results.metrics_of(self.split) | chosen
         return measured
+
+    @property
+    def positive_label(self) -> str | None:
+        """The one of two labels that ``f1`` is of."""
+        return next(iter(self.results.values())).positive_label
 
     @property
     def metric_names(self) -> list[str]:
@@ -153,6 +156,7 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
         if any(judged not in metrics for metrics in side.metrics.values()):
             expected, cure = _measured_by(side, of_slice)
             raise ConfigError(f"was not measured by {judged}", where=side.name, expected=expected, cure=cure)
+        _require_same_positive(baseline, side, judged)
     return {
         "schema": SCHEMA,
         "task": baseline.spec.task,
@@ -162,6 +166,18 @@ def compare_sides(sides: Sequence[Side], metric: str | None = None) -> dict[str,
         "sides": [_side_row(side) for side in sides],
         "comparisons": [_comparison(baseline, side, judged) for side in sides[1:]],
     }
+
+
+def _require_same_positive(baseline: Side, side: Side, metric: str) -> None:
+    """An F1 of one label is not held against an F1 of the other."""
+    name = metric.partition("[")[0]
+    if name == "f1" and side.positive_label != baseline.positive_label:
+        raise ConfigError(
+            f"its f1 is of {side.positive_label!r}, that of {baseline.name} of {baseline.positive_label!r}",
+            where=side.name,
+            expected="runs with one data.positive_label",
+            cure="compare them by f1_macro: --metric f1_macro",
+        )
 
 
 def _measured_by(side: Side, of_slice: SliceMetric | None) -> tuple[str, str]:
@@ -198,6 +214,7 @@ def _side_row(side: Side) -> dict[str, Any]:
         "name": side.name,
         "runs": [str(run.path) for run in side.runs.values()],
         "seeds": list(side.runs),
+        "positive_label": side.positive_label,
         "metrics": {name: spread([metrics[name] for metrics in measured]) for name in names},
     }
 
@@ -262,7 +279,7 @@ def _tested(
             if _same_examples(ours, theirs)
             and (pair := paired_scores(measure, ours, theirs, seed)) is not None
         ]
-        flips = _flips(scored[0], *rows[0][:2]) if scored else None
+        flips = flips_of(scored, [seed[:2] for seed in rows]) if len(scored) == len(rows) else None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RunDirectoryError(
             f"its predictions, or those of {baseline.name}, are damaged: {type(error).__name__}: {error}",
@@ -306,28 +323,6 @@ def _same_examples(ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> bool:
         return False
     keys = ("label", "tags", "input")
     return all(ours[index].get(key) == theirs[index].get(key) for index in ours for key in keys)
-
-
-def _flips(pair: PairedScores, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any] | None:
-    """The examples that one of them got right and the other did not, of the first seed; None for other measures."""
-    if pair.only_right is None:
-        return None
-    ids = np.array(sorted(ours))
-    sets = {
-        "only_candidate_right": ids[pair.candidate > pair.baseline],
-        "only_baseline_right": ids[pair.candidate < pair.baseline],
-    }
-    return {
-        name: {"count": len(chosen), "examples": [_flip(int(i), ours, theirs) for i in chosen[:MOST_FLIPS]]}
-        for name, chosen in sets.items()
-    }
-
-
-def _flip(index: int, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any]:
-    row, other = ours[index], theirs[index]
-    fields = {key: row[key] for key in _SHOWN if key in row and "predict" not in key}
-    predicted = "prediction" if "prediction" in row else "predicted_tags"
-    return {"id": index, **fields, "candidate": row[predicted], "baseline": other[predicted]}
 
 
 def worse_than(record: Mapping[str, Any], limit: str) -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ptm.base.regular import read_bytes
+from ptm.config.evaluation import shown_metric
 from ptm.report.batch import spread_text
 from ptm.report.page import render_template
 
@@ -30,8 +32,15 @@ def comparison_page(record: Mapping[str, Any], *, pictures: bool = False) -> str
             "metrics": list(names),
             "pictures": _pictures(record) if pictures else {},
             "spread": spread_text,
+            "shown": partial(shown_name, record),
         },
     )
+
+
+def shown_name(record: Mapping[str, Any], metric: str) -> str:
+    """A metric with the label that it is of; with those of all sides, where they differ."""
+    labels = dict.fromkeys(side.get("positive_label") for side in record["sides"])
+    return " / ".join(dict.fromkeys(shown_metric(metric, label) for label in labels))
 
 
 def _pictures(record: Mapping[str, Any]) -> dict[str, str]:

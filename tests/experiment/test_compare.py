@@ -13,9 +13,11 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from helpers import run
+from ptm.cli import app
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, PtmError, RunDirectoryError
 from ptm.experiment.compare import check_limit, compare_sides, read_side, worse_than
+from ptm.experiment.flips import MOST_FLIPS
 from ptm.experiment.outputs import require_report_file
 from ptm.experiment.runs import list_runs
 from ptm.report.comparison import PAGE_MARK, comparison_page
@@ -123,6 +125,45 @@ def test_seeds_are_compared_pair_by_pair(runs):
     (row,) = record["comparisons"]
     assert [seed["seed"] for seed in row["verdict"]["seeds"]] == [1, 2]
     assert row["verdict"]["test"] == "examples and seeds, Welch"
+
+
+def test_12_04_flips_are_those_of_all_seeds(runs, capsys):
+    (row,) = compared(runs / "short", runs / "long")["comparisons"]
+    balance: dict[int, int] = {}
+    ways: dict[int, list[int]] = {}
+    for seed in (1, 2):
+        base, other = (predictions(runs / name / f"seed-{seed}") for name in ("short", "long"))
+        for a, b in zip(base, other, strict=True):
+            way = (b["label"] == b["prediction"]) - (a["label"] == a["prediction"])
+            balance[a["id"]] = balance.get(a["id"], 0) + way
+            ways.setdefault(a["id"], []).append(way)
+    for name, sign in (("only_candidate_right", 1), ("only_baseline_right", -1)):
+        flips = row["flips"][name]
+        assert flips["count"] == sum(total * sign > 0 for total in balance.values()) and flips["of"] == 2
+        expected = [i for i in balance if balance[i] * sign > 0]
+        assert [flip["id"] for flip in flips["examples"]] == expected[:MOST_FLIPS]
+        assert [flip["seeds"] for flip in flips["examples"]] == [
+            ways[flip["id"]].count(sign) for flip in flips["examples"]
+        ]
+        assert all((flip["candidate"] == flip["label"]) == (sign == 1) for flip in flips["examples"])
+    record = compared(runs / "short", runs / "long")
+    assert "in more of 2 seeds" in comparison_page(record) and "of 2 seeds)" in comparison_page(record)
+
+
+def test_10_10_an_f1_is_shown_with_its_label_and_held_against_no_other(runs, tmp_path, capsys):
+    for name, label in (("a", "yes"), ("b", "no"), ("c", "yes")):
+        shutil.copytree(runs / "short/seed-1", tmp_path / name)
+        file = tmp_path / name / "results.json"
+        results = json.loads(file.read_text())
+        results["metrics"]["f1"], results["positive_label"] = 0.5, label
+        file.write_text(json.dumps(results))
+    assert app.run(["compare", str(tmp_path / "a"), str(tmp_path / "c")]) == 0
+    assert "f1[yes]" in capsys.readouterr().out
+    record = compared(tmp_path / "a", tmp_path / "b")
+    assert "f1[yes] / f1[no]" in comparison_page(record)
+    with pytest.raises(ConfigError, match="its f1 is of 'no'"):
+        compared(tmp_path / "a", tmp_path / "b", metric="f1")
+    assert compared(tmp_path / "a", tmp_path / "c", metric="f1")["metric"] == "f1"
 
 
 def test_a_seed_that_only_one_has_is_left_out_and_named(runs, tmp_path):
@@ -254,8 +295,8 @@ def test_15_01_a_picture_that_a_record_names_starts_no_program(tmp_path, monkeyp
 def _record(flip):
     side = {"name": "a", "metrics": {}}
     flips = {
-        "only_candidate_right": {"count": 1, "examples": [flip]},
-        "only_baseline_right": {"count": 0, "examples": []},
+        "only_candidate_right": {"count": 1, "of": 1, "examples": [flip]},
+        "only_baseline_right": {"count": 0, "of": 1, "examples": []},
     }
     row = {"candidate": "b", "differences": {}, "verdict": None, "not_tested": "", "flips": flips}
     return {"task": "t", "split": "eval", "metric": "accuracy", "sides": [side, side], "comparisons": [row]}
