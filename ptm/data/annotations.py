@@ -95,6 +95,17 @@ def box_on(
     return Box(corners=(x1, y1, x2, y2), label=label, crowd=crowd, where=where)
 
 
+def require_upright(degrees: float, where: str) -> None:
+    """DataError for a box that was turned in CVAT: its corners are those before it was turned."""
+    if degrees % 360:
+        raise DataError(
+            f"the box is turned by {degrees:g} degrees",
+            where=where,
+            expected="boxes whose sides are those of the image",
+            cure="set its rotation to 0 and draw it around the object, then export again",
+        )
+
+
 def _written(corners: Sequence[float]) -> str:
     return f"[{', '.join(f'{value:g}' for value in corners)}]"
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of
+from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
 from ptm.data.sources import split_files
 from ptm.errors import DataError, Problem, listing, refuse
 
@@ -19,7 +20,8 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
 
     ``split`` is the file, with or without ``.json``, in ``folder`` or in its ``annotations/``; or a folder with that
     file in it. Images are looked for by their ``file_name`` beside the JSON file, in ``folder``, in its ``images/``,
-    and in the folders of both that are named as the split (``instances_train2017.json``: ``train2017/``).
+    and in the folders of both that are named as the split (``instances_train2017.json``: ``train2017/``); first by the
+    whole name, then without the folders and the address that Label Studio and others write before it.
     """
     path = _coco_file(folder, split)
     content = _read_json(path)
@@ -42,6 +44,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
             problems.append(Problem(f"there is no {what}", where))
             continue
         try:
+            require_upright(_rotation(row), where)
             corners = _coco_corners(row["bbox"], where)
             box = box_within(corners, names[category], bool(row.get("iscrowd", 0)), sizes[image_id], where)
         except DataError as error:
@@ -51,6 +54,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         empty[image_id] += box is None
     refuse(problems, noun="problems")
     annotations = []
+    first: dict[Path, int] = {}
     for index, image in enumerate(images):
         where = f"{path}, images[{index}]"
         size = sizes[image["id"]]
@@ -62,6 +66,16 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
                     what,
                     where,
                     f"{image['file_name']} in {', '.join(map(str, _image_folders(folder, path)))}",
+                )
+            )
+            continue
+        if (other := first.setdefault(place, index)) != index:
+            problems.append(
+                Problem(
+                    f"{image['file_name']!r} and images[{other}] are the same file {place}",
+                    where,
+                    "a file an image",
+                    "put the boxes of both on one of them, or give each its own file",
                 )
             )
             continue
@@ -90,6 +104,8 @@ def _categories(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:
 
 def _coco_file(folder: Path, split: str | None) -> Path:
     nested = folder / "annotations"
+    if split is None and nested.is_dir() and not any(folder.glob("*.json")):
+        folder = nested
     if split is not None and not any((folder / name).exists() for name in (split, f"{split}.json")):
         folder = nested if nested.is_dir() else folder
     paths = split_files(folder, split, (".json",))
@@ -150,9 +166,38 @@ def _coco_corners(bbox: list[Any], where: str) -> tuple[float, ...]:
     return x, y, x + width, y + height
 
 
+def _rotation(row: Mapping[str, Any]) -> float:
+    """Degrees, as CVAT writes them among a box's attributes."""
+    attributes = row.get("attributes")
+    degrees = attributes.get("rotation", 0) if isinstance(attributes, dict) else 0
+    return float(degrees) if isinstance(degrees, int | float) else 0.0
+
+
 def _coco_image(folder: Path, path: Path, name: str) -> Path | None:
     places = _image_folders(folder, path)
-    return next((place / name for place in places if (place / name).is_file()), None)
+    tried = (place / written for written in _spellings(name) for place in places)
+    return next((file for file in tried if _is_file(file)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _spellings(name: str) -> list[str]:
+    """A file's name as it is written, then as programs write it: with backslashes, as an address (``%20`` for a blank,
+    ``/data/local-files/?d=a/b.jpg``), with folders of another machine before it."""
+    plain = name.replace("\\", "/")
+    address = urlsplit(plain) if "?" in plain or "://" in plain else None
+    if address is not None:
+        plain = next(iter(parse_qs(address.query).get("d", [])), address.path)
+    names = [name, plain, unquote(plain)]
+    for whole in (plain, unquote(plain)):
+        parts = [part for part in whole.split("/") if part not in ("", ".", "..")]
+        names += ["/".join(parts[start:]) for start in range(len(parts))]
+    return list(dict.fromkeys(names))
 
 
 def _image_folders(folder: Path, path: Path) -> list[Path]:

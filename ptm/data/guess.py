@@ -19,6 +19,7 @@ from ptm.data.guess_text import guess_labelled, is_textfolder, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.masks import FOLDERS
 from ptm.data.readers import FORMATS
+from ptm.data.voc import IMAGE_FOLDERS
 from ptm.data.yolo import NAME_FILES, config_of, splits_of
 from ptm.errors import ConfigError, DataError, listing
 
@@ -86,8 +87,9 @@ def _kind(path: Path) -> tuple[str, str]:
                 expected=f"one of {', '.join(known)}, or a folder",
             )
         return kind, why
-    if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir():
-        return "voc", "there are Annotations/ and JPEGImages/"
+    for images in IMAGE_FOLDERS:
+        if (path / images).is_dir() and any((path / "Annotations").rglob("*.xml")):
+            return "voc", f"there are Annotations/ and {images}/"
     for file in _coco_files(path):
         return "coco", f"{file.relative_to(path)} has images, annotations and categories"
     if (config := config_of(path)) is not None and _has_boxes_of_yolo(path, config):

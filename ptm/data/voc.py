@@ -7,20 +7,24 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of
-from ptm.data.image_files import IMAGE_SUFFIXES, contents
+from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
+from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing, refuse
 
+IMAGE_FOLDERS = ("JPEGImages", "images")
 _MAX_XML_BYTES = 16_000_000
 
 
 def read_voc(folder: Path, split: str | None) -> BoxTable:
     """Pascal VOC: ``JPEGImages/``, ``Annotations/NAME.xml``, ``ImageSets/Main/SPLIT.txt`` with a name a line.
 
-    Without a split, all of ``Annotations/``. An image without objects has an annotation without objects.
+    Without a split, all of ``Annotations/``. An image without objects has an annotation without objects. Label Studio
+    calls the first folder ``images/``; in CVAT's exports a name may have folders before it.
     """
-    annotations, images = folder / "Annotations", folder / "JPEGImages"
+    annotations, images = folder / "Annotations", folder / IMAGE_FOLDERS[0]
+    if not images.is_dir() and (folder / IMAGE_FOLDERS[1]).is_dir():
+        images = folder / IMAGE_FOLDERS[1]
     for needed in (annotations, images):
         if not needed.is_dir():
             inner = [*sorted(folder.glob("*/JPEGImages")), *sorted(folder.glob("*/*/JPEGImages"))]
@@ -37,12 +41,14 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
         None if split is None else folder / "ImageSets" / "Main" / f"{split.removesuffix('.txt')}.txt"
     )
     if split_file is None:
-        places = {path.stem: str(path) for path in sorted(annotations.glob("*.xml"))}
+        files = sorted(path for path in annotations.rglob("*.xml") if not is_hidden(path.name))
+        places = {_name(path, annotations): str(path) for path in files}
     else:
         places = _names_in(split_file)
     if not places:
         raise DataError("names no image", where=split_file or annotations)
-    by_stem = {path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    there = sorted(path for path in images.rglob("*") if is_image(path, images))
+    by_stem = {_name(path, images): path for path in there}
     rows: list[Annotation] = []
     problems: list[Problem] = []
     for name, place in places.items():
@@ -59,8 +65,15 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
             except DataError as error:
                 problems += error.problems
     refuse(problems, noun="problems")
-    files = [path for row in rows for path in (annotations / f"{row.image.stem}.xml", row.image)]
+    files = [
+        path for row in rows for path in (annotations / f"{_name(row.image, images)}.xml", row.image)
+    ]
     return BoxTable(annotations=tuple(rows), digest=digest_of(folder, files))
+
+
+def _name(path: Path, folder: Path) -> str:
+    """``sub/a`` of ``folder/sub/a.jpg``."""
+    return path.relative_to(folder).with_suffix("").as_posix()
 
 
 def _names_in(split_file: Path) -> dict[str, str]:
@@ -84,9 +97,9 @@ def _names_in(split_file: Path) -> dict[str, str]:
             raise DataError(
                 f"{name!r} is listed twice", where=f"{split_file}:{number}", cure="remove one of them"
             )
-        if name and Path(name).name != name:
+        if name and (Path(name).is_absolute() or ".." in Path(name).parts):
             raise DataError(
-                f"{name!r} is not a name", where=f"{split_file}:{number}", expected="no folder in it"
+                f"{name!r} is not a name", where=f"{split_file}:{number}", expected="no other folder in it"
             )
         if name:
             places[name] = f"{split_file}:{number}"
@@ -109,6 +122,9 @@ def _voc_annotation(path: Path, image: Path) -> Annotation:
         name = (node.findtext("name") or "").strip()
         if not name:
             raise DataError("an object without a name", where=place, expected="<name> with its class")
+        for attribute in node.findall("attributes/attribute"):
+            if (attribute.findtext("name") or "").strip() == "rotation":
+                require_upright(_number(attribute, "value", place), place)
         corners = tuple(_number(node, f"bndbox/{edge}", place) for edge in ("xmin", "ymin", "xmax", "ymax"))
         box = box_within(corners, name, (node.findtext("difficult") or "0").strip() == "1", size, place)
         boxes += [box] if box else []

@@ -110,3 +110,57 @@ def test_a_truth_value_is_no_number(coco):
     edit(lambda c: c["images"][0].update(width=True))(coco)
     with pytest.raises(DataError, match="width is 'True'"):
         read_coco(coco, "instances_train")
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("images\\a b.jpg", "images/a b.jpg"),
+        ("images/ab12-a%20b.jpg", "images/ab12-a b.jpg"),
+        ("/data/upload/3/ab12-a%20b.jpg", "images/ab12-a%20b.jpg"),
+        ("../../label-studio/data/media/upload/3/ab12-a.jpg", "images/ab12-a.jpg"),
+        ("/data/local-files/?d=photos/a%20b.jpg", "images/photos/a b.jpg"),
+        ("https://host/data/upload/3/ab12-a.jpg", "images/ab12-a.jpg"),
+        ("sub/a.jpg", "images/train/sub/a.jpg"),  # CVAT, of a subset
+    ],
+)
+def test_11_02_images_are_found_by_the_names_that_programs_write(coco, written, stored):
+    edit(lambda c: c["images"][0].update(file_name=written))(coco)
+    (coco / stored).parent.mkdir(parents=True, exist_ok=True)
+    (coco / "train/a.jpg").replace(coco / stored)
+    found = load(coco, "coco", train="instances_train", eval="instances_val")
+    assert found.train.columns["image"][0] == coco / stored
+
+
+def test_11_02_two_entries_that_are_one_file_are_refused(coco):
+    edit(lambda c: c["images"][1].update(file_name="upload/7/a.jpg"))(coco)
+    with pytest.raises(DataError, match=r"images\[0\] are the same file") as caught:
+        load(coco, "coco", train="instances_train", eval="instances_val")
+    assert caught.value.problems[0].where.endswith("images[1]")
+
+
+def test_11_02_exports_of_cvat_and_label_studio_are_read(coco, tmp_path):
+    content = json.loads((coco / "annotations/instances_train.json").read_text())
+    for row in content["annotations"]:
+        row |= {"segmentation": [], "attributes": {"occluded": False, "rotation": 0.0}}
+    cvat, studio = tmp_path / "cvat", tmp_path / "studio"
+    for folder, images in ((cvat, "images/default"), (studio, "images")):
+        (folder / images).mkdir(parents=True)
+        for name in "abc":
+            (folder / images / f"{name}.jpg").write_bytes((coco / f"train/{name}.jpg").read_bytes())
+    (cvat / "annotations").mkdir()
+    (cvat / "annotations/instances_default.json").write_text(json.dumps(content))
+    for row in content["images"]:
+        row["file_name"] = f"images/{row['file_name']}"
+    (studio / "result.json").write_text(json.dumps(content | {"info": {"contributor": "Label Studio"}}))
+    expected = read_coco(coco, "instances_train").annotations
+    for folder in (cvat, studio):
+        rows = read_coco(folder, None).annotations
+        assert [[b.corners for b in r.boxes] for r in rows] == [[b.corners for b in r.boxes] for r in expected]
+
+
+def test_11_02_a_box_that_was_turned_is_refused(coco):
+    edit(lambda c: c["annotations"][1].update(attributes={"rotation": 30.0}))(coco)
+    with pytest.raises(DataError, match="turned by 30 degrees") as caught:
+        load(coco, "coco", train="instances_train", eval="instances_val")
+    assert caught.value.problems[0].where.endswith("annotations[1]") and caught.value.problems[0].cure

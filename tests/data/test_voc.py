@@ -112,3 +112,31 @@ def test_a_folder_without_the_layout_is_told_what_is_missing(tmp_path):
     with pytest.raises(DataError, match="JPEGImages") as caught:
         read_voc(tmp_path, None)
     assert caught.value.problems[0].where.startswith(str(tmp_path))
+
+
+def test_11_02_exports_of_label_studio_and_cvat_are_read(voc):
+    expected = [row.boxes for row in read_voc(voc, "train").annotations]
+    (voc / "JPEGImages").rename(voc / "images")  # Label Studio, which writes no ImageSets
+    (voc / "images/._a.jpg").write_bytes(b"\0\5\26\7")
+    (voc / "Annotations/._a.xml").write_bytes(b"\0\5\26\7")
+    assert [row.boxes for row in read_voc(voc, None).annotations][:3] == expected
+    for kind, suffix in (("images", "jpg"), ("Annotations", "xml")):  # CVAT keeps folders of images
+        (voc / kind / "sub").mkdir()
+        (voc / f"{kind}/a.{suffix}").rename(voc / f"{kind}/sub/a.{suffix}")
+    (voc / "ImageSets/Main/default.txt").write_text("sub/a\nb\nc\n")
+    rows = read_voc(voc, "default").annotations
+    assert [[box.corners for box in row.boxes] for row in rows] == [
+        [box.corners for box in boxes] for boxes in expected
+    ]
+
+
+def test_11_02_a_box_that_was_turned_is_refused(voc):
+    path = voc / "Annotations/a.xml"
+    turned = "<attributes><attribute><name>rotation</name><value>{}</value></attribute></attributes></object>"
+    text = path.read_text()
+    path.write_text(text.replace("</object>", turned.format("0.0"), 1))
+    assert len(read_voc(voc, "train").annotations) == 3
+    path.write_text(text.replace("</object>", turned.format("12.5"), 1))
+    with pytest.raises(DataError, match=r"turned by 12\.5 degrees") as caught:
+        read_voc(voc, "train")
+    assert caught.value.problems[0].where.endswith("a.xml, object 1")
