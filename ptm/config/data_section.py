@@ -55,7 +55,7 @@ class DataSpec:
         "`xlsx:`, `conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these "
         "tools), `fasttext:` (`__label__NAME text`), `textfolder:` (a folder a class, with a text a file), "
         "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` "
-        "(detection), `masks:` (segmentation: a folder of images, one of masks), each followed by a file, a folder, a "
+        "(detection), `masks:`, `labelme:`, `coco:` (segmentation: images and masks, or shapes), each followed by a file, a folder, a "
         "pattern or a list of files; or `builtin:digits`. docs/data.md shows each.",
     )
     delimiter: str | None = Field(
@@ -277,6 +277,18 @@ class DataSpec:
         default=None,
         json_schema_extra=only(SEMANTIC_SEGMENTATION),
         description="The value in a mask of each label, in the order of `labels` (default 0, 1, 2, …).",
+    )
+    mask_colors: dict[str, str] | Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        json_schema_extra=only(SEMANTIC_SEGMENTATION),
+        description='Masks whose colours are classes: the colour of each label, in quotes (`{cat: "#ff8000"}`), or a '
+        "file of them (CamVid's `label_colors.txt`, CVAT's `labelmap.txt`, a csv of name, r, g, b).",
+    )
+    ignore_label: str | None = Field(
+        default=None,
+        min_length=1,
+        json_schema_extra=only(SEMANTIC_SEGMENTATION),
+        description="Of `mask_colors`, `labelme:` and `coco:`: pixels with this label do not count.",
     )
     ignore_value: Annotated[int, Field(ge=0, le=255)] | None = Field(
         default=None,

@@ -24,7 +24,7 @@ from ptm.config.explain import Refusals, explain, unread_keys
 from ptm.config.keys import AND
 from ptm.config.rules import cross_check
 from ptm.config.schema import json_schema
-from ptm.config.spec import DistillSpec, ModelSpec, RunSpec, TeacherSpec
+from ptm.config.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, TeacherSpec
 from ptm.config.tasks import FILE_SOURCES, TASKS
 from ptm.config.yaml_tree import (
     MAX_BYTES,
@@ -314,9 +314,16 @@ def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSp
         if spec.teacher
         else None,
         distill=_distill(spec.distill, base_of("distill", "store")),
-        data=replace(spec.data, source=_source(spec.data.source, base_of("data", "source"))),
+        data=_data(spec.data, base_of),
         output=_absolute(spec.output, cwd),
     )
+
+
+def _data(data: DataSpec, base_of: Callable[..., Path]) -> DataSpec:
+    colors = data.mask_colors
+    if isinstance(colors, str):
+        colors = _absolute(colors, base_of("data", "mask_colors"))
+    return replace(data, source=_source(data.source, base_of("data", "source")), mask_colors=colors)
 
 
 def _teacher(teacher: TeacherSpec, base: Path) -> TeacherSpec:

@@ -20,6 +20,7 @@ from ptm.config.classifier_rules import (
     check_unlabelled,
 )
 from ptm.config.evaluation import best_mode
+from ptm.config.image_rules import check_masks
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
 from ptm.config.slices import parse_slice_metric
@@ -57,6 +58,7 @@ def cross_check(
     yield from check_splits(spec)
     if sure("task"):
         yield from check_slices(spec)
+    yield from check_masks(spec)
     yield from _check_views(spec)
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)

@@ -16,7 +16,7 @@ Modality = Literal["text", "image"]
 
 # What may stand before the colon of ``data.source``, and what it holds.
 TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet", "xlsx")
-IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "yolo", "masks")
+IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "yolo", "masks", "labelme")
 TAGGED_SOURCES: tuple[str, ...] = ("conll",)
 ANNOTATED_SOURCES: tuple[str, ...] = ("prodigy", "labelstudio", "doccano")
 ROW_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, *TAGGED_SOURCES, *ANNOTATED_SOURCES, "fasttext", "text")
@@ -165,7 +165,7 @@ SEMANTIC_SEGMENTATION = Task(
     name="semantic-segmentation",
     module="ptm.vision.segmentation",
     modality="image",
-    sources=("masks",),
+    sources=("masks", "labelme", "coco"),
     evaluation=Evaluation(
         metrics=("loss", "miou", "dice", "pixel_accuracy", "iou/", "dice/"),
         headline="miou",

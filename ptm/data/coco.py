@@ -23,11 +23,11 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     and in the folders of both that are named as the split (``instances_train2017.json``: ``train2017/``); first by the
     whole name, then without the folders and the address that Label Studio and others write before it.
     """
-    path = _coco_file(folder, split)
-    content = _read_json(path)
-    rows = {key: _list_of(content, key, path) for key in ("images", "annotations", "categories")}
-    names = _categories(_checked(rows["categories"], "categories", path, id=int, name=str), path)
-    images = _checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
+    path = coco_file(folder, split)
+    content = read_json(path)
+    rows = {key: list_of(content, key, path) for key in ("images", "annotations", "categories")}
+    names = categories_of(checked(rows["categories"], "categories", path, id=int, name=str), path)
+    images = checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
     boxes: dict[int, list[Box]] = {image["id"]: [] for image in images}
     empty = dict.fromkeys(boxes, 0)
     if len(boxes) < len(images):
@@ -35,7 +35,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     problems: list[Problem] = []
     for index, row in enumerate(
-        _checked(rows["annotations"], "annotations", path, image_id=int, category_id=int, bbox=list)
+        checked(rows["annotations"], "annotations", path, image_id=int, category_id=int, bbox=list)
     ):
         where = f"{path}, annotations[{index}]"
         image_id, category = row["image_id"], row["category_id"]
@@ -58,14 +58,14 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     for index, image in enumerate(images):
         where = f"{path}, images[{index}]"
         size = sizes[image["id"]]
-        place = _coco_image(folder, path, image["file_name"])
+        place = find_image(folder, path, image["file_name"])
         if place is None or min(size) < 1:
             what = f"there is no image {image['file_name']!r}" if place is None else f"the size is {size}"
             problems.append(
                 Problem(
                     what,
                     where,
-                    f"{image['file_name']} in {', '.join(map(str, _image_folders(folder, path)))}",
+                    f"{image['file_name']} in {', '.join(map(str, image_folders(folder, path)))}",
                 )
             )
             continue
@@ -88,7 +88,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     return BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files), categories=categories)
 
 
-def _categories(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:
+def categories_of(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:
     """Number → name. Raises DataError where two categories share a number: no box would say which it is of."""
     names: dict[int, str] = {}
     problems: list[Problem] = []
@@ -102,7 +102,7 @@ def _categories(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:
     return names
 
 
-def _coco_file(folder: Path, split: str | None) -> Path:
+def coco_file(folder: Path, split: str | None) -> Path:
     nested = folder / "annotations"
     if split is None and nested.is_dir() and not any(folder.glob("*.json")):
         folder = nested
@@ -119,7 +119,7 @@ def _coco_file(folder: Path, split: str | None) -> Path:
     return paths[0]
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -131,7 +131,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
+def list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     value = content.get(key)
     if not isinstance(value, list) or (not value and key == "images"):
         raise DataError(
@@ -142,7 +142,7 @@ def _list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     return value
 
 
-def _checked(rows: list[Any], key: str, path: Path, **fields: type) -> list[dict[str, Any]]:
+def checked(rows: list[Any], key: str, path: Path, **fields: type) -> list[dict[str, Any]]:
     """The rows, each an object with these fields of these types. Raises DataError with those that are not."""
     kinds = {int: "a whole number", str: "a text", list: "a list"}
     problems = []
@@ -173,8 +173,8 @@ def _rotation(row: Mapping[str, Any]) -> float:
     return float(degrees) if isinstance(degrees, int | float) else 0.0
 
 
-def _coco_image(folder: Path, path: Path, name: str) -> Path | None:
-    places = _image_folders(folder, path)
+def find_image(folder: Path, path: Path, name: str) -> Path | None:
+    places = image_folders(folder, path)
     tried = (place / written for written in _spellings(name) for place in places)
     return next((file for file in tried if _is_file(file)), None)
 
@@ -200,7 +200,7 @@ def _spellings(name: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _image_folders(folder: Path, path: Path) -> list[Path]:
+def image_folders(folder: Path, path: Path) -> list[Path]:
     """Where the images of a JSON file are looked for."""
     split = path.stem
     for prefix in _SKIP:

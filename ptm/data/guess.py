@@ -17,6 +17,7 @@ from ptm.config.tasks import ANNOTATED_SOURCES, TABLE_SOURCES, TAGGED_SOURCES, T
 from ptm.data.guess_table import Guess, guess_columns, objection_to_test
 from ptm.data.guess_text import guess_labelled, is_textfolder, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
+from ptm.data.mask_colors import COLOR_FILES
 from ptm.data.masks import FOLDERS
 from ptm.data.readers import FORMATS
 from ptm.data.voc import IMAGE_FOLDERS
@@ -51,6 +52,7 @@ def guess(path: Path, task: str | None = None) -> Guess:
             "coco": "object-detection",
             "yolo": "object-detection",
             "masks": "semantic-segmentation",
+            "labelme": "semantic-segmentation",
         }[kind]
         about.reasons["task"] = f"what {kind}: data are for"
         if kind == "masks":
@@ -90,6 +92,8 @@ def _kind(path: Path) -> tuple[str, str]:
     for images in IMAGE_FOLDERS:
         if (path / images).is_dir() and any((path / "Annotations").rglob("*.xml")):
             return "voc", f"there are Annotations/ and {images}/"
+    if (file := _labelme_file(path)) is not None:
+        return "labelme", f"{file.relative_to(path)} has imagePath and shapes"
     for file in _coco_files(path):
         return "coco", f"{file.relative_to(path)} has images, annotations and categories"
     if (config := config_of(path)) is not None and _has_boxes_of_yolo(path, config):
@@ -146,13 +150,27 @@ def _coco_files(path: Path) -> list[Path]:
 
 
 def _is_coco(path: Path) -> bool:
+    return {"images", "annotations", "categories"} <= _keys(path)
+
+
+def _keys(path: Path) -> set[str]:
+    """The keys of a JSON object; none of anything else."""
     if endless(path) is not None:
-        return False
+        return set()
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
+        return set()
+    return set(content) if isinstance(content, dict) else set()
+
+
+def _labelme_file(path: Path) -> Path | None:
+    """The first JSON file of a folder or of those in it, where it is one of LabelMe's."""
+    for folder in (path, *_folders(path)):
+        first = next((file for file in _files(folder) if file.suffix.lower() == ".json"), None)
+        if first is not None and {"imagePath", "shapes"} <= _keys(first):
+            return first
+    return None
 
 
 # --- splits
@@ -221,7 +239,7 @@ def _split_names(about: Guess) -> dict[str, str]:
         if len(stems) == 1 and (path / f"{stems[0]}.json").is_file():
             return {_coco_name(stems[0]): stems[0]}
         return {_coco_name(file.stem): _coco_split(path, file) for file in _coco_files(path)}
-    if kind in ("imagefolder", "masks", "textfolder"):
+    if kind in ("imagefolder", "masks", "textfolder", "labelme"):
         folders = {folder.name.lower(): folder.name for folder in _folders(path)}
         return folders if _named(folders, (*_TRAIN, *_EVAL)) else {}
     files = [file for file in _files(path) if kind_of_file(file)[0] == kind]
@@ -251,20 +269,35 @@ def _named(names: Mapping[str, str], usual: Sequence[str]) -> str | None:
 
 
 def _mask_values(about: Guess) -> None:
-    """Which values the masks have: names for them are for a person to give."""
+    """Which values or colours the masks have: names for them are for a person to give."""
     import numpy as np
 
-    from ptm.data.masks import read_values
+    from ptm.data.mask_files import color_counts, read_values
 
     folders = [
         folder
         for folder in about.path.rglob("*")
         if folder.is_dir() and folder.name in {m for _, m in FOLDERS}
     ]
-    values: set[int] = set()
     files = [
         file for folder in sorted(folders) for file in sorted(folder.iterdir()) if is_image(file, folder)
     ]
+    map_file = next((file for name in COLOR_FILES for file in sorted(about.path.glob(name))), None)
+    if map_file is not None:
+        about.say("mask_colors", str(map_file), f"{map_file.name} says which colour is which class")
+        return
+    colors: Counter[str] = Counter()
+    for file in files[:200]:
+        with suppress(DataError):  # whoever trains on it says what is wrong with it
+            colors.update(color_counts(file))
+    if 1 < len(colors) <= 64:
+        about.say(
+            "mask_colors",
+            {f"class_{number}": color for number, color in enumerate(sorted(colors))},
+            f"of {min(len(files), 200)} masks in colours; names for them are yours to give",
+        )
+        return
+    values: set[int] = set()
     for file in files:
         with suppress(DataError):  # whoever trains on it says what is wrong with it
             values |= set(np.unique(read_values(file)).tolist())

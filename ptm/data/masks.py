@@ -1,60 +1,72 @@
-"""``masks:FOLDER``: a folder of images and one of masks with the same file stems, checked before anything starts.
+"""Images with masks, checked before anything starts: ``masks:FOLDER``, a folder of images and one of masks with the
+same file stems, and shapes that are drawn on images (``labelme:``, ``coco:``).
 
-A mask is an image of one channel, or of a palette, whose values are classes. Masks are small next to what a
-wrong one costs: all of them are decoded once here, so that a value without a class has a path and a count.
+A mask is an image of one channel, or of a palette, whose values are classes, or one of colours. Masks are small next to
+what a wrong one costs: all of them are decoded once here, so that a value without a class has a path and a count.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ptm.config.spec import DataSpec
 from ptm.data.attributes import path_attributes
+from ptm.data.drawings import DrawnSplit, read_coco_drawings, read_labelme
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, contents
-from ptm.data.image_headers import read_header, unreadable
+from ptm.data.image_headers import read_header
 from ptm.data.label_warnings import untaught_warning
-from ptm.data.labels import choose_labels
+from ptm.data.mask_colors import Color, read_colors
+from ptm.data.mask_files import (
+    IGNORED,
+    REPLACE,
+    ColorFile,
+    Key,
+    Stored,
+    ValueFile,
+    read_color_numbers,
+    read_values,
+)
+from ptm.data.mask_labels import UNKNOWN, label_values, named_labels
+from ptm.data.polygons import BACKGROUND
 from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
-from ptm.errors import ConfigError, DataError, Problem, listing, refuse
+from ptm.errors import DataError, Problem, listing, refuse
 
-IGNORED = 255  # the class of pixels that do not count
-UNKNOWN = 254  # of pixels that count, though nobody has said what they are
+__all__ = ["FOLDERS", "IGNORED", "UNKNOWN", "Mask", "NoMask", "load_masks"]
+
 FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images", "masks"))
 
-_FORMATS = ("PNG", "BMP", "TIFF", "PPM")  # without loss
-_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
-_MOST_VALUES = 64  # with more different values, a mask is a picture
-_MOST_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns
-_REPLACE = "replace the file, or remove the pair"
+DRAWN: Mapping[str, Callable[[Path, str | None], DrawnSplit]] = {
+    "labelme": read_labelme,
+    "coco": read_coco_drawings,
+}
 
 
 @dataclass(frozen=True)
 class Mask:
-    """One mask file: ``values[c]`` stands for class c, ``ignored`` for no class. ``pixels`` are counts a class."""
+    """One mask: ``keys[c]`` stands for class c, all else for no class. ``pixels`` are counts a class."""
 
-    path: Path
-    values: tuple[int, ...]
-    ignored: int | None
+    stored: Stored
+    keys: tuple[Key, ...]
     size: tuple[int, int]  # width, height
     pixels: tuple[int, ...]
 
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The value of each class in a mask that is written: as it was read, or its number."""
+        return tuple(key if isinstance(key, int) else place for place, key in enumerate(self.keys))
+
     def classes(self) -> np.ndarray:
         """Class numbers, uint8 [height, width]; IGNORED where nothing counts."""
-        table = np.full(256, IGNORED, dtype=np.uint8)
-        table[list(self.values)] = np.arange(len(self.values), dtype=np.uint8)
-        classes: np.ndarray = table[read_values(self.path)]
-        return classes
+        return self.stored.numbers(self.keys)
 
 
 @dataclass(frozen=True)
@@ -72,21 +84,25 @@ class NoMask:
 @dataclass(frozen=True)
 class _Pair:
     image: Path
-    mask: Path | None
+    stored: Stored | None
     size: tuple[int, int]
-    counts: Mapping[int, int]  # pixels a value
+    counts: Mapping[Key, int]  # pixels a key
+    where: Path
 
 
 @dataclass(frozen=True)
 class _Split:
-    """Pairs by rising name, and the SHA-256 over names, sizes and bytes of all their files."""
+    """Pairs by rising name, and the SHA-256 over names, sizes and bytes of all their files. ``names``: of the classes
+    that a file states."""
 
     pairs: tuple[_Pair, ...]
     digest: str
+    names: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def labelled(self) -> bool:
-        return self.pairs[0].mask is not None
+        return self.pairs[0].stored is not None
 
 
 def load_masks(
@@ -98,17 +114,29 @@ def load_masks(
     Raises ConfigError for a split that is not there, DataError for images without masks (and the reverse), files
     that cannot be read, sizes that differ, and values that have no class.
     """
-    source = Path(data.source.partition(":")[2])
+    kind, _, place = data.source.partition(":")
+    source = Path(place)
+    colors = None if data.mask_colors is None else read_colors(data.mask_colors)
 
     def read(name: str | None, split: str) -> _Split:
+        if kind in DRAWN:
+            return _drawn(DRAWN[kind](source, name))
         images = split == "train" and not data.held_out and train and unlabelled
-        return (_read_images(source, name) if images else None) or _read_split(source, name)
+        return (_read_images(source, name) if images else None) or _read_split(source, name, colors)
 
     splits = read_splits(data, read, train=train)
     pairs = splits.first.pairs if splits.first.labelled else splits.eval.pairs
-    values_there = sorted({value for pair in pairs for value in pair.counts} - {data.ignore_value})
-    names, values = label_values(data, labels, occurring=values_there, where=str(_folder_of(pairs[0])))
-    warnings: list[Problem] = []
+    names: tuple[str, ...]
+    values: tuple[Key, ...]
+    if colors is not None or kind in DRAWN:
+        pairs_there = [pair for table in splits.tables for pair in table.pairs]
+        there = {str(key) for pair in pairs_there for key in pair.counts}
+        stated = [name for table in splits.tables for name in table.names] if colors is None else [*colors]
+        names = values = named_labels(data, labels, there, stated)
+    else:
+        occurring = sorted({int(value) for pair in pairs for value in pair.counts} - {data.ignore_value})
+        names, values = label_values(data, labels, occurring=occurring, where=str(pairs[0].where.parent))
+    warnings = [problem for table in splits.tables for problem in table.warnings]
 
     def check_train(examples: Examples) -> None:
         if isinstance(examples.columns["mask"][0], NoMask):
@@ -127,106 +155,17 @@ def load_masks(
     return replace(dataset, warnings=(*warnings, *dataset.warnings))
 
 
-def label_values(
-    data: DataSpec, labels: tuple[str, ...] | None, *, occurring: Sequence[int], where: str
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Label names, and the value in a mask of each.
-
-    Where neither the config nor a trained model names labels, they are named by their values. Values:
-    ``data.mask_values``, else a model's names where these are numbers, else 0, 1, 2, …; where nothing is said, those
-    that are ``occurring`` in the masks.
-    """
-    names = choose_labels(
-        data.labels, labels, None, lambda: tuple(map(str, data.mask_values or _few(occurring, where)))
-    )
-    values = data.mask_values
-    if values is None:
-        numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
-        named_by_value = data.labels is None and len(numbers) == len(names)
-        values = tuple(numbers) if named_by_value else tuple(range(len(names)))
-    if len(values) != len(names):
-        raise ConfigError(
-            f"{len(values)} mask values for {len(names)} labels ({listing(names)})",
-            where="data.mask_values",
-            expected="the value of each label, in the order of the labels",
-        )
-    if len(names) < 2:
-        raise DataError(
-            f"every pixel that counts has the value {names[0]}" if names else "no pixel counts",
-            where=where,
-            expected="at least two classes",
-        )
-    if len(set(values)) < len(values) or data.ignore_value in values or len(values) > UNKNOWN:
-        raise ConfigError(
-            f"mask values {', '.join(map(str, values))}"
-            + (f", ignored {data.ignore_value}" if data.ignore_value is not None else ""),
-            where="data.mask_values",
-            expected=f"at most {UNKNOWN} different numbers, and data.ignore_value none of them",
-        )
-    return names, values
+def _drawn(split: DrawnSplit) -> _Split:
+    pairs = []
+    for image, drawing in split.drawings.items():
+        keys = tuple(dict.fromkeys([BACKGROUND, *(shape.label for shape in drawing.shapes)]))
+        numbers, counts = np.unique(drawing.numbers(keys), return_counts=True)
+        found = {keys[number]: int(count) for number, count in zip(numbers, counts, strict=True)}
+        pairs.append(_Pair(image, drawing, drawing.size, found, image))
+    return _Split(tuple(pairs), split.digest, split.names, split.warnings)
 
 
-def _few(values: Sequence[int], where: str) -> Sequence[int]:
-    """The values, or DataError where they are too many to be classes."""
-    if len(values) > _MOST_VALUES:
-        raise DataError(
-            f"these masks hold {len(values)} different values",
-            where=where,
-            expected="a value a class",
-            cure="do not smooth or scale masks; name the values that are classes in data.mask_values",
-        )
-    return values
-
-
-def read_values(path: Path) -> np.ndarray:
-    """What is stored in a mask, uint8 [height, width]. Raises DataError for what is no mask."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_kind(image, path)
-                values = np.asarray(image)
-    except DataError:
-        raise
-    except Exception as error:  # a broken file can raise anything; none of it is a bug of ours
-        raise DataError(
-            unreadable(path, error, "a mask as PNG: one channel, whose values are classes", _REPLACE)
-        ) from None
-    if values.max(initial=0) > 255 or values.min(initial=0) < 0:
-        raise DataError(
-            f"holds the value {int(values.max())}",
-            where=path,
-            expected="values from 0 to 255",
-            cure="number the classes 0, 1, 2, …",
-        )
-    return values.astype(np.uint8)
-
-
-def _check_kind(image: Image.Image, path: Path) -> None:
-    if image.format not in _FORMATS:
-        raise DataError(
-            f"is a {image.format}",
-            where=path,
-            expected=f"a mask as {', '.join(_FORMATS)}: other formats change values, and a value is a class",
-            cure="export the masks anew as PNG; converting the file keeps the changed values",
-        )
-    if image.width * image.height > _MOST_PIXELS:
-        raise DataError(f"{image.width}x{image.height} pixels are more than {_MOST_PIXELS}", where=path)
-    if image.mode not in _MODES:
-        channels = [np.asarray(channel) for channel in image.split()[:3]]
-        grey = len(channels) == 3 and all(np.array_equal(channels[0], other) for other in channels[1:])
-        line = f"python -c \"from PIL import Image; Image.open('{path.name}').getchannel(0).save('{path.name}')\""
-        raise DataError(
-            f"has the channels {image.mode}",
-            where=path,
-            expected="one channel, or a palette, whose values are classes",
-            cure=f"its first channel says it all: {line}"
-            if grey or image.mode == "LA"
-            else "write a number for each colour into an image of one channel, and name them in data.mask_values",
-        )
-
-
-def _read_split(source: Path, split: str | None) -> _Split:
+def _read_split(source: Path, split: str | None, colors: Mapping[str, Color] | None) -> _Split:
     images, masks = _folders(source, split)
     by_stem = [_by_stem(folder) for folder in (images, masks)]
     alone = [path for stem, path in by_stem[0].items() if stem not in by_stem[1]]
@@ -246,11 +185,14 @@ def _read_split(source: Path, split: str | None) -> _Split:
         image, mask = by_stem[0][stem], by_stem[1][stem]
         paths += [image, mask]
         try:
-            pairs.append(_pair(image, mask))
+            pairs.append(_pair(image, mask, colors))
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="files")
-    return _Split(tuple(pairs), _digest(source, paths))
+    digest = _digest(source, paths)
+    if colors is not None:
+        digest = hashlib.sha256(f"{digest} {colors}".encode()).hexdigest()
+    return _Split(tuple(pairs), digest)
 
 
 def _read_images(source: Path, split: str | None) -> _Split | None:
@@ -264,7 +206,7 @@ def _read_images(source: Path, split: str | None) -> _Split | None:
     problems: list[Problem] = []
     for image in images.values():
         try:
-            pairs.append(_Pair(image, None, _upright_size(image), {}))
+            pairs.append(_Pair(image, None, _upright_size(image), {}, image))
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="files")
@@ -279,10 +221,6 @@ def _digest(source: Path, paths: Iterable[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _folder_of(pair: _Pair) -> Path:
-    return (pair.mask or pair.image).parent
 
 
 def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
@@ -322,7 +260,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 def _upright_size(image: Path) -> tuple[int, int]:
     """Width and height. Raises DataError for what is no image, or stored turned."""
-    header = read_header(image, cure=_REPLACE)
+    header = read_header(image, cure=REPLACE)
     if header.orientation != 1:
         raise DataError(
             "is stored turned (its EXIF orientation says so), and its mask may be turned or not",
@@ -333,11 +271,11 @@ def _upright_size(image: Path) -> tuple[int, int]:
     return header.size
 
 
-def _pair(image: Path, mask: Path) -> _Pair:
-    """Both files' sizes, and the mask's values. Raises DataError."""
+def _pair(image: Path, mask: Path, colors: Mapping[str, Color] | None) -> _Pair:
+    """Both files' sizes, and the mask's values or the names of its colours. Raises DataError."""
     size = _upright_size(image)
-    values = read_values(mask)
-    height, width = values.shape
+    numbers = read_values(mask) if colors is None else read_color_numbers(mask, [*colors.values()])
+    height, width = numbers.shape
     if size != (width, height):
         raise DataError(
             f"is {width}x{height}, its image {size[0]}x{size[1]}",
@@ -345,36 +283,37 @@ def _pair(image: Path, mask: Path) -> _Pair:
             expected="image and mask of one size",
             cure="export the mask at the image's size, without smoothing",
         )
-    occurring, counts = np.unique(values, return_counts=True)
-    return _Pair(image, mask, size, dict(zip(occurring.tolist(), counts.tolist(), strict=True)))
+    names: Sequence[Key] = range(256) if colors is None else [*colors]
+    occurring, counts = np.unique(numbers, return_counts=True)
+    found = {names[number]: int(count) for number, count in zip(occurring, counts, strict=True)}
+    stored = ValueFile(mask) if colors is None else ColorFile(mask, colors)
+    return _Pair(image, stored, size, found, mask)
 
 
-def _examples(pairs: Sequence[_Pair], values: tuple[int, ...], data: DataSpec) -> Examples:
+def _examples(pairs: Sequence[_Pair], keys: tuple[Key, ...], data: DataSpec) -> Examples:
     """Raises DataError for values without a class and for masks in which nothing counts."""
-    ignored = data.ignore_value
-    known = {*values, ignored}
+    ignored = {data.ignore_value, data.ignore_label}
+    named = not isinstance(keys[0], int)
+    cure = "list the value of each label in data.mask_values, or leave one out with data.ignore_value"
+    if named:
+        cure = "name it in data.labels, or leave it out with data.ignore_label"
     problems: list[Problem] = []
     for pair in pairs:
-        if pair.mask is None:
+        if pair.stored is None:
             continue
-        foreign = {value: count for value, count in pair.counts.items() if value not in known}
+        foreign = {key: count for key, count in pair.counts.items() if key not in (*keys, *ignored)}
         if foreign:
-            counts = listing((f"{value} ({count} pixels)" for value, count in foreign.items()), most=5)
-            problems.append(
-                Problem(
-                    f"holds values without a class: {counts}",
-                    str(pair.mask),
-                    f"the values {listing(values)}",
-                    "list the value of each label in data.mask_values, or leave one out with data.ignore_value",
-                )
-            )
-        elif not pair.counts.keys() - {ignored}:
-            problems.append(Problem("every pixel of it is ignored", str(pair.mask), cure="remove the pair"))
+            counts = listing((f"{key} ({count} pixels)" for key, count in foreign.items()), most=5)
+            what = f"holds {'names' if named else 'values'} without a class: {counts}"
+            expected = f"the {'names' if named else 'values'} {listing(keys)}"
+            problems.append(Problem(what, str(pair.where), expected, cure))
+        elif not pair.counts.keys() - ignored:
+            problems.append(Problem("every pixel of it is ignored", str(pair.where), cure="remove the pair"))
     refuse(problems, noun="files")
     masks = [
-        NoMask(p.size, (0,) * len(values))
-        if p.mask is None
-        else Mask(p.mask, values, ignored, p.size, tuple(p.counts.get(value, 0) for value in values))
+        NoMask(p.size, (0,) * len(keys))
+        if p.stored is None
+        else Mask(p.stored, keys, p.size, tuple(p.counts.get(key, 0) for key in keys))
         for p in pairs
     ]
     images = [pair.image for pair in pairs]

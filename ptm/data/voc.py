@@ -65,9 +65,7 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
             except DataError as error:
                 problems += error.problems
     refuse(problems, noun="problems")
-    files = [
-        path for row in rows for path in (annotations / f"{_name(row.image, images)}.xml", row.image)
-    ]
+    files = [path for row in rows for path in (annotations / f"{_name(row.image, images)}.xml", row.image)]
     return BoxTable(annotations=tuple(rows), digest=digest_of(folder, files))
 
 

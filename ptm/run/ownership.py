@@ -244,6 +244,8 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
             if split and not is_share(split):
                 for part in split.split(AND):
                     yield f"data.{key}", before_pattern(Path(place) / part)
+    if isinstance(data.mask_colors, str):
+        yield "data.mask_colors", Path(data.mask_colors)
     names = [(f"model.{key}", getattr(model, key)) for key in ("name", "decoder", "tokenizer", "weights")]
     if teacher is not None:
         names += [("teacher.name", teacher.name), ("teacher.weights", teacher.weights)]

@@ -99,6 +99,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
     outputs_named = (labels or data.labels) if complete else data.labels
     pipeline = SemanticSegmentation(spec, data, plan, preprocessing, net, report, outputs_named, permutation)
     pipeline.effective_data = decided_data(preprocessing)
+    if spec.data.mask_colors is not None or spec.data.source.startswith(("labelme:", "coco:")):
+        del pipeline.effective_data["mask_values"]  # classes have names there
     if not teacher:
         pipeline.read_images()
     return pipeline

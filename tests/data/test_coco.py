@@ -156,7 +156,9 @@ def test_11_02_exports_of_cvat_and_label_studio_are_read(coco, tmp_path):
     expected = read_coco(coco, "instances_train").annotations
     for folder in (cvat, studio):
         rows = read_coco(folder, None).annotations
-        assert [[b.corners for b in r.boxes] for r in rows] == [[b.corners for b in r.boxes] for r in expected]
+        assert [[b.corners for b in r.boxes] for r in rows] == [
+            [b.corners for b in r.boxes] for r in expected
+        ]
 
 
 def test_11_02_a_box_that_was_turned_is_refused(coco):

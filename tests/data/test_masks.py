@@ -50,7 +50,7 @@ def test_folders_may_be_called(tmp_path, names):
     write(tmp_path / "val", {"c": MASK}, names)
     data = load_masks(spec(tmp_path, train="train", eval="val"))
     assert [p.name for p in data.train.columns["image"]] == ["a.jpg", "b.jpg"]
-    assert [m.path.name for m in data.eval.columns["mask"]] == ["c.png"]
+    assert [m.stored.path.name for m in data.eval.columns["mask"]] == ["c.png"]
     assert data.eval.where(0) == str(tmp_path / "val" / names[0] / "c.jpg")
     assert set(data.digests) == {"train", "eval"}
 

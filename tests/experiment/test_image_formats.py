@@ -69,3 +69,28 @@ def test_11_01_yolo_through_every_command(tmp_path, capsys):
     assert results["status"] == "done" and results["test"]["examples"] == 1
     assert len(rows) == 1 and "boxes" in rows[0]
     assert "1 of 3 images have no file of labels" in json.dumps(checked)
+
+
+@pytest.mark.slow
+def test_11_03_masks_in_colors_through_every_command(tmp_path, capsys):
+    folder = tmp_path / "data"
+    for split in ("train", "val", "test"):
+        for seed in range(2):
+            noise(folder / f"{split}/images/{seed}.png", seed=seed)
+            mask = np.zeros((32, 32, 3), np.uint8)
+            mask[:, 16:], mask[30:] = (128, 64, 128), (1, 1, 1)
+            (folder / f"{split}/masks").mkdir(exist_ok=True)
+            Image.fromarray(mask).save(folder / f"{split}/masks/{seed}.png")
+    (folder / "label_colors.txt").write_text("0 0 0\tsky\n128 64 128\troad\n1 1 1\tvoid\n")
+    data = {
+        "source": "masks:data",
+        "train": "train",
+        "eval": "val",
+        "test": "test",
+        "mask_colors": "data/label_colors.txt",
+        "ignore_label": "void",
+    }
+    results, _, rows, _ = through_all_commands(
+        tmp_path, "semantic-segmentation", data, folder / "val/images", capsys
+    )
+    assert set(results["metrics"]) >= {"iou/sky", "iou/road"} and len(rows) == 2

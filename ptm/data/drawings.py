@@ -1,0 +1,210 @@
+"""Images with shapes drawn on them, as LabelMe and COCO write these: a drawing an image, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptm.data.annotations import digest_of
+from ptm.data.coco import categories_of, checked, coco_file, find_image, list_of, read_json
+from ptm.data.image_files import contents, is_hidden, is_image
+from ptm.data.image_headers import read_header
+from ptm.data.polygons import BACKGROUND, Drawing, Shape, checked_polygon, checked_runs, circle
+from ptm.data.tables import no_source
+from ptm.errors import DataError, Problem, refuse
+
+_BACKGROUNDS = ("_background_", "__background__")  # as other programs call it
+
+
+@dataclass(frozen=True)
+class DrawnSplit:
+    """Image → its drawing, the names of classes that are stated, the digest, and what is to be said of it."""
+
+    drawings: Mapping[Path, Drawing]
+    names: tuple[str, ...]
+    digest: str
+    warnings: tuple[Problem, ...] = ()
+
+
+def read_labelme(source: Path, split: str | None) -> DrawnSplit:
+    """LabelMe: a JSON file an image, with ``imagePath`` relative to it, and ``shapes``. Nobody has looked at images
+    without one; they are left out, which is told."""
+    folder = source / split if split else source
+    if not source.is_dir():
+        raise no_source(source, "there is no such folder")
+    if not folder.is_dir():
+        raise DataError(
+            f"no split {split!r}",
+            where=source,
+            expected=f"a folder with images and their JSON files; there is: {contents(source)}",
+            cure="correct data.train, data.eval or data.test",
+        )
+    files = sorted(path for path in folder.rglob("*.json") if not is_hidden(path.name))
+    if not files:
+        raise DataError(
+            "no JSON file in it", where=folder, expected=f"one an image; there is: {contents(folder)}"
+        )
+    drawings: dict[Path, Drawing] = {}
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            image, drawing = _labelme(file)
+            if image in drawings:
+                raise DataError(f"is about {image.name}, as another file is", where=file, cure="remove one")
+            drawings[image] = drawing
+        except DataError as error:
+            problems += error.problems
+    refuse(problems, noun="problems")
+    bare = sorted(path for path in folder.rglob("*") if is_image(path, folder) and path not in drawings)
+    warnings = [
+        Problem(
+            f"{len(bare)} images without a JSON file are left out",
+            str(path),
+            cure="save them in LabelMe, without a shape, if they show background alone",
+        )
+        for path in bare[:1]
+    ]
+    return DrawnSplit(drawings, (), digest_of(source, [*files, *drawings]), tuple(warnings))
+
+
+def _labelme(file: Path) -> tuple[Path, Drawing]:
+    content = read_json(file)
+    name, shapes = content.get("imagePath"), content.get("shapes")
+    if not isinstance(name, str) or not isinstance(shapes, list):
+        raise DataError(
+            "is no file of LabelMe", where=file, expected='{"imagePath": "a.jpg", "shapes": […], …}'
+        )
+    plain = name.replace("\\", "/")
+    places = [file.parent / plain, file.parent / Path(plain).name]
+    image = next((place for place in places if place.is_file()), None)
+    if image is None:
+        raise DataError(
+            f"there is no image {name!r}", where=file, expected=f"a path relative to {file.parent}"
+        )
+    size = _upright_size(image)
+    stated = (content.get("imageWidth", size[0]), content.get("imageHeight", size[1]))
+    if stated != size and stated != (None, None):
+        raise DataError(
+            f"says {stated[0]}x{stated[1]}, its image is {size[0]}x{size[1]}",
+            where=file,
+            expected="the size of the image",
+            cure="draw the shapes on this image",
+        )
+    drawn: list[Shape] = []
+    problems: list[Problem] = []
+    for number, shape in enumerate(shapes):
+        try:
+            drawn.append(_labelme_shape(shape, size, f"{file}, shapes[{number}]"))
+        except DataError as error:
+            problems += error.problems
+    refuse(problems, noun="shapes")
+    return image, Drawing(size, tuple(drawn))
+
+
+def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
+    label, points, kind = (
+        shape.get(key) if isinstance(shape, dict) else None for key in ("label", "points", "shape_type")
+    )
+    if not isinstance(label, str) or not label.strip() or not isinstance(points, list):
+        raise DataError(
+            "is no shape",
+            where=where,
+            expected='{"label": "cat", "points": [[x, y], …], "shape_type": "polygon"}',
+        )
+    corners: list[list[Any]] = [
+        list(point) if isinstance(point, list) and len(point) == 2 else [None, None] for point in points
+    ]
+    kind = kind or "polygon"
+    polygon: tuple[float, ...]
+    if kind in ("rectangle", "circle") and len(corners) == 2:
+        (x1, y1), (x2, y2) = corners
+        checked_polygon([x1, y1, x2, y2, x1, y2], size if kind == "rectangle" else (10**9, 10**9), where)
+        polygon = (
+            (x1, y1, x2, y1, x2, y2, x1, y2) if kind == "rectangle" else circle((x1, y1), (x2, y2), size)
+        )
+    elif kind == "polygon":
+        polygon = checked_polygon([value for corner in corners for value in corner], size, where)
+    else:
+        raise DataError(
+            f"is a {kind} of {len(corners)} points, which covers no area",
+            where=where,
+            expected="a polygon, a rectangle or a circle",
+            cure="remove the shape, or draw a polygon",
+        )
+    return Shape(_plain(label), (tuple(float(value) for value in polygon),))
+
+
+def read_coco_drawings(folder: Path, split: str | None) -> DrawnSplit:
+    """COCO: ``segmentation`` of each annotation, polygons or a run-length code, crowds as well. Files and images are
+    found as :func:`ptm.data.coco.read_coco` finds them."""
+    if not folder.is_dir():
+        raise no_source(folder, "there is no such folder")
+    path = coco_file(folder, split)
+    content = read_json(path)
+    rows = {key: list_of(content, key, path) for key in ("images", "annotations", "categories")}
+    names = categories_of(checked(rows["categories"], "categories", path, id=int, name=str), path)
+    images: dict[int, tuple[Path, tuple[int, int]]] = {}
+    problems: list[Problem] = []
+    for index, row in enumerate(checked(rows["images"], "images", path, id=int, file_name=str)):
+        where = f"{path}, images[{index}]"
+        image = find_image(folder, path, row["file_name"])
+        known = row["id"] in images or image in {place for place, _ in images.values()}
+        if image is None or known:
+            what = (
+                f"there is no image {row['file_name']!r}" if image is None else "its id or its file repeats"
+            )
+            problems.append(Problem(what, where, "a file and an id of its own for each image"))
+            continue
+        try:
+            images[row["id"]] = image, _upright_size(image)
+        except DataError as error:
+            problems += error.problems
+    refuse(problems, noun="images")
+    shapes: dict[int, list[Shape]] = {number: [] for number in images}
+    for index, row in enumerate(
+        checked(rows["annotations"], "annotations", path, image_id=int, category_id=int)
+    ):
+        where = f"{path}, annotations[{index}]"
+        if row["image_id"] not in images or row["category_id"] not in names:
+            problems.append(Problem("is of an image or a category that is not there", where))
+            continue
+        try:
+            label, size = _plain(names[row["category_id"]]), images[row["image_id"]][1]
+            shapes[row["image_id"]].append(_coco_shape(row.get("segmentation"), label, size, where))
+        except DataError as error:
+            problems += error.problems
+    refuse(problems, noun="annotations")
+    drawings = {image: Drawing(size, tuple(shapes[number])) for number, (image, size) in images.items()}
+    stated = tuple(dict.fromkeys(_plain(names[number]) for number in sorted(names)))
+    return DrawnSplit(drawings, stated, digest_of(folder, [path, *drawings]))
+
+
+def _coco_shape(value: Any, label: str, size: tuple[int, int], where: str) -> Shape:
+    if isinstance(value, dict):
+        return Shape(label, runs=checked_runs(value, size, where))
+    if not isinstance(value, list) or not value:
+        raise DataError(
+            "has no segmentation" if not value else f"segmentation is {str(value)[:60]}",
+            where=where,
+            expected="polygons [[x1, y1, x2, y2, …], …], or a run-length code {size, counts}",
+            cure="export polygons, or train on the boxes: task: object-detection",
+        )
+    return Shape(label, tuple(checked_polygon(polygon, size, where) for polygon in value))
+
+
+def _upright_size(image: Path) -> tuple[int, int]:
+    header = read_header(image)
+    if header.orientation != 1:
+        raise DataError(
+            "is stored turned (its EXIF orientation says so), and its shapes may be turned or not",
+            where=image,
+            expected="images that are stored upright",
+            cure=f"mogrify -auto-orient {image.name}, and draw on that",
+        )
+    return header.size
+
+
+def _plain(label: str) -> str:
+    return BACKGROUND if label in _BACKGROUNDS else label
