@@ -55,8 +55,8 @@ class DataSpec:
         "`xlsx:`, `conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these "
         "tools), `fasttext:` (`__label__NAME text`), `textfolder:` (a folder a class, with a text a file), "
         "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` "
-        "(detection), `masks:`, `labelme:`, `coco:` (segmentation: images and masks, or shapes), each followed by a file, a folder, a "
-        "pattern or a list of files; or `builtin:digits`. docs/data.md shows each.",
+        "(detection), `masks:`, `labelme:`, `coco:` (segmentation: images and masks, or shapes), each followed by a "
+        "file, a folder, a pattern or a list of files; or `builtin:digits`. docs/data.md shows each.",
     )
     delimiter: str | None = Field(
         default=None,
