@@ -16,6 +16,7 @@ from ptm.data.annotations import BoxTable
 from ptm.data.attributes import path_attributes
 from ptm.data.coco import read_coco
 from ptm.data.examples import Dataset, Examples
+from ptm.data.image_files import leftovers
 from ptm.data.label_spelling import Spelling, spelling_warnings
 from ptm.data.label_warnings import untaught_warning
 from ptm.data.labels import choose_labels, one_of, untaught_classes
@@ -42,6 +43,9 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
         raise DataError("there is not one box in it", where=data.source, expected="images with boxes")
     warnings = [] if data.labels or labels else spelling_warnings(names, _spellings(splits.tables))
     warnings += [problem for table in splits.tables for problem in table.warnings]
+    place = Path(data.source.partition(":")[2])
+    skipped = leftovers(place.parent if place.is_file() else place)
+    warnings += [] if skipped is None else [skipped]
 
     def check_train(examples: Examples) -> None:
         classes, crowds = examples.columns["classes"], examples.columns["crowd"]

@@ -39,6 +39,8 @@ _OTHER_IMAGES = (
     ".dcm",
 )
 _ARCHIVE = "__MACOSX"  # what macOS puts into archives beside the files
+_FORKS = "._"  # before the names of what macOS keeps of a file on other systems' disks
+_LEFTOVERS = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
 def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Table:
@@ -150,7 +152,11 @@ def is_hidden(name: str) -> bool:
 def left_out(folder: Path) -> Problem | None:
     """A warning of the files in a folder that are no images by their names, with how many of each kind there are."""
     files = [path for path in folder.rglob("*") if path.is_file() and not is_image(path, folder)]
-    seen = [path for path in files if not any(map(is_hidden, path.relative_to(folder).parts))]
+    seen = [
+        path
+        for path in files
+        if not any(map(is_hidden, path.relative_to(folder).parts)) and _leftover(path, folder) is None
+    ]
     if not seen:
         return None
     counts = Counter(path.suffix.lower() or "no suffix" for path in seen)
@@ -161,6 +167,26 @@ def left_out(folder: Path) -> Problem | None:
         f"images that end in {', '.join(IMAGE_SUFFIXES)}",
         "convert them to JPEG or PNG, if they are to be used" if images else "",
     )
+
+
+def leftovers(folder: Path) -> Problem | None:
+    """What is to be told of the files in a folder that an operating system left there: nothing reads them."""
+    kinds = [kind for path in folder.rglob("*") if path.is_file() and (kind := _leftover(path, folder))]
+    if not kinds:
+        return None
+    counted = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(kinds).items()))
+    return Problem(
+        f"{len(kinds)} files that an operating system left behind are skipped: {counted}", str(folder)
+    )
+
+
+def _leftover(path: Path, folder: Path) -> str | None:
+    """What a file of an operating system is called; None for any other file."""
+    if _ARCHIVE in path.relative_to(folder).parts:
+        return _ARCHIVE
+    if path.name.startswith(_FORKS):
+        return f"{_FORKS}*"
+    return path.name if path.name.lower() in _LEFTOVERS else None
 
 
 def contents(folder: Path) -> str:

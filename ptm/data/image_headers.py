@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,30 @@ def read_header(path: Path, cure: str = "replace or remove the image") -> Header
                 return Header(image.size, orientation if orientation in range(1, 9) else 1)
     except Exception as error:  # a broken file can raise anything; none of it is a bug of ours
         raise DataError(unreadable(path, error, "an image", cure)) from None
+
+
+class SeveralPages(ValueError):
+    """An image file with pages or frames, of which nobody has said which one counts."""
+
+
+def require_one_page(image: Image.Image) -> None:
+    """Raises SeveralPages for a TIFF with pages, an animated GIF, WebP or PNG. Not for MPO, as telephones write it: its
+    first image is the photo, the others belong to it."""
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise SeveralPages(
+            f"holds {getattr(image, 'n_frames', 'several')} pages or frames, and no word which one counts"
+        )
+
+
+def several_pages(error: SeveralPages, where: str, name: str) -> Problem:
+    """What is to be said of it, with a command that makes files of one page each."""
+    name = name if re.fullmatch(r"[\w.-]+", name) else "FILE"
+    line = (
+        "from PIL import Image, ImageSequence; [page.convert('RGB').save(f'page{i}.png') "
+        f"for i, page in enumerate(ImageSequence.Iterator(Image.open('{name}')))]"
+    )
+    cure = f'write each to a file of its own and keep those that count: python -c "{line}"'
+    return Problem(str(error), where, "an image a file", cure)
 
 
 def unreadable(path: Path, error: Exception, expected: str, cure: str) -> Problem:

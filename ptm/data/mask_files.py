@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from ptm.data.image_headers import unreadable
+from ptm.data.image_headers import SeveralPages, require_one_page, several_pages, unreadable
 from ptm.data.mask_colors import Color, written
 from ptm.errors import DataError, listing
 
@@ -86,10 +86,13 @@ def _read(path: Path, expected: str, *, colored: bool = False) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                require_one_page(image)
                 _check_kind(image, path, _COLORED if colored else _MODES)
                 return np.asarray(image.convert("RGB") if colored else image)
     except DataError:
         raise
+    except SeveralPages as error:
+        raise DataError(several_pages(error, str(path), path.name)) from None
     except Exception as error:  # a broken file can raise anything; none of it is a bug of ours
         raise DataError(unreadable(path, error, expected, REPLACE)) from None
 

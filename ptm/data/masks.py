@@ -20,7 +20,7 @@ from ptm.config.spec import DataSpec
 from ptm.data.attributes import path_attributes
 from ptm.data.drawings import DrawnSplit, read_coco_drawings, read_labelme
 from ptm.data.examples import Dataset, Examples
-from ptm.data.image_files import IMAGE_SUFFIXES, contents
+from ptm.data.image_files import IMAGE_SUFFIXES, contents, leftovers
 from ptm.data.image_headers import read_header
 from ptm.data.label_warnings import untaught_warning
 from ptm.data.mask_colors import Color, read_colors
@@ -137,6 +137,8 @@ def load_masks(
         occurring = sorted({int(value) for pair in pairs for value in pair.counts} - {data.ignore_value})
         names, values = label_values(data, labels, occurring=occurring, where=str(pairs[0].where.parent))
     warnings = [problem for table in splits.tables for problem in table.warnings]
+    skipped = leftovers(source)
+    warnings += [] if skipped is None else [skipped]
 
     def check_train(examples: Examples) -> None:
         if isinstance(examples.columns["mask"][0], NoMask):

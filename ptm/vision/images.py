@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ptm.base.regular import endless
+from ptm.data.image_headers import SeveralPages, require_one_page, several_pages
 from ptm.errors import DataError, Problem, refuse
 
 MAX_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns: 256 MB a decoded image
@@ -60,7 +61,7 @@ def decode(item: Any, where: str, fits: Fits = any_size) -> Image.Image:
         with _stream(item) as stream:
             image = _open(stream)
             fits(*image.size)
-            image.load()  # of an animation the first frame; nothing is decoded before
+            image.load()  # nothing is decoded before
             ImageOps.exif_transpose(image, in_place=True)
             return to_rgb(image)
     except (MemoryError, DataError):
@@ -214,6 +215,7 @@ def _open(stream: io.BufferedIOBase) -> Image.Image:
     image = Image.open(stream, formats=("TGA",) if targa else FORMATS)  # type: ignore[arg-type]
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
+    require_one_page(image)
     return image
 
 
@@ -229,6 +231,8 @@ def _as_pixels(array: np.ndarray) -> np.ndarray:
 
 
 def _unreadable(item: Any, where: str, error: Exception) -> Problem:
+    if isinstance(error, SeveralPages):
+        return several_pages(error, where, Path(item).name if isinstance(item, str | Path) else "FILE")
     if isinstance(error, UnidentifiedImageError):
         what = "is not an image" if _length(item) else "is empty"
     elif isinstance(error, Misfit):

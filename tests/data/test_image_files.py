@@ -8,6 +8,7 @@ from PIL import Image
 from helpers import run
 from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
+from ptm.data.image_files import left_out, leftovers, read_imagefolder
 from ptm.data.tabular import load_dataset
 from ptm.errors import DataError
 from tiny.samples import write_parquet
@@ -106,3 +107,18 @@ def test_a_folder_that_is_no_class_is_named_once(image_folder):
     assert frame.what == "the folder is not one of the 2 labels"
     assert frame.expected == "one of disc, red"
     assert "folder" in frame.cure
+
+
+def test_11_06_what_an_operating_system_leaves_is_skipped_and_counted(tmp_path):
+    for name in ("a/1.png", "a/._1.png", "b/2.png", "__MACOSX/a/._1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    for name in ("a/.DS_Store", "a/Thumbs.db", "b/desktop.ini"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in read_imagefolder(tmp_path, None, "").columns["image"]] == ["1.png", "2.png"]
+    told = leftovers(tmp_path)
+    assert told is not None and told.what == (
+        "5 files that an operating system left behind are skipped: "
+        "1 .DS_Store, 1 ._*, 1 Thumbs.db, 1 __MACOSX, 1 desktop.ini"
+    )
+    assert left_out(tmp_path) is None and leftovers(tmp_path / "none") is None

@@ -1,9 +1,11 @@
 """Files of masks as numbers and as colours."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from ptm.data.mask_files import color_counts, read_color_numbers, read_mode
+from ptm.data.mask_files import color_counts, read_color_numbers, read_mode, read_values
+from ptm.errors import DataError
 
 
 def test_11_03_grey_and_bilevel_files_have_colors_as_well(tmp_path):
@@ -16,3 +18,10 @@ def test_11_03_grey_and_bilevel_files_have_colors_as_well(tmp_path):
     assert color_counts(tmp_path / "a.png") == {"#000000": 1, "#ffffff": 3}
     (tmp_path / "b.png").write_bytes(b"no")
     assert read_mode(tmp_path / "b.png") == ""
+
+
+def test_11_05_a_mask_of_several_pages_is_refused(tmp_path):
+    pages = [Image.new("L", (4, 4), value) for value in (0, 1)]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match="holds 2 pages or frames"):
+        read_values(tmp_path / "a.tiff")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -115,11 +118,23 @@ def test_exif_orientation_is_applied(orientation: int, turned: np.ndarray, form:
     assert np.array_equal(pixels(encoded(Image.fromarray(COLOURS), form, exif=exif)), turned)
 
 
-def test_of_an_animation_the_first_frame_counts() -> None:
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_11_05_of_several_pages_none_is_taken_in_silence(form: str, tmp_path: Path, monkeypatch) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    for form in ("GIF", "WEBP", "PNG"):
-        content = encoded(frames[0], form, save_all=True, append_images=frames[1:])
-        assert pixels(content)[0, 0, 0] > 250
+    path = tmp_path / f"a.{form.lower()}"
+    path.write_bytes(encoded(frames[0], form, save_all=True, append_images=frames[1:]))
+    with pytest.raises(DataError, match="holds 2 pages or frames") as caught:
+        decode(path, str(path))
+    with pytest.raises(DataError, match="holds 2 pages or frames"):
+        check_headers([path], lambda row: str(path), 1)
+    cure = caught.value.problems[0].cure
+    monkeypatch.chdir(tmp_path)
+    command = shlex.split(cure[cure.index("python -c") :])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    pages = [np.asarray(decode(Path(f"page{i}.png"), "here"))[0, 0] for i in range(2)]
+    assert pages[0][0] > 250 and pages[1][2] > 250
+    path.write_bytes(encoded(frames[0], form))
+    assert decode(path, str(path)).size == (4, 4)
 
 
 def bomb() -> bytes:

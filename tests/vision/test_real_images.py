@@ -157,8 +157,9 @@ def test_10_37_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
     (tmp_path / "__MACOSX" / "frame").mkdir(parents=True)
     data = images_of(tmp_path)
     assert data.labels == ("disc", "frame", "stripes")
-    (warning,) = data.warnings
+    warning, skipped = data.warnings
     assert warning.what == "4 files are left out: 3 .heic, 1 .txt" and "convert" in warning.cure
+    assert skipped.what.endswith("left behind are skipped: 1 .DS_Store")
     assert not images_of(class_folders(tmp_path / "clean")).warnings
 
 
