@@ -162,7 +162,7 @@ def _prodigy(found: Mapping[str, Any], place: str, names: _Names) -> Record:
 
 def _doccano(found: Mapping[str, Any], place: str, names: _Names) -> Record:
     text = _text(found, names.text or ("text" if "text" in found or "data" not in found else "data"), place)
-    if "entities" in found:
+    if found.get("entities") or ("entities" in found and "label" not in found and "labels" not in found):
         entities = _list(found["entities"], "entities", place)
         spans = tuple(_span(one, place, "start_offset", "end_offset", "label") for one in entities)
         return Record(place, text, spans, None)
@@ -243,6 +243,8 @@ def _result(
             what = f"the span {value.get('text')!r} has {len(labels)} labels: {listing(map(str, labels))}"
             raise DataError(what, where=place, expected="one label a span", cure="keep one of them")
         spans.append(_span({**value, "label": labels[0]}, place, "start", "end", "label"))
+    if not values and annotation.get("result"):
+        return None, None  # boxes, ratings and the like
     of_choices = any(kind == "choices" for kind, _ in values)
     of_spans = any(kind == "labels" for kind, _ in values)
     return tuple(spans) if of_spans or not values else None, tuple(

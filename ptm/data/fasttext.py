@@ -51,6 +51,10 @@ def _parts(line: str, where: str) -> tuple[list[str], str]:
     if "" in names:
         cure = f"write a name behind {PREFIX}"
         raise DataError("a label without a name", where=where, expected=HOLDS, cure=cure)
+    if any(PREFIX in name for name in names):
+        raise DataError(
+            "labels without a blank between them", where=where, expected=HOLDS, cure="put blanks there"
+        )
     if any(word.startswith(PREFIX) for word in rest.split()):
         cure = "put all labels before the text"
         raise DataError("a label within the text", where=where, expected=HOLDS, cure=cure)

@@ -189,6 +189,13 @@ def test_11_02_labels_of_whole_texts(read):
     assert "no record has spans" in problems(read, "labelstudio", [task(chosen("good"))])[0].what
 
 
+def test_11_02_what_is_annotated_otherwise_is_no_text_without_names(read):
+    box = {"from_name": "b", "type": "rectanglelabels", "value": {"x": 1}}
+    assert "no record has spans" in problems(read, "labelstudio", [task(box)])[0].what
+    both = doccano() | {"entities": []}
+    assert rows(read("doccano", [both])[0]) == [TAGGED]
+
+
 def test_11_02_another_tool_is_named(read):
     (problem,) = problems(read, "prodigy", [doccano()])
     assert (problem.what, problem.cure) == (

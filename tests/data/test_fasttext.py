@@ -37,6 +37,7 @@ def test_11_06_several_labels_a_line(read):
 BAD = [
     ("__label__a x\nno label\n", "no label here", ":2"),
     ("__label__ x\n", "a label without a name", ":1"),
+    ("__label__a,__label__b x\n", "labels without a blank between them", ":1"),
     ("__label__a x __label__b y\n", "a label within the text", ":1"),
     ("x\ny\n", "no column 'label'", ""),
     ("", "the file is empty", ""),
