@@ -55,3 +55,8 @@ def _show(downloads: Sequence[Download], *, fetched: bool) -> None:
         state = "here" if download.here else "fetched" if fetched else "to be fetched"
         add_row(table, download.where, size, download.licence or "", (download.commit or "")[:12], state)
     echo_table(table)
+    for download in downloads:
+        if download.pin is not None:
+            echo(
+                f"to stay with this commit of {download.name}: --set {download.pin}, or ptm lock, which pins all"
+            )

@@ -23,7 +23,8 @@ _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 @dataclass(frozen=True, kw_only=True)
 class Download:
     """Something that is downloaded. ``bytes``, ``licence``, ``commit``: None where the hub was not asked or does not
-    say; ``here``: whether nothing is left to be downloaded."""
+    say; ``here``: whether nothing is left to be downloaded; ``key``: of a config, that says its revision, if one does.
+    """
 
     kind: str  # model, weights, data
     name: str
@@ -35,14 +36,22 @@ class Download:
     licence: str | None = None
     commit: str | None = None
     here: bool = False
+    key: str | None = None
     needed_by: tuple[str, ...] = field(default=())
 
     @property
     def where(self) -> str:
         return f"{self.kind} {self.name}" + (f" ({self.revision})" if self.revision else "")
 
+    @property
+    def pin(self) -> str | None:
+        """The change of a config that asks for this commit from now on; None where it does so already."""
+        if self.key is None or self.commit is None or self.revision == self.commit:
+            return None
+        return f"{self.key}={self.commit}"
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "pin": self.pin}
 
 
 def needs(configs: Sequence[Path], changes: Sequence[str] = ()) -> list[Download]:
@@ -58,11 +67,12 @@ def needs(configs: Sequence[Path], changes: Sequence[str] = ()) -> list[Download
 
 def _of(spec: RunSpec) -> Iterator[Download]:
     refs = [spec.model.ref(), *(spec.teacher.refs() if spec.teacher else ())]
+    pinnable = refs[:2]  # further teachers have no revision of their own
     if spec.descriptor.modality == "text":
         for ref in refs:
-            yield from _text_models(ref)
+            yield from _text_models(ref, pinnable=ref in pinnable)
         if spec.model.decoder is not None:
-            yield from _text_models(ModelRef(name=spec.model.decoder))
+            yield from _text_models(ModelRef(name=spec.model.decoder), pinnable=False)
     else:
         for ref in refs:
             yield from _vision_weights(spec, ref)
@@ -82,7 +92,7 @@ def _offline_problems(ask: Any) -> list[Problem]:
     return problems
 
 
-def _text_models(ref: ModelRef) -> Iterator[Download]:
+def _text_models(ref: ModelRef, *, pinnable: bool) -> Iterator[Download]:
     from ptm.models.hub import missing_model
     from ptm.text import scratch
     from ptm.text.origins import locate
@@ -96,7 +106,8 @@ def _text_models(ref: ModelRef) -> Iterator[Download]:
             here = not _offline_problems(
                 lambda p=place, r=revision, w=weights: missing_model(p, r, ref.role, weights=w)
             )
-            yield Download(kind="model", name=place, revision=revision, here=here)
+            key = ref.key("revision") if pinnable and name == ref.name else None
+            yield Download(kind="model", name=place, revision=revision, here=here, key=key)
 
 
 def _vision_weights(spec: RunSpec, ref: ModelRef) -> Iterator[Download]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,3 +176,19 @@ def test_12_07_weights_of_torchvision_have_a_size_and_a_place(tmp_path, monkeypa
 
 def test_12_07_what_is_here_is_not_fetched():
     assert fetch_all([Download(kind="model", name="x/y", here=True)], None) == []
+
+
+def test_12_07_a_commit_that_was_fetched_can_be_pinned(monkeypatch, tmp_path, reviews, capsys):
+    def info(self, name, **_):
+        return SimpleNamespace(siblings=(), card_data=None, sha=COMMIT)
+
+    monkeypatch.setattr("ptm.base.network.reachable", lambda: True)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
+    config = tmp_path / "run.yaml"
+    config.write_text(dump_config(text_spec("someone/tiny", reviews, tmp_path / "r")))
+    (download,) = needs([config])
+    assert download.pin == f"model.revision={COMMIT}"
+    assert run(["fetch", str(config), "--list"]) == 0
+    assert f"--set model.revision={COMMIT}" in capsys.readouterr().out
+    (pinned,) = needs([config], [download.pin])  # as it was proposed
+    assert pinned.revision == COMMIT and pinned.pin is None
