@@ -284,7 +284,9 @@ def _mask_values(about: Guess) -> None:
     ]
     map_file = next((file for name in COLOR_FILES for file in sorted(about.path.glob(name))), None)
     if map_file is not None:
-        about.say("mask_colors", str(map_file), f"{map_file.name} says which colour is which class")
+        about.say(
+            "mask_colors", str(map_file.absolute()), f"{map_file.name} says which colour is which class"
+        )
         return
     colors: Counter[str] = Counter()
     for file in files[:200]:

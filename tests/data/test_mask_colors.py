@@ -1,5 +1,7 @@
 """Colours that stand for classes: in a config, and in the files that data sets carry."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,10 +113,13 @@ def test_11_03_names_that_nothing_has_are_refused(tmp_path):
         load(tmp_path, ignore_label="viod")
 
 
-def test_11_03_init_finds_colors_and_their_file(tmp_path):
+def test_11_03_init_finds_colors_and_their_file(tmp_path, monkeypatch):
     write(tmp_path)
     assert guess(tmp_path).data["mask_colors"] == dict(
         zip(("class_0", "class_1", "class_2"), ("#000000", "#804080", "#8080ff"), strict=True)
     )
     (tmp_path / "label_colors.txt").write_text("128 64 128 road\n")
-    assert guess(tmp_path).data["mask_colors"] == str(tmp_path / "label_colors.txt")
+    expected = str(tmp_path / "label_colors.txt")
+    assert guess(tmp_path).data["mask_colors"] == expected
+    monkeypatch.chdir(tmp_path)  # the config may be written into another folder
+    assert guess(Path()).data["mask_colors"] == expected
