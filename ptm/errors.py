@@ -158,6 +158,12 @@ class MissingDownload(PtmError):
     exit_code = 6
 
 
+class HubRefused(PtmError):
+    """A hub cannot be reached, or takes nothing from here."""
+
+    exit_code = 6
+
+
 class NotFinite(PtmError):
     """A loss, a gradient or a metric is NaN or infinite."""
 

@@ -30,6 +30,7 @@ from ptm.cli.init import init
 from ptm.cli.models import models
 from ptm.cli.predict import predict
 from ptm.cli.printing import echo
+from ptm.cli.push import card, push
 from ptm.cli.serve import serve
 from ptm.cli.streams import ReaderGone, open_streams, require_utf8
 from ptm.cli.track import track
@@ -38,7 +39,18 @@ from ptm.errors import ConfigError, Problem, PtmError, StorageError
 
 _CTRL_C = 130
 # Commands that load libraries in native code, which start threads.
-_COMPUTING = ("finetune", "pretrain", "distill", "eval", "predict", "export", "serve", "lock", "reproduce")
+_COMPUTING = (
+    "finetune",
+    "pretrain",
+    "distill",
+    "eval",
+    "predict",
+    "export",
+    "serve",
+    "card",
+    "lock",
+    "reproduce",
+)
 _COMPLETION = "_PTM_COMPLETE"  # the variable by which a shell asks what could follow
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
@@ -87,6 +99,8 @@ app.command(cls=Command)(configs.schema)
 app.command(cls=Command)(runs.reproduce)
 app.command(cls=Command)(runs.report)
 app.command(cls=Command)(track)
+app.command(cls=Command)(card)
+app.command(cls=Command)(push)
 app.add_typer(cache, name="cache")
 app.command(cls=Command)(env)
 app.command(cls=Command)(completion)

@@ -55,7 +55,7 @@ def write_export(
         if measure:
             record = _measured(session, trained, directory, record)
             write_record(directory, record)
-        (directory / "README.md").write_bytes(files.utf8(_readme(record, place)))
+        (directory / "README.md").write_bytes(files.utf8(export_card(record, place.name)))
         files.seal(directory)
     return record
 
@@ -94,8 +94,9 @@ _USE: dict[str, Callable[[str], str]] = {
 }
 
 
-def _readme(record: ExportRecord, place: Path) -> str:
-    lines = [f"# {place.name}", "", f"Exported by ptm {record.ptm}: {record.task}, {record.format}."]
+def export_card(record: ExportRecord, name: str) -> str:
+    """README.md of an export."""
+    lines = [f"# {name}", "", f"Exported by ptm {record.ptm}: {record.task}, {record.format}."]
     if record.format == "onnx":
         modality = "image" if record.task in ("image-classification", "semantic-segmentation") else "text"
         lines += ["", "```bash", "pip install -r requirements.txt", _USE[modality](PROGRAM), "```"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from ptm.config.evaluation import shown_metric
 from ptm.config.tasks import OBJECT_DETECTION, TASKS, Task
 from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
-from ptm.report.answers import count_answers
+from ptm.report.answers import Answers, count_answers
 from ptm.report.examples import Drawings, Examples, sample_predictions, worst_answers, worst_mistakes
 from ptm.report.exports import export_table
 from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
@@ -60,8 +60,36 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         worst_answers(answers, examples) if answers else worst_mistakes(scores, examples)
     )
     samples, sample_notes = ([], []) if answers else sample_predictions(inputs, examples, drawings)
-    common = {
+    common = _common(inputs, scores, answers, [*mistake_notes, *sample_notes])
+    details = {
+        "charts": charts(inputs, scores, answers.points if answers else None),
+        "mistakes": mistakes,
+        "samples": samples,
+        "matrix": tables.confusion_matrix(scores),
+        "pairs": tables.confused_pairs(scores),
+    }
+    page = render_template("report.html.j2", {**common, **details})
+    card = render_template("README.md.j2", common)
+    files.write_file(run / "report.html", page.encode("utf-8", "replace"))
+    files.write_file(run / "README.md", card.encode("utf-8", "replace"))
+
+
+def card_text(run: Path, published: str = "") -> str:
+    """README.md of a run as its files give it; ``published``: for the readers of this repository of a hub, to whom the
+    files of ``model/`` are at its top, and nothing else of the run is known."""
+    inputs = read_run(run)
+    scores = score_classes(inputs)
+    values = _common(inputs, scores, count_answers(inputs), [])
+    return render_template("README.md.j2", {**values, "published": published})
+
+
+def _common(
+    inputs: RunFiles, scores: ClassScores | None, answers: Answers | None, notes: Sequence[str]
+) -> dict[str, Any]:
+    """What page and card both show."""
+    return {
         "run": inputs,
+        "published": "",
         "scores": scores,
         "answers": answers,
         "classes": answers.classes if answers else tables.class_rows(scores),
@@ -88,19 +116,8 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
         "cost": tables.cost(inputs),
         "exports": export_table(inputs.result("exports")),
         "cut_texts": tables.cut_texts(inputs),
-        "notes": (*inputs.notes, *_contradictions(inputs, scores), *mistake_notes, *sample_notes),
+        "notes": (*inputs.notes, *_contradictions(inputs, scores), *notes),
     }
-    details = {
-        "charts": charts(inputs, scores, answers.points if answers else None),
-        "mistakes": mistakes,
-        "samples": samples,
-        "matrix": tables.confusion_matrix(scores),
-        "pairs": tables.confused_pairs(scores),
-    }
-    page = render_template("report.html.j2", {**common, **details})
-    card = render_template("README.md.j2", common)
-    files.write_file(run / "report.html", page.encode("utf-8", "replace"))
-    files.write_file(run / "README.md", card.encode("utf-8", "replace"))
 
 
 def _headline(run: RunFiles, scores: ClassScores | None) -> Headline:
