@@ -9,8 +9,9 @@ from helpers import copy_of, image_spec
 from helpers import run as train
 from ptm.cli.app import run
 
+pytestmark = pytest.mark.slow  # trains
 
-@pytest.mark.slow
+
 @pytest.mark.processes
 def test_14_06_the_code_of_a_text_card_runs_and_says_what_predict_says(reviews_run, capsys):
     assert run(["card", str(reviews_run), "--check", "--json", "--quiet"]) == 0
@@ -19,7 +20,6 @@ def test_14_06_the_code_of_a_text_card_runs_and_says_what_predict_says(reviews_r
     assert label == done["predicted"]["prediction"]
 
 
-@pytest.mark.slow
 @pytest.mark.processes
 def test_14_06_the_code_of_an_image_card_runs_and_what_it_says_otherwise_is_told(tmp_path, capsys):
     train(image_spec(tmp_path / "r", epochs=1))

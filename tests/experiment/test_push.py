@@ -14,6 +14,8 @@ from ptm.cli.app import app, run
 from ptm.models.seals import require_intact
 from ptm.report.hub import private_paths, public
 
+pytestmark = pytest.mark.slow  # trains, once a session
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -122,7 +124,6 @@ def test_14_06_a_run_is_sent_as_a_stranger_loads_it(hub, reviews_run, tmp_path):
     require_intact(tmp_path)
 
 
-@pytest.mark.slow
 def test_14_06_of_an_export_a_program_and_its_graph_are_sent(hub, exported_reviews):
     pushed(exported_reviews, "--public", "--include", "export.json")
     assert not is_private(hub.created)
