@@ -157,7 +157,7 @@ def _predicted(spec: RunSpec, run: Path, folder: Path, reporter: Reporter) -> di
         run_prediction(run, [folder / "photo.jpg"], receive=rows.append, reporter=reporter)
     elif spec.data.text_pair:
         table = folder / "pair.jsonl"
-        table.write_text(json.dumps({spec.data.text: _PAIR[0], spec.data.text_pair: _PAIR[1]}))
+        table.write_text(json.dumps({spec.data.text or "text": _PAIR[0], spec.data.text_pair: _PAIR[1]}))
         run_prediction(run, [table], receive=rows.append, reporter=reporter)
     else:
         text = _TEXTS.get(spec.task, "A text.")
