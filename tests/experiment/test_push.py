@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from helpers import copy_of
 from ptm.cli.app import app, run
 from ptm.models.seals import require_intact
-from ptm.report.hub import private_paths, public
 
 pytestmark = pytest.mark.slow  # trains, once a session
 
@@ -187,26 +186,3 @@ def test_14_06_paths_of_this_machine_are_refused_unless_the_file_is_named(review
     cure = said.split("--include ")[1].split()[0]
     assert run([*words, "--include", cure, "--json"]) == 0
     assert "notes.txt" in {file["name"] for file in json.loads(capsys.readouterr().out)["files"]}
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--to", "no repository"], "owner/name"),
-        (["--to", 'me/x"); import os #'], "owner/name"),
-        (["--to", "me/r", "--include", "../r"], "no file or folder"),
-        (["--to", "me/r", "--include", "/etc/passwd"], "no file or folder"),
-    ],
-)
-def test_14_06_names_that_are_none_are_refused(reviews_run, words, told, capsys):
-    assert run(["push", str(reviews_run), "--dry-run", *words]) == 2
-    assert told in capsys.readouterr().err
-
-
-def test_14_06_only_paths_that_are_here_are_paths(tmp_path):
-    here = tmp_path / "data"
-    here.mkdir()
-    assert list(private_paths(f'"csv:{here}/a.csv" /m/0x1 https://huggingface.co/x 3 and/or 4 / 5')) == [
-        f"{here}/a.csv"
-    ]
-    assert public(f"`tsv:{here}`, `/m/0x1`") == "`tsv:data`, `/m/0x1`"
