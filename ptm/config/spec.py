@@ -19,6 +19,7 @@ from ptm.config.evaluation import Evaluation, best_mode
 from ptm.config.keys import (
     CLASSIFIERS,
     STRICT,
+    TEXT_ONLY,
     Floats,
     Fraction,
     OneOf,
@@ -71,6 +72,13 @@ class TrainSpec:
         default=None,
         description="Examples a forward pass: a batch is cut into such pieces and their gradients are added "
         "(default: the whole batch). Several processes share the pieces, so that there must be one for each.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        json_schema_extra=TEXT_ONLY,
+        description="Keep of each layer only what it was given, and compute the rest again on the way back "
+        "(arXiv:1604.06174): less memory for one more forward pass. Encoders learn the same bits; decoders, "
+        "which then keep no keys and values, the same up to roundings.",
     )
     eval_batch_size: Annotated[Positive, null_means(64, Positive | None)] = Field(
         default=64, description="Examples an evaluation batch."

@@ -34,7 +34,7 @@ from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.manifest import Manifest
 from ptm.run.provenance import manifest_of
 from ptm.training import optim
-from ptm.training.memory import memory_errors
+from ptm.training.memory import memory_errors, recompute_layers
 from ptm.training.runtime import bf16_units
 from ptm.training.sampling import effective_epoch
 
@@ -140,6 +140,8 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
     size_of_model = sum(p.numel() for p in pipeline.model.parameters())
     session.reporter.say(f"model: {spec.model.name}, {parameters(size_of_model)}; {pipeline.load_report}")
     _say_precision(session, size_of_model)
+    if spec.train.gradient_checkpointing:
+        recompute_layers(pipeline.model, spec.model.ref().where)
     for note in pipeline.notes():
         session.reporter.say(f"{WARNING}{note}")
     require_readable(session, pipeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptm.errors import OutOfMemory
+from ptm.errors import ModelError, OutOfMemory
 from ptm.pipeline import Batch, Pipeline
 
 OTHER_MODEL = "a smaller model, model.adapter, or model.freeze: backbone"
@@ -33,6 +34,23 @@ class Part:
     what: str
     bytes: float
     cure: str
+
+
+def recompute_layers(model: Any, where: str) -> None:
+    """Let the layers of a model of transformers keep only their inputs, in training (arXiv:1604.06174).
+
+    Dropout draws the same again, so that the gradients of an encoder are the same bits; a decoder then keeps no keys
+    and values, which rounds otherwise. Raises ModelError for a model without it.
+    """
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise ModelError(
+            "this model cannot compute its layers again",
+            where=where,
+            cure="remove train.gradient_checkpointing; train.micro_batch_size saves memory too",
+        )
+    # It tells of each decoder that keys and values are not kept; in training nobody asked for them.
+    logging.getLogger("transformers.modeling_layers").setLevel(logging.ERROR)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -239,6 +239,21 @@ def test_13_04_a_run_keeps_what_auto_came_to_and_its_bits_on_another_machine(
     assert "precision: fp32" in (tmp_path / "n" / "config.yaml").read_text()
 
 
+@pytest.mark.slow
+def test_13_06_a_run_that_computes_layers_again_learns_the_same(
+    tiny_bert, tiny_gpt2, reviews, tmp_path, capfd
+):
+    for name, model in (("bert", tiny_bert), ("gpt2", tiny_gpt2)):
+        for again in (False, True):
+            folder = tmp_path / f"{name}-{again}"
+            run(text_spec(model, reviews, folder, epochs=1, gradient_checkpointing=again))
+    assert weights(tmp_path / "bert-True") == weights(tmp_path / "bert-False")
+    kept, again = (history(tmp_path / f"gpt2-{again}") for again in (False, True))
+    losses = [[line["loss"] for line in lines if line["kind"] == "train"] for lines in (kept, again)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert "use_cache" not in capfd.readouterr().err
+
+
 def test_15_14_another_experiment_is_refused_with_what_to_do(tiny_bert, reviews, tmp_path):
     stopped(text_spec(tiny_bert, reviews, tmp_path / "r"))
     changed = text_spec(tiny_bert, reviews, tmp_path / "r", learning_rate=1e-4, micro_batch_size=4)

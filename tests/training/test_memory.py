@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
-from ptm.errors import OutOfMemory
+from ptm.errors import ModelError, OutOfMemory
 from ptm.pipeline import Batch
-from ptm.training.memory import batch_memory
+from ptm.training.memory import batch_memory, recompute_layers
 
 NO_ROOM = "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: you tried to allocate 29800000000 bytes. Error code 12"  # noqa: E501
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
@@ -76,3 +76,33 @@ def test_15_15_a_batch_of_one_cannot_become_smaller():
         )
     assert caught.value.problems[0].cure == cure
     assert "2.7 GB were asked for" in str(caught.value)
+
+
+def kept_bytes(model, length=64):
+    """Bytes that the forward pass of a training step leaves for the backward pass, and the gradients of that."""
+    sizes = []
+    torch.manual_seed(0)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (sizes.append(tensor.nbytes), tensor)[1], lambda tensor: tensor
+    ):
+        loss = model(**words(8, length), labels=torch.zeros(8, dtype=torch.long)).loss
+    kept = sum(sizes)
+    loss.backward()
+    return kept, [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def test_13_06_layers_that_are_computed_again_keep_less_and_give_the_same_gradients():
+    torch.manual_seed(1)
+    model = classifier().train()
+    before, gradients = kept_bytes(model)
+    model.zero_grad()
+    recompute_layers(model, "model.name")
+    after, again = kept_bytes(model)
+    assert after < before / 3
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True))
+
+
+def test_13_06_a_model_that_cannot_compute_its_layers_again_says_so():
+    with pytest.raises(ModelError, match="cannot compute its layers again") as caught:
+        recompute_layers(nn.Linear(1, 1), "model 'x'")
+    assert "train.gradient_checkpointing" in caught.value.problems[0].cure
