@@ -73,8 +73,8 @@ class TrainSpec:
         description="Examples a forward pass: a batch is cut into such pieces and their gradients are added "
         "(default: the whole batch). Several processes share the pieces, so that there must be one for each.",
     )
-    gradient_checkpointing: bool = Field(
-        default=False,
+    gradient_checkpointing: bool | None = Field(
+        default=None,
         json_schema_extra=TEXT_ONLY,
         description="Keep of each layer only what it was given, and compute the rest again on the way back "
         "(arXiv:1604.06174): less memory for one more forward pass. Encoders learn the same bits; decoders, "
