@@ -43,6 +43,9 @@ HEAVY = {
     "pyarrow",
     "pydantic",
     "rich",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
 }
 
 

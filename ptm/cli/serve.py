@@ -129,6 +129,7 @@ def serve(
         overrides=set_,
         threshold=threshold,
         reject_below=reject_below,
+        each_request=verbose,
         ready=ready,
         reporter=reporter,
     )

@@ -122,8 +122,10 @@ def build_app(
     name: str,
     hosts: frozenset[str] | None,
     say: Callable[[str], None],
+    each: Callable[[str], None] | None = None,
 ) -> ASGIApp:
-    """The ASGI application for a model. ``name``: what it is called; ``hosts``: as :class:`Guard` takes them."""
+    """The ASGI application for a model. ``name``: what it is called; ``hosts``: as :class:`Guard` takes them; ``each``
+    is told a line of each request."""
     spec = predictor.spec
     figures = Figures(_PATHS, {"task": spec.task, "model": name, "version": __version__})
     images = spec.descriptor.modality == "image"
@@ -168,5 +170,11 @@ def build_app(
         Route("/openapi.json", describe),
         *(Route(path, show) for path in pages),
     ]
+
+    def answered(path: str, status: int, seconds: float) -> None:
+        figures.answered(path, status, seconds)
+        if each is not None:
+            each(f"{status} {path[:200]} in {1000 * seconds:.1f} ms")
+
     router = Router(routes, redirect_slashes=False, lifespan=lifespan)
-    return Guard(router, hosts=hosts, answered=figures.answered, say=say)
+    return Guard(router, hosts=hosts, answered=answered, say=say)

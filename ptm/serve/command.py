@@ -20,11 +20,13 @@ def serve(
     overrides: Sequence[str] = (),
     threshold: float | None = None,
     reject_below: float | None = None,
+    each_request: bool = False,
     ready: Callable[[str, str], None],
     reporter: Reporter,
 ) -> None:
     """Serve a run, an export or a config whose model is trained, until a signal comes. ``ready`` is told the address
-    and the task as soon as requests are accepted. Raises a PtmError for what is wrong with model or address."""
+    and the task as soon as requests are accepted; ``each_request``: say a line of each. Raises a
+    PtmError for what is wrong with model or address."""
     with listen(settings.host, settings.port) as place:
         loopback = is_loopback(place)
         with open_predictor(
@@ -41,6 +43,7 @@ def serve(
                 name=target.resolve().name or str(target),
                 hosts=known_hosts(settings.host, settings.hosts, loopback=loopback),
                 say=reporter.say,
+                each=reporter.say if each_request else None,
             )
             run_server(
                 app,

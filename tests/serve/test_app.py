@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from PIL import Image
 from helpers import Saying
 from ptm.experiment.predict import run_prediction
 from ptm.experiment.predictor import open_predictor
+from ptm.serve.app import build_app
+from ptm.serve.settings import Settings
 from served import Stand, app_of, ask, client_of, problems_of
 
 
@@ -98,6 +101,18 @@ def test_14_05_an_export_is_served_and_its_scales_are_those_of_the_input_alone(
         assert (
             ask(app_of(predictor), raw)[0].json()["predictions"][0]["prediction"] in predictor.pipeline.labels
         )
+
+
+@pytest.mark.slow
+def test_14_05_scales_that_are_found_in_each_pass_are_those_of_one_input(exported_reviews):
+    """An int8 export may find its scales in each pass: what stands beside an input would change its answer."""
+    with open_predictor(exported_reviews, [], reporter=Saying()) as predictor:
+        trained = predictor.trained
+        dynamic = replace(trained, export=replace(trained.export, calibration="dynamic"))
+        predictor = replace(predictor, trained=dynamic)
+        inputs = predictor.read(SENTENCES)
+        alone = [predictor.predict([each], 32)[0] for each in inputs]
+        assert predictor.predict(inputs, 32) == [{**row, "id": n} for n, row in enumerate(alone)]
 
 
 @pytest.mark.slow
@@ -311,6 +326,13 @@ def test_14_05_health_metrics_and_what_is_not_there():
     for answer in answers:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_14_05_each_request_is_a_line_where_that_is_asked_for():
+    said = []
+    app = build_app(Stand(), Settings(), name="r", hosts=None, say=print, each=said.append)
+    ask(app, {"method": "GET", "url": "/healthz"}, {"json": {"inputs": [""]}})
+    assert [line.rpartition(" in ")[0] for line in sorted(said)] == ["200 /healthz", "200 /predict"]
 
 
 def test_14_05_a_form_that_is_none_is_refused():
