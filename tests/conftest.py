@@ -149,7 +149,7 @@ def exported_reviews(reviews_run: Path, tmp_path_factory: pytest.TempPathFactory
     from helpers import copy_of, export_of
 
     folder = tmp_path_factory.mktemp("exported_reviews")
-    return export_of(copy_of(reviews_run, folder / "r"), folder / "e")
+    return export_of(copy_of(reviews_run, folder / "r"), folder / "e\n<b> [x](y) \x1b[2J")
 
 
 @pytest.fixture(scope="session")

@@ -235,12 +235,15 @@ def seal(directory: Path, known: Mapping[str, Mapping[str, Any]] | None = None) 
     write_synced(directory / "manifest.json", json_bytes({"files": files}))
 
 
+MOST_SEAL = 16_000_000  # bytes of a manifest.json that lists files: a hundred thousand of them
+
+
 def broken_seal(directory: Path) -> str | None:
     """What is wrong with a sealed directory, naming the file; None when every byte is as it was written."""
     try:
         for path, kind in strays(directory):
             return f"{path.relative_to(directory).as_posix()} is {kind}"
-        recorded: Mapping[str, Any] = json.loads(read_bytes(directory / "manifest.json"))["files"]
+        recorded: Mapping[str, Any] = json.loads(read_bytes(directory / "manifest.json", MOST_SEAL))["files"]
         expected = {
             str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in recorded.items()
         }

@@ -109,11 +109,14 @@ def _opener(path: str | Path, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a regular file. Raises OSError, NotRegular among them."""
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """The content of a regular file. Raises OSError, NotRegular among them; ValueError for more than ``most`` bytes,
+    where that is given."""
     with open_regular(path) as file:
-        content: bytes = file.read()
-        return content
+        content: bytes = file.read() if most < 0 else file.read(most + 1)
+    if 0 <= most < len(content):
+        raise ValueError(f"{path.name} is larger than {most:,} bytes")
+    return content
 
 
 def read_text(path: Path) -> str:

@@ -16,7 +16,7 @@ from ptm.data.image_files import is_image
 from ptm.data.unlabelled import labelled
 from ptm.distill.assembly import examine_teachers
 from ptm.errors import DataError, MissingDownload, Problem, PtmError, shorten
-from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_test
+from ptm.experiment.prepare import WARNING, choose_trained, load_data, load_model, load_test, with_own_store
 from ptm.experiment.session import missing_downloads, open_session
 from ptm.experiment.smallest_batch import require_smallest_batch
 from ptm.experiment.trial import Trial, try_run
@@ -72,6 +72,7 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
     The data are read as a run reads them, the models are loaded over them and teachers are measured and audited, by the
     same functions. ``deep``: a few steps are taken as well, where nothing is wrong.
     """
+    spec = with_own_store(spec)
     problems: list[Problem] = []
     missing: list[Problem] = []
     warnings = _Warnings()

@@ -14,10 +14,11 @@ from ptm.config.spec import RunSpec
 from ptm.experiment.footprint import measure_trained
 from ptm.experiment.session import Session
 from ptm.experiment.trained import Trained
-from ptm.export.directory import CONFIG
+from ptm.export.directory import CONFIG, DESCRIPTION, PROGRAM, SETTINGS
 from ptm.export.record import ExportRecord, Side, write_record
-from ptm.export.settings import DESCRIPTION, FILE, PROGRAM, image_settings, program_of, text_settings
+from ptm.export.settings import image_settings, program_of, text_settings
 from ptm.pipeline import Pipeline
+from ptm.report import words
 from ptm.report.exports import export_table
 
 _OF_PROGRAM = ("onnxruntime", "tokenizers", "numpy", "pillow")
@@ -46,7 +47,7 @@ def write_export(
             weights.unlink()
         shutil.copyfile(trained.target / "config.yaml", directory / CONFIG)
         settings = _settings(session.spec, pipeline, description, record)
-        (directory / FILE).write_bytes(files.json_bytes(settings))
+        (directory / SETTINGS).write_bytes(files.json_bytes(settings))
         if record.format == "onnx":
             (directory / PROGRAM).write_bytes(program_of(session.spec))
             (directory / "requirements.txt").write_text(_requirements(session.spec), encoding="utf-8")
@@ -96,13 +97,19 @@ _USE: dict[str, Callable[[str], str]] = {
 
 def export_card(record: ExportRecord, name: str) -> str:
     """README.md of an export."""
-    lines = [f"# {name}", "", f"Exported by ptm {record.ptm}: {record.task}, {record.format}."]
+    lines = [
+        f"# {words.markdown(name)}",
+        "",
+        f"Exported by ptm {record.ptm}: {record.task}, {record.format}.",
+    ]
     if record.format == "onnx":
         modality = "image" if record.task in ("image-classification", "semantic-segmentation") else "text"
         lines += ["", "```bash", "pip install -r requirements.txt", _USE[modality](PROGRAM), "```"]
     else:
         lines += ["", "```python", f'program = torch.export.load("{record.graph}").module()', "```"]
     columns, rows = export_table({"export": record.as_dict()})
-    lines += ["", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
+    # Metrics of slices have names that come from the data.
+    cells = [[words.markdown(cell) for cell in row] for row in (["", *columns], *rows)]
+    lines += ["", f"| {' | '.join(cells[0])} |", "|---" * len(cells[0]) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in cells[1:]]
     return "\n".join([*lines, ""])

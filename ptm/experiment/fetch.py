@@ -157,7 +157,9 @@ def described(download: Download) -> Download:
             expected="a name and a revision that are on the hub, and may be read",
             cure="correct the name; for a private one: hf auth login",
         ) from None
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    # A mirror may say anything.
+    named = {file.rfilename: file.size for file in info.siblings or () if isinstance(file.rfilename, str)}
+    sizes = {name: size if isinstance(size, int) and size > 0 else 0 for name, size in named.items()}
     files = tuple(sizes) if download.kind == "data" else _wanted(tuple(sizes), download)
     licence = (info.card_data or {}).get("license") if info.card_data is not None else None
     return replace(

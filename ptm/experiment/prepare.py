@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -100,6 +100,14 @@ def _say_idle_processes(session: Session) -> None:
             f"{pieces} micro-batch{'es' if pieces > 1 else ''} of {train.forward_size}; "
             f"train.micro_batch_size: {share} gives each a share, in one process and in {ranks} alike"
         )
+
+
+def with_own_store(spec: RunSpec) -> RunSpec:
+    """The outputs of its teachers in ptm's own cache: a config may be a stranger's, and a directory that it names is
+    written to by a training alone."""
+    if spec.distill is None or spec.distill.store in ("auto", "off"):
+        return spec
+    return replace(spec, distill=replace(spec.distill, store="auto"))
 
 
 def load_data(session: Session) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ptm.base.regular import read_text
 from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, ModelError
+from ptm.experiment.prepare import with_own_store
 from ptm.experiment.train import run_training
 from ptm.run.directory import RunDirectory
 from ptm.run.manifest import Manifest, changes
@@ -55,10 +56,7 @@ def reproduce(
     """
     old = RunDirectory(recorded)
     results, before = read_finished(recorded), _require_whole(old)
-    spec = load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"])
-    if spec.distill is not None and spec.distill.store not in ("auto", "off"):
-        # The record may be a stranger's: a directory that it names is not written to.
-        spec = replace(spec, distill=replace(spec.distill, store="auto"))
+    spec = with_own_store(load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"]))
     new = RunDirectory(output)
     if processes is None:
         _require_one_process(recorded, before)

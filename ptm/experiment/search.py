@@ -174,8 +174,21 @@ def _require_study_place(folder: Path) -> None:
     raise ConfigError("holds what ptm did not write there", where=file, cure="choose another --output")
 
 
+def _drop_torn_line(file: Path) -> None:
+    """Cut off a last line that was not written to its end: optuna would write its next one behind it. Raises
+    StorageError."""
+    with files.storage_errors(file):
+        if not file.exists():
+            return
+        with open_regular(file, "r+b") as opened:
+            content: bytes = opened.read()
+            if content and not content.endswith(b"\n"):
+                opened.truncate(content.rfind(b"\n") + 1)
+
+
 def _open(folder: Path, identity: str, mode: str) -> Any:
     _require_study_place(folder)
+    _drop_torn_line(folder / STUDY)
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -191,6 +204,9 @@ def _open(folder: Path, identity: str, mode: str) -> Any:
             direction="maximize" if mode == "max" else "minimize",
             load_if_exists=True,
         )
+        for trial in study.get_trials(deepcopy=False):
+            if trial.values is not None and [type(value) for value in trial.values] != [float]:
+                raise ValueError(f"trial {trial.number} has {str(trial.values)[:40]} as its value")
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         cure = "choose another --output, or remove the folder"
         raise ConfigError(f"is damaged: {type(error).__name__}: {error}", where=file, cure=cure) from None

@@ -10,10 +10,9 @@ from ptm.config.spec import ModelSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.errors import ModelError
 from ptm.experiment.session import Session
-from ptm.export.directory import CONFIG, is_export, require_export
+from ptm.export.directory import CONFIG, DESCRIPTION, is_export, require_export
 from ptm.export.pipelines import open_pipeline, require_readable_format
 from ptm.export.record import ExportRecord
-from ptm.export.settings import DESCRIPTION
 from ptm.models.seals import require_intact
 from ptm.models.size import describe_size
 from ptm.pipeline import Pipeline, task_module

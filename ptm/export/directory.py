@@ -12,10 +12,15 @@ from ptm.base.regular import kind_of, read_bytes, strays
 from ptm.errors import ModelError, RunDirectoryError, first_line
 from ptm.export.record import RECORD, ExportRecord, read_record
 from ptm.run.opening import refuse_inside_run
+from ptm.run.ownership import may_be_of_model
 
 CONFIG = "config.yaml"
+SETTINGS = "settings.json"
+PROGRAM = "predict.py"
+DESCRIPTION = "model"  # folder: all that a saved model has, without its weights
 SEAL = "manifest.json"
 GRAPHS = {"onnx": "model.onnx", "torch": "model.pt2"}
+_FILES = frozenset({CONFIG, RECORD, SETTINGS, PROGRAM, "requirements.txt", "README.md", *GRAPHS.values()})
 
 
 def is_export(path: Path) -> bool:
@@ -27,7 +32,7 @@ def require_export(path: Path) -> ExportRecord:
     """The record of an export that is as it was written: no link in it, no byte changed. Raises ModelError."""
     try:
         wrong = [f"{part.relative_to(path)} is {kind}" for part, kind in strays(path)]
-        problem = wrong[0] if wrong else files.broken_seal(path)
+        problem = wrong[0] if wrong else files.broken_seal(path) or _unsealed(path)
         if problem is None:
             record = read_record(path)
             if record.graph == GRAPHS[record.format]:  # it may come from a stranger, and lead anywhere
@@ -71,8 +76,7 @@ def require_place(path: Path, *, overwrite: bool, inputs: Sequence[Path]) -> Non
     foreign = [
         name
         for entry in sorted(path.rglob("*"))
-        if (name := entry.relative_to(path).as_posix()) not in (*known, SEAL)
-        and kind_of(entry) != "a directory"
+        if kind_of(entry) != "a directory" and not _is_ours(name := entry.relative_to(path).as_posix(), known)
     ]
     if foreign:
         raise RunDirectoryError(
@@ -88,10 +92,27 @@ def require_place(path: Path, *, overwrite: bool, inputs: Sequence[Path]) -> Non
         )
 
 
+def _unsealed(path: Path) -> str | None:
+    """The first file that is read and that the seal does not know: it may have been changed."""
+    known = _sealed(path)
+    names = [entry.relative_to(path).as_posix() for entry in sorted(path.rglob("*")) if entry.is_file()]
+    for name in names:
+        if name not in known and (name in _FILES or name.startswith(f"{DESCRIPTION}/")):
+            return f"{name} does not stand in {SEAL}"
+    return None
+
+
+def _is_ours(name: str, known: frozenset[str]) -> bool:
+    """Whether ptm export wrote a file: its seal lists it, and it has the name of one. Anyone can write a seal."""
+    if name.startswith(f"{DESCRIPTION}/"):
+        return name in known and may_be_of_model(name)
+    return name == SEAL or (name in known and name in _FILES)
+
+
 def _sealed(path: Path) -> frozenset[str]:
     """Names of the files that the seal of a directory lists; none where there is no seal."""
     try:
-        content = json.loads(read_bytes(path / SEAL))["files"]
+        content = json.loads(read_bytes(path / SEAL, files.MOST_SEAL))["files"]
         return frozenset(map(str, content))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return frozenset()

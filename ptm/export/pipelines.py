@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
+from ptm.config.tasks import (
+    IMAGE_CLASSIFICATION,
+    SEMANTIC_SEGMENTATION,
+    TEXT_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from ptm.data.examples import Dataset
 from ptm.errors import ConfigError
-from ptm.export.directory import GRAPHS
+from ptm.export.directory import DESCRIPTION, GRAPHS
 from ptm.export.record import ExportRecord
-from ptm.export.session import OnnxModel, require_inputs
-from ptm.export.settings import DESCRIPTION
+from ptm.export.session import OnnxModel, ShapeOf, require_inputs
 from ptm.export.untrusted import read_graph
 from ptm.pipeline import Pipeline, TaskModule
 from ptm.training.runtime import Runtime
@@ -30,22 +36,40 @@ def require_readable_format(directory: Path, record: ExportRecord) -> None:
         )
 
 
-def load_graph(directory: Path, record: ExportRecord, runtime: Runtime) -> OnnxModel:
+_INPUTS = {"text": ("input_ids", "attention_mask", "token_type_ids"), "image": ("pixels",)}
+
+
+def load_graph(directory: Path, record: ExportRecord, spec: RunSpec, runtime: Runtime) -> OnnxModel:
     """The graph of an export, ready to compute. Raises ModelError for one that ptm does not load, ConfigError for the
     format of torch."""
     require_readable_format(directory, record)
     place = directory / record.graph
     model = OnnxModel(read_graph(place), threads=runtime.threads, where=place)
-    require_inputs(model, record.inputs, place)
+    require_inputs(model, record.inputs, _INPUTS[spec.descriptor.modality], place)
     return model
+
+
+def _shape_of(spec: RunSpec, network: Any, labels: int) -> ShapeOf:
+    """What the network, whose weights are not there, would give. ``labels``: outputs of one over images."""
+    if spec.task == SEMANTIC_SEGMENTATION.name:
+        return lambda shape: (shape[0], labels, *shape[2:])
+    if spec.task == IMAGE_CLASSIFICATION.name:
+        return lambda shape: (shape[0], labels)
+    if spec.task == TEXT_CLASSIFICATION.name:
+        return lambda shape: (shape[0], network.config.num_labels)
+    words = spec.task == TOKEN_CLASSIFICATION.name
+    width = network.config.num_labels if words else network.get_input_embeddings().num_embeddings
+    return lambda shape: (*shape, width)
 
 
 def open_pipeline(
     directory: Path, record: ExportRecord, spec: RunSpec, data: Dataset, task: TaskModule, runtime: Runtime
 ) -> Pipeline:
     """The task's pipeline over ``data``, whose forward passes are those of the graph."""
-    graph = load_graph(directory, record, runtime)
+    graph = load_graph(directory, record, spec, runtime)
     ref = ModelRef(name=str(directory.resolve() / DESCRIPTION), bare=True)
     pipeline = task.build(spec, data, model=ref, complete=True)
+    labels = task.stored_labels(ref.name) or pipeline.labels
+    graph.shape_of = _shape_of(spec, pipeline.model, len(labels))
     pipeline.model = graph
     return pipeline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.errors import ModelError, first_line
+from ptm.errors import ModelError, first_line, listing
+
+ShapeOf = Callable[[Sequence[int]], tuple[int, ...]]
 
 
 class OnnxModel(nn.Module):
     """ONNX Runtime behind the signature of a network.
 
     Called with names, as models of transformers are, it gives an object with ``logits``; called with pixels, the
-    tensor. It computes on the CPU, and gives tensors on the device that its inputs came from.
+    tensor. ``shape_of``: what the shape of the logits has to be, by that of the first input. It computes on the
+    CPU, and gives tensors on the device that its inputs came from.
     """
 
     def __init__(self, content: bytes, *, threads: int, where: object) -> None:
@@ -28,7 +31,7 @@ class OnnxModel(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it says in colours is in its exceptions, too
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no base of their own
@@ -36,6 +39,14 @@ class OnnxModel(nn.Module):
                 raise
             raise ModelError(f"ONNX Runtime refuses it: {first_line(error)}", where=where) from None
         self.inputs: tuple[str, ...] = tuple(each.name for each in self._session.get_inputs())
+        outputs = [each.type for each in self._session.get_outputs()]
+        if outputs != ["tensor(float)"]:
+            raise ModelError(
+                f"has {listing(outputs) or 'nothing'} as its outputs",
+                where=where,
+                expected="one tensor(float): logits",
+            )
+        self.shape_of: ShapeOf | None = None
         self._where = where
 
     def forward(self, *pixels: Tensor, **named: Tensor) -> Any:
@@ -50,6 +61,14 @@ class OnnxModel(nn.Module):
             raise ModelError(
                 f"ONNX Runtime cannot compute it: {first_line(error)}", where=self._where
             ) from None
+        first = next(iter(tensors.values()))
+        if self.shape_of is not None and result.shape != self.shape_of(first.shape):
+            raise ModelError(
+                f"gives logits of shape {list(result.shape)} for inputs of shape {list(first.shape)}",
+                where=self._where,
+                expected=f"shape {list(self.shape_of(first.shape))}",
+                cure="export the model again with ptm export",
+            )
         output = torch.from_numpy(result).to(device)
         return output if pixels else SimpleNamespace(logits=output)
 
@@ -77,12 +96,13 @@ def filled(named: Mapping[str, Tensor], inputs: Sequence[str]) -> dict[str, Tens
     return {name: named[name] if name in named else defaults[name](ids) for name in inputs}
 
 
-def require_inputs(model: OnnxModel, expected: Sequence[str], where: object) -> None:
-    """ModelError for a graph that reads something else than its record says."""
-    if model.inputs != tuple(expected):
+def require_inputs(model: OnnxModel, expected: Sequence[str], known: Sequence[str], where: object) -> None:
+    """ModelError for a graph that reads something else than its record says, or than pipelines give: the first of
+    ``known`` and any others of it."""
+    if model.inputs != tuple(expected) or expected[0] != known[0] or not set(expected) <= set(known):
         raise ModelError(
             f"reads {', '.join(model.inputs)[:120]}",
             where=where,
-            expected=", ".join(expected),
+            expected=", ".join(name for name in known if name in expected) or known[0],
             cure="export the model again with ptm export",
         )

@@ -14,9 +14,6 @@ from ptm.metrics.decisions import Decisions
 from ptm.text.blocks import ends_of
 from ptm.text.models import position_limit
 
-FILE = "settings.json"
-PROGRAM = "predict.py"
-DESCRIPTION = "model"  # folder: all that a saved model has, without its weights
 THRESHOLD = 0.5  # of a label's probability, where several may apply
 
 

@@ -17,6 +17,7 @@ from ptm.errors import MissingDownload, ModelError
 
 MOST_BYTES = 2**31 - 1  # of a protobuf
 _STANDARD = ("", "ai.onnx")
+_LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})  # no end is known of one, and ptm's own graphs have none
 # Of ONNX Runtime's own operators, domain com.microsoft.
 _OF_RUNTIME = frozenset(
     {
@@ -79,6 +80,13 @@ def require_own_weights(content: bytes, where: Path) -> None:
         for node in _nodes(graph):
             own = (node.domain, node.op_type) in named
             microsoft = node.domain == "com.microsoft" and node.op_type in _OF_RUNTIME
+            if node.domain in _STANDARD and node.op_type in _LOOPS:
+                raise ModelError(
+                    f"has a loop: {node.op_type}",
+                    where=where,
+                    expected="a graph that computes each of its operators once",
+                    cure="export the model again with ptm export",
+                )
             if not (own or microsoft or node.domain in _STANDARD):
                 raise ModelError(
                     f"has an operator that is not ONNX's: {node.domain[:40]}::{node.op_type[:40]}",

@@ -10,6 +10,7 @@ import numpy as np
 
 from ptm.errors import Problem, listing
 from ptm.quality.answers import Answer, AnswerOf
+from ptm.quality.candidates import NearPairs
 from ptm.quality.findings import Finding, Rows
 
 _PLACES = 50  # where the others stand, named with a finding
@@ -26,7 +27,7 @@ class Duplicates:
     noun: str
     groups: np.ndarray
     exact: np.ndarray
-    near: Sequence[tuple[int, int, float]]
+    near: NearPairs
     answer: AnswerOf | None
 
     def findings(self) -> Iterator[Finding]:
@@ -40,6 +41,7 @@ class Duplicates:
             yield finding
         firsts = {int(self.groups[row]) for row in contradictory}
         yield from self._near(members, shared)
+        yield from self._left_out()
         for first, rows in members.items():
             if first not in firsts:
                 yield from self._within(rows)
@@ -84,7 +86,7 @@ class Duplicates:
     def _near(self, members: dict[int, list[int]], shared: set[int]) -> Iterator[Finding]:
         """One finding a row: of a later split with the most similar row of an earlier one, else within its split."""
         closest: dict[tuple[bool, int], tuple[float, int]] = {}
-        for first, second, similarity in self.near:
+        for first, second, similarity in self.near.found:
             groups = [members.get(row, [row]) for row in (first, second)]
             for own, others in (groups, groups[::-1]):
                 for row in own:
@@ -97,6 +99,12 @@ class Duplicates:
                             closest[across, row] = max(best, (similarity, other))
         for (across, row), (similarity, other) in sorted(closest.items(), key=_across_first):
             yield self._near_finding(across, row, other, similarity)
+
+    def _left_out(self) -> Iterator[Finding]:
+        if self.near.limit is not None:
+            what = f"only the {self.near.limit:,} pairs of {self.noun}s that seem most alike were compared"
+            cure = f"there are more: many {self.noun}s of this data set are made alike"
+            yield Finding("note", "near-limit", Problem(what, self.rows.where(0), cure=cure))
 
     def _near_finding(self, across: bool, row: int, other: int, similarity: float) -> Finding:
         names = [self.rows.names[self.rows.split(r)] for r in (row, other)]

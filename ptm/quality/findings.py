@@ -23,6 +23,7 @@ RULES: Mapping[str, str] = {
     "near-contradiction": "Nearly equal inputs have different labels",
     "duplicate": "An input stands several times in one split",
     "near-duplicate": "Two inputs of one split are nearly equal",
+    "near-limit": "So many inputs seem nearly equal that only some pairs were compared",
     "imbalance": "Some labels are much rarer than others",
     "unmeasured-label": "A label of the training split has no example in a later one",
     "extreme-length": "A text is much longer or shorter than the others",

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ptm.errors import DataError
+from ptm.quality.candidates import Candidates, NearPairs
 from ptm.vision.images import decode, mode_of
 
 SIDE = 32  # of the grey copy, pixels
@@ -25,6 +26,8 @@ _FAR = 8  # of 64 bits that differ between two images that are nearly equal, at 
 _ALIKE = 0.99  # correlation of their grey copies, at least
 _BITS, _TABLES = 16, 24  # bits of a key, and how many keys an image has
 _NEIGHBOURS = 12  # images with the same key that one is held against
+_MOST_PAIRS = 1_000_000  # that are compared: frames of a film make a hundred candidates each
+_PAIRS = 50_000  # compared at a time
 _CHUNK = 64  # images a task of the thread pool
 
 
@@ -81,47 +84,65 @@ def perceptual_hashes(greys: np.ndarray) -> np.ndarray:
     return above
 
 
-def near_images(pictures: Sequence[Picture]) -> list[tuple[int, int, float]]:
-    """(i, j, correlation of their grey copies) with i < j, by rising i and j; images that could not be decoded or that
-    are of one colour, and those whose details are too fine for their copy, are left out.
+def near_images(pictures: Sequence[Picture], most: int = _MOST_PAIRS) -> NearPairs:
+    """Images whose grey copies correlate; those that could not be decoded or that are of one colour, and those whose
+    details are too fine for their copy, are left out.
 
     Candidates agree in 16 of the 64 bits, drawn 24 times: two images that differ in 6 bits are missed once in a
-    hundred times, and no image is held against all others.
+    hundred times, and no image is held against all others. ``most``: candidates that are compared.
     """
     rows = np.array([row for row, picture in enumerate(pictures) if picture.mode], dtype=np.int64)
     if not len(rows):
-        return []
+        return NearPairs([])
     greys = np.stack([pictures[row].grey for row in rows])
     half = SIDE // 2  # what resizing and re-encoding leave as it was
     coarse = greys.reshape(-1, half, 2, half, 2).mean(axis=(2, 4), dtype=np.float32).reshape(len(rows), -1)
     varied = np.ptp(coarse, axis=1) > 0  # else there is nothing to correlate
     rows, greys, coarse = rows[varied], greys[varied], coarse[varied]
     if len(rows) < 2:
-        return []
+        return NearPairs([])
     bits = perceptual_hashes(greys)
     packed = np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)[:, 0]
     draw = np.random.default_rng(20)
-    codes = [_neighbours(bits[:, draw.permutation(64)[:_BITS]], packed) for _ in range(_TABLES)]
-    pairs = []
-    for code in np.unique(np.concatenate(codes)):
-        i, j = divmod(int(code), len(rows))
-        similarity = float(np.corrcoef(coarse[i], coarse[j])[0, 1])
-        if similarity >= _ALIKE:
-            pairs.append((int(rows[i]), int(rows[j]), similarity))
-    return pairs
+    candidates = Candidates()
+    for _ in range(_TABLES):
+        codes, scores = _neighbours(bits[:, draw.permutation(64)[:_BITS]], packed)
+        candidates = candidates.with_others(codes, scores, most)
+    first, second = np.divmod(candidates.codes, len(rows))
+    similarity = _correlations(coarse, first, second)
+    pairs = [
+        (int(rows[first[k]]), int(rows[second[k]]), float(similarity[k]))
+        for k in np.flatnonzero(similarity >= _ALIKE)
+    ]
+    return NearPairs(pairs, None if candidates.complete else most)
 
 
-def _neighbours(bits: np.ndarray, packed: np.ndarray) -> np.ndarray:
-    """Codes i * n + j of pairs, i < j, that agree in ``bits``, bool [n, 16], and nearly in all of ``packed``."""
+def _correlations(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of rows ``first[k]`` and ``second[k]`` of ``values``, float32 [n, d]; 0 of a constant."""
+    centred = values - values.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)
+    result = np.empty(len(first), dtype=np.float32)
+    for start in range(0, len(first), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        result[part] = np.einsum("kd,kd->k", unit[first[part]], unit[second[part]])
+    return result
+
+
+def _neighbours(bits: np.ndarray, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes i * n + j of pairs, i < j, that agree in ``bits``, bool [n, 16], and nearly in all of ``packed``; in how
+    many bits."""
     count = len(bits)
     keys = np.packbits(bits, axis=1) @ np.array([256, 1], dtype=np.int64)
     order = np.lexsort((packed, keys))
     ordered = keys[order]
-    codes = []
+    codes, scores = [], []
     for distance in range(1, _NEIGHBOURS + 1):
         places = np.flatnonzero(ordered[distance:] == ordered[:-distance])
         first, second = order[places], order[places + distance]
-        near = np.bitwise_count(packed[first] ^ packed[second]) <= _FAR
+        equal = 64 - np.bitwise_count(packed[first] ^ packed[second])
+        near = equal >= 64 - _FAR
         low, high = np.minimum(first, second)[near], np.maximum(first, second)[near]
         codes.append(low.astype(np.int64) * count + high)
-    return np.concatenate(codes)
+        scores.append(equal[near])
+    return np.concatenate(codes), np.concatenate(scores)

@@ -138,7 +138,7 @@ def _texts(rows: Rows, labels: Sequence[str]) -> Duplicates:
         groups=groups,
         # Tags depend on capitals.
         exact=_first_rows(joined) if roles == ["words"] else groups,
-        near=[(int(firsts[i]), int(firsts[j]), similarity) for i, j, similarity in near],
+        near=near.of_rows(firsts),
         answer=answers_of(rows.splits[0], labels),
     )
 
@@ -185,7 +185,7 @@ def _images(
         noun="image",
         groups=groups,
         exact=groups,
-        near=[(int(firsts[i]), int(firsts[j]), similarity) for i, j, similarity in near],
+        near=near.of_rows(firsts),
         answer=answers_of(rows.splits[0], labels),
     )
     return duplicates, findings, sizes

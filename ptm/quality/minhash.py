@@ -15,6 +15,8 @@ from operator import eq
 
 import numpy as np
 
+from ptm.quality.candidates import Candidates, NearPairs
+
 NEAR = 0.8  # Jaccard similarity of the sets of n-grams (Lee et al. 2022, arXiv:2107.06499, call this near)
 _EDIT = 0.1  # of the characters of a text may differ in one place, as a typing error does, without digits among them
 _BANDS, _ROWS = 21, 3
@@ -28,28 +30,38 @@ _FROM, _UP_TO = (
     360,
 )  # characters: texts in between are looked at both ways, so that no border parts a pair
 _CHARACTERS = 1 << 20  # that are hashed at a time
+# What is confirmed takes about 10 s, 20 s: texts made from one template are a hundred candidates each.
+MOST_PAIRS = 400_000
+MOST_CHARACTERS = 100_000_000  # of both texts of all pairs
 _DRAW = np.random.default_rng(20)
 _FACTORS = _DRAW.integers(0, 2**64, _BANDS * _ROWS, dtype=np.uint64) | np.uint64(1)
 _TERMS = _DRAW.integers(0, 2**64, _BANDS * _ROWS, dtype=np.uint64)
 
 
-def near_pairs(texts: Sequence[str]) -> list[tuple[int, int, float]]:
-    """(i, j, similarity) with i < j, of different texts that are nearly equal, by rising i and j.
+def near_pairs(texts: Sequence[str]) -> NearPairs:
+    """Different texts that are nearly equal.
 
     Time grows with the number of texts, not with its square: 67,000 sentences take 5 s; memory is 252 bytes a text. A
     pair of similarity 0.8 is missed less than once in a million, where a text has fewer than a dozen such neighbours.
+    Of more candidates than MOST_PAIRS or MOST_CHARACTERS allow, those are confirmed whose minima agree most.
     """
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     pairs: dict[tuple[int, int], float] = {}
+    complete, compared = True, 0
     for size, rows in (
         (_SHORT, np.flatnonzero((lengths > 0) & (lengths <= _UP_TO))),
         (_LONG, np.flatnonzero(lengths >= _FROM)),
     ):
         if len(rows) > 1:
-            minima = _minima([texts[int(row)] for row in rows], size)
-            for i, j in _candidates(minima):
-                first, second = int(rows[i]), int(rows[j])
+            candidates = _candidates(_minima([texts[int(row)] for row in rows], size))
+            likely = candidates.codes[np.argsort(255 - candidates.scores, kind="stable")]
+            characters = lengths[rows[likely // len(rows)]] + lengths[rows[likely % len(rows)]]
+            count = int(np.searchsorted(np.cumsum(characters), MOST_CHARACTERS, side="right"))
+            complete = complete and candidates.complete and count >= len(likely)
+            for code in np.sort(likely[:count]):
+                first, second = int(rows[code // len(rows)]), int(rows[code % len(rows)])
                 similarity = near(texts[first], texts[second], size)
+                compared += 1
                 if similarity:
                     pairs[first, second] = max(similarity, pairs.get((first, second), 0.0))
     first_with: dict[str, int] = {}
@@ -58,7 +70,8 @@ def near_pairs(texts: Sequence[str]) -> list[tuple[int, int, float]]:
         other = first_with.setdefault(words, row)
         if other != row and words:
             pairs[other, row] = _SAME_WORDS
-    return [(i, j, similarity) for (i, j), similarity in sorted(pairs.items())]
+    found = [(i, j, similarity) for (i, j), similarity in sorted(pairs.items())]
+    return NearPairs(found, None if complete else compared)
 
 
 def near(a: str, b: str, size: int = _SHORT) -> float:
@@ -130,27 +143,24 @@ def _mixed(values: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _candidates(minima: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs (i, j), i < j, that agree in a band and in enough of all minima; each once."""
-    count = len(minima)
-    codes: list[np.ndarray] = []
+def _candidates(minima: np.ndarray) -> Candidates:
+    """Pairs that agree in a band and in enough of all minima."""
+    found = Candidates()
     for band in range(_BANDS):
-        keys = np.zeros(count, dtype=np.uint64)
+        keys = np.zeros(len(minima), dtype=np.uint64)
         for column in range(band * _ROWS, (band + 1) * _ROWS):
             keys = _mixed(keys ^ minima[:, column].astype(np.uint64))
-        codes.append(neighbours(keys, minima))
-    pairs = np.unique(np.concatenate(codes))
-    for code in pairs:
-        yield int(code) // count, int(code) % count
+        found = found.with_others(*_neighbours(keys, minima), MOST_PAIRS)
+    return found
 
 
-def neighbours(keys: np.ndarray, minima: np.ndarray) -> np.ndarray:
-    """Codes i * n + j of pairs with equal keys, i < j, whose minima agree often enough: int64."""
+def _neighbours(keys: np.ndarray, minima: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes i * n + j of pairs with equal keys, i < j, whose minima agree often enough, int64, and how many do."""
     count = len(keys)
     # Equal rows of minima come to stand side by side, however many rows share a key.
     order = np.lexsort((minima[:, 0], minima[:, -1], keys))
     ordered = keys[order]
-    codes = []
+    codes, agreements = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint8)]
     for distance in range(1, _NEIGHBOURS + 1):
         places = np.flatnonzero(ordered[distance:] == ordered[:-distance])
         if not len(places):
@@ -158,6 +168,8 @@ def neighbours(keys: np.ndarray, minima: np.ndarray) -> np.ndarray:
         first, second = order[places], order[places + distance]
         low, high = np.minimum(first, second), np.maximum(first, second)
         for part in np.array_split(np.arange(len(low)), len(low) // 100_000 + 1):
-            agree = (minima[low[part]] == minima[high[part]]).mean(axis=1) >= _CANDIDATE
-            codes.append(low[part][agree].astype(np.int64) * count + high[part][agree])
-    return np.concatenate(codes) if codes else np.empty(0, dtype=np.int64)
+            agreement = (minima[low[part]] == minima[high[part]]).sum(axis=1, dtype=np.uint8)
+            enough = agreement >= _CANDIDATE * minima.shape[1]
+            codes.append(low[part][enough].astype(np.int64) * count + high[part][enough])
+            agreements.append(agreement[enough])
+    return np.concatenate(codes), np.concatenate(agreements)

@@ -151,6 +151,12 @@ def _foreign_checkpoints(folder: Path) -> Iterator[str]:
                 yield f"{folder.name}/{checkpoint.name}/{entry.name}"
 
 
+def may_be_of_model(name: str) -> bool:
+    """Whether a file that a seal lists may be part of a saved model: one that was received may list pictures and tables
+    as well, which are somebody's data."""
+    return PurePath(name).suffix in _SUFFIXES_OF_MODELS
+
+
 def _foreign_in_model(folder: Path) -> Iterator[str]:
     """What its seal does not list; where that is lost, what has none of the names that models are saved under."""
     sealed = _read_json(folder / "manifest.json").get("files")
@@ -159,8 +165,7 @@ def _foreign_in_model(folder: Path) -> Iterator[str]:
     def is_known(name: str) -> bool:
         if known is None:
             return _OF_MODEL.fullmatch(name) is not None
-        # A seal that was received may list pictures and tables as well: those are somebody's data.
-        return name in known and PurePath(name).suffix in _SUFFIXES_OF_MODELS
+        return name in known and may_be_of_model(name)
 
     for entry in sorted(folder.rglob("*")):
         name = entry.relative_to(folder).as_posix()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -189,6 +190,35 @@ def _same_tokenizer(name: str, own: Any, requested: str, more: dict[str, Any]) -
     return other
 
 
+_MOST_GROWTH = 1000  # characters that a normalizer may make of one
+
+
+def _require_bounded(tokenizer: Any, place: str) -> None:
+    """ModelError where a text would grow without bound: forty replacements of o by oo make 2^40 characters of one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    for part in ("normalizer", "decoder"):
+        component = getattr(backend, part, None)
+        if component is not None and _growth(json.loads(component.__getstate__())) > _MOST_GROWTH:
+            raise ModelError(
+                f"the {part} of its tokenizer makes more than {_MOST_GROWTH:,} characters of one",
+                where=f"model {place!r}",
+                expected="a tokenizer that leaves texts about as long as they are",
+                cure="take the tokenizer that belongs to the model",
+            )
+
+
+def _growth(step: Any) -> float:
+    """How many characters a step of a normalizer or a decoder may make of one."""
+    steps = step.get("normalizers") or step.get("decoders") or ()
+    if steps:
+        return math.prod(map(_growth, steps))
+    if step.get("type") != "Replace":
+        return 1.0
+    pattern = step["pattern"].get("String")
+    # An expression, and an empty text, may stand between any two characters.
+    return max(1.0, len(step["content"]) / len(pattern)) if pattern else len(step["content"]) + 1.0
+
+
 def load_tokenizer(place: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
@@ -201,6 +231,7 @@ def load_tokenizer(place: str, options: dict[str, Any]) -> Any:
             expected="tokenizer.json, or vocab.txt, or vocab.json and merges.txt",
             cure="add the tokenizer that belongs to the model",
         )
+    _require_bounded(tokenizer, place)
     if not isinstance(tokenizer.model_max_length, int | float):
         raise ModelError(
             f"tokenizer_config.json has model_max_length: {str(tokenizer.model_max_length)[:40]!r}",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import tiny
 from helpers import Saying, run, text_spec
 from ptm.config.load import load_config
-from ptm.config.spec import DataSpec
+from ptm.config.spec import DataSpec, DistillSpec, TeacherSpec
 from ptm.errors import PtmError
 from ptm.experiment.check import check_inputs
 from ptm.experiment.prepare import WARNING
@@ -150,3 +150,11 @@ def test_10_21_what_is_wrong_with_files_hides_no_images(tmp_path, monkeypatch, n
         path.write_bytes(path.read_bytes()[:-30])
     places = {problem.where for problem in check_inputs(spec).problems}
     assert places == {str(path) for path in (spoilt, *broken)}
+
+
+@pytest.mark.slow
+def test_15_07_a_store_that_a_config_names_is_not_written_to(reviews_run, tiny_bert, reviews, tmp_path):
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", teacher=TeacherSpec(name=str(reviews_run)))
+    spec = replace(spec, distill=DistillSpec(store=str(tmp_path / "elsewhere")))
+    assert check_inputs(spec).problems == ()
+    assert not any(tmp_path.iterdir())

@@ -94,6 +94,89 @@ def test_14_02_bounds_hold_for_the_export_and_both_stand_in_the_report(reviews_r
     assert type(missed.exception) is ExpectationMissed
 
 
+def with_graph(export, target, change):
+    """A copy of an export whose graph ends otherwise, sealed again."""
+    import onnx
+
+    copy = Path(shutil.copytree(export, target))
+    model = onnx.load(copy / "model.onnx")
+    (output,) = model.graph.output
+    last = next(node for node in model.graph.node if output.name in node.output)
+    last.output[0] = "before"
+    output.type.tensor_type.ClearField("shape")
+    change(model, output)
+    onnx.save(model, copy / "model.onnx")
+    (copy / "manifest.json").unlink()
+    seal(copy)
+    return copy
+
+
+@pytest.mark.slow
+def test_15_08_a_graph_whose_answers_have_another_shape_is_refused(
+    exported_reviews, exported_digits, tmp_path
+):
+    from onnx import TensorProto, helper
+
+    def ends(*nodes, kind=TensorProto.FLOAT):
+        def change(model, output):
+            model.graph.node.extend(nodes)
+            output.type.tensor_type.elem_type = kind
+
+        return change
+
+    wide = helper.make_node("Concat", ["before", "before"], ["logits"], axis=1)
+    for number, (change, what) in enumerate(
+        (
+            (ends(wide), r"gives logits of shape \[\d+, 4\].*expected: shape \[\d+, 2\]"),
+            (
+                ends(helper.make_node("ReduceSum", ["before"], ["logits"], keepdims=0)),
+                r"gives logits of shape \[\]",
+            ),
+            (
+                ends(
+                    helper.make_node("Cast", ["before"], ["logits"], to=TensorProto.STRING),
+                    kind=TensorProto.STRING,
+                ),
+                "has tensor.string. as its outputs",
+            ),
+        )
+    ):
+        copy = with_graph(exported_reviews, tmp_path / str(number), change)
+        for act in (evaluation, lambda export: list(predict(export, texts=["good"]))):
+            with pytest.raises(ModelError, match=f"(?s){what}"):
+                act(copy)
+    digits = with_graph(exported_digits, tmp_path / "digits", ends(wide))
+    with pytest.raises(ModelError, match="gives logits of shape"):
+        evaluation(digits)
+
+
+@pytest.mark.slow
+def test_15_17_inputs_that_no_pipeline_gives_are_refused(exported_reviews, tmp_path):
+    def change(model, output):
+        from onnx import helper
+
+        model.graph.node.append(helper.make_node("Identity", ["before"], [output.name]))
+        for node in model.graph.node:
+            for place, name in enumerate(node.input):
+                node.input[place] = "evil" if name == "attention_mask" else name
+        model.graph.input[1].name = "evil"
+
+    copy = with_graph(exported_reviews, tmp_path / "e", change)
+    content = json.loads((copy / "export.json").read_text()) | {"inputs": ["input_ids", "evil"]}
+    (copy / "export.json").write_text(json.dumps(content))
+    (copy / "manifest.json").unlink()
+    seal(copy)
+    with pytest.raises(ModelError, match="reads input_ids, evil"):
+        evaluation(copy)
+
+
+@pytest.mark.slow
+def test_15_16_the_name_of_the_folder_is_plain_text_in_the_card(exported_reviews):
+    assert exported_reviews.name == "e\n<b> [x](y) \x1b[2J"
+    lines = (exported_reviews / "README.md").read_text().splitlines()
+    assert lines[:2] == [r"# e &lt;b&gt; \[x\](y) \\x1b\[2J", ""]
+
+
 @pytest.mark.parametrize("name", ["multi30k_en_de", "bccd_fcos_scratch"])
 def test_14_01_tasks_without_a_graph_are_refused_by_name_and_reason(name):
     spec = load_config(CONFIGS / f"{name}.yaml")

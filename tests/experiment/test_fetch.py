@@ -11,7 +11,7 @@ import pytest
 from helpers import text_spec
 from ptm.cli.app import run
 from ptm.config.load import dump_config
-from ptm.experiment.fetch import Download, fetch_all, needs
+from ptm.experiment.fetch import Download, described, fetch_all, needs
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -192,3 +192,20 @@ def test_12_07_a_commit_that_was_fetched_can_be_pinned(monkeypatch, tmp_path, re
     assert f"--set model.revision={COMMIT}" in capsys.readouterr().out
     (pinned,) = needs([config], [download.pin])  # as it was proposed
     assert pinned.revision == COMMIT and pinned.pin is None
+
+
+def test_15_17_what_a_mirror_says_of_sizes_is_not_believed(monkeypatch):
+    said = {
+        "config.json": "x",
+        "model.safetensors": -(10**30),
+        "tokenizer.json": 7,
+        None: 3,
+        "vocab.txt": None,
+    }
+    siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in said.items()]
+    info = SimpleNamespace(siblings=siblings, card_data=None, sha=COMMIT)
+    api = SimpleNamespace(model_info=lambda *names, **how: info, dataset_info=None)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
+    monkeypatch.setattr("ptm.base.network.reachable", lambda: True)
+    download = described(Download(kind="model", name="someone/tiny"))
+    assert download.bytes == 7 and download.commit == COMMIT

@@ -151,6 +151,28 @@ def test_12_03_tpe_finds_what_is_good_and_a_stopped_search_goes_on_as_it_would_h
     assert len(ran) == 1 and proposals(more)[:24] == proposals(whole)
 
 
+def test_15_11_a_study_whose_last_line_is_torn_goes_on(batch):
+    _, whole, _ = batch("--trials", "3", "--sampler", "random", "--output", "whole")
+    batch("--trials", "2", "--sampler", "random", "--output", "torn")
+    (study,) = Path("torn").rglob("study.jsonl")
+    study.write_bytes(study.read_bytes()[:-20])
+    code, record, ran = batch("--trials", "3", "--sampler", "random", "--output", "torn")
+    assert code == 0 and len(ran) == 1 and record["search"]["complete"] == 3
+    assert proposals(record) == proposals(whole)
+
+
+@pytest.mark.parametrize("values", ['["x"]', "[0.5,2.0]"])
+def test_15_17_a_study_with_a_value_that_is_none_is_damaged(tmp_path, monkeypatch, values):
+    from ptm.errors import ConfigError
+    from ptm.experiment.search import _open
+
+    _open(tmp_path, "identity", "max").tell(_open(tmp_path, "identity", "max").ask(), 0.5)
+    study = tmp_path / "study.jsonl"
+    study.write_text(study.read_text().replace("[0.5]", values))
+    with pytest.raises(ConfigError, match="is damaged: ValueError: trial 0 has"):
+        _open(tmp_path, "identity", "max")
+
+
 def test_12_03_a_trial_that_fails_has_no_value_and_others_go_on(batch, capsys):
     batch.broken = 1e-3
     code, record, _ = batch("--trials", "6", "--sampler", "random", "--jobs", "2")

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from ptm.base import files
@@ -20,3 +22,33 @@ def test_a_link_in_the_place_is_not_followed(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "there")
     with pytest.raises(RunDirectoryError, match="symbolic link"):
         require_place(tmp_path / "link", overwrite=True, inputs=[])
+
+
+def test_15_15_a_seal_without_end_is_not_read(tmp_path):
+    (tmp_path / "export.json").write_text("{}")
+    files.seal(tmp_path)
+    os.truncate(tmp_path / "manifest.json", 1 << 40)
+    assert not is_export(tmp_path)
+    assert files.broken_seal(tmp_path) == "manifest.json is damaged"
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "data.csv", "model/photo.png", "folder/config.json"])
+def test_15_04_a_seal_that_names_what_is_not_ours_deletes_nothing(tmp_path, name):
+    for own in ("export.json", "model.onnx", "predict.py", "model/tokenizer.json", name):
+        (tmp_path / own).parent.mkdir(exist_ok=True)
+        (tmp_path / own).touch()
+    files.seal(tmp_path)
+    with pytest.raises(RunDirectoryError, match=f"would delete what ptm did not write: {name}"):
+        require_place(tmp_path, overwrite=True, inputs=[])
+    (tmp_path / name).unlink()
+    require_place(tmp_path, overwrite=True, inputs=[])
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "config.yaml", "model/tokenizer.json"])
+def test_15_09_a_file_that_the_seal_does_not_know_is_not_read(tmp_path, name):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "export.json").write_text("{}")
+    files.seal(tmp_path)
+    (tmp_path / name).write_text("changed")
+    with pytest.raises(ModelError, match="does not stand in manifest"):
+        require_export(tmp_path)

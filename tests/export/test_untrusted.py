@@ -49,6 +49,13 @@ def test_14_01_operators_of_other_libraries_are_not_loaded(tmp_path):
     assert "evil::RunShell" in refused(tmp_path, graph_of(inner).SerializeToString())
 
 
+@pytest.mark.parametrize("name", ["Loop", "Scan", "SequenceMap"])
+def test_15_11_a_graph_that_may_never_end_is_not_loaded(tmp_path, name):
+    assert f"has a loop: {name}" in refused(
+        tmp_path, graph_of(helper.make_node(name, ["x"], ["y"])).SerializeToString()
+    )
+
+
 def test_14_01_what_is_no_graph_is_told(tmp_path):
     assert "no graph" in refused(tmp_path, b"\xff" * 100)
 

@@ -222,3 +222,12 @@ def test_12_05_time_grows_with_the_rows_and_not_with_their_square():
         seconds.append(time.process_time() - begun)
         assert look.findings == ()
     assert seconds[1] < 9 * seconds[0]
+
+
+def test_15_15_a_limit_on_what_was_compared_is_said(monkeypatch):
+    monkeypatch.setattr("ptm.quality.minhash.MOST_PAIRS", 10)
+    texts = [f"class number {number} of the kind" for number in range(60)]
+    (finding,) = [
+        f for f in look_at({"train": split("a", texts, None)}, (), 1).findings if f.rule == "near-limit"
+    ]
+    assert finding.level == "note" and "10 pairs of texts" in str(finding.problem)

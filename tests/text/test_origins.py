@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,32 @@ def test_15_02_an_adapter_that_came_with_a_model_names_no_code_and_fits_into_mem
     (tmp_path / "adapter_config.json").write_text(json.dumps(content | change))
     with pytest.raises(ModelError, match=r"adapter_config\.json"):
         origins.locate(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("part", "replace", "wrapped"),
+    [
+        ("normalizer", {"String": "o"}, "normalizers"),
+        ("normalizer", {"Regex": "o"}, "normalizers"),
+        ("normalizer", {"String": ""}, "normalizers"),
+        ("decoder", {"String": "o"}, "decoders"),
+    ],
+)
+def test_15_15_a_tokenizer_that_lets_texts_grow_without_bound_is_refused(
+    tiny_bert, tmp_path, part, replace, wrapped
+):
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "m"))
+    names = json.loads((folder / "tokenizer_config.json").read_text())
+    own = names | {"tokenizer_class": "PreTrainedTokenizerFast"}  # others make their normalizer themselves
+    (folder / "tokenizer_config.json").write_text(json.dumps(own))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    step = {"type": "Replace", "pattern": replace, "content": "oo"}
+    for count, refused in ((2, False), (40, True)):
+        inner = {"type": "Sequence", wrapped: [step] * (count // 2)}
+        content[part] = {"type": "Sequence", wrapped: [inner, inner]}
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+        if refused:
+            with pytest.raises(ModelError, match=f"the {part} of its tokenizer makes more than 1,000"):
+                origins.load_tokenizer(str(folder), {})
+        else:
+            origins.load_tokenizer(str(folder), {})
