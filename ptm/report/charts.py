@@ -282,9 +282,10 @@ def coverage_chart(key: str, coverage: Coverage) -> str:
     """Share right among the surest answers, over how many are answered."""
     figure, axes = _figure(4.6, 3.5)
     covered, accuracy = _thin(coverage.covered, coverage.accuracy)
-    axes.plot(covered, accuracy, color=_VARIABLES["accent"], linewidth=1.6)
-    axes.set_xlim(0, 1.01)
-    axes.set_ylim(max(0.0, float(accuracy.min()) - 0.05), 1.01)
+    # Shares end at 1; a line along that edge is drawn whole.
+    axes.plot(covered, accuracy, color=_VARIABLES["accent"], linewidth=1.6, clip_on=False)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(max(0.0, float(accuracy.min()) - 0.05), 1)
     axes.set_xlabel("share answered")
     axes.set_ylabel("share right of these")
     for axis in (axes.xaxis, axes.yaxis):

@@ -120,7 +120,7 @@ def sample_predictions(
 def _fields(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What a row says, boxes as counts: their coordinates fill a screen and tell nobody anything."""
     if "boxes" not in row:
-        return list(row.items())
+        return [(name, _by_class(name, value)) for name, value in _with_totals(row).items()]
     names = row.get("labels") or []
     scores = row.get("scores") or [1.0] * len(names)
     sure = [name for name, score in zip(names, scores, strict=False) if _sure(score)]
@@ -128,6 +128,24 @@ def _fields(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
     if "target_labels" in row:
         fields.append(("there", _counted(row["target_labels"])))
     return [*fields, *((name, value) for name, value in row.items() if name not in _OF_BOXES)]
+
+
+def _with_totals(row: Mapping[str, Any]) -> dict[str, Any]:
+    """``right`` and the number that it is of in one field: "3,051 of 4,032 pixels"."""
+    unit = next((unit for unit in ("pixels", "tokens") if unit in row), None)
+    if unit is None or "right" not in row:
+        return dict(row)
+    right = f"{words.count(row['right'])} of {words.count(row[unit])} {unit}"
+    return {name: right if name == "right" else value for name, value in row.items() if name != unit}
+
+
+def _by_class(name: str, value: Any) -> Any:
+    """A number for each class as words, without those that have none; any other value as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    shown = words.percent if name == "shares" else words.metric
+    numbers = {label: number for label, number in value.items() if number is not None}
+    return ", ".join(f"{words.plain(label)} {shown(number)}" for label, number in numbers.items())
 
 
 def _sure(score: Any) -> bool:

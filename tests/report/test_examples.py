@@ -108,6 +108,19 @@ def test_a_task_without_classes_shows_examples_of_what_was_predicted(tmp_path: P
 
 
 @pytest.mark.slow
+def test_10_29_numbers_for_each_class_are_words(tmp_path: Path) -> None:
+    masks = {"shares": {"sky": 0.75, "<road>": 0.25}, "iou": {"sky": 0.5, "<road>": None}, "pixels": 4032}
+    rows = [{"id": i, "where": f"{i}.png", **masks, "right": 3051} for i in range(3)]
+    run = make_run(tmp_path / "run", ["a", "b"], make_predictions(["a", "b"]))
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page, _ = report_of(run)
+    assert "shares sky 75 %, <road> 25 %" in page.words
+    assert "iou sky 0.5000 right" in page.words
+    assert "right 3,051 of 4,032 pixels" in page.words
+    assert "{'sky'" not in page.words and "pixels 4032" not in page.words
+
+
+@pytest.mark.slow
 def test_classifiers_show_no_such_examples(tmp_path: Path) -> None:
     page, _ = report_of(make_run(tmp_path / "run", ["a", "b"], make_predictions(["a", "b"])))
     assert "of the evaluated examples, spread evenly" not in page.words
