@@ -362,14 +362,15 @@ def _write(options: BatchOptions, content: Mapping[str, Any]) -> None:
 
 
 def _show(content: Mapping[str, Any], *, as_json: bool) -> None:
-    from ptm.report.batch import group_name, metric_names, spread_text
+    from ptm.report.batch import group_name, metric_names, shown_name, spread_text
 
     if as_json:
         echo_json(content)
         return
     names = metric_names(content["runs"])
+    shown = {name: shown_name(content["runs"], name) for name in names}
     table = new_table()
-    for column in ("run", "status", *names, "seconds"):
+    for column in ("run", "status", *shown.values(), "seconds"):
         table.add_column(column, overflow="fold")
     for row in content["runs"]:
         metrics = row.get("metrics") or {}
@@ -378,7 +379,9 @@ def _show(content: Mapping[str, Any], *, as_json: bool) -> None:
     echo_table(table)
     for group in content["groups"]:
         values = [
-            f"{name} {spread_text(group['metrics'][name])}" for name in names if name in group["metrics"]
+            f"{shown[name]} {spread_text(group['metrics'][name])}"
+            for name in names
+            if name in group["metrics"]
         ]
         counts = f"{group['runs']} of {group['of']} seeds"
         echo(f"{group_name(group)}, {counts}" + (f": {'; '.join(values)}" if values else ""))
@@ -386,7 +389,8 @@ def _show(content: Mapping[str, Any], *, as_json: bool) -> None:
     if search is not None and search["best"] is not None:
         best = search["best"]
         changes = " ".join(f"{key}={value}" for key, value in best["changes"].items())
-        echo(f"best of {search['complete']} trials: {search['metric']} {best['value']:.4f} with {changes}")
+        metric = shown_name(content["runs"], search["metric"])
+        echo(f"best of {search['complete']} trials: {metric} {best['value']:.4f} with {changes}")
         echo(f"its run: {os.path.relpath(best['output'])}   study: {os.path.relpath(search['study'])}")
     bad = sum(row["exit_code"] != 0 for row in content["runs"])
     count = len(content["runs"])

@@ -101,10 +101,14 @@ def watcher(total: int, *, quiet: bool, verbose: bool) -> Lines:
 
 def ending(outcome: Outcome) -> str:
     """``quickstart/seed-1: done in 41.2 s, accuracy 0.9000``."""
+    from ptm.config.evaluation import shown_metric
     from ptm.report.batch import metric_names
 
     metrics = outcome.metrics or {}
-    values = [f"{name} {metrics[name]:.4f}" for name in metric_names([{"metrics": metrics}], most=1)]
+    values = [
+        f"{shown_metric(name, outcome.positive_label)} {metrics[name]:.4f}"
+        for name in metric_names([{"metrics": metrics}], most=1)
+    ]
     code = f" (exit code {outcome.exit_code})" if outcome.exit_code else ""
     time = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
     return ", ".join([f"{outcome.job.name}: {outcome.status}{code}{time}", *values])

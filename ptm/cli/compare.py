@@ -128,6 +128,7 @@ def runs(
     json_: Json = False,
 ) -> None:
     """List runs: status, task, metric, when, of which commit."""
+    from ptm.config.evaluation import shown_metric
     from ptm.experiment.runs import list_runs
 
     rows = list_runs(folder)
@@ -148,7 +149,7 @@ def runs(
             status = missed if row["expectations_missed"] else row["status"]
             texts = (
                 row["task"] or "",
-                row["metric"] or "",
+                shown_metric(row["metric"] or "", row["positive_label"]),
                 value,
                 (row["created"] or "")[:16],
                 (row["commit"] or "")[:8],

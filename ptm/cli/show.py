@@ -143,7 +143,9 @@ def show_reproduction(reproduction: Reproduction, *, kept: bool, as_json: bool) 
         echo_json(reproduction.as_dict() | place)
         return
     echo(reproduction.verdict)
-    for name, distance in reproduction.distances.items():
+    for metric, distance in reproduction.distances.items():
+        *split, name = metric.split(": ")
+        name = ": ".join([*split, shown_metric(name, reproduction.positive_label)])
         echo(f"  {name}: {distance:.6f} off" if distance else f"  {name}: the same")
     if reproduction.first_difference is not None:
         echo(f"first different step: {reproduction.first_difference}")

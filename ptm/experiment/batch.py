@@ -55,6 +55,7 @@ class Outcome:
     seconds: float = 0.0
     metrics: Mapping[str, float] | None = None
     eval_metrics: Mapping[str, float] | None = None
+    positive_label: str | None = None  # that an F1 is of
     problems: tuple[Problem, ...] = ()
     last_lines: tuple[str, ...] = ()
 
@@ -177,6 +178,7 @@ def finished_before(job: Job) -> Outcome | None:
         exit_code=ExpectationMissed.exit_code if missed else 0,
         metrics=results.judged,
         eval_metrics=results.metrics,
+        positive_label=results.positive_label,
         problems=tuple(_missed(asdict(bound)) for bound in missed),
     )
 
@@ -251,6 +253,7 @@ class _Process:
             seconds=time.monotonic() - self.begun,
             metrics=_metrics(content),
             eval_metrics=content.get("metrics"),
+            positive_label=content.get("positive_label"),
             problems=tuple(problems),
             last_lines=lines,
         )
@@ -335,6 +338,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "exit_code": outcome.exit_code,
         "seconds": round(outcome.seconds, 3),
         "metrics": None if outcome.metrics is None else dict(outcome.metrics),
+        "positive_label": outcome.positive_label,
         "problems": [asdict(problem) for problem in outcome.problems],
     }
 

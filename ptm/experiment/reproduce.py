@@ -35,6 +35,7 @@ class Reproduction:
     first_difference: int | None  # the first logged step whose numbers differ
     changed: tuple[str, ...]  # inputs that are not as recorded
     output: str
+    positive_label: str | None = None  # that an F1 is of
 
     @property
     def good(self) -> bool:
@@ -77,7 +78,7 @@ def reproduce(
         verdict = "within tolerance" if all(far <= tolerance for far in distances.values()) else "different"
     after = new.read_manifest()
     changed = (*_detours(before), *changes(before, after)) if before and after else ()
-    return Reproduction(verdict, distances, first, changed, str(output))
+    return Reproduction(verdict, distances, first, changed, str(output), results.positive_label)
 
 
 def _require_whole(run: RunDirectory) -> Manifest:

@@ -53,6 +53,7 @@ def _listed(run: RunDirectory) -> dict[str, Any]:
         "status": status,
         "task": task,
         "metric": name,
+        "positive_label": results.positive_label if results else None,
         "value": value,
         "split": results.judged_split if results and results.judged else None,
         "created": manifest.created if manifest else None,

@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ptm.base.printable import printable
+from ptm.config.evaluation import shown_metric
 from ptm.errors import Problem
 
 JUNIT_MARK = b'<testsuites name="ptm batch"'
@@ -76,10 +77,11 @@ def problem_lines(row: Mapping[str, Any]) -> list[str]:
 def markdown(record: Mapping[str, Any]) -> str:
     """Two tables: the runs, and the seeds of each config together; then what went wrong."""
     rows, names = record["runs"], metric_names(record["runs"])
+    shown = [shown_name(rows, name) for name in names]
     lines = [
         MARKDOWN_MARK.decode(),
         "",
-        *_table(["run", "status", *names, "time"], [_run_cells(row, names) for row in rows]),
+        *_table(["run", "status", *shown, "time"], [_run_cells(row, names) for row in rows]),
     ]
     if record["groups"]:
         cells = [
@@ -87,7 +89,7 @@ def markdown(record: Mapping[str, Any]) -> str:
             for group in record["groups"]
         ]
         lines += ["", "Mean ± standard deviation [95 % interval] over seeds:", ""]
-        lines += _table(["config", "runs", *names], cells)
+        lines += _table(["config", "runs", *shown], cells)
     for row in rows:
         for text in problem_lines(row):
             first, *others = printable(text).splitlines()
@@ -103,6 +105,12 @@ def metric_names(rows: Sequence[Mapping[str, Any]], most: int = 2) -> list[str]:
     """The first metrics of the runs, the loss last: what a table has room for."""
     names = list(dict.fromkeys(name for row in rows for name in row.get("metrics") or ()))
     return [*(name for name in names if name != "loss"), *(name for name in names if name == "loss")][:most]
+
+
+def shown_name(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """A metric with the label that it is of; with those of all runs that have it, where they differ."""
+    labels = [row.get("positive_label") for row in rows if metric in (row.get("metrics") or ())]
+    return " / ".join(dict.fromkeys(shown_metric(metric, label) for label in labels)) or metric
 
 
 def group_name(group: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from ptm.report.batch import junit, markdown, metric_names, spread_text, workflow_commands
+from ptm.report.batch import junit, markdown, metric_names, shown_name, spread_text, workflow_commands
 
 
 def row(name, status="done", code=0, metrics=None, problems=(), config="c.yaml"):
@@ -94,3 +94,15 @@ def test_tables_have_room_for_two_metrics_the_loss_last():
 def test_a_spread_of_one_run_is_its_value():
     assert spread_text({"mean": 0.5, "sd": None, "interval_95": None}) == "0.5000"
     assert spread_text(None) == ""
+
+
+def test_10_10_an_f1_is_named_with_its_label():
+    fraud = {**row("a", metrics={"f1": 0.5, "loss": 0.1}), "positive_label": "fraud"}
+    spam = {**row("b", metrics={"f1": 0.7, "loss": 0.1}), "positive_label": "spam"}
+    others = [row("c", metrics={"accuracy": 0.9}), row("d", "failed", 2)]
+    assert shown_name([fraud, *others], "f1") == "f1[fraud]"
+    assert shown_name([fraud, spam], "f1") == "f1[fraud] / f1[spam]"
+    assert shown_name([fraud, spam], "loss") == "loss"
+    assert shown_name(others, "f1") == "f1"
+    text = markdown({"runs": [fraud], "groups": []})
+    assert "f1[fraud]" in text.replace("\\", "")
