@@ -29,6 +29,7 @@ _COMPILER = "torch._dynamo"
 _APART = (
     "torch._dynamo._trace_wrapped_higher_order_op"  # which masks of transformers name, and needs nothing else
 )
+_ADAPTERS = "peft"
 _QUESTIONS = "transformers.utils.import_utils"
 _READING = "create_import_structure_from_path"
 _UNUSED = (
@@ -96,16 +97,15 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname == _QUESTIONS:
+        loaders = {_QUESTIONS: _Answers, _ADAPTERS: _Adapters}
+        if fullname in loaders:
             others = (finder for finder in sys.meta_path if finder is not self)
             spec = next(
                 (spec for finder in others if (spec := finder.find_spec(fullname, path, target))), None
             )
             if spec is not None and spec.loader is not None:
-                spec.loader = _Answers(spec.loader)
+                spec.loader = loaders[fullname](spec.loader)
             return spec
-        if fullname == "peft":
-            import_module("torch.distributed.tensor")  # peft counts on others having done so
         stand_in = sys.modules.get(_COMPILER)
         if fullname.startswith(f"{_COMPILER}.") and fullname != _APART and isinstance(stand_in, _Compiler):
             # Its parts need the compiler, and some come with it.
@@ -128,8 +128,8 @@ class _Imported(Loader):
         module.__spec__ = self._spec
 
 
-class _Answers(Loader):
-    """Loads the module in which transformers asks for packages, and answers for those that are not used."""
+class _Wrapper(Loader):
+    """Loads a module as its own loader does, which it is left with."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -141,8 +141,23 @@ class _Answers(Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+
+
+class _Adapters(_Wrapper):
+    """Loads peft, which counts on others having imported what it uses. To ask whether it is there costs nothing."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        import_module("torch.distributed.tensor")
+        super().exec_module(module)
+
+
+class _Answers(_Wrapper):
+    """Loads the module in which transformers asks for packages, and answers for those that are not used."""
+
+    def exec_module(self, module: ModuleType) -> None:
         with _names_as_they_are():
-            self._loader.exec_module(module)
+            super().exec_module(module)
         for package in _UNUSED:
             question = f"is_{package}_available"
             if hasattr(module, question):
