@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from ptm.errors import ModelError, PtmError, ResourceLimit
 
 _OTHERS = 8  # threads of readers, allocators and Python itself, at most at a time
+_LATER = 12  # threads that a training starts beside its pool: of the tokenizer, of gradients, of the report; 11 were seen
 _NO_THREAD = re.compile(
     r"can't start new thread|thread pool|Resource temporarily unavailable|os error 11\b", re.I
 )
@@ -32,6 +33,11 @@ def require_native_threads(environment: Mapping[str, str] = os.environ) -> None:
         _count(environment, "RAYON_NUM_THREADS", cores),
     )
     require_threads(sum(size - 1 for size in pools) + _OTHERS)
+
+
+def require_pool(threads: int) -> None:
+    """ResourceLimit where a pool of so many threads, and those that are started later, cannot run at once."""
+    require_threads(threads - 1 + _LATER)
 
 
 def require_threads(count: int) -> None:

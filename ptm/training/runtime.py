@@ -16,7 +16,7 @@ import torch.utils.deterministic as deterministic_options
 from torch import Tensor, nn
 
 from ptm.base.launch import peer_timeout
-from ptm.base.limits import require_threads
+from ptm.base.limits import require_pool
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
 from ptm.errors import ConfigError, PeerLost
@@ -171,7 +171,7 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
     if spec.precision == "fp16" and device.type != "cuda":
         raise ConfigError("fp16 needs CUDA", where="runtime.precision", cure="use bf16 or fp32 on the CPU")
     threads = spec.threads or max(1, (os.cpu_count() or 1) // ranks)
-    require_threads(threads)
+    require_pool(threads)
     deterministic = spec.deterministic or device.type == "cpu"
     if deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,6 +1,7 @@
 """The machine of a run: which device, how many threads, and everything as it was afterwards."""
 
 import os
+import threading
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, ResourceLimit
 from ptm.training.runtime import (
     Runtime,
     batch_norms,
@@ -176,3 +177,26 @@ def test_15_17_ranks_that_are_none_are_refused(monkeypatch, rank, ranks):
     monkeypatch.setenv("WORLD_SIZE", ranks)
     with pytest.raises(ConfigError, match="RANK is"):
         environment_ranks()
+
+
+def test_10_32_a_pool_of_threads_and_what_is_started_beside_it_must_find_room(monkeypatch):
+    """A run with 8 threads has had 19 of them at its end, 3 of which stood before: fewer end in native code."""
+    start, begun = threading.Thread.start, []
+
+    def refuse_the_seventeenth(thread):
+        if len(begun) == 16:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_the_seventeenth)
+    with pytest.raises(ResourceLimit, match="16 more threads"), open_runtime(spec_of(8)):
+        pass
+    assert torch.get_num_threads() != 8
+    begun.clear()
+    with open_runtime(spec_of(2)) as runtime:
+        assert runtime.threads == 2
+
+
+def spec_of(threads):
+    return RuntimeSpec(device="cpu", threads=threads)
