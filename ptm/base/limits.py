@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from ptm.errors import ModelError, PtmError, ResourceLimit
 
 _OTHERS = 8  # threads of readers, allocators and Python itself, at most at a time
-_LATER = 12  # threads that a training starts beside its pool: of the tokenizer, of gradients, of the report; 11 were seen
+_LATER = 12  # threads that a training starts beside its pool, for tokens, gradients, the report; 11 were seen
 _NO_THREAD = re.compile(
     r"can't start new thread|thread pool|Resource temporarily unavailable|os error 11\b", re.I
 )

@@ -62,6 +62,9 @@ _OF_CHECKPOINT = frozenset(
 )
 
 
+_MOST_BYTES = 64_000_000  # of a record that ptm wrote: what is larger is somebody else's, and is not read
+
+
 def is_run(path: Path) -> bool:
     """Whether ptm made a directory: it has a config, and ptm's mark, manifest or a checkpoint."""
     return os.path.lexists(path / "config.yaml") and (
@@ -71,8 +74,8 @@ def is_run(path: Path) -> bool:
 
 def has_mark(path: Path) -> bool:
     try:
-        return read_bytes(path / MARK) == _MARK
-    except OSError:
+        return read_bytes(path / MARK, len(_MARK)) == _MARK
+    except (OSError, ValueError):
         return False
 
 
@@ -114,7 +117,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(read_bytes(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,8 +1,10 @@
 """Issue 15, line 4: --overwrite deletes what ptm wrote, in a directory that ptm made, and nothing else."""
 
 import json
+import resource
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,24 @@ def _made(path):
         begin_run(directory, "task: a\n")
         (directory.checkpoints / "step-000001").mkdir()
     return path
+
+
+def test_15_15_a_record_without_end_is_not_read(tmp_path):
+    run_ = _made(tmp_path / "run")
+    (run_ / MARK).unlink()
+    (run_ / "config.yaml").write_text("task: a\n")
+    record = json.dumps({"ptm": "0.1.0", "digests": {}})
+    (run_ / "manifest.json").write_text(record)
+    assert is_run(run_)
+    with (run_ / "manifest.json").open("r+b") as file:
+        file.truncate(2_000_000_000)  # a hole: nothing of it lies on the disk
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, limit[1]))
+        assert not is_run(run_)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
 
 
 @pytest.mark.parametrize(
