@@ -15,6 +15,7 @@ import torch
 from ptm.errors import DataError
 from ptm.training import order
 from ptm.vision import loader as loader_module
+from ptm.vision.augmentation import Augmentation
 from ptm.vision.loader import ViewLoader
 from ptm.vision.views import ImageViewMaker
 from view_samples import jpeg, picture, preprocessing, view_maker
@@ -61,7 +62,9 @@ def test_what_is_made_in_microseconds_needs_no_workers() -> None:
 def test_an_image_that_turns_out_broken_is_named(workers: int, tmp_path: Path) -> None:
     content = jpeg(picture(130, 110))
     images = [content, content, content[: len(content) // 2]]
-    maker = ImageViewMaker(images, lambda row: f"{tmp_path}, row {row}", preprocessing(100), "standard", 0)
+    maker = ImageViewMaker(
+        images, lambda row: f"{tmp_path}, row {row}", preprocessing(100), Augmentation("standard"), 0
+    )
     with pytest.raises(DataError) as caught:
         list(ViewLoader(maker, workers, pin_memory=False).pixels([np.array([0]), np.array([1, 2])], 0))
     assert caught.value.problems[0].where == f"{tmp_path}, row 2"
