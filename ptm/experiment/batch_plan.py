@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from ptm.base.standard_input import STANDARD_INPUT
 from ptm.config.commands import Command
 from ptm.config.load import dump_config, load_config
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError, Problem, PtmError
+from ptm.errors import ConfigError, Problem, PtmError, RunDirectoryError
 from ptm.run.lockfile import lock_path
+from ptm.run.ownership import is_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,12 @@ def _jobs_of(
     output: str | None,
 ) -> list[Job]:
     base = base_output(config, load_config(config, changes), output)
+    if (seeds or any(points)) and is_run(base):
+        raise RunDirectoryError(
+            "holds a run, and the runs of seeds and grids would lie in it",
+            where=base,
+            cure=f"name a folder for them: --output {shlex.quote(f'{base}-runs')}",
+        )
     jobs = []
     for point, seed in itertools.product(points, list[int | None](seeds) or [None]):
         parts = [*_folders(point), *([] if seed is None else [f"seed-{seed}"])]

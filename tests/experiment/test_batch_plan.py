@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from ptm.errors import ConfigError
 from ptm.experiment.batch_plan import grid_points, plan_batch
+from ptm.run.directory import begin_run
+from ptm.run.opening import open_run
 
 TEXT = """
 version: 1
@@ -48,6 +51,22 @@ def test_each_seed_and_each_grid_point_has_its_place(config, tmp_path):
     assert plan_batch([config("a")]).jobs[0].output == tmp_path / "runs" / "a"
     other = plan_batch([config("a")], seeds=[1], output="elsewhere")
     assert other.jobs[0].output == tmp_path / "elsewhere" / "a" / "seed-1"
+
+
+def test_runs_of_seeds_do_not_lie_in_a_run_that_is_there(config, tmp_path):
+    """The way of the README: a config is trained, then over seeds."""
+    first = tmp_path / "runs" / "a"
+    with open_run(first, "task: a\n", "new") as directory:
+        begin_run(directory, "task: a\n")
+    for words in ({"seeds": [1, 2]}, {"grid": ["train.epochs=1,2"]}):
+        plan = plan_batch([config("a"), config("b")], **words)
+        (fault,) = plan.faults
+        assert fault.exit_code == 2 and len(plan.jobs) == 2
+        (problem,) = fault.problems
+        assert problem.where == str(first) and "holds a run" in problem.what
+        *_, folder = shlex.split(problem.cure)
+        assert not plan_batch([config("a")], **words, output=folder).faults
+    assert not plan_batch([config("a")]).faults
 
 
 def test_a_grid_is_split_at_commas_outside_of_brackets():
