@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -214,6 +215,8 @@ def _fetch(download: Download, reporter: Reporter) -> None:
         if download.kind == "data":
             import datasets
 
+            if not sys.stderr.isatty():  # its bars are for terminals alone
+                datasets.disable_progress_bars()
             datasets.load_dataset(f"hf://datasets/{download.name}", download.config)
             return
         _fetch_files(download, reporter)

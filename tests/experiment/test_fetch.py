@@ -116,6 +116,116 @@ def test_12_07_what_is_fetched_is_enough_offline(hub, run_cli, reviews, tmp_path
     assert json.loads((tmp_path / "run.lock").read_text())["revisions"] == {"model": COMMIT}
 
 
+DATA = {
+    "data/train.csv": "text,label\n" + "".join(f"good film {i},1\nbad film {i},0\n" for i in range(12)),
+    "data/test.csv": "text,label\ngood soup,1\nbad soup,0\n",
+    "README.md": "---\nlicense: cc0-1.0\n---\n",
+}
+
+
+@pytest.fixture
+def data_hub():
+    """As ``hub``, with one data set, ``someone/reviews``: what ``datasets`` asks of a hub."""
+    files = {name: text.encode() for name, text in DATA.items()}
+    about, asked = "/api/datasets/someone/reviews", []
+
+    def entry(name):
+        digest = hashlib.sha1(files[name]).hexdigest()
+        return {"type": "file", "path": name, "size": len(files[name]), "oid": digest}
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            asked.append(self.path)
+            path = self.path.partition("?")[0]
+            if path.startswith(f"{about}/tree/"):
+                folder = path.removeprefix(f"{about}/tree/").partition("/")[2]
+                listed = [entry(name) for name in files if name.rpartition("/")[0] == folder]
+                listed += [] if folder else [{"type": "directory", "path": "data", "oid": "0" * 40}]
+                self.answer(listed)
+            elif path == about or path.startswith(f"{about}/revision/"):
+                siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+                card = {"license": "cc0-1.0"}
+                self.answer(
+                    {
+                        "id": "someone/reviews",
+                        "sha": COMMIT,
+                        "siblings": siblings,
+                        "cardData": card,
+                        "tags": [],
+                    }
+                )
+            else:
+                self.answer(files.get(path.partition("/resolve/")[2].partition("/")[2]))
+
+        def answer(self, content):
+            if content is None:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                content = b""
+            else:
+                self.send_response(200)
+                content = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def log_message(self, *words): ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.asked = asked
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_12_07_a_data_set_that_is_fetched_is_enough_offline(data_hub, run_cli, tiny_bert, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"""
+version: 1
+task: text-classification
+model: {{name: {tiny_bert}}}
+data: {{source: "hub:someone/reviews", train: train, eval: test}}
+train: {{steps: 1, batch_size: 8, learning_rate: 1e-3}}
+runtime: {{device: cpu, threads: 1}}
+output: {tmp_path / "r"}
+"""
+    )
+    env = {
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": f"http://127.0.0.1:{data_hub.server_address[1]}",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    done = run_cli("fetch", config, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["downloads"]
+    assert (row["kind"], row["name"], row["licence"], row["here"]) == (
+        "data",
+        "someone/reviews",
+        "cc0-1.0",
+        True,
+    )
+    assert set(row["files"]) == set(DATA) and row["bytes"] == sum(map(len, DATA.values()))
+    assert "\r" not in done.stderr
+    count = len(data_hub.asked)
+    done = run_cli("finetune", config, "--offline", "--json", env=env)
+    assert done.returncode == 0 and len(data_hub.asked) == count, done.stderr
+    assert json.loads(done.stdout)["status"] == "done"
+    assert len((tmp_path / "r/predictions.jsonl").read_text().splitlines()) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.processes
 def test_12_07_all_that_cannot_be_had_is_told_at_once(hub, run_cli, reviews, tmp_path):
