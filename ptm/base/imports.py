@@ -11,9 +11,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+from ptm.base.loaders import WrappedLoader, wrapped_spec
 
 _LIBRARIES = frozenset({"torch", "matplotlib"})
 
@@ -28,30 +30,13 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in _LIBRARIES:
-            return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        spec = next((spec for finder in others if (spec := finder.find_spec(fullname, path, target))), None)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Elsewhere(spec.loader)
-        return spec
+        return wrapped_spec(self, _Elsewhere, fullname, path, target) if fullname in _LIBRARIES else None
 
 
-class _Elsewhere(Loader):
-    """Hands everything to the loader of a module, which the module has for its own afterwards."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
+class _Elsewhere(WrappedLoader):
     def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
         with _elsewhere():
-            self._loader.exec_module(module)
+            super().exec_module(module)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ptm.base.loaders import WrappedLoader, wrapped_spec
+
 _COMPILER = "torch._dynamo"
 _APART = (
     "torch._dynamo._trace_wrapped_higher_order_op"  # which masks of transformers name, and needs nothing else
@@ -97,15 +99,9 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        loaders = {_QUESTIONS: _Answers, _ADAPTERS: _Adapters}
+        loaders: dict[str, type[WrappedLoader]] = {_QUESTIONS: _Answers, _ADAPTERS: _Adapters}
         if fullname in loaders:
-            others = (finder for finder in sys.meta_path if finder is not self)
-            spec = next(
-                (spec for finder in others if (spec := finder.find_spec(fullname, path, target))), None
-            )
-            if spec is not None and spec.loader is not None:
-                spec.loader = loaders[fullname](spec.loader)
-            return spec
+            return wrapped_spec(self, loaders[fullname], fullname, path, target)
         stand_in = sys.modules.get(_COMPILER)
         if fullname.startswith(f"{_COMPILER}.") and fullname != _APART and isinstance(stand_in, _Compiler):
             # Its parts need the compiler, and some come with it.
@@ -128,23 +124,7 @@ class _Imported(Loader):
         module.__spec__ = self._spec
 
 
-class _Wrapper(Loader):
-    """Loads a module as its own loader does, which it is left with."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-
-
-class _Adapters(_Wrapper):
+class _Adapters(WrappedLoader):
     """Loads peft, which counts on others having imported what it uses. To ask whether it is there costs nothing."""
 
     def exec_module(self, module: ModuleType) -> None:
@@ -152,7 +132,7 @@ class _Adapters(_Wrapper):
         super().exec_module(module)
 
 
-class _Answers(_Wrapper):
+class _Answers(WrappedLoader):
     """Loads the module in which transformers asks for packages, and answers for those that are not used."""
 
     def exec_module(self, module: ModuleType) -> None:

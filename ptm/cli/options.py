@@ -44,6 +44,16 @@ Set = Annotated[
         autocompletion=complete_key,
     ),
 ]
+RejectBelow = Annotated[
+    float | None,
+    typer.Option(
+        "--reject-below",
+        metavar="P",
+        min=0,
+        max=1,
+        help="Classes: keep back answers that are less probable; their prediction is null.",
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print the results as JSON on standard output; what is wrong, too."),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ptm.base.standard_input import STANDARD_INPUT
-from ptm.cli.options import Offline, Quiet, Set, Verbose, new_reporter
+from ptm.cli.options import Offline, Quiet, RejectBelow, Set, Verbose, new_reporter
 from ptm.cli.printing import echo_json
 
 
@@ -56,16 +56,7 @@ def predict(
             help="Detection: the least score of a box that is written or drawn (default: 0.05 written, 0.5 drawn).",
         ),
     ] = None,
-    reject_below: Annotated[
-        float | None,
-        typer.Option(
-            "--reject-below",
-            metavar="P",
-            min=0,
-            max=1,
-            help="Classes: keep back answers that are less probable; their prediction is null.",
-        ),
-    ] = None,
+    reject_below: RejectBelow = None,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", metavar="N", min=1, help="Inputs computed together (default 64)."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ptm.cli.options import Offline, Quiet, Set, Verbose, new_reporter
+from ptm.cli.options import Offline, Quiet, RejectBelow, Set, Verbose, new_reporter
 from ptm.cli.printing import echo_json
 
 
@@ -79,16 +79,7 @@ def serve(
             help="Detection: the least score of a box (default: 0.05).",
         ),
     ] = None,
-    reject_below: Annotated[
-        float | None,
-        typer.Option(
-            "--reject-below",
-            metavar="P",
-            min=0,
-            max=1,
-            help="Classes: keep back answers that are less probable; their prediction is null.",
-        ),
-    ] = None,
+    reject_below: RejectBelow = None,
     set_: Set = [],  # noqa: B006
     json_: Annotated[
         bool,

@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 
 from helpers import text_spec
+from hub_samples import COMMIT, HubHandler, serving
 from ptm.cli.app import run
 from ptm.config.load import dump_config
 from ptm.experiment.fetch import Download, described, fetch_all, needs
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -21,54 +18,28 @@ def hub(tiny_bert):
     """The address of a hub that has one model, ``someone/tiny``; ``hub.asked`` are the paths that were asked for."""
     files = {path.name: path.read_bytes() for path in tiny_bert.iterdir() if path.is_file()}
     files["training.log"] = b"not needed"
-    asked = []
 
-    class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.do_GET()
-
+    class Hub(HubHandler):
         def do_GET(self):
-            asked.append(self.path)
+            self.server.asked.append(self.path)
             path = self.path.partition("?")[0]
             if "/tree/" in path:
-                self.answer(b"[]", "application/json")
+                self.answer([])
             elif path.startswith("/api/models/someone/tiny"):
-                siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
-                content = {
-                    "id": "someone/tiny",
-                    "sha": COMMIT,
-                    "siblings": siblings,
-                    "cardData": {"license": "mit"},
-                }
-                self.answer(json.dumps(content).encode(), "application/json")
+                self.answer(about("someone/tiny", files, "mit"))
             elif path.startswith("/someone/tiny/resolve/") and path.rpartition("/")[2] in files:
-                self.answer(files[path.rpartition("/")[2]], "application/octet-stream")
+                self.answer(files[path.rpartition("/")[2]])
             else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound" if "/api/" in path else "EntryNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.miss("RepoNotFound" if "/api/" in path else "EntryNotFound")
 
-        def answer(self, content, kind):
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
+    with serving(Hub) as server:
+        server.files = files
+        yield server
 
-        def log_message(self, *words): ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    server.asked, server.files = asked, files
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def about(name, files, licence):
+    siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+    return {"id": name, "sha": COMMIT, "siblings": siblings, "cardData": {"license": licence}, "tags": []}
 
 
 @pytest.mark.slow
@@ -78,10 +49,9 @@ def test_12_07_what_is_fetched_is_enough_offline(hub, run_cli, reviews, tmp_path
     config.write_text(dump_config(text_spec("someone/tiny", reviews, tmp_path / "r", epochs=1)))
     other = tmp_path / "other.yaml"
     other.write_text(config.read_text().replace("seed: 42", "seed: 1"))
-    address = f"http://127.0.0.1:{hub.server_address[1]}"
     env = {
         "HF_HUB_OFFLINE": "0",
-        "HF_ENDPOINT": address,
+        "HF_ENDPOINT": hub.address,
         "HF_HOME": str(tmp_path / "hf"),
         "HF_HUB_DISABLE_XET": "1",
     }
@@ -127,64 +97,31 @@ DATA = {
 def data_hub():
     """As ``hub``, with one data set, ``someone/reviews``: what ``datasets`` asks of a hub."""
     files = {name: text.encode() for name, text in DATA.items()}
-    about, asked = "/api/datasets/someone/reviews", []
+    place = "/api/datasets/someone/reviews"
 
     def entry(name):
         digest = hashlib.sha1(files[name]).hexdigest()
         return {"type": "file", "path": name, "size": len(files[name]), "oid": digest}
 
-    class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.do_GET()
-
+    class Hub(HubHandler):
         def do_GET(self):
-            asked.append(self.path)
+            self.server.asked.append(self.path)
             path = self.path.partition("?")[0]
-            if path.startswith(f"{about}/tree/"):
-                folder = path.removeprefix(f"{about}/tree/").partition("/")[2]
+            file = path.partition("/resolve/")[2].partition("/")[2]
+            if path.startswith(f"{place}/tree/"):
+                folder = path.removeprefix(f"{place}/tree/").partition("/")[2]
                 listed = [entry(name) for name in files if name.rpartition("/")[0] == folder]
                 listed += [] if folder else [{"type": "directory", "path": "data", "oid": "0" * 40}]
                 self.answer(listed)
-            elif path == about or path.startswith(f"{about}/revision/"):
-                siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
-                card = {"license": "cc0-1.0"}
-                self.answer(
-                    {
-                        "id": "someone/reviews",
-                        "sha": COMMIT,
-                        "siblings": siblings,
-                        "cardData": card,
-                        "tags": [],
-                    }
-                )
+            elif path == place or path.startswith(f"{place}/revision/"):
+                self.answer(about("someone/reviews", files, "cc0-1.0"))
+            elif file in files:
+                self.answer(files[file])
             else:
-                self.answer(files.get(path.partition("/resolve/")[2].partition("/")[2]))
+                self.miss("EntryNotFound")
 
-        def answer(self, content):
-            if content is None:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
-                content = b""
-            else:
-                self.send_response(200)
-                content = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        def log_message(self, *words): ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    server.asked = asked
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Hub) as server:
+        yield server
 
 
 @pytest.mark.slow
@@ -204,7 +141,7 @@ output: {tmp_path / "r"}
     )
     env = {
         "HF_HUB_OFFLINE": "0",
-        "HF_ENDPOINT": f"http://127.0.0.1:{data_hub.server_address[1]}",
+        "HF_ENDPOINT": data_hub.address,
         "HF_HOME": str(tmp_path / "hf"),
         "HF_HUB_DISABLE_XET": "1",
     }
@@ -238,8 +175,7 @@ def test_12_07_all_that_cannot_be_had_is_told_at_once(hub, run_cli, reviews, tmp
     assert done.returncode == 6
     problems = json.loads(done.stdout)["error"]["problems"]
     assert [problem["where"] for problem in problems] == ["model someone/tiny", "model someone/other"]
-    address = f"http://127.0.0.1:{hub.server_address[1]}"
-    env = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf")}
+    env = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf")}
     done = run_cli("fetch", tmp_path / "b.yaml", "--json", env=env)
     assert done.returncode == 6 and "the hub does not have it" in done.stdout
 

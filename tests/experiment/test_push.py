@@ -2,27 +2,24 @@
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from helpers import copy_of
+from hub_samples import COMMIT, HubHandler, serving
 from ptm.cli.app import app, run
 from ptm.models.seals import require_intact
 
 pytestmark = pytest.mark.slow  # trains, once a session
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
 def hub(monkeypatch):
     """A hub that takes everything; ``hub.received``: name → content; ``hub.refuse``: a status instead."""
 
-    class Hub(BaseHTTPRequestHandler):
+    class Hub(HubHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             server.asked.append(self.path)
@@ -30,7 +27,7 @@ def hub(monkeypatch):
                 self.answer({"error": "no"}, server.refuse)
             elif self.path == "/api/repos/create":
                 server.created = json.loads(body)
-                self.answer({"url": f"{address}/me/reviews"})
+                self.answer({"url": f"{server.address}/me/reviews"})
             elif self.path.endswith("/preupload/main"):
                 names = [file["path"] for file in json.loads(body)["files"]]
                 self.answer(
@@ -45,7 +42,9 @@ def hub(monkeypatch):
                 for line in map(json.loads, body.splitlines()):
                     if line["key"] == "file":
                         server.received[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-                self.answer({"commitOid": COMMIT, "commitUrl": f"{address}/me/reviews/commit/{COMMIT}"})
+                self.answer(
+                    {"commitOid": COMMIT, "commitUrl": f"{server.address}/me/reviews/commit/{COMMIT}"}
+                )
             else:
                 self.answer({})
 
@@ -53,33 +52,17 @@ def hub(monkeypatch):
             server.asked.append(self.path)
             self.answer({"error": "no"}, server.refuse or 404)
 
-        def answer(self, content, status=200):
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *words): ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    server.asked, server.received, server.refuse, server.created = [], {}, 0, None
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_ENDPOINT", address)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
     for name in ("PTM_OFFLINE", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Hub) as server:
+        server.received, server.refuse, server.created = {}, 0, None
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
 
 
 def is_private(created):
