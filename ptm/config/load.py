@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -21,11 +22,11 @@ from ptm.base.regular import endless
 from ptm.base.standard_input import STANDARD_INPUT, standard_input
 from ptm.config import schema
 from ptm.config.explain import Refusals, explain, unread_keys
-from ptm.config.keys import AND
+from ptm.config.paths import resolve_paths
 from ptm.config.rules import cross_check
 from ptm.config.schema import json_schema
-from ptm.config.spec import DataSpec, DistillSpec, ModelSpec, RunSpec, TeacherSpec
-from ptm.config.tasks import FILE_SOURCES, TASKS
+from ptm.config.spec import RunSpec
+from ptm.config.tasks import TASKS
 from ptm.config.yaml_tree import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -46,12 +47,8 @@ from ptm.errors import ConfigError, Problem
 
 __all__ = ["check_files", "dump_config", "json_schema", "load_config", "parse_config"]
 
-_Model = TypeVar("_Model", ModelSpec, TeacherSpec)
-
 _FROM_OVERRIDE = 1  # first element of Place.order; files have 0
 _MOST_PROBLEMS = 200  # nobody reads on, and each costs a search for similar names
-MODEL_KINDS = ("package:", "new:", "timm:", "smp:", "libreyolo:")  # before the colon of a model's name
-_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".th", ".pt", ".bin")
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> RunSpec:
@@ -98,7 +95,9 @@ def _parse(text: str, name: str, overrides: Sequence[str], base: Path, cwd: Path
     if findings or spec is None:
         raise _config_error(findings)
     try:
-        return _resolve_paths(spec, root, base.absolute(), cwd.absolute()), root
+        return resolve_paths(
+            spec, partial(_base_of, root, base.absolute(), cwd.absolute()), cwd.absolute()
+        ), root
     except ValidationError:  # the text was fine, so a folder's name is what cannot be written as text
         raise ConfigError("a folder on the way has a name that is not UTF-8", where=name) from None
 
@@ -286,6 +285,11 @@ def _with_stand_ins(data: dict[str, Any], refusals: Refusals) -> dict[str, Any]:
     return usable
 
 
+def _base_of(root: Section, base: Path, cwd: Path, *path: str) -> Path:
+    """What the path that a key holds is relative to."""
+    return base if _place_of(root, path).in_file else cwd
+
+
 def _place_of(root: Section, path: Sequence[str]) -> Place:
     """Where the value of a key stands; of a missing one, where its section does."""
     node: Node = root
@@ -294,88 +298,6 @@ def _place_of(root: Section, path: Sequence[str]) -> Place:
             break
         node = node.values[part]
     return node.place
-
-
-# --- paths
-
-
-def _resolve_paths(spec: RunSpec, root: Section, base: Path, cwd: Path) -> RunSpec:
-    def base_of(*path: str) -> Path:
-        return base if _place_of(root, path).in_file else cwd
-
-    def resolved(part: _Model, key: str) -> _Model:
-        name = _model_name(part.name, base_of(key, "name"))
-        return replace(part, name=name, weights=_weights(part.weights, base_of(key, "weights")))
-
-    return replace(
-        spec,
-        model=_parts(resolved(spec.model, "model"), base_of),
-        teacher=_teacher(resolved(spec.teacher, "teacher"), base_of("teacher", "others"))
-        if spec.teacher
-        else None,
-        distill=_distill(spec.distill, base_of("distill", "store")),
-        data=_data(spec.data, base_of),
-        output=_absolute(spec.output, cwd),
-    )
-
-
-def _data(data: DataSpec, base_of: Callable[..., Path]) -> DataSpec:
-    colors = data.mask_colors
-    if isinstance(colors, str):
-        colors = _absolute(colors, base_of("data", "mask_colors"))
-    return replace(data, source=_source(data.source, base_of("data", "source")), mask_colors=colors)
-
-
-def _teacher(teacher: TeacherSpec, base: Path) -> TeacherSpec:
-    return replace(teacher, others=tuple(_model_name(name, base) for name in teacher.others))
-
-
-def _parts(model: ModelSpec, base_of: Callable[..., Path]) -> ModelSpec:
-    """The paths of a tokenizer and a decoder of their own."""
-    tokenizer = model.tokenizer
-    if tokenizer not in (None, "train"):
-        tokenizer = _model_name(tokenizer, base_of("model", "tokenizer"))
-    decoder = model.decoder and _model_name(model.decoder, base_of("model", "decoder"))
-    return replace(model, tokenizer=tokenizer, decoder=decoder)
-
-
-def _distill(distill: DistillSpec | None, base: Path) -> DistillSpec | None:
-    if distill is None or distill.store in ("auto", "off"):
-        return distill
-    return replace(distill, store=_absolute(distill.store, base))
-
-
-def _source(source: str, base: Path) -> str:
-    kind, _, place = source.partition(":")
-    if kind not in FILE_SOURCES:
-        return source
-    places = [place] if _exists(base / place.strip()) else place.split(AND)
-    return f"{kind}:{AND.join(_absolute(part.strip(), base) for part in places)}"
-
-
-def _model_name(name: str, base: Path) -> str:
-    if name.startswith(MODEL_KINDS):
-        return name
-    is_path = name in (".", "..") or name.startswith(("./", "../", "/", "~"))
-    return _absolute(name, base) if is_path or ("/" in name and _exists(base / name)) else name
-
-
-def _weights(weights: str, base: Path) -> str:
-    is_path = "/" in weights or weights.lower().endswith(_WEIGHT_SUFFIXES)
-    return _absolute(weights, base) if is_path and not weights.startswith(MODEL_KINDS) else weights
-
-
-def _absolute(path: str, base: Path) -> str:
-    full = base / os.path.expanduser(path)  # noqa: PTH111 - leaves an unknown ~user as it is
-    # `..` behind a symbolic link leads elsewhere than it looks; other links stay as the user named them.
-    return os.path.realpath(full) if ".." in full.parts else str(full)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 # --- writing

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ptm.config.paths import MODEL_KINDS
 from ptm.config.tasks import TASKS
 from ptm.report.inputs import RunFiles, mapping, number
 
@@ -25,7 +26,6 @@ _TASKS = {
     "causal-lm": "text-generation",
     "semantic-segmentation": "image-segmentation",
 }
-_LOCAL_MODELS = ("package:", "new:", "timm:", "smp:", "libreyolo:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def hub_model(config: Mapping[str, Any]) -> str | None:
     task = TASKS.get(str(config.get("task")))
     if task is None or task.modality != "text" or model.get("weights") == "none":
         return None
-    if name.startswith(_LOCAL_MODELS) or Path(name).exists() or name.startswith((".", "/", "~")):
+    if name.startswith((*MODEL_KINDS, ".", "/", "~")) or Path(name).exists():
         return None
     return name if REPOSITORY.fullmatch(name) or re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) else None
 
