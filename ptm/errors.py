@@ -114,12 +114,16 @@ class Gathered:
         except (ConfigError, DataError) as error:
             self._errors.append(error)
 
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was refused so far, each once."""
+        return tuple(dict.fromkeys(problem for error in self._errors for problem in error.problems))
+
     def refuse(self, noun: str = "") -> None:
         """Raises the first error, with the problems of all; of many ``noun``, the first few."""
         if self._errors:
-            problems = list(dict.fromkeys(problem for error in self._errors for problem in error.problems))
             kind = ConfigError if isinstance(self._errors[0], ConfigError) else DataError
-            raise kind(shorten(problems, noun) if noun else problems)
+            raise kind(shorten(self.problems, noun) if noun else self.problems)
 
 
 class ModelError(PtmError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.columns import require_columns
+from ptm.data.partial import refuse_but
 from ptm.data.span_words import Span, TaggedText, tagged_text
 from ptm.data.tables import Table, json_records, require_unicode
 from ptm.data.text_format import TextFormat, read_text
@@ -54,20 +55,30 @@ def read_annotated(
 ) -> Table:
     """``words`` or ``text``, and, where it is asked for, ``label``: tags by IOB2 of the spans, or the labels of whole
     texts. ``raw``: texts in the place of words. Raises DataError naming the record."""
-    records, digest, notes = _records(kind, path, roles, written)
+    gathered = Gathered()
+    records, digest, notes = _records(kind, path, roles, written, gathered)
     labelled = "label" in roles
     columns: dict[str, Sequence[Any]] = {}
     if "words" in roles and not raw:
-        tagged, more = _tagged(records, kind, path, labelled=labelled)
-        notes = (*notes, *more)
+        if not gathered.problems:
+            _require_spans(records, kind, path, labelled=labelled)
+        records, tagged = _tagged(records, gathered, labelled=labelled)
+        notes = (
+            *notes,
+            *_counted([(n, r.where) for one, r in zip(tagged, records, strict=True) for n in one.notes]),
+        )
         columns["words"] = [one.words for one in tagged]
         if labelled:
             columns["label"] = [one.tags for one in tagged]
     else:
         columns[next(role for role in roles if role != "label")] = [record.text for record in records]
+        if labelled and not gathered.problems:
+            _require_choices(records, kind, path)
         if labelled:
-            columns["label"] = _choices(records, kind, path)
-    return Table(columns, lambda row: records[row].where, digest, notes=notes)
+            columns["label"] = _choices(records)
+    table = Table(columns, lambda row: records[row].where, digest, notes=notes)
+    refuse_but(gathered, table, "records")
+    return table
 
 
 def seems(record: object) -> str | None:
@@ -99,13 +110,15 @@ def _dicts(value: Any) -> bool:
 
 
 def _records(
-    kind: str, path: Path, roles: Mapping[str, str], written: TextFormat
+    kind: str, path: Path, roles: Mapping[str, str], written: TextFormat, gathered: Gathered
 ) -> tuple[list[Record], str, tuple[Problem, ...]]:
+    """The records that can be used, the digest of all, and what is to be said of those that are left out. ``gathered``
+    is told of what is wrong."""
     text, digest = read_text(path, HOLDS, written)
     names = _Names(
         *(None if (name := roles.get(role)) in _DEFAULTS else name for role in (_input(roles), "label"))
     )
-    gathered, records, reasons = Gathered(), list[Record](), Counter[str]()
+    records, reasons = list[Record](), Counter[str]()
     total = 0
     for place, found in json_records(io.StringIO(text, newline="\n"), path, [], gathered):
         total += 1
@@ -114,7 +127,8 @@ def _records(
                 records.append(_parsed(kind, found, place, names))
             except _LeftOut as reason:
                 reasons[str(reason)] += 1
-    gathered.refuse("records")
+    if not records:
+        gathered.refuse("records")
     why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     if not records:
         what = f"{total} records, and none can be used: {why}" if total else "there is no record in it"
@@ -302,19 +316,22 @@ def _span(one: Any, place: str, start: str, end: str, label: str) -> Span:
 # --- records to columns
 
 
-def _tagged(
-    records: Sequence[Record], kind: str, path: Path, *, labelled: bool
-) -> tuple[list[TaggedText], tuple[Problem, ...]]:
+def _require_spans(records: Sequence[Record], kind: str, path: Path, *, labelled: bool) -> None:
     if labelled and all(record.spans is None for record in records):
         cure = "task: text-classification, if its texts have labels as a whole"
         raise DataError("no record has spans", where=path, expected=f"spans of {TOOLS[kind]}", cure=cure)
-    gathered, tagged = Gathered(), list[TaggedText]()
+
+
+def _tagged(
+    records: Sequence[Record], gathered: Gathered, *, labelled: bool
+) -> tuple[list[Record], list[TaggedText]]:
+    """The records whose spans are words of their texts, and these as words and tags; ``gathered`` is told of others."""
+    kept, tagged = list[Record](), list[TaggedText]()
     for record in records:
         with gathered.of():
             tagged.append(tagged_text(record.text, record.spans or () if labelled else (), record.where))
-    gathered.refuse("spans")
-    notes = [(note, record.where) for one, record in zip(tagged, records, strict=True) for note in one.notes]
-    return tagged, tuple(_counted(notes))
+            kept.append(record)
+    return kept, tagged
 
 
 def _counted(notes: Sequence[tuple[tuple[str, str], str]]) -> Iterator[Problem]:
@@ -324,11 +341,14 @@ def _counted(notes: Sequence[tuple[tuple[str, str], str]]) -> Iterator[Problem]:
         yield Problem(f"{count} {kind}, such as {example}", where)
 
 
-def _choices(records: Sequence[Record], kind: str, path: Path) -> list[Any]:
+def _require_choices(records: Sequence[Record], kind: str, path: Path) -> None:
     if all(record.choices is None for record in records):
         cure = "task: token-classification, if it has spans"
         what = "no record has a label of the whole text"
         raise DataError(what, where=path, expected=f"labels of {TOOLS[kind]}", cure=cure)
+
+
+def _choices(records: Sequence[Record]) -> list[Any]:
     choices = [list(record.choices or ()) for record in records]
     single = all(len(names) == 1 for names in choices)
     return [names[0] for names in choices] if single else choices

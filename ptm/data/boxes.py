@@ -38,8 +38,10 @@ def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: 
     if data.label_map:
         splits = splits.with_tables([_renamed(table, data.label_map) for table in splits.tables])
     stated = tuple(dict.fromkeys(name for table in splits.tables for name in table.categories))
-    names = choose_labels(data.labels, labels, stated or None, lambda: _labels_in(splits.first))
-    if not names or not any(row.boxes for row in splits.first.annotations):
+    whole = not splits.unread  # else nothing is said of what is not in it, and labels may be of any split
+    named_by = [splits.first] if whole else splits.tables
+    names = choose_labels(data.labels, labels, stated or None, lambda: _labels_in(named_by))
+    if whole and (not names or not any(row.boxes for row in splits.first.annotations)):
         raise DataError("there is not one box in it", where=data.source, expected="images with boxes")
     warnings = [] if data.labels or labels else spelling_warnings(names, _spellings(splits.tables))
     warnings += [problem for table in splits.tables for problem in table.warnings]
@@ -96,8 +98,8 @@ def read_boxes(data: DataSpec, split: str | None) -> BoxTable:
     return read_voc(place, split) if kind == "voc" else read_coco(place, split)
 
 
-def _labels_in(table: BoxTable) -> tuple[str, ...]:
-    return tuple(sorted({box.label for annotation in table.annotations for box in annotation.boxes}))
+def _labels_in(tables: Sequence[BoxTable]) -> tuple[str, ...]:
+    return tuple(sorted({box.label for table in tables for row in table.annotations for box in row.boxes}))
 
 
 def _examples(table: BoxTable, data: DataSpec, labels: tuple[str, ...]) -> Examples:

@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
+from ptm.data.partial import refuse_all_but
 from ptm.data.sources import split_files
-from ptm.errors import DataError, Problem, listing, refuse
+from ptm.errors import DataError, Gathered, Problem, listing, refuse
 
 _SKIP = ("instances_", "annotations_")  # before the name of the split in COCO's file names
 
@@ -26,17 +27,21 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     path = coco_file(folder, split)
     content = read_json(path)
     rows = {key: list_of(content, key, path) for key in ("images", "annotations", "categories")}
-    names = categories_of(checked(rows["categories"], "categories", path, id=int, name=str), path)
-    images = checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
+    gathered = Gathered()
+    with gathered.of():
+        names = categories_of(checked(rows["categories"], "categories", path, id=int, name=str), path)
+    with gathered.of():
+        images = checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
+    with gathered.of():
+        drawn = checked(rows["annotations"], "annotations", path, image_id=int, category_id=int, bbox=list)
+    gathered.refuse()
     boxes: dict[int, list[Box]] = {image["id"]: [] for image in images}
     empty = dict.fromkeys(boxes, 0)
     if len(boxes) < len(images):
         raise DataError("image ids repeat", where=path, expected="an id an image")
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     problems: list[Problem] = []
-    for index, row in enumerate(
-        checked(rows["annotations"], "annotations", path, image_id=int, category_id=int, bbox=list)
-    ):
+    for index, row in enumerate(drawn):
         where = f"{path}, annotations[{index}]"
         image_id, category = row["image_id"], row["category_id"]
         if image_id not in boxes or category not in names:
@@ -52,7 +57,6 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
             continue
         boxes[image_id] += [box] if box else []
         empty[image_id] += box is None
-    refuse(problems, noun="problems")
     annotations = []
     first: dict[Path, int] = {}
     for index, image in enumerate(images):
@@ -82,10 +86,11 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         annotations.append(
             Annotation(image=place, size=size, boxes=tuple(boxes[image["id"]]), empty=empty[image["id"]])
         )
-    refuse(problems, noun="problems")
     files = [path, *(row.image for row in annotations)]
     categories = tuple(dict.fromkeys(names[number] for number in sorted(names)))
-    return BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files), categories=categories)
+    table = BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files), categories=categories)
+    refuse_all_but(problems, table, annotations)
+    return table
 
 
 def categories_of(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:

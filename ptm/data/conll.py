@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptm.data.columns import require_columns
+from ptm.data.partial import refuse_but
 from ptm.data.tables import Table, lines_of
 from ptm.data.text_format import TextFormat, read_text
 from ptm.errors import DataError, Gathered, Problem, listing
@@ -43,7 +44,8 @@ def read_conll(path: Path, roles: Mapping[str, str], written: TextFormat) -> Tab
     """
     text, digest = read_text(path, HOLDS, written)
     lines = lines_of(text)
-    sentences = _sentences(lines, path)
+    gathered = Gathered()
+    sentences = _sentences(lines, path, gathered)
     names = _names(lines, sentences[0][0], path, written)
     places = {role: _place(role, name, names) for role, name in roles.items()}
     missing = [roles[role] for role, place in places.items() if place is None]
@@ -53,37 +55,44 @@ def read_conll(path: Path, roles: Mapping[str, str], written: TextFormat) -> Tab
         sentences = [
             kept for s in sentences if (kept := [w for w in s if not _NO_WORD.fullmatch(w.fields[0])])
         ]
-    _refuse_lines(sentences, found, path)
     if WORDS in found:
         _refuse_counted(sentences, found[WORDS], path)
+    sentences = [sentence for sentence in sentences if _is_sound(sentence, found, path, gathered)]
     columns = {
         role: [[word.fields[place] for word in sentence] for sentence in sentences]
         for role, place in found.items()
     }
     starts = [sentence[0].number for sentence in sentences]
-    return Table(columns, lambda row: f"{path}:{starts[row]}", digest)
+    table = Table(columns, lambda row: f"{path}:{starts[row]}", digest)
+    refuse_but(gathered, table, "lines")
+    return table
 
 
-def _sentences(lines: Sequence[str], path: Path) -> list[list[_Line]]:
-    """The words of each sentence; DataError for lines of another number of fields, and where there is no word."""
+def _sentences(lines: Sequence[str], path: Path, gathered: Gathered) -> list[list[_Line]]:
+    """The words of each sentence; DataError where there is no word. Sentences in which a line has another number of
+    fields are left out, and ``gathered`` is told."""
     tabs = any("\t" in line for line in lines if not line.startswith("#"))
     cut = [(number, line, _fields(line, tabs)) for number, line in enumerate(lines, start=1) if line.strip()]
     plain = [fields for _, line, fields in cut if not line.startswith("#") and fields[0] != _DOCUMENT]
     if not plain:
         raise DataError("no word in it", where=path, expected=HOLDS)
     width, tags = len(plain[0]), {fields[-1] for fields in plain}
-    gathered = Gathered()
     sentences: list[list[_Line]] = [[]]
+    ragged: set[int] = set()
     words = {number: fields for number, line, fields in cut if not _is_aside(line, fields, width, tags, tabs)}
     for number, line in enumerate(lines, start=1):
         if number in words:
-            with gathered.of():
-                _require_width(words[number], width, f"{path}:{number}", tabs)
             sentences[-1].append(_Line(number, words[number]))
+            if len(words[number]) != width:
+                ragged.add(len(sentences) - 1)
+                with gathered.of():
+                    raise _wrong_width(words[number], width, f"{path}:{number}", tabs)
         elif not line.strip() and sentences[-1]:
             sentences.append([])
-    gathered.refuse("lines")
-    return [sentence for sentence in sentences if sentence]
+    kept = [sentence for place, sentence in enumerate(sentences) if sentence and place not in ragged]
+    if not kept:
+        gathered.refuse("lines")
+    return kept
 
 
 def _fields(line: str, tabs: bool) -> tuple[str, ...]:
@@ -101,15 +110,14 @@ def _is_aside(line: str, fields: Sequence[str], width: int, tags: set[str], tabs
     return not is_word
 
 
-def _require_width(fields: Sequence[str], width: int, where: str, tabs: bool) -> None:
-    if len(fields) != width:
-        between = "tabs" if tabs else "blanks"
-        raise DataError(
-            f"{len(fields)} fields, the first line has {width}",
-            where=where,
-            expected=f"{width} fields with {between} between them, or a blank line, or a comment that begins with #",
-            cure="correct the line; where words hold blanks, put tabs between the fields",
-        )
+def _wrong_width(fields: Sequence[str], width: int, where: str, tabs: bool) -> DataError:
+    between = "tabs" if tabs else "blanks"
+    return DataError(
+        f"{len(fields)} fields, the first line has {width}",
+        where=where,
+        expected=f"{width} fields with {between} between them, or a blank line, or a comment that begins with #",
+        cure="correct the line; where words hold blanks, put tabs between the fields",
+    )
 
 
 def _names(lines: Sequence[str], first: _Line, path: Path, written: TextFormat) -> list[str]:
@@ -143,18 +151,17 @@ def _place(role: str, name: str, names: Sequence[str]) -> int | None:
     return None
 
 
-def _refuse_lines(sentences: Sequence[Sequence[_Line]], places: Mapping[str, int], path: Path) -> None:
-    gathered = Gathered()
-    for problem in _line_problems(sentences, places, path):
+def _is_sound(sentence: Sequence[_Line], places: Mapping[str, int], path: Path, gathered: Gathered) -> bool:
+    """Whether each line has its values; else ``gathered`` is told."""
+    problems = list(_line_problems(sentence, places, path))
+    for problem in problems:
         with gathered.of():
             raise DataError([problem])
-    gathered.refuse("lines")
+    return not problems
 
 
-def _line_problems(
-    sentences: Sequence[Sequence[_Line]], places: Mapping[str, int], path: Path
-) -> Iterator[Problem]:
-    for word in (word for sentence in sentences for word in sentence):
+def _line_problems(sentence: Sequence[_Line], places: Mapping[str, int], path: Path) -> Iterator[Problem]:
+    for word in sentence:
         where = f"{path}:{word.number}"
         for role, place in places.items():
             if not word.fields[place].strip():

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.columns import require_columns
-from ptm.data.tables import Table, lines_of
+from ptm.data.partial import refuse_but
+from ptm.data.tables import Table, lines_of, select_rows
 from ptm.data.text_format import TextFormat, read_text
 from ptm.errors import DataError, Gathered
 
@@ -30,15 +31,17 @@ def read_fasttext(path: Path, roles: Mapping[str, str], written: TextFormat) -> 
                 texts.append(rest)
                 labels.append(names)
                 lines.append(number)
-    gathered.refuse("lines")
     columns: dict[str, Any] = {role: texts for role in roles if role != "label"}
+    labelled = [row for row, names in enumerate(labels) if names]
     if "label" in roles:
-        if not any(labels):
+        if not labelled and not gathered.problems:
             require_columns([roles["label"]], ["text"], str(path))
-        _require_labels(labels, lines, path)
-        single = all(len(names) == 1 for names in labels)
-        columns["label"] = [names[0] for names in labels] if single else labels
-    return Table(columns, lambda row: f"{path}:{lines[row]}", digest)
+        _require_labels(labels, lines, path, gathered)
+        single = all(len(labels[row]) == 1 for row in labelled)
+        columns["label"] = [names[0] if names else "" for names in labels] if single else labels
+    table = Table(columns, lambda row: f"{path}:{lines[row]}", digest)
+    refuse_but(gathered, select_rows(table, labelled) if "label" in roles else table, "lines")
+    return table
 
 
 def _parts(line: str, where: str) -> tuple[list[str], str]:
@@ -61,11 +64,9 @@ def _parts(line: str, where: str) -> tuple[list[str], str]:
     return list(dict.fromkeys(names)), rest.strip()
 
 
-def _require_labels(labels: list[list[str]], lines: list[int], path: Path) -> None:
-    gathered = Gathered()
+def _require_labels(labels: list[list[str]], lines: list[int], path: Path, gathered: Gathered) -> None:
     for names, number in zip(labels, lines, strict=True):
         if not names:
             with gathered.of():
                 cure = f"begin the line with {PREFIX}NAME, or remove it"
                 raise DataError("no label here", where=f"{path}:{number}", expected=HOLDS, cure=cure)
-    gathered.refuse("lines")

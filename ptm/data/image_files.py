@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.labels import class_numbers, one_of
-from ptm.data.tables import Table, no_source
+from ptm.data.partial import refuse_all_but
+from ptm.data.tables import Table, no_source, select_rows
 from ptm.errors import DataError, Problem, listing, refuse
 
 # What folders of splits are called: train, Validation, test_data, val2017, train-images.
@@ -205,9 +206,10 @@ def is_image(path: Path, folder: Path) -> bool:
 
 def with_image_files(table: Table, column: str, folder: Path) -> Table:
     """``table``, of a file in ``folder``, with its relative image paths made absolute, and the bytes of these images in
-    its digest. Images that stand in the table itself stay as they are. Raises DataError for files that are not there.
+    its digest. Images that stand in the table itself stay as they are. Raises PartlyRead for files that are not there.
     """
     images: list[Any] = []
+    there: list[int] = []
     problems: list[Problem] = []
     digest = hashlib.sha256(table.digest.encode())
     named = False
@@ -215,6 +217,7 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
         name = _named(value)
         if name is None:
             images.append(value)
+            there.append(row)
             continue
         named, path = True, folder / name
         images.append(path)
@@ -223,11 +226,14 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
             problems.append(
                 Problem(what, table.where(row), f"a file relative to {folder}, or an absolute path")
             )
-        elif not problems:
-            digest.update(_bytes_digest(path))
-    refuse(problems)
+        else:
+            there.append(row)
+            if not problems:
+                digest.update(_bytes_digest(path))
     columns = {**table.columns, column: images}
-    return replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
+    whole = replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
+    refuse_all_but(problems, select_rows(whole, there), there, "rows")
+    return whole
 
 
 def _named(value: Any) -> str | None:

@@ -35,6 +35,7 @@ from ptm.data.mask_files import (
     read_values,
 )
 from ptm.data.mask_labels import UNKNOWN, label_values, named_labels
+from ptm.data.partial import refuse_all_but
 from ptm.data.polygons import BACKGROUND
 from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
@@ -125,6 +126,8 @@ def load_masks(
         return (_read_images(source, name) if images else None) or _read_split(source, name, colors)
 
     splits = read_splits(data, read, train=train)
+    if splits.unread and colors is None and kind not in DRAWN and data.mask_values is None:
+        raise DataError(splits.unread)  # which values are classes, all masks together say
     pairs = splits.first.pairs if splits.first.labelled else splits.eval.pairs
     names: tuple[str, ...]
     values: tuple[Key, ...]
@@ -190,11 +193,12 @@ def _read_split(source: Path, split: str | None, colors: Mapping[str, Color] | N
             pairs.append(_pair(image, mask, colors))
         except DataError as error:
             problems += error.problems
-    refuse(problems, noun="files")
     digest = _digest(source, paths)
     if colors is not None:
         digest = hashlib.sha256(f"{digest} {colors}".encode()).hexdigest()
-    return _Split(tuple(pairs), digest)
+    read = _Split(tuple(pairs), digest)
+    refuse_all_but(problems, read, pairs, "files")
+    return read
 
 
 def _read_images(source: Path, split: str | None) -> _Split | None:

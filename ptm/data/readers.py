@@ -11,6 +11,7 @@ from ptm.data.annotated import TOOLS, read_annotated
 from ptm.data.conll import CONLL_SUFFIXES, read_conll
 from ptm.data.fasttext import read_fasttext
 from ptm.data.packed import with_packed
+from ptm.data.partial import as_rest
 from ptm.data.tables import READERS, Table, by_role
 from ptm.data.text_format import TextFormat
 from ptm.data.workbooks import WORKBOOK_SUFFIXES, read_workbook
@@ -32,7 +33,8 @@ def _by_column(read: Callable[[Path, Sequence[str], TextFormat], Table]) -> Call
     """A reader of named columns as one of roles."""
 
     def read_roles(path: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
-        return by_role(read(path, list(dict.fromkeys(roles.values())), written), roles)
+        with as_rest(lambda table: by_role(table, roles)):
+            return by_role(read(path, list(dict.fromkeys(roles.values())), written), roles)
 
     return read_roles
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
 from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
 from ptm.data.packed import suffix_of
+from ptm.data.partial import PartlyRead, read_parts
 from ptm.data.patterns import has_pattern, is_several, matched, parts_of, require_once
 from ptm.data.readers import FORMATS
 from ptm.data.tables import USUAL, Table, by_role, join_tables, no_source
@@ -23,6 +25,8 @@ from ptm.data.text_format import TextFormat
 from ptm.data.workbooks import WORKBOOK_SUFFIXES
 from ptm.data.yolo import splits_of
 from ptm.errors import ConfigError, DataError, listing
+
+RowReader = Callable[[Path, Mapping[str, str], TextFormat], Table]
 
 
 def read_split(
@@ -41,11 +45,7 @@ def _read_split(source: str, split: str | None, columns: Mapping[str, str], text
         files = split_files(Path(place), split, FORMATS[kind].suffixes)
         if split is not None and files == [Path(place)]:
             text_format = _with_sheet(text_format, split, place)
-        tables = [FORMATS[kind].read(path, columns, text_format) for path in files]
-        if "image" in columns:
-            pairs = zip(tables, files, strict=True)
-            tables = [with_image_files(table, "image", path.parent) for table, path in pairs]
-        return join_tables(tables)
+        return _read_files(files, FORMATS[kind].read, columns, text_format)
     if kind == "imagefolder":
         return read_imagefolder(Path(place), split, splits_there(source))
     if kind == "hub":
@@ -53,6 +53,27 @@ def _read_split(source: str, split: str | None, columns: Mapping[str, str], text
     if kind == "builtin":
         return _read_builtin(place, split)
     raise ConfigError(f"unknown kind of source {kind!r}", where="data.source")
+
+
+def _read_files(
+    files: Sequence[Path], read: RowReader, columns: Mapping[str, str], text_format: TextFormat
+) -> Table:
+    """All rows of all files. Raises the problems of all; PartlyRead where there are rows that can be used."""
+
+    def read_file(path: Path) -> Table:
+        with naming_keys(columns):
+            return read(path, columns, text_format)
+
+    tables, problems = read_parts({path: partial(read_file, path) for path in files})
+    if "image" in columns:
+        tables, missing = read_parts(
+            {path: partial(with_image_files, table, "image", path.parent) for path, table in tables.items()}
+        )
+        problems += missing
+    joined = join_tables([*tables.values()])
+    if problems:
+        raise PartlyRead(problems, joined)
+    return joined
 
 
 def _with_sheet(text_format: TextFormat, split: str, place: str) -> TextFormat:

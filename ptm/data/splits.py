@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from ptm.config.spec import DataSpec
 from ptm.data.attributes import with_slices
 from ptm.data.content import equal_groups, group_warning, leak_warning
 from ptm.data.examples import Dataset, Examples
+from ptm.data.partial import read_parts
 from ptm.data.sharing import SELECT, joined_groups, share_out, share_problem
 from ptm.data.sources import splits_there
 from ptm.errors import ConfigError, DataError, Gathered, Problem, refuse
@@ -41,6 +43,9 @@ class Splits(Generic[TableT]):
     eval: TableT
     test: TableT | None = None
     held_out: Mapping[str, float] = field(default_factory=dict)
+    unread: tuple[
+        Problem, ...
+    ] = ()  # of what lies in their files; make_dataset refuses it, if nobody did before
 
     @property
     def first(self) -> TableT:
@@ -65,19 +70,26 @@ def read_splits(data: DataSpec, read: Callable[[str | None, str], TableT], *, tr
     ConfigError where it names none to evaluate on."""
     fractions = data.held_out
     names = {"train": data.train, "eval": data.eval, "test": data.test}
-    gathered, tables = Gathered(), dict[str, TableT]()
+    readers: dict[str, Callable[[], TableT]] = {}
     for split, name in names.items():
         if split in fractions or (split == "train" and not (train or fractions)):
             continue
         if split == "test" and name is None:
             continue
-        with gathered.of():
-            tables[split] = read(_eval_split(data, train=train) if split == "eval" else name, split)
-    gathered.refuse()
+        readers[split] = partial(_read_named, data, read, name, split, train=train)
+    tables, unread = read_parts(readers)
     train_table = tables.get("train")
     if train_table is not None:
         tables |= dict.fromkeys(fractions, train_table)
-    return Splits(train=train_table, eval=tables["eval"], test=tables.get("test"), held_out=fractions)
+    return Splits(
+        train=train_table, eval=tables["eval"], test=tables.get("test"), held_out=fractions, unread=unread
+    )
+
+
+def _read_named(
+    data: DataSpec, read: Callable[[str | None, str], TableT], name: str | None, split: str, *, train: bool
+) -> TableT:
+    return read(_eval_split(data, train=train) if split == "eval" else name, split)
 
 
 def make_dataset(
@@ -97,6 +109,9 @@ def make_dataset(
     ``train``, there are only those to evaluate on.
     """
     gathered, sets = Gathered(), dict[int, Examples]()
+    if splits.unread:
+        with gathered.of():
+            raise DataError(splits.unread)
     for table in splits.tables:
         with gathered.of():
             sets[id(table)] = to_examples(table)

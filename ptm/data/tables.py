@@ -17,6 +17,7 @@ from typing import Any
 
 from ptm.base.files import file_digest
 from ptm.data.columns import closest_name, require_columns
+from ptm.data.partial import refuse_but
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
 from ptm.data.text_format import LINES, ROWS, TextFormat, read_text
 from ptm.errors import DataError, Gathered, Problem, refuse
@@ -55,13 +56,15 @@ def read_json(path: Path, columns: Sequence[str], text_format: TextFormat = USUA
     places: list[str] = []
     gathered = Gathered()
     for place, record in json_records(io.StringIO(text, newline="\n"), path, columns, gathered):
-        places.append(place)
-        for name in columns:
-            with gathered.of():
-                values[name].append(require_unicode(record[name], place))
-    gathered.refuse("rows")
+        with gathered.of():
+            row = [require_unicode(record[name], place) for name in columns]
+            for column, value in zip(values.values(), row, strict=True):
+                column.append(value)
+            places.append(place)
+    table = Table(values, lambda row: places[row], digest)
+    refuse_but(gathered, table)
     require_rows(len(places), path)
-    return Table(values, lambda row: places[row], digest)
+    return table
 
 
 def read_parquet(path: Path, columns: Sequence[str], text_format: TextFormat = USUAL) -> Table:
@@ -121,6 +124,12 @@ def by_role(table: Table, roles: Mapping[str, str]) -> Table:
     return replace(table, columns={role: table.columns[name] for role, name in roles.items()})
 
 
+def select_rows(table: Table, rows: Sequence[int]) -> Table:
+    """Some rows of a table; its digest stays that of the whole."""
+    columns = {name: [values[row] for row in rows] for name, values in table.columns.items()}
+    return replace(table, columns=columns, where=lambda row: table.where(rows[row]))
+
+
 def join_tables(tables: Sequence[Table]) -> Table:
     """Several files of one split, one after the other."""
     if len(tables) == 1:
@@ -169,12 +178,14 @@ def _read_separated(
     values: dict[str, list[str]] = {name: [] for name in columns}
     places = [(values[name], header.index(name)) for name in columns]
     lines: list[int] = []
-    for line, fields in rows:
-        for column, place in places:
-            column.append(fields[place])
-        lines.append(line)
-    gathered.refuse("rows")
-    return Table(values, lambda row: f"{path}:{lines[row]}", digest, notes=tuple(notes))
+    with gathered.of():  # of what is malformed, nobody can say where it ends: the rows before it are the rest
+        for line, fields in rows:
+            for column, place in places:
+                column.append(fields[place])
+            lines.append(line)
+    table = Table(values, lambda row: f"{path}:{lines[row]}", digest, notes=tuple(notes))
+    refuse_but(gathered, table)
+    return table
 
 
 def json_records(

@@ -45,6 +45,8 @@ def load_dataset(
     kind_name = "tags" if tags else data.label_type
     kind = KINDS[kind_name]
     read = _read(data, {**columns, **label_roles(data)}, train=train, unlabelled=unlabelled)
+    if read.unread:
+        _refuse_rows(read, data, columns, kind_name, labels)
     # A training split without labels says nothing of them.
     bare = read.train if read.train is not None and not _has_labels(read.train, unlabelled) else None
     read = read if bare is None else replace(read, train=None)
@@ -111,6 +113,35 @@ def load_dataset(
         check_train=check_train,
     )
     return replace(dataset, warnings=(*warnings, *dataset.warnings))
+
+
+def _refuse_rows(
+    read: Splits[Table],
+    data: DataSpec,
+    columns: Mapping[str, str],
+    kind_name: str,
+    model_labels: tuple[str, ...] | None,
+) -> None:
+    """DataError with what cannot be read, and what is wrong with the rows that can. Nothing is said of the labels as a
+    whole: a row that cannot be read may have the one that the others lack."""
+    kind, gathered = KINDS[kind_name], Gathered()
+    with gathered.of():
+        raise DataError(read.unread)
+    tables = [_without_labels(table) for table in read.tables]
+    labelled = [table for table in read.tables if _has_labels(table, unlabelled=False)]
+    with gathered.of():
+        plain = plain_labels(labelled, data, kind_name, model_labels).tables
+        tables = [table for table in read.tables if table not in labelled] + list(plain)
+    found = [
+        name
+        for table in tables
+        for name in table.label_names or kind.discover(table.columns.get("label", ()))
+    ]
+    names = choose_labels(data.labels, model_labels, tuple(dict.fromkeys(found)), tuple) if kind.named else ()
+    for table in tables:
+        with gathered.of():
+            _examples(table, data, columns, names, kind)
+    gathered.refuse()
 
 
 def _notes(splits: Splits[Table]) -> list[Problem]:
@@ -228,7 +259,11 @@ def _has_labels(table: Table, unlabelled: bool) -> bool:
 
 
 def _without_labels(table: Table) -> Table:
-    columns = {role: cells for role, cells in table.columns.items() if role != "label"}
+    columns = {
+        role: cells
+        for role, cells in table.columns.items()
+        if role != "label" and not role.startswith("labels_from ")
+    }
     return replace(table, columns=columns)
 
 

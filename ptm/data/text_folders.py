@@ -12,6 +12,7 @@ from typing import Any
 
 from ptm.data.image_files import contents, is_hidden
 from ptm.data.packed import suffix_of, with_packed
+from ptm.data.partial import refuse_but
 from ptm.data.tables import Table, lines_of, no_source
 from ptm.data.text_format import TextFormat, read_text
 from ptm.errors import DataError, Gathered, Problem, listing
@@ -47,9 +48,11 @@ def read_textfolder(source: Path, split: str | None, roles: Mapping[str, str], w
         expected = f"files that end in {', '.join(TEXT_FILES)}; there is: {contents(root)}"
         raise DataError("no text in this folder", where=root, expected=expected)
     if "label" not in roles:
-        return _whole(files, root, roles, written, None, ())
+        return _whole(files, root, roles, written, None)
     if roles["label"] != "label":
-        return _whole(files, root, roles, written, _found(files, source, roles["label"]), ())
+        gathered = Gathered()
+        labels = _found(files, source, roles["label"], gathered)
+        return _whole([*labels], root, roles, written, [*labels.values()], gathered=gathered)
     inner = [path for path in files if path.parent != root]
     if not inner:
         return _lines(files, root, roles, written)
@@ -105,9 +108,10 @@ def _refuse_splits(root: Path, files: Sequence[Path]) -> None:
         )
 
 
-def _found(files: Sequence[Path], source: Path, pattern: str) -> list[str]:
-    """What the expression finds in each path: its first group, where it has one."""
-    gathered, labels = Gathered(), list[str]()
+def _found(files: Sequence[Path], source: Path, pattern: str, gathered: Gathered) -> dict[Path, str]:
+    """What the expression finds in each path: its first group, where it has one. ``gathered`` is told of paths in
+    which it finds nothing."""
+    labels: dict[Path, str] = {}
     for path in files:
         name = os.fsencode(path.relative_to(source)).decode("utf-8", "replace")
         match = re.search(pattern, name)
@@ -118,8 +122,9 @@ def _found(files: Sequence[Path], source: Path, pattern: str) -> list[str]:
                 raise DataError(
                     f"the expression {pattern!r} finds nothing in its name", where=path, cure=cure
                 )
-            labels.append(label)
-    gathered.refuse("files")
+            labels[path] = label
+    if not labels:
+        gathered.refuse("files")
     return labels
 
 
@@ -129,20 +134,24 @@ def _whole(
     roles: Mapping[str, str],
     written: TextFormat,
     labels: Sequence[str] | None,
-    notes: tuple[Problem, ...],
+    notes: tuple[Problem, ...] = (),
+    gathered: Gathered | None = None,
 ) -> Table:
-    """A text a file. The digest covers the names of files and what is in them."""
-    gathered, texts, digest = Gathered(), list[str](), hashlib.sha256()
-    for path in files:
+    """A text a file. The digest covers the names of files and what is in them. ``gathered``: what was refused
+    before."""
+    gathered, texts, digest = gathered or Gathered(), dict[int, str](), hashlib.sha256()
+    for number, path in enumerate(files):
         with gathered.of():
             text, file_digest = read_text(path, HOLDS, written)
-            texts.append(text.strip())
+            texts[number] = text.strip()
             digest.update(os.fsencode(f"{path.relative_to(root)}\0{file_digest}\0"))
-    gathered.refuse("files")
-    columns: dict[str, Any] = {role: texts for role in roles if role != "label"}
+    numbers = [*texts]
+    columns: dict[str, Any] = {role: [*texts.values()] for role in roles if role != "label"}
     if labels is not None:
-        columns["label"] = labels
-    return Table(columns, lambda row: str(files[row]), digest.hexdigest(), notes=notes)
+        columns["label"] = [labels[number] for number in numbers]
+    table = Table(columns, lambda row: str(files[numbers[row]]), digest.hexdigest(), notes=notes)
+    refuse_but(gathered, table, "files")
+    return table
 
 
 def _lines(files: Sequence[Path], root: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
@@ -169,9 +178,10 @@ def _lines(files: Sequence[Path], root: Path, roles: Mapping[str, str], written:
             texts += [line for _, line in rows]
             places += [f"{path}:{n}" for n, _ in rows]
             labels += [path.name[: -len(suffix_of(path))]] * len(rows)
-    gathered.refuse("files")
     note = Problem(
         f"the names of the {len(files)} files are the labels, and each line of them is a text", str(root)
     )
     columns: dict[str, Any] = {role: texts for role in roles if role != "label"} | {"label": labels}
-    return Table(columns, places.__getitem__, digest.hexdigest(), notes=(note,))
+    table = Table(columns, places.__getitem__, digest.hexdigest(), notes=(note,))
+    refuse_but(gathered, table, "files")
+    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,26 +12,33 @@ import numpy as np
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import read_images
+from ptm.data.partial import read_parts
 from ptm.data.sources import read_split
 from ptm.data.tables import Table
 from ptm.data.text_format import TextFormat
 from ptm.data.texts import column_problems
-from ptm.errors import DataError, refuse
+from ptm.errors import DataError, Gathered, refuse
 
 UNKNOWN = -1  # the class number of an example without a label
 
 
-def with_unlabelled(dataset: Dataset, data: DataSpec, columns: Mapping[str, str]) -> Dataset:
-    """``dataset`` with the examples of ``data.unlabelled`` behind its training examples, their targets UNKNOWN.
+def with_unlabelled(load: Callable[[], Dataset], data: DataSpec, columns: Mapping[str, str]) -> Dataset:
+    """What ``load`` gives, with the examples of ``data.unlabelled`` behind those to train on, their targets UNKNOWN.
 
     ``columns``: role → column of what is read. Raises ConfigError for a split that is not there, DataError for contents
-    that cannot be used.
+    that cannot be used, of both.
     """
-    if data.unlabelled is None or dataset.train is None:
+    if data.unlabelled is None:
+        return load()
+    gathered = Gathered()
+    with gathered.of():
+        dataset = load()
+    with gathered.of():
+        table = _read(data, data.unlabelled, columns)
+    gathered.refuse()
+    if dataset.train is None:
         return dataset
-    table = _read(data, data.unlabelled, columns)
     inputs = {role: table.columns[role] for role in columns}
-    refuse(column_problems(inputs, table.where))
     train, known = dataset.train, len(dataset.train)
     if train.targets is None:
         raise DataError(
@@ -58,6 +65,19 @@ def labelled(examples: Examples) -> Examples:
 
 
 def _read(data: DataSpec, name: str, columns: Mapping[str, str]) -> Table:
+    """Raises DataError with what cannot be read, and what is wrong with the rest."""
+    tables, unread = read_parts({name: lambda: _table(data, name, columns)})
+    gathered = Gathered()
+    if unread:
+        with gathered.of():
+            raise DataError(unread)
+    with gathered.of():
+        refuse(column_problems({role: tables[name].columns[role] for role in columns}, tables[name].where))
+    gathered.refuse()
+    return tables[name]
+
+
+def _table(data: DataSpec, name: str, columns: Mapping[str, str]) -> Table:
     kind, _, place = data.source.partition(":")
     if kind == "imagefolder":
         images = read_images(Path(place), name)

@@ -9,8 +9,9 @@ from xml.parsers import expat
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
 from ptm.data.image_files import contents, is_hidden, is_image
+from ptm.data.partial import refuse_all_but
 from ptm.data.tables import lines_of
-from ptm.errors import DataError, Problem, listing, refuse
+from ptm.errors import DataError, Problem, listing
 
 IMAGE_FOLDERS = ("JPEGImages", "images")
 _MAX_XML_BYTES = 16_000_000
@@ -64,9 +65,10 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
                 rows.append(_voc_annotation(path, by_stem[name]))
             except DataError as error:
                 problems += error.problems
-    refuse(problems, noun="problems")
     files = [path for row in rows for path in (annotations / f"{_name(row.image, images)}.xml", row.image)]
-    return BoxTable(annotations=tuple(rows), digest=digest_of(folder, files))
+    table = BoxTable(annotations=tuple(rows), digest=digest_of(folder, files))
+    refuse_all_but(problems, table, rows)
+    return table
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 from xml.etree import ElementTree
 
@@ -20,6 +21,7 @@ from ptm.base.extras import require_package
 from ptm.base.files import file_digest
 from ptm.data.columns import require_columns
 from ptm.data.packed import refuse_large
+from ptm.data.partial import refuse_but
 from ptm.data.separated import require_rows
 from ptm.data.tables import Table
 from ptm.data.text_format import TextFormat
@@ -48,12 +50,15 @@ def read_workbook(path: Path, roles: Mapping[str, str], written: TextFormat) -> 
     require_columns(columns, sheet.header, f"{where}, row {sheet.header_row}")
     places = {name: sheet.header.index(name) for name in columns}
     _refuse_merged(sheet, set(places.values()), where)
-    _refuse_valueless(path, sheet, set(places.values()), where)
-    values = {name: [cell_text(cells[place]) for _, cells in sheet.rows] for name, place in places.items()}
+    gathered = Gathered()
+    spoilt = _valueless_rows(path, sheet, set(places.values()), where, gathered)
+    rows = [(number, cells) for number, cells in sheet.rows if number not in spoilt]
+    values = {name: [cell_text(cells[place]) for _, cells in rows] for name, place in places.items()}
     require_rows(len(sheet.rows), where)
-    numbers = [row for row, _ in sheet.rows]
     by_role = {role: values[name] for role, name in roles.items()}
-    return Table(by_role, lambda row: f"{where}, row {numbers[row]}", file_digest(path))
+    table = Table(by_role, lambda row: f"{where}, row {rows[row][0]}", file_digest(path))
+    refuse_but(gathered, table, "cells")
+    return table
 
 
 def read_sheet(path: Path, name: str | None) -> Sheet:
@@ -166,19 +171,22 @@ def _require_sound(path: Path) -> None:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
 
 
-def _refuse_valueless(path: Path, sheet: Sheet, places: set[int], where: str) -> None:
-    """DataError for cells of these columns that hold an error, or a formula with which no value was saved, as programs
-    write that compute none. To the reader both are empty."""
-    gathered = Gathered()
+def _valueless_rows(
+    path: Path, sheet: Sheet, places: set[int], where: str, gathered: Gathered
+) -> frozenset[int]:
+    """The rows with cells of these columns that hold an error, or a formula with which no value was saved, as programs
+    write that compute none. To the reader both are empty. ``gathered`` is told of each cell."""
+    rows: set[int] = set()
     try:
         with zipfile.ZipFile(path) as archive:
             for cell, what, cure in _valueless(archive, _part_of(archive, sheet.name)):
                 if _column(cell) in places:
+                    rows.add(int(cell.lstrip(ascii_uppercase) or 0))
                     with gathered.of():
                         raise DataError(what, where=f"{where}, cell {cell}", expected="a value", cure=cure)
     except (KeyError, ElementTree.ParseError, zipfile.BadZipFile) as error:
         raise DataError(f"not a readable workbook: {error}", where=path) from None
-    gathered.refuse("cells")
+    return frozenset(rows)
 
 
 def _part_of(archive: zipfile.ZipFile, name: str) -> str:

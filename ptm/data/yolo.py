@@ -17,6 +17,7 @@ from ptm.config.yaml_tree import decode, read_yaml, to_data
 from ptm.data.annotations import Annotation, Box, BoxTable, box_on, digest_of
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_hidden, is_image
 from ptm.data.image_headers import read_header
+from ptm.data.partial import refuse_all_but
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing, refuse
 
@@ -65,7 +66,6 @@ def read_yolo(source: Path, split: str | None, drawn_on: Literal["upright", "sto
             rows.append(_annotation(image, path, size, layout.names))
         except DataError as error:
             problems += error.problems
-    refuse(problems, noun="problems")
     files = [layout.file, *(path for path in labels.values() if path.is_file()), *labels]
     warnings = (
         [
@@ -78,12 +78,14 @@ def read_yolo(source: Path, split: str | None, drawn_on: Literal["upright", "sto
         if bare
         else []
     )
-    return BoxTable(
+    table = BoxTable(
         annotations=tuple(rows),
         digest=digest_of(layout.root, files),
         categories=tuple(dict.fromkeys(layout.names[number] for number in sorted(layout.names))),
         warnings=tuple(warnings),
     )
+    refuse_all_but(problems, table, rows)
+    return table
 
 
 def splits_of(source: Path) -> list[str]:

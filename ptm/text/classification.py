@@ -34,8 +34,9 @@ missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
     columns = _columns(spec)
-    dataset = load_dataset(spec.data, columns, labels=labels, train=train, unlabelled=spec.needs_no_labels)
-    return with_unlabelled(dataset, spec.data, columns)
+    bare = spec.needs_no_labels
+    load = partial(load_dataset, spec.data, columns, labels=labels, train=train, unlabelled=bare)
+    return with_unlabelled(load, spec.data, columns) if train else load()
 
 
 def read_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ def missing(spec: RunSpec) -> list[Problem]:
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
     columns = {"image": _image_column(spec)}
-    dataset = load_dataset(spec.data, columns, labels=labels, train=train, unlabelled=spec.needs_no_labels)
-    return with_unlabelled(dataset, spec.data, columns)
+    bare = spec.needs_no_labels
+    load = partial(load_dataset, spec.data, columns, labels=labels, train=train, unlabelled=bare)
+    return with_unlabelled(load, spec.data, columns) if train else load()
 
 
 def read_inputs(

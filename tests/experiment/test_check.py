@@ -1,11 +1,13 @@
 """``ptm check --data`` and ``ptm finetune`` refuse the same, in the same words, all at once."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import tiny
 from helpers import Saying, run, text_spec
@@ -109,7 +111,7 @@ def test_10_21_all_problems_of_the_data_at_once(tmp_path, tiny_bert):
         problem.where.rpartition("/")[2]
         for problem in check_inputs(text_spec(tiny_bert, tmp_path, "r")).problems
     ]
-    assert said == ["train.csv:5", "train.csv:6"]  # a table that is none first
+    assert said == ["train.csv:5", "train.csv:6", "train.csv:2", "train.csv:3", "eval.csv:3", "eval.csv:2"]
     (tmp_path / "train.csv").write_text("text,label\n,negative\nx,\ny,positive\n")
     said = [
         problem.where.rpartition("/")[2]
@@ -124,6 +126,102 @@ def test_10_21_all_problems_of_the_data_at_once(tmp_path, tiny_bert):
     )
     said = [problem.where.rpartition(":")[2] for problem in check_inputs(spec).problems]
     assert said == ["2", "3", "4", "5"]
+
+
+def _conll(*sentences: str) -> str:
+    return "\n".join("\n".join(sentence.split(";")) + "\n" for sentence in sentences)
+
+
+SPOILT = {  # kind of source → a file, the lines that cannot be read, the lines that can and hold something wrong
+    "csv": ("text,label\ngood,a\nx\n,b\ny,\n", ["3"], ["4", "5"]),
+    "tsv": ("text\tlabel\ngood\ta\nx\n\tb\ny\t\n", ["3"], ["4", "5"]),
+    "csv quote": ('text,label\n,a\nx,\ny,b\n"z,b\n', ["5"], ["2", "3"]),
+    "json": (
+        '{"text": "good", "label": "a"}\nno\n{"text": "", "label": "b"}\n{"text": "x", "label": null}\n'
+        '{"label": "b"}\n{"text": "\\ud800", "label": "b"}\n',
+        ["2", "5", "6"],
+        ["3", "4"],
+    ),
+    "fasttext": ("__label__a good\nx\n__label__b\n__label__ y\n__label__b z\n", ["4", "2"], ["3"]),
+    "conll": ("good A\none B\n\nx A\ny\n\nz B\n B\n\nw A\n", ["5", "8"], []),
+    "doccano": (
+        '{"text": "good", "label": ["a"]}\n[]\n{"text": " ", "label": ["b"]}\n{"text": "x", "label": ["b"]}\n',
+        ["2"],
+        ["3"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_10_21_rows_that_cannot_be_read_hide_nothing_of_the_others(tmp_path, tiny_bert, name):
+    kind, (content, unread, wrong) = name.split()[0], SPOILT[name]
+    suffix = {"fasttext": "txt", "doccano": "jsonl"}.get(kind, kind)
+    files = [tmp_path / f"{split}.{suffix}" for split in ("train", "eval")]
+    for path in files:
+        path.write_text(content)
+    source = f"{kind}:{tmp_path}"
+    spec = text_spec(tiny_bert, tmp_path, "r", source=source, train="train", eval="eval", labels=None)
+    if kind == "conll":
+        spec = replace(spec, task="token-classification")
+    said = [problem.where.removeprefix(f"{tmp_path}/") for problem in check_inputs(spec).problems]
+    assert said == [f"{path.name}:{line}" for lines in (unread, wrong) for path in files for line in lines]
+
+
+def test_10_21_files_that_cannot_be_read_hide_nothing_of_the_others(tmp_path, tiny_bert):
+    """Texts in files, pictures that are missing, several files of a split, texts without labels, a sheet."""
+    for split in ("train", "eval"):
+        for label in ("a", "b"):
+            folder = tmp_path / split / label
+            folder.mkdir(parents=True)
+            (folder / "0.txt").write_text(f"good {split} {label}")
+    (tmp_path / "train" / "a" / "1.txt").write_bytes(b"\xff\xfe\xfa")
+    (tmp_path / "train" / "b" / "1.txt").write_text(" ")
+    (tmp_path / "eval" / "b" / "1.txt").write_text("")
+    spec = text_spec(
+        tiny_bert, tmp_path, "r", source=f"textfolder:{tmp_path}", train="train", eval="eval", labels=None
+    )
+    said = [problem.where.removeprefix(f"{tmp_path}/") for problem in check_inputs(spec).problems]
+    assert said == ["train/a/1.txt", "train/b/1.txt", "eval/b/1.txt"]
+
+    (tmp_path / "part-1.csv").write_text("text,label\ngood,a\nx\n")
+    (tmp_path / "part-2.csv").write_text("text,label\ngood,b\n,a\nx,y,z\n")
+    (tmp_path / "more.csv").write_text("text,label\n,\nq\n")
+    source = f"csv:{tmp_path}"
+    spec = text_spec(tiny_bert, tmp_path, "r", source=source, train="part-*.csv", eval="20%", labels=None)
+    spec = replace(spec, data=replace(spec.data, unlabelled="more.csv"))
+    said = [problem.where.removeprefix(f"{tmp_path}/") for problem in check_inputs(spec).problems]
+    assert said == ["part-1.csv:3", "part-2.csv:4", "part-2.csv:3", "more.csv:3", "more.csv:2"]
+
+
+def test_10_21_annotations_that_cannot_be_read_hide_no_wrong_labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = load_config(tiny.prepare("object-detection", tmp_path))
+    folder = tmp_path / "data" / "object-detection" / "Annotations"
+    (folder / "000.xml").write_text("<no")
+    names = sorted(re.findall("<name>(.+?)</name>", "".join(p.read_text() for p in folder.iterdir())))
+    for name in ("001.xml", "013.xml"):
+        path = folder / name
+        path.write_text(path.read_text().replace("<name>", "<name>un"))
+    spec = replace(spec, data=replace(spec.data, labels=tuple(dict.fromkeys(names))))
+    places = {
+        problem.where.partition(",")[0].partition(".xml")[0][-3:] for problem in check_inputs(spec).problems
+    }
+    assert places == {"000", "001", "013"}
+
+
+def test_10_21_a_missing_mask_hides_no_wrong_value(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = load_config(tiny.prepare("semantic-segmentation", tmp_path))
+    folder = tmp_path / "data" / "semantic-segmentation"
+    (folder / "train" / "label" / "00.png").unlink()
+    for path in (folder / "train" / "label" / "01.png", folder / "val" / "label" / "00.png"):
+        with Image.open(path) as mask:
+            Image.new("L", mask.size, 77).save(path)
+    stored = [Image.open(path).tobytes() for path in folder.glob("*/label/*.png")]
+    values = tuple(sorted({value for pixels in stored for value in pixels} - {77, spec.data.ignore_value}))
+    spec = replace(spec, data=replace(spec.data, mask_values=values, labels=tuple(map(str, values))))
+    places = {problem.where.removeprefix(f"{folder}/") for problem in check_inputs(spec).problems}
+    assert places == {"train/image/00.png", "train/label/01.png", "val/label/00.png"}
 
 
 @pytest.mark.slow
