@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage check format crash fuzz tiny clean
+.PHONY: help setup demo test test-fast coverage check format bench bench-gpu crash fuzz tiny clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,13 @@ test-fast: setup  ## what answers within a minute: no test marked slow or proces
 
 coverage: setup  ## lines and branches that the tests of this process reach (those marked processes are not counted)
 	$(PYTEST) -n auto -m "not processes" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+bench: setup  ## ptm beside its peers, into benchmarks/results.md; ARGS=--quick takes five minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/requirements.txt
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-gpu: setup  ## on a GPU: speed, MFU, beside Trainer, kill and resume; under half an hour
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 crash: N ?= 50
 crash: setup  ## kill runs at N random points (N=50) and resume them

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from ptm.config.evaluation import shown_metric
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted
 from ptm.models.layers import layers_of
-from ptm.objective import Objective, TrainBatch, all_counts
+from ptm.objective import Objective, Step, all_counts
 from ptm.pipeline import Metrics, Pipeline
 from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.log import MetricsLog
@@ -55,6 +55,8 @@ class RunContext:
     log: MetricsLog
     reporter: Reporter
     stop: StopFlag
+    # Called with the name of each part of a step when it ends: :class:`ptm.training.laps.Laps`.
+    lap: Callable[[str], None] = lambda part: None
 
 
 def train(context: RunContext, *, resume: bool) -> Progress:
@@ -66,42 +68,21 @@ def train(context: RunContext, *, resume: bool) -> Progress:
     return _Training(context).run(resume)
 
 
-def try_steps(context: RunContext, batches: Sequence[np.ndarray]) -> list[float]:
-    """Seconds of one step of training on each of these batches of example ids; the weights change, no file does."""
-    training, taken = _Training(context), list[float]()
+def try_steps(context: RunContext, batches: Sequence[np.ndarray], *, save: bool = False) -> Iterator[float]:
+    """Seconds of one step of training on each of these batches of example ids, as they are taken; with ``save``, of a
+    checkpoint in ``context.store`` after them. The weights change, and nothing else."""
+    training = _Training(context)
     optim.training_mode(training.model)
-    for ids in batches:
-        shard = list(enumerate(order.micro_batches(ids, training.micro, training.lengths)))
-        loader = context.objective.train_batches([part for _, part in shard], 0)
+    shards = [list(enumerate(order.micro_batches(ids, training.micro, training.lengths))) for ids in batches]
+    loader = context.objective.train_batches([part for shard in shards for _, part in shard], 0)
+    for ids, shard in zip(batches, shards, strict=True):
         begun = training.progress.seconds
         training._take(Step(len(ids), shard, loader))
-        taken.append(training.progress.seconds - begun)
-    return taken
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step as this process sees it.
-
-    ``examples`` is the size of the whole batch, over all processes; ``shard`` holds this process's micro-batches, each
-    with its index in the whole batch, and ``loader`` what the objective makes of them.
-    """
-
-    examples: int
-    shard: Sequence[tuple[int, np.ndarray]]
-    loader: Iterator[TrainBatch]
-
-    @property
-    def ids(self) -> np.ndarray:
-        """int64, of this process's examples."""
-        return np.concatenate([ids for _, ids in self.shard]) if self.shard else np.empty(0, dtype=np.int64)
-
-    def micro_batches(self) -> Iterator[tuple[int, TrainBatch]]:
-        """(index in the whole batch, batch) in order; to be taken once, and whole."""
-        for index, ids in self.shard:
-            train_batch = next(self.loader)
-            assert np.array_equal(train_batch.batch.ids, ids), "a batch of other examples"
-            yield index, train_batch
+        yield training.progress.seconds - begun
+    if save:
+        started = time.perf_counter()
+        training._save()
+        yield time.perf_counter() - started
 
 
 class _Training:
@@ -206,13 +187,16 @@ class _Training:
     def _take(self, step: Step) -> None:
         """One optimizer step: gradients of all micro-batches, added up over the processes, applied once."""
         begun = time.perf_counter()
-        runtime = self.context.runtime
+        runtime, lap = self.context.runtime, self.context.lap
+        lap("between")
         norms = batch_norms(self.model.modules()) if runtime.ranks > 1 else []
         before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator]
         sums = self._backward(step)
         if runtime.ranks > 1:
             sums = self._combine(sums, norms, before, step.examples)
+            lap("exchange")
         norm = self._update(sums[1])
+        lap("optimizer")
         self._count(step, sums, norm)
         self.progress.seconds += time.perf_counter() - begun
 
@@ -221,11 +205,14 @@ class _Training:
         context, runtime = self.context, self.context.runtime
         sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)
         for index, train_batch in step.micro_batches():
+            context.lap("data")
             runtime.seed(context.spec.train.seed, seeds.DROPOUT, self.progress.step, index)
             with batch_memory(context.pipeline, train_batch.batch, "train.micro_batch_size", training=True):
                 with runtime.autocast():
                     output = context.objective.loss(self.compiled, train_batch.to(runtime.device))
+                context.lap("forward")
                 self.scaler.scale(output.loss_sum).backward()
+            context.lap("backward")
             self.part_names = tuple(output.parts)
             row = torch.stack(
                 [output.loss_sum.detach().double(), *(p.double() for p in output.parts.values())]

@@ -44,6 +44,31 @@ class TrainBatch:
         )
 
 
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step as this process sees it.
+
+    ``examples`` is the size of the whole batch, over all processes; ``shard`` holds this process's micro-batches, each
+    with its index in the whole batch, and ``loader`` what the objective makes of them.
+    """
+
+    examples: int
+    shard: Sequence[tuple[int, np.ndarray]]
+    loader: Iterator[TrainBatch]
+
+    @property
+    def ids(self) -> np.ndarray:
+        """int64, of this process's examples."""
+        return np.concatenate([ids for _, ids in self.shard]) if self.shard else np.empty(0, dtype=np.int64)
+
+    def micro_batches(self) -> Iterator[tuple[int, TrainBatch]]:
+        """(index in the whole batch, batch) in order; to be taken once, and whole."""
+        for index, ids in self.shard:
+            train_batch = next(self.loader)
+            assert np.array_equal(train_batch.batch.ids, ids), "a batch of other examples"
+            yield index, train_batch
+
+
 class Objective(Protocol):
     module: nn.Module | None  # parameters that are trained with the model but do not belong to it
     counts: dict[str, float]  # sums over the whole run: the engine keeps them in its checkpoints

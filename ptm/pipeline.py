@@ -209,6 +209,10 @@ class Pipeline(ABC):
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         """A batch for each array of ids in ``plan``, in that order, on the CPU. ``train`` is augmented."""
 
+    def set_workers(self, workers: int) -> bool:
+        """Make training views in so many processes from the next plan on. False where none are used."""
+        return False
+
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Loss and logits of ``model`` (this pipeline's, or one wrapped around it) on a batch.

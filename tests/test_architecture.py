@@ -33,6 +33,7 @@ TESTED_ELSEWHERE = {
     "experiment/rejection.py": "tests/experiment/test_decide.py",
     # What a command prints is tested with what it does.
     "cli/batch.py": "tests/experiment/test_batch.py",
+    "cli/bench.py": "tests/experiment/test_bench.py",
     "cli/batch_progress.py": "tests/experiment/test_batch.py",
     "cli/compare.py": "tests/experiment/test_compare.py",
     "training/evaluation.py": "tests/test_engine.py",

@@ -50,7 +50,9 @@ TEMPERATURE, KD, CE, RATE = 2.0, 0.5, 0.5, 5e-5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data", required=True, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
+        "--data",
+        required=True,
+        help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label), or csv:configs/samples",
     )
     parser.add_argument(
         "--teacher", required=True, help="the directory of a fine-tuned run, or: base:DIRECTORY"
@@ -180,6 +182,9 @@ def run_arm(options: argparse.Namespace) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         student = options.student or options.teacher
+        splits = "train: train.tsv, eval: dev.tsv, text: sentence"
+        if options.data.startswith("csv:"):
+            splits = "train: reviews_train.csv, eval: reviews_test.csv"
         layers = "" if options.layers == "all" else f", layers: [{options.layers}]"
         teaching = f"""
 teacher: {{name: "{options.teacher}"}}
@@ -189,8 +194,7 @@ distill: {{temperature: {TEMPERATURE}, kd_weight: {KD}, ce_weight: {CE}, audit: 
 version: 1
 task: text-classification
 model: {{name: "{student}"{layers}}}
-data: {{source: "{options.data}", train: train.tsv, eval: dev.tsv, text: sentence, labels: [negative, positive],
-  max_train_examples: {options.examples}}}
+data: {{source: "{options.data}", {splits}, labels: [negative, positive], max_train_examples: {options.examples}}}
 train: {{epochs: {options.epochs}, batch_size: {options.batch_size}, learning_rate: {RATE}, seed: {options.seed}}}
 runtime: {{device: cpu, threads: {options.threads}}}
 output: {folder}/run

@@ -17,6 +17,7 @@ from ptm.base.light_imports import import_lightly
 from ptm.base.limits import native_fault, require_native_threads
 from ptm.cli import configs, runs, training
 from ptm.cli.batch import batch
+from ptm.cli.bench import bench
 from ptm.cli.cache import cache
 from ptm.cli.compare import compare
 from ptm.cli.compare import runs as list_runs
@@ -50,6 +51,7 @@ _COMPUTING = (
     "card",
     "lock",
     "reproduce",
+    "bench",
 )
 _COMPLETION = "_PTM_COMPLETE"  # the variable by which a shell asks what could follow
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
@@ -93,6 +95,7 @@ app.command(cls=Command)(serve)
 app.command(cls=Command)(models)
 app.command(cls=Command)(init)
 app.command(cls=Command)(configs.check)
+app.command(cls=Command)(bench)
 app.command(cls=Command)(fetch)
 app.command(cls=Command)(configs.lock)
 app.command(cls=Command)(configs.schema)

@@ -106,6 +106,9 @@ PAGES: Mapping[str, Page] = {
         _READING,
     ),
     "check": Page(("ptm check a.yaml b.yaml", "ptm check a.yaml --data"), (0, 2, 3, 5, 6)),
+    "bench": Page(
+        ("ptm bench reviews.yaml", "ptm bench reviews.yaml --steps 10 --set runtime.threads=1"), _COMPUTING
+    ),
     "fetch": Page(
         (
             "ptm fetch a.yaml b.yaml",

@@ -41,7 +41,7 @@ from ptm.training.sampling import effective_epoch
 WARNING = "warning: "  # before a line that tells of what may be wrong and stops nothing
 _LABELS_TOLD = 10
 _MODULES_TOLD = 8
-_GAINS = 1_000_000  # parameters, from which on products of matrices are most of a step
+MATRICES_COUNT = 1_000_000  # parameters, from which on products of matrices are most of a step
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,12 @@ def with_own_store(spec: RunSpec) -> RunSpec:
     return replace(spec, distill=replace(spec.distill, store="auto"))
 
 
+def without_stores(spec: RunSpec) -> RunSpec:
+    """For a few steps: teachers and frozen backbones are computed for each batch, not for all examples beforehand."""
+    model = replace(spec.model, store_features="off")
+    return replace(spec, model=model, distill=spec.distill and replace(spec.distill, store="off"))
+
+
 def load_data(session: Session) -> Dataset:
     """All splits, checked against what the config names."""
     with memory_errors(
@@ -163,7 +169,7 @@ def _say_precision(session: Session, size: int) -> None:
     if session.chosen_precision:
         why = f"the device has {units}" if units else "the device has no units for bf16"
         session.reporter.say(f"precision: {runtime.precision}, {why}")
-    elif units and runtime.precision == "fp32" and size >= _GAINS:
+    elif units and runtime.precision == "fp32" and size >= MATRICES_COUNT:
         session.reporter.say(
             f"precision: fp32; the device has {units}, which --set runtime.precision=auto uses"
         )

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from ptm import engine
 from ptm.base import files
 from ptm.base.console import Reporter, Silent
@@ -16,7 +18,7 @@ from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, ModelError, NotFinite
 from ptm.experiment.decide import decide
-from ptm.experiment.prepare import Prepared, prepare, trainable_parameters
+from ptm.experiment.prepare import MATRICES_COUNT, WARNING, Prepared, prepare, trainable_parameters
 from ptm.experiment.session import Session, evaluate, open_session, require_downloads
 from ptm.experiment.split_results import evaluated, expectations_of, split_results
 from ptm.models import adapters
@@ -48,6 +50,7 @@ from ptm.training import order
 from ptm.training.averaging import WeightAverage
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
+from ptm.training.thread_cost import measure_threads
 
 
 def run_training(
@@ -177,6 +180,7 @@ def _begin(
         # Of a run that goes on, its checkpoints count among these; one that is overwritten goes as a whole.
         store.require_space(needed, files.tree_bytes(run.checkpoints if run.resuming else run.path))
         run.begin(prepared.config, prepared.manifest, pins, session.reporter.say)
+    _warn_of_threads(session, model)
     return engine.RunContext(
         spec=spec,
         pipeline=prepared.pipeline,
@@ -187,6 +191,16 @@ def _begin(
         reporter=session.reporter,
         stop=stop,
     )
+
+
+def _warn_of_threads(session: Session, model: nn.Module) -> None:
+    """Where other work on this machine makes several threads slower than one; it takes a tenth of a second to see."""
+    runtime = session.runtime
+    alone = runtime.device.type == "cpu" and runtime.ranks == 1 and runtime.threads > 1
+    if alone and sum(p.numel() for p in model.parameters()) >= MATRICES_COUNT:
+        cost = measure_threads(runtime.threads)
+        if cost.slower:
+            session.reporter.say(f"{WARNING}{cost}")
 
 
 def _log(run: RunDirectory, session: Session) -> MetricsLog:

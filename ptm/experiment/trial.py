@@ -16,7 +16,7 @@ from ptm.base.console import Silent, duration
 from ptm.base.signals import StopFlag
 from ptm.config.spec import RunSpec
 from ptm.experiment.measure import peak
-from ptm.experiment.prepare import prepare
+from ptm.experiment.prepare import prepare, without_stores
 from ptm.experiment.session import open_session
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded
 from ptm.run.log import MetricsLog
@@ -89,7 +89,7 @@ class Trial:
 
 def try_run(spec: RunSpec) -> Trial:
     """Prepare a run and take a few of its steps. Raises a PtmError as the run would."""
-    with open_session(spec, Silent()) as session:
+    with open_session(without_stores(spec), Silent()) as session:
         prepared = prepare(session)
         context = engine.RunContext(
             spec=spec,
@@ -114,10 +114,10 @@ def try_run(spec: RunSpec) -> Trial:
         plan = order.epoch_plan(size, spec.train.batch_size, spec.train.seed, 0, grouped, classes)
         usual = plan[len(plan) // 2]
         _forget_peak(session.runtime.device)
-        engine.try_steps(context, [longest])
+        list(engine.try_steps(context, [longest]))
         most = peak(session.runtime.device)
         seconds = {
-            name: engine.try_steps(replace(context, runtime=runtime), [usual, usual])[-1]
+            name: list(engine.try_steps(replace(context, runtime=runtime), [usual, usual]))[-1]
             for name, runtime in _precisions(session.runtime).items()
         }
         return Trial(

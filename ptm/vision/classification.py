@@ -266,6 +266,9 @@ class ImageClassification(ImagePipeline):
     def _forget(self) -> None:
         self._loaders, self._view_makers, self._decoded_bytes = {}, {}, {}
 
+    def _training_views(self) -> ViewLoader:
+        return self._loader("train")
+
     def _loader(self, split: Split) -> ViewLoader:
         if split in self._loaders:
             return self._loaders[split]

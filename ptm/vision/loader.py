@@ -49,13 +49,22 @@ class ViewLoader:
     def __init__(self, view_maker: ViewMaker, workers: int, *, pin_memory: bool) -> None:
         self._view_maker = view_maker
         self._pin_memory = pin_memory
-        self._ahead = 2 * workers  # batches that are made, or being made, before they are asked for
+        self._ahead = 0  # batches that are made, or being made, before they are asked for
         self.pool: ProcessPoolExecutor | None = None
-        if workers > 0 and not view_maker.cheap:
-            start = (view_maker, os.getpid())
+        self.set_workers(workers)
+
+    def set_workers(self, workers: int) -> bool:
+        """So many from the next plan on. False where none are used: such views take microseconds."""
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+            self.pool = None
+        if workers > 0 and not self._view_maker.cheap:
+            self._ahead = 2 * workers
+            start = (self._view_maker, os.getpid())
             self.pool = ProcessPoolExecutor(workers, get_context("fork"), _start_worker, start)
             # Also before the interpreter ends, where the pool's own clean-up comes too late and complains.
             weakref.finalize(self, self.pool.shutdown, cancel_futures=True)
+        return not self._view_maker.cheap
 
     def pixels(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Tensor]:
         """uint8 [n, channels, height, width] each; channels last in memory, as decoded and as convolutions like it."""

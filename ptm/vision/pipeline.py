@@ -20,6 +20,7 @@ from ptm.errors import Gathered, ModelError, Problem
 from ptm.pipeline import Pipeline, Split
 from ptm.vision.drawing import png
 from ptm.vision.images import decode, few_bits, find_unreadable
+from ptm.vision.loader import ViewLoader
 from ptm.vision.saved import WEIGHTS
 
 _LOOKED_AT = 8  # images of a split that are examined for unused bits
@@ -83,6 +84,13 @@ class ImagePipeline(Pipeline):
             )
             reporter.end()
         return problems
+
+    def set_workers(self, workers: int) -> bool:
+        return self._training_views().set_workers(workers)
+
+    @abstractmethod
+    def _training_views(self) -> ViewLoader:
+        """What makes the views that are learned from."""
 
     @abstractmethod
     def _kept(self, split: Split) -> bool:

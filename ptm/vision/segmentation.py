@@ -157,7 +157,7 @@ class SemanticSegmentation(ImagePipeline):
 
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         if split == "train":
-            for ids, views in zip(plan, self._squares().pixels(plan, epoch), strict=True):
+            for ids, views in zip(plan, self._training_views().pixels(plan, epoch), strict=True):
                 shapes = [tuple(views.shape[-2:])] * len(ids)
                 inputs = {"pixels": list(views[:, :3]), "inside": shapes, "size": shapes}
                 yield Batch(ids=ids, inputs=inputs, targets=list(views[:, 3]))
@@ -302,7 +302,7 @@ class SemanticSegmentation(ImagePipeline):
             self._readers[split] = reader
         return self._readers[split]
 
-    def _squares(self) -> ViewLoader:
+    def _training_views(self) -> ViewLoader:
         if self._train_loader is None:
             runtime, preprocessing = self._spec.runtime, self._preprocessing
             seed = self._spec.train.seed

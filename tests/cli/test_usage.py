@@ -62,6 +62,7 @@ def test_12_10_a_slip_of_an_option_is_recognised(capsys):
     [
         (["models", "--threads", "many"], "--threads"),
         (["batch", "x.yaml", "--jobs", "0"], "--jobs"),
+        (["bench", "x.yaml", "--steps", "0"], "--steps"),
         (["predict", "r", "--threshold", "2"], "--threshold"),
     ],
 )
@@ -112,6 +113,7 @@ def success(finished, tmp_path):
         "init": ["--list"],
         "export": None,
         "check": [config],
+        "bench": [config, "--steps", "1", "--rounds", "1"],
         "fetch": [config],
         "lock": [str(tmp_path / "pinned.yaml")],
         "schema": [],

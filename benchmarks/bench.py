@@ -1,0 +1,190 @@
+"""The same work by ptm and by each peer, in turns, in one run: speed, accuracy, memory, and whole processes.
+
+    make bench                                  # about half an hour on a quiet machine
+    make bench ARGS=--quick                     # about five minutes on one thread
+    python benchmarks/bench.py --quick --only text,images --texts tsv:SST2_FOLDER
+
+Each arm is a process of its own; a round runs all arms of a workload with one seed, forwards and backwards in turn. The
+loop's seconds are told by the arm (training alone, without imports, loading and evaluation); seconds of the whole
+process and its peak memory are measured here. Ratios are taken within a round. Without ``--texts`` the texts are the
+reviews that ptm ships; images are drawn from scikit-learn's digits and written as JPEG. Figures are called final only
+if other processes left the machine alone and repeats agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from results import Run, doubts_of, machine, section  # noqa: E402
+from workloads import Arm, Workload, workloads, write_images  # noqa: E402
+
+from ptm.base.machine_load import LoadMeter, load_average  # noqa: E402
+from ptm.base.processors import core_count  # noqa: E402
+
+
+def run_arm(workload: Workload, arm: Arm, seed: int) -> Run | str:
+    """One process, or why it ended otherwise than it should."""
+    command = [sys.executable, str(HERE / "arms" / arm.script)]
+    if arm.words:
+        command += [*arm.words, "--seed", str(seed)]
+    else:
+        command.append(json.dumps({**workload.settings, **arm.options, "seed": seed}))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONWARNINGS": "ignore",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if workload.settings["threads"]:
+        environment["OMP_NUM_THREADS"] = str(workload.settings["threads"])
+    load, begun = LoadMeter(), time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+    ):
+        environment["PTM_CACHE"] = cache  # nothing is kept from one process to the next
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, others = time.perf_counter() - begun, load.others()
+        out.seek(0)
+        err.seek(0)
+        said, complaint = out.read().strip().splitlines(), err.read().strip().splitlines()
+    if process.returncode or not said:
+        return complaint[-1] if complaint else f"ended with {process.returncode}"
+    told = json.loads(said[-1])
+    if "loop_seconds" in told:
+        rate = told["examples"] / told["loop_seconds"]
+    else:
+        rate = 1 / told["seconds"]  # of all that was asked for
+    eval_seconds = told.get("eval_seconds")
+    return Run(
+        rate=rate,
+        eval_rate=told["eval_examples"] / eval_seconds if eval_seconds else None,
+        accuracy=told["accuracy"],
+        seconds=seconds,
+        peak_bytes=usage.ru_maxrss * 1024,
+        others=others,
+    )
+
+
+def prepare(workload: Workload, texts: str, quick: bool) -> None:
+    """What the arms read and do not make themselves: images, a teacher."""
+    if "images" in workload.settings:
+        write_images(
+            Path(workload.settings["images"]),
+            workload.settings["image_size"],
+            workload.settings["image_count"],
+        )
+    if "teacher" in workload.settings:
+        words = [
+            "finetune",
+            str(HERE.parent / "configs" / "quickstart.yaml"),
+            "--quiet",
+            "--set",
+            "train.epochs=1",
+        ]
+        words += [
+            "--output",
+            workload.settings["teacher"],
+            "--set",
+            f"runtime.threads={workload.settings['threads']}",
+        ]
+        words += ["--set", "expect={}"]
+        subprocess.run(
+            [sys.executable, "-m", "ptm", *words], check=True, cwd=HERE.parent, stdout=subprocess.DEVNULL
+        )
+
+
+def measure(workload: Workload, rounds: int) -> tuple[dict[str, list[Run]], dict[str, str]]:
+    """The runs of each arm by name, a round each, and why arms were left out."""
+    missing = {
+        arm.name: f"{', '.join(n for n in arm.needs if find_spec(n) is None)} not installed"
+        for arm in workload.arms
+        if any(find_spec(n) is None for n in arm.needs)
+    }
+    arms = [arm for arm in workload.arms if arm.name not in missing]
+    runs: dict[str, list[Run]] = {arm.name: [] for arm in arms}
+    for number in range(rounds):
+        for arm in arms if number % 2 == 0 else arms[::-1]:
+            if arm.name in missing:
+                continue
+            outcome = run_arm(workload, arm, seed=number + 1)
+            print(f"{workload.name}, round {number + 1}, {arm.name}: {outcome}", file=sys.stderr, flush=True)
+            if isinstance(outcome, str):
+                missing[arm.name] = f"it failed: {outcome}"
+                runs.pop(arm.name)
+            else:
+                runs[arm.name].append(outcome)
+    return runs, missing
+
+
+def _bf16() -> bool:
+    """In a process of its own, so that this one stays small."""
+    code = (
+        "import torch; from ptm.training.runtime import bf16_units as u; print(bool(u(torch.device('cpu'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parent, check=False
+    )
+    return done.stdout.strip() == "True"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small workloads, fewer rounds")
+    parser.add_argument("--rounds", type=int, default=0, help="default: 3, with --quick 2")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--texts", default="", help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)")
+    parser.add_argument(
+        "--only", default="", help="names of workloads: text,frozen,onnx,images32,images224,distill"
+    )
+    parser.add_argument("--output", type=Path, default=HERE / "results.md")
+    options = parser.parse_args(words)
+    options.bf16, rounds = _bf16(), options.rounds or (2 if options.quick else 3)
+    before, begun, cores = load_average(), time.perf_counter(), core_count()
+    body, final = list[str](), True
+    with tempfile.TemporaryDirectory(prefix="ptm-bench-") as folder:
+        for workload in workloads(options, Path(folder)):
+            prepare(workload, options.texts, options.quick)
+            runs, missing = measure(workload, rounds)
+            final = final and not doubts_of(runs, cores)
+            body += section(workload, runs, missing, cores)
+    given = " ".join(words if words is not None else sys.argv[1:])
+    head = [
+        "# ptm beside its peers",
+        "",
+        f"`python benchmarks/bench.py {given}`, {time.perf_counter() - begun:.0f} s. Ratios are of examples a second "
+        "in the training loop unless they say otherwise, within a round; more is better for ptm.",
+        "",
+        "These figures are final: the machine was left alone, and repeats agree."
+        if final
+        else "**These figures are not final**: each section says why. Run it on a machine that does nothing else.",
+        "",
+        *machine(before),
+        "",
+    ]
+    options.output.write_text("\n".join([*head, *body]), encoding="utf-8")
+    print(options.output)
+    if not final:
+        print(
+            "not final: the machine was busy, or repeats were too few or disagree; see the file",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    main()

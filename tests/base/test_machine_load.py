@@ -1,0 +1,38 @@
+"""What others do with the machine, without what this process does."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ptm.base import machine_load
+from ptm.base.machine_load import LoadMeter, load_average
+
+
+def test_13_05_others_are_what_is_busy_and_not_ones_own(monkeypatch):
+    busy, own, now = [100.0], [5.0], [0.0]
+    monkeypatch.setattr(machine_load, "_busy_seconds", lambda: busy[0])
+    monkeypatch.setattr(machine_load, "_own_seconds", lambda: own[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    meter = LoadMeter()
+    busy[0], own[0], now[0] = 118.0, 13.0, 10.0
+    assert meter.others() == pytest.approx(1.0)  # 18 s busy, 8 of them ours, in 10 s
+    busy[0] = 106.0
+    assert meter.others() == 0.0
+    monkeypatch.setattr(machine_load, "_busy_seconds", lambda: None)
+    assert meter.others() is None
+
+
+def test_13_05_a_child_that_runs_is_counted_as_ones_own():
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        deadline = time.monotonic() + 30
+        while machine_load._running_children().get(child.pid, 0.0) < 0.05:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.pid not in machine_load._running_children()
+    assert load_average() is None or load_average() >= 0
