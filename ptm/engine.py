@@ -27,12 +27,12 @@ from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted
 from ptm.models.layers import layers_of
 from ptm.objective import Objective, Step, all_counts
-from ptm.pipeline import Metrics, Pipeline
+from ptm.pipeline import Pipeline
 from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
 from ptm.training.averaging import WeightAverage
-from ptm.training.evaluation import StopRequested, evaluate
+from ptm.training.evaluation import Evaluation, Outputs, StopRequested, evaluate
 from ptm.training.finite import evaluation_not_finite, largest_weight, step_not_finite, weights_not_finite
 from ptm.training.memory import OTHER_MODEL, batch_memory, memory_errors
 from ptm.training.meter import Meter, StepNumbers
@@ -40,7 +40,7 @@ from ptm.training.progress import Progress
 from ptm.training.runtime import Runtime, batch_norms
 from ptm.training.selection import Selection
 
-__all__ = ["RunContext", "Step", "StopRequested", "evaluate", "train", "try_steps"]
+__all__ = ["RunContext", "Step", "StopRequested", "Trained", "evaluate", "train", "try_steps"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,23 @@ class RunContext:
     lap: Callable[[str], None] = lambda part: None
 
 
-def train(context: RunContext, *, resume: bool) -> Progress:
+@dataclass(frozen=True)
+class Trained:
+    """A training at its end. ``evaluation`` is that of its best weights, or of its last where none are best; None where
+    they were evaluated before a resume."""
+
+    progress: Progress
+    evaluation: Evaluation | None
+
+
+def train(context: RunContext, *, resume: bool) -> Trained:
     """Train to the end, from the newest checkpoint if ``resume``. The model of the pipeline ends up trained.
 
     Raises Interrupted when a signal stopped the run (what was done is saved), NotFinite when a loss or
     gradient is not a number.
     """
-    return _Training(context).run(resume)
+    training = _Training(context)
+    return Trained(training.run(resume), training.evaluation)
 
 
 def try_steps(context: RunContext, batches: Sequence[np.ndarray], *, save: bool = False) -> Iterator[float]:
@@ -115,6 +125,7 @@ class _Training:
         self.progress = Progress()
         self.selection = Selection(spec.best, spec.train.early_stopping, spec.evaluation.headline)
         self.meter = Meter(self.progress)
+        self.evaluation: Evaluation | None = None
         self.saved_step = 0
         self.rate = 0.0  # the learning rate of the newest step, before layers and head get theirs
         self.learning = 0  # layers that learn, of those in ``layers``
@@ -307,10 +318,10 @@ class _Training:
         self._check()
         begun = time.perf_counter()
         try:
-            trained = None if self.average is None else self._measure().compute()
+            trained = None if self.average is None else self._measure().metrics.compute()
             with nullcontext() if self.average is None else self.average.in_model():
-                metrics = self._measure()
-            values = metrics.compute()
+                evaluation = self._measure()
+            values = evaluation.metrics.compute()
         except StopRequested:
             self._save()
             raise self._interrupted() from None
@@ -320,11 +331,12 @@ class _Training:
         line = {"kind": "eval", "step": progress.step, "epoch": epoch, "metrics": values, "seconds": seconds}
         context.log.write(line if trained is None else {**line, "trained_metrics": trained})
         if not math.isfinite(values.get("loss", 0.0)):  # detectors have none when they are evaluated
-            raise evaluation_not_finite(values["loss"], progress.step, metrics, context.pipeline)
+            raise evaluation_not_finite(values["loss"], progress.step, evaluation.metrics, context.pipeline)
         progress.evaluated_step = progress.step
         best = self.selection.consider(values, progress)
-        if trained is not None and (best or spec.best is None):
-            progress.trained = trained
+        if best or spec.best is None:
+            self.evaluation = evaluation
+            progress.trained = trained or {}
         mark = "  (best)" if best else ""
         positive, chosen = spec.positive_of(context.pipeline.labels), self.selection.headline(values)
         headline = "  ".join(f"{shown_metric(name, positive)} {v:.4f}" for name, v in chosen.items())
@@ -334,9 +346,14 @@ class _Training:
             name, worse = self.selection.best and self.selection.best.metric, progress.worse_evaluations
             context.reporter.say(f"stopping early: {worse} evaluations without a better {name}")
 
-    def _measure(self) -> Metrics:
-        context, size = self.context, self.context.spec.train.eval_batch_size
-        return evaluate(context.pipeline, context.runtime, batch_size=size, stop=context.stop)
+    def _measure(self) -> Evaluation:
+        context, begun = self.context, time.perf_counter()
+        size = context.spec.train.eval_batch_size
+        outputs: Outputs | None = None if context.spec.decisions is None else []
+        metrics = evaluate(
+            context.pipeline, context.runtime, batch_size=size, stop=context.stop, outputs=outputs
+        )
+        return Evaluation(self.progress.step, metrics, time.perf_counter() - begun, outputs)
 
     def _save_due(self) -> bool:
         progress, every = self.progress, self.context.spec.train.save_every_steps

@@ -223,7 +223,11 @@ class Pipeline(ABC):
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         """As ``forward``, with ``predictions`` where the metrics need them: a text is written, boxes are found."""
-        return self.forward(model, batch)
+        return self.decided(batch, self.forward(model, batch))
+
+    def decided(self, batch: Batch, output: Output) -> Output:
+        """``output`` of a batch by ``decisions``; as it is where a task has none."""
+        return output
 
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
         """As ``forward``, from the feature ``head_input`` on: [n, width]."""

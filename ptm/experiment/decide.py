@@ -7,34 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from ptm import engine
-from ptm.base.signals import StopFlag
 from ptm.config.spec import RunSpec
 from ptm.errors import DataError, NotFinite
 from ptm.experiment.session import Session
 from ptm.metrics.decisions import Decisions, LogitCollector, fit_decisions
 from ptm.pipeline import Pipeline
+from ptm.training.evaluation import Outputs, merged
 
 
-def decide(session: Session, pipeline: Pipeline, stop: StopFlag) -> Decisions | None:
-    """What ``decisions:`` comes to on the evaluation split; None where the config asks for none. The same in every
+def decide(session: Session, pipeline: Pipeline, outputs: Outputs) -> Decisions:
+    """What ``decisions:`` comes to on the evaluation split, of which ``outputs`` are this process's. The same in every
     process.
 
-    Raises StopRequested when a signal came, NotFinite for outputs that are no numbers.
+    Raises NotFinite for outputs that are no numbers.
     """
     spec = session.spec
-    if spec.decisions is None:
-        return None
-    require_decidable(spec, pipeline.labels)
-    pipeline.model.to(session.runtime.device)
-    collected = engine.evaluate(
-        pipeline,
-        session.runtime,
-        batch_size=spec.train.eval_batch_size,
-        stop=stop,
-        reporter=session.reporter,
-        metrics=LogitCollector(),
-    )
+    assert spec.decisions is not None
+    collector = LogitCollector()
+    for batch, output in outputs:
+        collector.update(batch, output)
+    collected = merged(collector, session.runtime)
     assert isinstance(collected, LogitCollector)
     _, targets, logits = collected.accumulator.labelled()
     if not np.isfinite(logits).all():

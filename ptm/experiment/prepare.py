@@ -14,6 +14,7 @@ from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, singleton_labels
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import listing
+from ptm.experiment.decide import require_decidable
 from ptm.experiment.effective import effective_spec
 from ptm.experiment.session import (
     Session,
@@ -123,6 +124,7 @@ def load_data(session: Session) -> Dataset:
     ):
         data = session.task.load_data(session.spec)
     require_named_metrics(session.spec, data)
+    require_decidable(session.spec, data.labels)
     labels = f", labels {_listed(data.labels)}" if data.labels else ""
     sizes = ", ".join(f"{size} {split}" for split, size in data.sizes.items())
     session.reporter.say(f"data: {sizes}{labels}")

@@ -17,6 +17,7 @@ from ptm.experiment.slices import require_metrics
 from ptm.metrics.summary import summary_of
 from ptm.models import adapters
 from ptm.pipeline import Metrics, Pipeline, TaskModule, task_module
+from ptm.training.evaluation import Outputs
 from ptm.training.memory import memory_errors
 from ptm.training.runtime import Runtime, open_runtime
 
@@ -79,11 +80,19 @@ def require_named_metrics(spec: RunSpec, data: Dataset) -> None:
     require_metrics(spec, data, named)
 
 
-def evaluate(session: Session, pipeline: Pipeline, stop: StopFlag | None = None) -> Metrics:
+def evaluate(
+    session: Session, pipeline: Pipeline, stop: StopFlag | None = None, outputs: Outputs | None = None
+) -> Metrics:
     """The evaluation split once through the model, on the session's machine. Raises StopRequested."""
     pipeline.model.to(session.runtime.device)
-    size = session.spec.train.eval_batch_size
-    return engine.evaluate(pipeline, session.runtime, batch_size=size, stop=stop, reporter=session.reporter)
+    return engine.evaluate(
+        pipeline,
+        session.runtime,
+        batch_size=session.spec.train.eval_batch_size,
+        stop=stop,
+        reporter=session.reporter,
+        outputs=outputs,
+    )
 
 
 class Aside(TypedDict):

@@ -48,6 +48,7 @@ from ptm.run.saved_config import config_changes, config_values, saved_config
 from ptm.run.trackers import LiveTrackers
 from ptm.training import order
 from ptm.training.averaging import WeightAverage
+from ptm.training.evaluation import Outputs, evaluate_outputs
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
 from ptm.training.thread_cost import measure_threads
@@ -77,10 +78,10 @@ def run_training(
             context = _begin(run, session, prepared, stop, pins)
             # Not before: what is refused leaves the run that is there as it was.
             with _failure_recorded(run, session):
-                progress = engine.train(context, resume=run.resuming)
+                trained = engine.train(context, resume=run.resuming)
+                progress = trained.progress
                 trainable = _choose_best(session, prepared, context, progress)
-                _decide(session, prepared, stop)
-                measured = _measure(session, prepared.pipeline, context)
+                measured = _measure_chosen(session, prepared, context, trained)
                 tested = None if prepared.test is None else _measure(session, prepared.test, context)
                 results = _results(run, session, prepared, progress, trainable, measured, tested)
                 _finish(run, session, prepared.pipeline, results, measured, tested)
@@ -89,11 +90,13 @@ def run_training(
 
 @dataclass(frozen=True)
 class Measured:
-    """What the chosen weights reach on the evaluation split of ``pipeline``, and how long that took."""
+    """What the chosen weights reach on the evaluation split of ``pipeline``, how long that took, and what they gave
+    where decisions are to be fitted."""
 
     pipeline: Pipeline
     metrics: Metrics
     seconds: float
+    outputs: Outputs | None
 
 
 @contextmanager
@@ -229,14 +232,25 @@ def _choose_best(session: Session, prepared: Prepared, context: engine.RunContex
     return trainable
 
 
-def _decide(session: Session, prepared: Prepared, stop: StopFlag) -> None:
-    """Let the chosen weights answer by what is fitted on the evaluation split."""
-    try:
-        prepared.pipeline.decisions = decide(session, prepared.pipeline, stop)
-    except engine.StopRequested:
-        raise _stopped_evaluating(stop) from None
+def _measure_chosen(
+    session: Session, prepared: Prepared, context: engine.RunContext, trained: engine.Trained
+) -> Measured:
+    """Evaluate the chosen weights, and let them answer by what is fitted there. The training has evaluated the same
+    weights, unless a resume forgot it or an adapter was merged into them: then the model is not asked again."""
+    pipeline, progress, evaluation = prepared.pipeline, trained.progress, trained.evaluation
+    adapter = session.spec.model.adapter
+    chosen = progress.step if progress.best_step is None else progress.best_step
+    if evaluation is not None and evaluation.step == chosen and not (adapter and adapter.merge):
+        measured = Measured(pipeline, evaluation.metrics, evaluation.seconds, evaluation.outputs)
+    else:
+        measured = _measure(session, pipeline, context)
+    if session.spec.decisions is None:
+        return measured
+    assert measured.outputs is not None
+    pipeline.decisions = decide(session, pipeline, measured.outputs)
     if prepared.test is not None:
-        prepared.test.decisions = prepared.pipeline.decisions
+        prepared.test.decisions = pipeline.decisions
+    return replace(measured, metrics=evaluate_outputs(pipeline, session.runtime, measured.outputs))
 
 
 def _stopped_evaluating(stop: StopFlag) -> Interrupted:
@@ -249,11 +263,12 @@ def _stopped_evaluating(stop: StopFlag) -> Interrupted:
 def _measure(session: Session, pipeline: Pipeline, context: engine.RunContext) -> Measured:
     """Evaluate the chosen weights on the evaluation split of ``pipeline``."""
     begun = time.perf_counter()
+    outputs: Outputs | None = None if session.spec.decisions is None else []
     try:
-        metrics = evaluate(session, pipeline, context.stop)
+        metrics = evaluate(session, pipeline, context.stop, outputs)
     except engine.StopRequested:
         raise _stopped_evaluating(context.stop) from None
-    return Measured(pipeline, metrics, time.perf_counter() - begun)
+    return Measured(pipeline, metrics, time.perf_counter() - begun, outputs)
 
 
 def _finish(

@@ -147,8 +147,7 @@ class TextClassification(ClassifierPipeline[Tokens]):
             loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
 
-    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
-        output = self.forward(model, batch)
+    def decided(self, batch: Batch, output: Output) -> Output:
         return self.decisions.applied(output, batch, self._spec.data.label_type) if self.decisions else output
 
     def new_metrics(self) -> Metrics:

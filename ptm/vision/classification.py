@@ -222,8 +222,7 @@ class ImageClassification(ImagePipeline):
             return []
         return [f"its weights were made for images of {made_for}x{made_for}, here it sees {used}x{used}"]
 
-    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
-        output = self.forward(model, batch)
+    def decided(self, batch: Batch, output: Output) -> Output:
         return self.decisions.applied(output, batch, self._spec.data.label_type) if self.decisions else output
 
     def new_metrics(self) -> Metrics:
