@@ -1,4 +1,4 @@
-"""``ptm cache list | verify | prune``: the stored outputs of teachers."""
+"""``ptm cache list | verify | prune``: the stored outputs of teachers, and tokens."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ptm.cli.printing import echo, echo_json
 from ptm.errors import Problem
 
 if TYPE_CHECKING:
-    from ptm.distill.cache import Entry
+    from ptm.base.cache import Entry
 
 cache = typer.Typer(
-    help="The stored outputs of teachers ($PTM_CACHE, else ptm/teachers in $XDG_CACHE_HOME or ~/.cache).",
+    help="Stored outputs of teachers, and tokens ($PTM_CACHE, else ptm/teachers in $XDG_CACHE_HOME or ~/.cache).",
     no_args_is_help=True,
 )
 Store = Annotated[
@@ -36,8 +36,7 @@ Store = Annotated[
 @cache.command("list", cls=Command)
 def list_stores(store: Store = None, json_: Json = False) -> None:
     """Say what is stored: name, size, last use, how full, teacher."""
-    from ptm.distill.cache import entries
-    from ptm.distill.store import size_limit
+    from ptm.base.cache import entries, size_limit
 
     root = _root(store)
     stored = entries(root)
@@ -54,7 +53,7 @@ def list_stores(store: Store = None, json_: Json = False) -> None:
 @cache.command("verify", cls=Command)
 def verify_stores(store: Store = None, json_: Json = False) -> None:
     """Read everything that is stored and compare it with its checksums; exit with 3 if something is damaged."""
-    from ptm.distill.cache import entries, verify
+    from ptm.base.cache import entries, verify
     from ptm.errors import ModelError
 
     damaged, rows = [], []  # problems, and what there is
@@ -74,7 +73,7 @@ def verify_stores(store: Store = None, json_: Json = False) -> None:
 
 def _damage(path: Path, problems: Sequence[str]) -> Problem:
     return Problem(
-        f"stored outputs of a teacher are damaged: {'; '.join(problems)}",
+        f"what is stored is damaged: {'; '.join(problems)}",
         where=str(path),
         cure="nothing needs to be done: what is damaged is computed anew when it is needed; or delete them",
     )
@@ -102,7 +101,7 @@ def prune_stores(
             expected="either --to GB or --all",
             cure="ptm cache list says what there is; then ptm cache prune --to 5, or ptm cache prune --all",
         )
-    from ptm.distill.cache import prune
+    from ptm.base.cache import prune
 
     lines: list[str] = []
     freed = prune(_root(store), (to or 0.0) * 1e9, lines.append if json_ else echo)
@@ -113,7 +112,7 @@ def prune_stores(
 
 
 def _root(store: Path | None) -> Path:
-    from ptm.distill.store import root_directory
+    from ptm.base.cache import root_directory
 
     return store or root_directory("auto")
 
@@ -121,4 +120,5 @@ def _root(store: Path | None) -> Path:
 def _line(entry: Entry) -> str:
     used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
     full = f"{entry.blocks_filled / entry.blocks:.0%} full" if entry.blocks else "metrics"
-    return f"{entry.name}  {entry.bytes / 1e6:9.2f} MB  {used}  {entry.split:5}  {full:9}  {entry.teacher}"
+    what = f"tokens for {entry.tokens}" if entry.tokens else entry.teacher
+    return f"{entry.name}  {entry.bytes / 1e6:9.2f} MB  {used}  {entry.split:5}  {full:9}  {what}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base import files
+from ptm.base.cache import root_directory
 from ptm.base.console import Reporter, parameters
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
@@ -17,7 +18,6 @@ from ptm.distill.evaluation import evaluate_teacher
 from ptm.distill.features import Features, build_features
 from ptm.distill.identity import block_size, store_description, store_identity
 from ptm.distill.objective import Distilled, HeadOnly
-from ptm.distill.store import root_directory
 from ptm.distill.teacher import Teacher
 from ptm.errors import ConfigError, ModelError, StorageError
 from ptm.models.size import describe_size

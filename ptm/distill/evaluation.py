@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ptm import engine
+from ptm.base.cache import root_directory
 from ptm.config.spec import DistillSpec, RunSpec
 from ptm.data.examples import Dataset
 from ptm.distill.identity import block_size, store_description, store_identity
-from ptm.distill.store import Store, root_directory
+from ptm.distill.store import Store
 from ptm.errors import StorageError
 from ptm.pipeline import Pipeline
 from ptm.training.finite import finite_values

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
-import json
 import math
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,12 +23,9 @@ from typing import Any
 import numpy as np
 
 from ptm.base import files
-from ptm.base.regular import NotRegular, kind_of, open_descriptor, open_regular, read_bytes
-from ptm.errors import StorageError
+from ptm.base.cache import NAME_LENGTH, checksum, checksums, digest, lock_shared, write_once
+from ptm.base.regular import open_descriptor, open_regular, read_bytes
 
-FORMAT = 1
-NAME_LENGTH = 32  # hexadecimal digits of the identity's digest
-DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB is set
 _ZEROS = 2**22  # bytes written at once where a file system cannot allocate
 _DTYPES: dict[str, np.dtype] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "int32": np.dtype("<i4")}
 
@@ -54,40 +48,6 @@ class Field:
         return math.prod(self.shape)
 
 
-def root_directory(choice: str) -> Path:
-    """Where the stores are: ``distill.store``, else ``$PTM_CACHE``, else ``ptm/teachers`` in ``$XDG_CACHE_HOME``, which
-    is ``~/.cache`` where it is not set or no absolute path (XDG Base Directory Specification)."""
-    if choice not in ("auto", "off"):
-        return Path(choice)
-    directory = os.environ.get("PTM_CACHE")
-    if directory:
-        return Path(directory)
-    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if caches.is_absolute():
-        return caches / "ptm" / "teachers"
-    try:
-        return Path.home() / ".cache" / "ptm" / "teachers"
-    except RuntimeError:
-        raise StorageError(
-            "there is no home directory for the outputs of teachers", cure="name a directory in $PTM_CACHE"
-        ) from None
-
-
-def size_limit() -> float:
-    """Bytes that all stores may take together."""
-    with suppress(KeyError, ValueError):
-        limit = float(os.environ["PTM_CACHE_LIMIT_GB"])
-        if limit >= 0:  # not what is no number
-            return limit * 1e9
-    return DEFAULT_LIMIT
-
-
-def digest(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of what decides the outputs, whatever the order of its keys."""
-    text = json.dumps({**identity, "format": FORMAT}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 class Store:
     """The outputs of one teacher on one split. Held open (shared lock), it is not pruned."""
 
@@ -101,10 +61,10 @@ class Store:
         self.path = root / digest(identity)[:NAME_LENGTH]
         self.blocks = tuple(blocks)
         with files.storage_errors(self.path):
-            self._lock = _lock_shared(self.path)
+            self._lock = lock_shared(self.path)
         try:
-            _write_once(self.path / "identity.json", dict(identity))
-            _write_once(self.path / "about.json", dict(about), exact=False)
+            write_once(self.path / "identity.json", dict(identity))
+            write_once(self.path / "about.json", dict(about), exact=False)
         except BaseException:
             self.close()
             raise
@@ -134,7 +94,7 @@ class Store:
         return content if isinstance(content, dict) else None
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        _write_once(self.path / "facts.json", dict(evaluation))
+        write_once(self.path / "facts.json", dict(evaluation))
 
 
 class Shard:
@@ -165,7 +125,7 @@ class Shard:
                 with open_regular(self._data) as file:
                     self._map = np.memmap(file, field.dtype, "r", shape=(int(self._starts[-1]), field.width))
         ends = self._starts[self._block_ends] * field.width * field.dtype.itemsize
-        _write_once(path.with_name(path.name + ".json"), {"ends": ends.tolist()})
+        write_once(path.with_name(path.name + ".json"), {"ends": ends.tolist()})
 
     def missing(self) -> list[int]:
         """Numbers of the blocks that were not written, or whose numbers are not what was written.
@@ -225,61 +185,6 @@ class Shard:
     def _checksum(self, block: int) -> int:
         first, last = self._bounds(block)
         return checksum(self._map[first:last].tobytes())
-
-
-def checksums(path: Path) -> np.ndarray:
-    """The content of a ``.crc``: uint32 [blocks]."""
-    return np.frombuffer(read_bytes(path), dtype="<u4")
-
-
-def checksum(content: bytes) -> int:
-    """CRC-32 of the bytes, never 0, which means: not written."""
-    return zlib.crc32(content) or 1
-
-
-def _lock_shared(directory: Path) -> int:
-    """Make a store's directory if need be and lock it against removal: the descriptor of the lock."""
-    while True:
-        directory.mkdir(parents=True, exist_ok=True)
-        kind = kind_of(directory)
-        if kind not in (None, "a directory"):
-            raise NotRegular(kind, "a directory")
-        descriptor = open_descriptor(directory / "lock", os.O_RDWR | os.O_CREAT)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        try:  # while this waited for the lock, the store may have been removed
-            current = (directory / "lock").stat().st_ino == os.fstat(descriptor).st_ino
-        except FileNotFoundError:
-            current = False
-        if current:
-            os.utime(directory / "lock")  # the time of the last use
-            return descriptor
-        os.close(descriptor)
-
-
-def _write_once(path: Path, content: dict[str, Any], *, exact: bool = True) -> None:
-    """JSON that is the same whoever writes it, so that two runs may do so at once. What is damaged is written anew;
-    unless ``exact``, whatever object is there already stays."""
-    text = files.json_bytes(content)
-    with files.storage_errors(path):
-        present = _read_object(path)
-        if present == json.loads(text) or (present is not None and not exact):
-            return
-    aside = files.beside(path)
-    with files.storage_errors(path), open_regular(aside, "xb") as file:
-        file.write(text)  # not synced: half a file is no worse than none
-        file.flush()
-        os.replace(aside, path)
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is none, or something else. Raises NotRegular."""
-    try:
-        content = json.loads(read_bytes(path))
-    except NotRegular:
-        raise
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _allocate(path: Path, size: int) -> bool:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptm.base.cache import room_for
 from ptm.base.console import Reporter
 from ptm.config.spec import DistillSpec
-from ptm.distill.cache import room_for
 from ptm.distill.store import Field, Shard, Store, grow_logits, shrink_logits
 from ptm.errors import StorageError, first_line
 from ptm.objective import TeacherOutputs

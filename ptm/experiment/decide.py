@@ -12,7 +12,7 @@ from ptm.errors import DataError, NotFinite
 from ptm.experiment.session import Session
 from ptm.metrics.decisions import Decisions, LogitCollector, fit_decisions
 from ptm.pipeline import Pipeline
-from ptm.training.evaluation import Outputs, merged
+from ptm.training.evaluation import Outputs, merge
 
 
 def decide(session: Session, pipeline: Pipeline, outputs: Outputs) -> Decisions:
@@ -26,7 +26,7 @@ def decide(session: Session, pipeline: Pipeline, outputs: Outputs) -> Decisions:
     collector = LogitCollector()
     for batch, output in outputs:
         collector.update(batch, output)
-    collected = merged(collector, session.runtime)
+    collected = merge(collector, session.runtime)
     assert isinstance(collected, LogitCollector)
     _, targets, logits = collected.accumulator.labelled()
     if not np.isfinite(logits).all():

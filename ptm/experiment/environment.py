@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import ptm
+from ptm.base.cache import root_directory
 from ptm.base.network import offline, reachable
 from ptm.base.processors import core_count, gpu_count
-from ptm.distill.store import root_directory
 from ptm.errors import PtmError
 
 SCHEMA = 1

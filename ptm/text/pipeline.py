@@ -19,6 +19,7 @@ from ptm.text import features
 from ptm.text.classifiers import Classifier
 from ptm.text.models import TextModel
 from ptm.text.notes import cut_note, pieces_note
+from ptm.text.token_cache import encode_once
 from ptm.text.tokens import tokenizer_digest
 
 SPLITS: tuple[Split, ...] = ("train", "eval")
@@ -81,9 +82,18 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         self._loaded = loaded
         self._tokenizer = loaded.tokenizer
         self._encode = encode
-        self._encodings: dict[Split, EncodingT] = {"eval": encode(data.eval)} if len(data.eval) else {}
+        self._not_cached = ""  # why tokens could not be kept
+        self._encodings: dict[Split, EncodingT] = {}
+        if len(data.eval):
+            self._encodings["eval"] = self._encode_once("eval", data.eval)
         if data.train is not None:
-            self._encodings["train"] = encode(data.train)
+            self._encodings["train"] = self._encode_once("train", data.train)
+
+    def _encode_once(self, split: str, examples: Examples) -> EncodingT:
+        about = {"tokens": self._spec.model.name, "data": self._spec.data.source, "split": split}
+        encoding, problem = encode_once(self._encode, examples, about)
+        self._not_cached = problem or self._not_cached
+        return encoding
 
     def cuts_to(self, max_length: int, **data: object) -> None:
         """Longer texts are cut to ``max_length`` tokens, wherever the saved tokenizer is used as well. ``data``: other
@@ -122,6 +132,7 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         lines = [cut_note(splits, limit, self._loaded.max_positions, mode)] if limit else []
         examples = self._data.train or self._data.eval
         lines += [pieces_note(self._tokenizer, column) for column in list(examples.columns.values())[:1]]
+        lines += [f"the tokens are not kept for the next run: {self._not_cached}"] if self._not_cached else []
         return [line for line in lines if line]
 
     def domain_warnings(self) -> list[str]:
@@ -143,6 +154,7 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         return self._over(examples)
 
     def _over(self, examples: Examples) -> Self:
+        """What a user asks once is not kept."""
         other = copy(self)
         other._data = Dataset(None, examples, self.labels, {})
         other._encodings = {"eval": self._encode(examples)}

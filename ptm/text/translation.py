@@ -68,7 +68,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     generation = _generation(spec, model.name, loaded)
     seq2seq.set_generation(loaded, generation)
-    pipeline = Translation(spec, data, loaded, partial(_tokenize, loaded, max_length=max_length), max_length)
+    encode = partial(_tokenize, loaded.tokenizer, loaded.target_tokenizer, loaded.start, max_length)
+    pipeline = Translation(spec, data, loaded, encode, max_length)
     pipeline.cuts_to(
         max_length, text=spec.data.text or "text", target_text=spec.data.target_text or "target_text"
     )
@@ -184,16 +185,19 @@ def _teacher_forcing(target: Tokens, ids: np.ndarray, start: int, pad: int) -> t
     return reads, counts, padded[counts]
 
 
-def _tokenize(loaded: seq2seq.Seq2Seq, examples: Examples, max_length: int) -> Pairs:
+def _tokenize(
+    tokenizer: Any, target_tokenizer: Any, start: int, max_length: int, examples: Examples
+) -> Pairs:
+    """``start``: the token that the decoder is given first."""
     columns = examples.columns
-    source = seq2seq.encode(loaded.tokenizer, columns["text"], max_length, target=False)
+    source = seq2seq.encode(tokenizer, columns["text"], max_length, target=False)
     _require_tokens(source, examples)
     if "target_text" not in columns:
         return Pairs(source, None)
-    target = seq2seq.encode(loaded.target_tokenizer, columns["target_text"], max_length, target=True)
-    target = _without_start(target, loaded.start)
+    target = seq2seq.encode(target_tokenizer, columns["target_text"], max_length, target=True)
+    target = _without_start(target, start)
     _require_tokens(target, examples)
-    end = seq2seq.end_token(loaded.target_tokenizer)
+    end = seq2seq.end_token(target_tokenizer)
     if (target.ids[target.starts[1:] - 1] != end).any():
         raise ConfigError(
             "this tokenizer does not end a text with the token that ends it, so the model would never stop",

@@ -25,8 +25,8 @@ Outputs = list[tuple[Batch, Output]]  # what this process's batches gave, the ba
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the weights after ``step`` steps reach on the evaluation split, and how long that took; ``outputs`` are those
-    of this process, where something is to be fitted on them."""
+    """What the weights after ``step`` steps reach on the evaluation split, and in how long; ``outputs`` are this
+    process's, where something is to be fitted on them."""
 
     step: int
     metrics: Metrics
@@ -73,7 +73,7 @@ def evaluate(
                 reporter.advance(done, "")
     if reporter is not None:
         reporter.end()
-    return merged(metrics, runtime)
+    return merge(metrics, runtime)
 
 
 def evaluate_outputs(pipeline: Pipeline, runtime: Runtime, outputs: Outputs) -> Metrics:
@@ -82,10 +82,10 @@ def evaluate_outputs(pipeline: Pipeline, runtime: Runtime, outputs: Outputs) -> 
     with torch.inference_mode(), runtime.autocast():
         for batch, output in outputs:
             metrics.update(batch, pipeline.decided(batch.to(runtime.device), output))
-    return merged(metrics, runtime)
+    return merge(metrics, runtime)
 
 
-def merged(metrics: Metrics, runtime: Runtime) -> Metrics:
+def merge(metrics: Metrics, runtime: Runtime) -> Metrics:
     """What all processes saw, the same in each."""
     if runtime.ranks == 1:
         return metrics

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ptm.base.cache import root_directory
 from ptm.cli.app import app
-from ptm.distill.store import Field, Store, root_directory
+from ptm.distill.store import Field, Store
 from ptm.errors import ConfigError, ModelError
 
 

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
-from ptm.base import files
+from ptm.base import cache, files
 from ptm.base.console import Silent
 from ptm.config.load import dump_config, parse_config
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.distill import cache
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted, ModelError
 from ptm.experiment.control import arm_spec

@@ -5,7 +5,7 @@ import torch
 from torchvision import models as zoo
 
 from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
-from ptm.distill import cache
+from ptm.base import cache
 from ptm.distill import teacher as teachers
 from ptm.errors import Interrupted
 

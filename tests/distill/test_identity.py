@@ -5,9 +5,8 @@ import json
 import pytest
 
 from helpers import image_spec, run
+from ptm.base.cache import digest, entries
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.distill.cache import entries
-from ptm.distill.store import digest
 
 
 @pytest.mark.slow

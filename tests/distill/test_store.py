@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ptm.distill.cache import entries, prune, room_for, verify
+from ptm.base.cache import entries, prune, room_for, verify
 from ptm.distill.store import Field, Store, grow_logits, shrink_logits
 from ptm.errors import StorageError
 

@@ -282,7 +282,11 @@ def asked(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("changes", [{}, {"decisions": DecisionsSpec(temperature=True, thresholds="one", metric="accuracy")}], ids=["plain", "decisions"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"decisions": DecisionsSpec(temperature=True, thresholds="one", metric="accuracy")}],
+    ids=["plain", "decisions"],
+)
 @pytest.mark.parametrize("rate", [5e-3, 1e-30], ids=["the last is best", "an earlier one is best"])
 def test_13_03_weights_that_the_training_has_evaluated_are_not_evaluated_again(
     changes, rate, tiny_bert, reviews, tmp_path, asked

@@ -16,10 +16,9 @@ from PIL import Image
 
 from helpers import copy_of, run, small_spec, text_spec
 from ptm.base import files
+from ptm.base.cache import room_for, root_directory
 from ptm.cli import app as command_line
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.distill.cache import room_for
-from ptm.distill.store import root_directory
 from ptm.errors import PtmError, StorageError
 
 pytestmark = pytest.mark.slow  # each trains

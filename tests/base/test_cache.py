@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ptm.base.cache import DEFAULT_LIMIT, entries, prune, room_for, size_limit, verify
 from ptm.cli.app import app
-from ptm.distill.cache import entries, prune, room_for, verify
-from ptm.distill.store import DEFAULT_LIMIT, Field, Store, size_limit
+from ptm.distill.store import Field, Store
 
 BLOCKS = (np.array([1, 0]),)
 FIELD = Field(name="logits", shape=(3,))

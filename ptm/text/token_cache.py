@@ -1,0 +1,147 @@
+"""Tokens that were made once are not made again: kept in the cache by all that decides them.
+
+That is the texts themselves, the arguments of the function that makes tokens of them, the versions of the tokenizers'
+packages, and ptm's own code for it. An argument of an unknown kind, a tokenizer whose rules cannot be written down, or
+texts that take no time to be tokenised: nothing is kept, and no file is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import numpy as np
+
+from ptm.base import array_cache
+from ptm.data.examples import Examples
+from ptm.text.tokens import tokenizer_digest
+from ptm.text.windows import LongTexts
+
+LEAST_BYTES = 250_000  # of texts in UTF-8, about 4,000 sentences: 0.3 s to tokenise, 0.05 s to store
+_CHUNK = 20_000  # texts hashed at a time
+
+EncodingT = TypeVar("EncodingT")
+
+
+def encode_once(
+    encode: Callable[[Examples], EncodingT], examples: Examples, about: Mapping[str, Any]
+) -> tuple[EncodingT, str]:
+    """What ``encode`` makes of these examples, and why it could not be kept ("" where it was, or was not to be).
+
+    What comes from the cache is equal to the bit, its arrays are mapped into memory and can only be read. ``about`` is
+    for people (``ptm cache list``).
+    """
+    identity = identity_of(encode, examples)
+    if identity is None:
+        return encode(examples), ""
+    present = array_cache.load(identity)
+    if present is not None:
+        kind = get_type_hints(encode.func)["return"]  # type: ignore[attr-defined]
+        return _from_json(present.values, present.arrays, kind), ""
+    encoding = encode(examples)
+    arrays: dict[str, np.ndarray] = {}
+    values = _as_json(encoding, "", arrays)
+    return encoding, array_cache.save(identity, about, array_cache.Content(arrays, values)) or ""
+
+
+def identity_of(encode: Callable[[Examples], Any], examples: Examples) -> dict[str, Any] | None:
+    """All that decides the tokens of these examples; None where they are not to be kept."""
+    if not isinstance(encode, partial):
+        return None
+    arguments = [_argument(value) for value in (*encode.args, *encode.keywords.values())]
+    if None in arguments:
+        return None
+    found = _content(examples)
+    if found is None or found[1] < LEAST_BYTES:
+        return None
+    return {
+        "function": f"{encode.func.__module__}.{encode.func.__qualname__}",
+        "arguments": [*arguments, *encode.keywords],
+        "content": found[0],
+        "code": _own_code(),
+        "versions": [metadata.version(name) for name in ("tokenizers", "transformers", "numpy")],
+    }
+
+
+def _argument(value: Any) -> list[Any] | None:
+    """What an argument is, as JSON takes it; None for what cannot be told."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return ["value", value]
+    if isinstance(value, LongTexts):
+        return ["long texts", asdict(value)]
+    if getattr(value, "backend_tokenizer", None) is not None:
+        special = {name: str(token) for name, token in sorted(value.special_tokens_map.items())}
+        sides = [str(getattr(value, name, None)) for name in ("truncation_side", "split_special_tokens")]
+        return ["tokenizer", type(value).__name__, tokenizer_digest(value), special, sides]
+    return None
+
+
+def _content(examples: Examples) -> tuple[str, int] | None:
+    """SHA-256 of the examples' columns and targets, and the bytes of the columns; None for columns of anything but
+    texts, or lists of them."""
+    sha, size = hashlib.sha256(), 0
+    for role, column in examples.columns.items():
+        sha.update(f"{role}\0{len(column)}\0".encode())
+        for start in range(0, len(column), _CHUNK):
+            chunk: Sequence[Any] = column[start : start + _CHUNK]
+            if not all(type(value) is str for value in chunk):
+                if not all(isinstance(value, list | tuple) for value in chunk):
+                    return None
+                sha.update(np.array([len(value) for value in chunk], dtype="<i8").tobytes())
+                chunk = [word for value in chunk for word in value]
+                if not all(type(word) is str for word in chunk):
+                    return None
+            content = "".join(chunk).encode("utf-8", "surrogatepass")
+            sha.update(np.array([len(text) for text in chunk], dtype="<i8").tobytes())
+            sha.update(content)
+            size += len(content)
+    targets = examples.targets
+    for row in targets if isinstance(targets, np.ndarray) and targets.dtype == object else [targets]:
+        array = np.empty(0) if row is None else np.ascontiguousarray(row)
+        if array.dtype.hasobject:
+            return None
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest(), size
+
+
+@cache
+def _own_code() -> str:
+    """SHA-256 of the modules beside this one: what makes tokens today."""
+    sha = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
+def _as_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """``value`` as JSON takes it, its arrays put into ``arrays``."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {"array": name}
+    if is_dataclass(value) and not isinstance(value, type):
+        front = f"{name}." if name else ""
+        return {
+            "parts": {
+                field.name: _as_json(getattr(value, field.name), f"{front}{field.name}", arrays)
+                for field in fields(value)
+            }
+        }
+    assert value is None or isinstance(value, bool | int | str), f"{name} cannot be kept"
+    return value
+
+
+def _from_json(value: Any, arrays: Mapping[str, np.ndarray], kind: Any) -> Any:
+    """The inverse of :func:`_as_json`; ``kind`` is the annotation of what it is."""
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return arrays[value["array"]]
+    whole: Any = next(option for option in (kind, *get_args(kind)) if is_dataclass(option))
+    kinds = get_type_hints(whole)
+    return whole(**{name: _from_json(part, arrays, kinds[name]) for name, part in value["parts"].items()})
