@@ -12,6 +12,8 @@ import re
 import resource
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from ptm.errors import ModelError, PtmError, ResourceLimit
 
@@ -93,3 +95,21 @@ def _too_few(possible: int | None, needed: int | None, text: str = "") -> Resour
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name, "").partition(",")[0].strip()
     return int(value) if value.isdecimal() and int(value) > 0 else default
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take: of the machine, of its container, and of its own limit."""
+    free = [float("inf")]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))))
+    with suppress(OSError, ValueError):  # control groups, version 2; "max" is no number
+        group = Path("/sys/fs/cgroup")
+        used = int((group / "memory.current").read_text())
+        free.append(int((group / "memory.max").read_text()) - used)
+    with suppress(OSError, ValueError):
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            free.append(limit - pages * resource.getpagesize())
+    return max(0.0, float(min(free)))

@@ -372,7 +372,7 @@ def _check_train(spec: RunSpec, sure: Callable[..., bool]) -> Complaints:
             "set one of them to null, or remove it" if both else "add one of them, such as epochs: 3",
         )
     if (
-        train.micro_batch_size is not None
+        isinstance(train.micro_batch_size, int)
         and train.micro_batch_size > train.batch_size
         and sure("train.batch_size")
     ):

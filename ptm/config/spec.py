@@ -68,10 +68,12 @@ class TrainSpec:
     batch_size: Positive = Field(
         default=32, description="Examples an optimizer step, over all processes together."
     )
-    micro_batch_size: Positive | None = Field(
+    micro_batch_size: Positive | Literal["auto"] | None = Field(
         default=None,
         description="Examples a forward pass: a batch is cut into such pieces and their gradients are added "
-        "(default: the whole batch). Several processes share the pieces, so that there must be one for each.",
+        "(default: the whole batch). Several processes share the pieces, so that there must be one for each. `auto`: "
+        "the largest halves of the batch that fit into memory, found before the first step; the run's config keeps "
+        "the number.",
     )
     gradient_checkpointing: bool | None = Field(
         default=None,
@@ -178,7 +180,7 @@ class TrainSpec:
     def forward_size(self) -> int:
         """Examples a forward pass. Dropout and batch norms depend on it, so that it is the same in any number of
         processes."""
-        return self.micro_batch_size or self.batch_size
+        return self.micro_batch_size if isinstance(self.micro_batch_size, int) else self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

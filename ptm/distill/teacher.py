@@ -333,10 +333,11 @@ class Teacher:
     # --- what the objective needs
 
     def load(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TeacherOutputs]:
-        """The outputs for each batch of ``plan``, in that order; :meth:`prepare` was called for the epoch before."""
+        """The outputs for each batch of ``plan``, in that order. Unless :meth:`prepare` was called for the epoch
+        before, as it is not where a few steps are tried, the teacher is asked live."""
         view, own_epoch = self.view_of(epoch)
-        if self._store is not None:
-            shards = self._shards[view]
+        shards = self._shards.get(view) if self._store is not None else None
+        if shards is not None:
             return (TeacherOutputs(outputs=self._read(shards, ids)) for ids in plan)
         if self._same_inputs:
             return (TeacherOutputs() for _ in plan)

@@ -149,10 +149,26 @@ def peak(device: Any) -> int:
         import torch
 
         return torch.cuda.max_memory_allocated(device)
+    return held("VmHWM")
+
+
+def forget_peak(device: Any) -> None:
+    """Let :func:`peak` begin with what is held now."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # then the peak is that of everything so far, not of what is held now
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def held(key: str = "VmRSS") -> int:
+    """Bytes of the machine's memory that this process holds now, or with ``VmHWM`` held at most."""
     # Not ru_maxrss where there is another: a process begins with that of the one that started it.
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{key}:")))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

@@ -16,6 +16,7 @@ from ptm.distill.assembly import Distillation, open_distillation, open_frozen_ba
 from ptm.errors import listing
 from ptm.experiment.decide import require_decidable
 from ptm.experiment.effective import effective_spec
+from ptm.experiment.micro_batch import with_micro_batch
 from ptm.experiment.session import (
     Session,
     open_session,
@@ -33,7 +34,7 @@ from ptm.objective import Objective, Supervised
 from ptm.pipeline import Pipeline
 from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.manifest import Manifest
-from ptm.run.provenance import manifest_of
+from ptm.run.provenance import manifest_of, of_config
 from ptm.training import optim
 from ptm.training.memory import memory_errors, recompute_layers
 from ptm.training.runtime import bf16_units
@@ -47,9 +48,11 @@ MATRICES_COUNT = 1_000_000  # parameters, from which on products of matrices are
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step. ``config`` is the YAML of the run with every value that it uses; ``test`` is the
-    model over the third split, where there is one; ``manifest`` is None in all processes but the first."""
+    """A run before its first step. ``session`` has the spec with what `auto` came to; ``config`` is the YAML of the run
+    with every value that it uses; ``test`` is the model over the third split, where there is one; ``manifest`` is None
+    in all processes but the first."""
 
+    session: Session
     config: str
     data: Dataset
     pipeline: Pipeline
@@ -84,9 +87,13 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
         if pins is not None:
             require_unchanged(pins, Pins.of(manifest), session.spec.model.name)
     choose_trained(session, pipeline)
+    if session.spec.train.micro_batch_size == "auto":
+        session = with_micro_batch(session, pipeline, objective)
+        config = dump_config(effective_spec(session.spec, pipeline, tuple(teachers.values())))
+        manifest = None if manifest is None else of_config(manifest, config)
     require_smallest_batch(session.spec.train, pipeline, session.runtime)
     _say_idle_processes(session)
-    return Prepared(config, data, pipeline, test, objective, distillation, manifest)
+    return Prepared(session, config, data, pipeline, test, objective, distillation, manifest)
 
 
 def _say_idle_processes(session: Session) -> None:

@@ -26,7 +26,7 @@ def require_smallest_batch(spec: TrainSpec, pipeline: Pipeline, runtime: Runtime
     if 1 not in forward_sizes(spec, size):
         return
     model = pipeline.model
-    with _unchanged(model):
+    with unchanged(model):
         optim.training_mode(model)
         if not batch_norms(model.modules()):
             return
@@ -63,7 +63,7 @@ def _fitting_size(spec: TrainSpec, examples: int) -> int | None:
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module) -> Iterator[None]:
     """Buffers, modes and random state as they were."""
     modes = {module: module.training for module in model.modules()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}

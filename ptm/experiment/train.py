@@ -44,7 +44,7 @@ from ptm.run.results import (
     Throughput,
     TrainSummary,
 )
-from ptm.run.saved_config import config_changes, config_values, saved_config
+from ptm.run.saved_config import AUTO_KEYS, config_changes, config_values, saved_config
 from ptm.run.trackers import LiveTrackers
 from ptm.training import order
 from ptm.training.averaging import WeightAverage
@@ -67,9 +67,10 @@ def run_training(
         if done is not None:
             reporter.say(f"{run.path} is finished already")
             return done
-        spec = _precision_as_before(spec, run)
+        spec = _as_before(spec, run)
         with stop_on_signals() as stop, open_session(spec, _first_speaks(reporter)) as session:
             prepared = prepare(session, pins)
+            session = prepared.session
             if session.runtime.any(stop.requested):
                 raise Interrupted(
                     f"stopped by {stop.name or 'a signal'} before the first step; nothing was changed",
@@ -114,12 +115,16 @@ def _open_run(spec: RunSpec, mode: Mode, allow_drift: bool, reporter: Reporter) 
         yield run
 
 
-def _precision_as_before(spec: RunSpec, run: RunDirectory) -> RunSpec:
-    """A run that goes on keeps what ``precision: auto`` came to where it began, on another machine too."""
-    if not run.resuming or spec.runtime.precision != "auto":
+def _as_before(spec: RunSpec, run: RunDirectory) -> RunSpec:
+    """A run that goes on keeps what `auto` came to where it began, on another machine too."""
+    if not run.resuming:
         return spec
-    kept = config_values(saved_config(run.config)).get("runtime.precision", "auto")
-    return replace(spec, runtime=replace(spec.runtime, precision=kept))
+    before = config_values(saved_config(run.config))
+    for section, key in (name.split(".") for name in AUTO_KEYS):
+        if getattr(getattr(spec, section), key) == "auto":
+            value = before.get(f"{section}.{key}") or "auto"
+            spec = replace(spec, **{section: replace(getattr(spec, section), **{key: value})})
+    return spec
 
 
 def _finished_already(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ptm import engine
 from ptm.base.console import Silent, duration
 from ptm.base.signals import StopFlag
 from ptm.config.spec import RunSpec
-from ptm.experiment.measure import peak
+from ptm.experiment.measure import forget_peak, peak
 from ptm.experiment.prepare import prepare, without_stores
 from ptm.experiment.session import open_session
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded
@@ -91,6 +89,7 @@ def try_run(spec: RunSpec) -> Trial:
     """Prepare a run and take a few of its steps. Raises a PtmError as the run would."""
     with open_session(without_stores(spec), Silent()) as session:
         prepared = prepare(session)
+        spec = prepared.session.spec
         context = engine.RunContext(
             spec=spec,
             pipeline=prepared.pipeline,
@@ -113,7 +112,7 @@ def try_run(spec: RunSpec) -> Trial:
         classes = prepared.pipeline.sampled_classes(spec.train)
         plan = order.epoch_plan(size, spec.train.batch_size, spec.train.seed, 0, grouped, classes)
         usual = plan[len(plan) // 2]
-        _forget_peak(session.runtime.device)
+        forget_peak(session.runtime.device)
         list(engine.try_steps(context, [longest]))
         most = peak(session.runtime.device)
         seconds = {
@@ -140,11 +139,3 @@ def _precisions(runtime: Runtime) -> dict[str, Runtime]:
     """The run's own first, then what else the device can compute in."""
     names = dict.fromkeys((runtime.precision, "fp32", "bf16"))
     return {name: replace(runtime, precision=name) for name in names}
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):  # then the peak is that of everything so far, not of what is held now
-        Path("/proc/self/clear_refs").write_text("5")

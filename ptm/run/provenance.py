@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -77,7 +78,7 @@ def manifest_of(
         seed=spec.train.seed,
         git=git_state(),
         digests=Digests(
-            config=hashlib.sha256(config.encode()).hexdigest(),
+            config=_config_digest(config),
             data=dict(data.digests),
             weights=dict(weights),
         ),
@@ -91,6 +92,15 @@ def manifest_of(
         },
         revisions={role: pipeline.load_report.commit for role, pipeline in pipelines.items()},
     )
+
+
+def of_config(manifest: Manifest, config: str) -> Manifest:
+    """The record of the same run with another config, in which more has been decided."""
+    return replace(manifest, digests=replace(manifest.digests, config=_config_digest(config)))
+
+
+def _config_digest(config: str) -> str:
+    return hashlib.sha256(config.encode()).hexdigest()
 
 
 def _hardware(runtime: Runtime) -> Hardware:

@@ -34,7 +34,7 @@ DECIDED_KEYS = (
 
 
 # Of these, the ones that are left open by the word `auto`.
-_AUTO_KEYS = ("runtime.precision",)
+AUTO_KEYS = ("runtime.precision", "train.micro_batch_size")
 
 
 def saved_config(path: Path) -> str:
@@ -65,7 +65,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str
         name
         for name in DECIDED_KEYS
         if None in (before.get(name), after.get(name))
-        or (name in _AUTO_KEYS and "auto" in (before.get(name), after.get(name)))
+        or (name in AUTO_KEYS and "auto" in (before.get(name), after.get(name)))
     }
     return tuple(name for name in names if name not in (*FREE_KEYS, *open_, "generate"))
 
