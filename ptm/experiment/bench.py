@@ -67,7 +67,8 @@ def run_bench(spec: RunSpec, reporter: Reporter, *, steps: int = STEPS, rounds: 
         open_session(quick, reporter) as session,
         tempfile.TemporaryDirectory(prefix="ptm-bench-") as folder,
     ):
-        return _Trials(session, prepare(session), steps, Path(folder)).run(rounds, _notes(spec))
+        prepared = prepare(session)
+        return _Trials(prepared.session, prepared, steps, Path(folder)).run(rounds, _notes(spec))
 
 
 def _notes(spec: RunSpec) -> tuple[str, ...]:

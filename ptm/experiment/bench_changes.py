@@ -61,7 +61,7 @@ def _settings(
     for pieces in (2, 4):
         if forward // pieces >= 2:
             yield f"train.micro_batch_size={forward // pieces}", OTHER_DRAWS
-    if train.micro_batch_size is not None and train.micro_batch_size < train.batch_size:
+    if isinstance(train.micro_batch_size, int) and train.micro_batch_size < train.batch_size:
         yield "train.micro_batch_size=null", OTHER_DRAWS
     if pipeline.lengths("train") is not None:
         yield f"train.group_by_length={str(not train.group_by_length).lower()}", OTHER_DRAWS
