@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -334,10 +335,11 @@ def _of_separated(
     rows = separated_rows(lines, name, requested, usual, written, left_out, notes)
     _, header = next(rows)
     used = {role: header.index(column) for role, column in columns.items()}
+    counts = Counter(header)
     others = {
         column: place
         for place, column in enumerate(header)
-        if place not in used.values() and header.count(column) == 1
+        if place not in used.values() and counts[column] == 1
     }
     for line, fields in rows:
         values = {role: fields[place] for role, place in used.items()}

@@ -225,3 +225,11 @@ def test_15_17_a_pipe_is_not_waited_for(tmp_path, read):
     os.mkfifo(tmp_path / "a.txt")
     with pytest.raises(DataError, match="is a named pipe"):
         read(tmp_path / "a.txt")
+
+
+def test_15_17_a_table_of_very_many_columns_is_read_in_time_that_grows_with_their_number(make):
+    """Counting each name in all of them takes an hour here."""
+    names = [f"c{n}" for n in range(200_000)]
+    path = make("wide.csv", ",".join(["text", *names]) + "\n" + ",".join(["a", *(["x"] * len(names))]) + "\n")
+    (piece,) = text_inputs([path], {"text": "text"})
+    assert piece.columns["text"] == ["a"] and len(piece.carried) == 200_000

@@ -349,3 +349,16 @@ def test_14_05_a_form_that_is_none_is_refused():
     )
     assert {answer.status_code for answer in answers} <= {400, 422}
     assert "is no file" in answers[2].text and json.loads(answers[0].text)["error"]["problems"]
+
+
+def test_15_17_a_key_that_comes_again_after_many_others_is_found_at_once():
+    """Counted for each key anew, 300,000 of them would keep a thread for an hour, and the server from ending."""
+    keys = ", ".join(f'"{n}": 0' for n in range(300_000))
+    body = f'{{{keys}, "last": 0, "last": 0}}'.encode()
+    (answer,) = ask(
+        app_of(Stand(), body_mb=8), {"content": body, "headers": {"Content-Type": "application/json"}}
+    )
+    assert (answer.status_code, problems_of(answer)[0]["what"]) == (
+        400,
+        "not JSON: the key 'last' stands there twice",
+    )
