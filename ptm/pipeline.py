@@ -102,6 +102,7 @@ class Prediction(TypedDict, total=False):
     # Classifiers: a name, a list of names, or a number; of the prediction alike.
     label: str | list[str] | float
     prediction: str | list[str] | float | None
+    prediction_set: list[str]  # with --coverage: labels, the most probable first
     # By label; of tags and boxes, one each in their order.
     scores: dict[str, float] | list[float] | list[float | None]
     # Token classification: a tag a word.
@@ -165,7 +166,8 @@ class Pipeline(ABC):
     )
     reads: str = ""  # what its preprocessing makes of an example, in words
     decisions: Any = None  # :class:`ptm.metrics.decisions.Decisions` of a classifier that has them
-    least_score: float | None = None  # of a detection that is written or drawn; None: as usual
+    # Of a detection that is written or drawn, of a label in a prediction set; None: as usual, no sets.
+    least_score: float | None = None
     head_input: str = ""  # the feature that is all the head reads, so that a frozen one runs once; "" if none
     # What keys of the config that were left open came to: those of ``data:``, and ``generate:``.
     effective_data: Mapping[str, Any] = {}

@@ -28,7 +28,7 @@ class Stand:
         image = task == "image-classification"
         self.spec = image_spec(Path("r")) if image else text_spec(Path("m"), Path(), Path("r"))
         self.columns = self.roles = columns
-        self.pipeline = SimpleNamespace(reads="texts")
+        self.pipeline = SimpleNamespace(reads="texts", least_score=None)
         self.batches: list[int] = []
         self._seconds = seconds
 

@@ -54,6 +54,16 @@ RejectBelow = Annotated[
         help="Classes: keep back answers that are less probable; their prediction is null.",
     ),
 ]
+Coverage = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        metavar="P",
+        min=0,
+        max=1,
+        help="Classes: name the set of labels that holds the true one with this probability.",
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print the results as JSON on standard output; what is wrong, too."),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ptm.base.standard_input import STANDARD_INPUT
-from ptm.cli.options import Offline, Quiet, RejectBelow, Set, Verbose, new_reporter
+from ptm.cli.options import Coverage, Offline, Quiet, RejectBelow, Set, Verbose, new_reporter
 from ptm.cli.printing import echo_json
 
 
@@ -57,6 +57,7 @@ def predict(
         ),
     ] = None,
     reject_below: RejectBelow = None,
+    coverage: Coverage = None,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", metavar="N", min=1, help="Inputs computed together (default 64)."),
@@ -91,6 +92,7 @@ def predict(
         skip_bad=skip_bad,
         threshold=threshold,
         reject_below=reject_below,
+        coverage=coverage,
         batch_size=batch_size,
         reporter=reporter,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ptm.cli.options import Offline, Quiet, RejectBelow, Set, Verbose, new_reporter
+from ptm.cli.options import Coverage, Offline, Quiet, RejectBelow, Set, Verbose, new_reporter
 from ptm.cli.printing import echo_json
 
 
@@ -80,6 +80,7 @@ def serve(
         ),
     ] = None,
     reject_below: RejectBelow = None,
+    coverage: Coverage = None,
     set_: Set = [],  # noqa: B006
     json_: Annotated[
         bool,
@@ -120,6 +121,7 @@ def serve(
         overrides=set_,
         threshold=threshold,
         reject_below=reject_below,
+        coverage=coverage,
         each_request=verbose,
         ready=ready,
         reporter=reporter,

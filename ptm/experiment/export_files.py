@@ -17,6 +17,7 @@ from ptm.experiment.trained import Trained
 from ptm.export.directory import CONFIG, DESCRIPTION, PROGRAM, SETTINGS
 from ptm.export.record import ExportRecord, Side, write_record
 from ptm.export.settings import image_settings, program_of, text_settings
+from ptm.metrics.conformal import stored_conformal
 from ptm.pipeline import Pipeline
 from ptm.report import words
 from ptm.report.exports import export_table
@@ -43,6 +44,9 @@ def write_export(
         pipeline.save_model(description)
         if pipeline.decisions is not None:
             pipeline.decisions.write(description)
+        conformal = stored_conformal(trained.model.name)
+        if conformal is not None:
+            conformal.write(description)
         for weights in description.rglob("*.safetensors*"):
             weights.unlink()
         shutil.copyfile(trained.target / "config.yaml", directory / CONFIG)

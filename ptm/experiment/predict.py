@@ -62,6 +62,7 @@ def run_prediction(
     batch_size: int | None = None,
     threshold: float | None = None,
     reject_below: float | None = None,
+    coverage: float | None = None,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Predict for each input of ``sources`` and each of ``texts``; returns how many there were and how fast it went.
@@ -70,7 +71,8 @@ def run_prediction(
     appears when all is done; without it ``receive`` is called with each prediction, or a JSON object a line goes to
     standard output. ``draw``: a folder for a PNG an input. ``skip_bad``: leave out unreadable images, rows that cannot
     be read and empty texts, and say so, instead of refusing them; ``threshold``: of detection, the least score of a box
-    that is written or drawn; ``reject_below``: of classes, an answer that is less probable is None. Raises a PtmError
+    that is written or drawn; ``reject_below``: of classes, an answer that is less probable is None; ``coverage``:
+    the probability with which the set of labels that each gets holds the truth. Raises a PtmError
     before the first prediction for whatever can be seen by then; a bad row in a long table is found when it is its
     turn.
     """
@@ -83,7 +85,7 @@ def run_prediction(
     spec = trained.spec
     if output is not None:
         refuse_inputs(output, "--output", target, spec, places)
-    require_predictable(trained, threshold, reject_below)
+    least_score = require_predictable(trained, threshold, reject_below, coverage)
     inputs: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
     if not inputs:
         cure = 'name files, "-" for the standard input, or texts: --text "…"'
@@ -104,7 +106,7 @@ def run_prediction(
         first = next(pieces, None)
         if first is None:
             raise DataError("nothing is left to predict", where=", ".join(map(str, sources)))
-        pipeline = open_pipeline(trained, session, first, labels, threshold)
+        pipeline = open_pipeline(trained, session, first, labels, least_score)
         if draw is not None:
             _prepare_drawing(pipeline, draw)
             if pipeline.drawing_note:

@@ -18,7 +18,7 @@ from ptm.data.inputs import Inputs
 from ptm.data.labels import choose_labels
 from ptm.errors import ConfigError, ModelError, refuse
 from ptm.experiment.prediction_table import Row
-from ptm.experiment.rejection import Rejection, require_rejectable
+from ptm.experiment.rejection import Rejection, least_in_set, require_rejectable
 from ptm.experiment.session import Session, open_session, require_downloads
 from ptm.experiment.trained import Trained, trained_model
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
@@ -36,8 +36,11 @@ class Input:
     where: str
 
 
-def require_predictable(trained: Trained, threshold: float | None, reject_below: float | None) -> None:
-    """Raises ConfigError, or MissingDownload, for what can be seen before anything is loaded."""
+def require_predictable(
+    trained: Trained, threshold: float | None, reject_below: float | None, coverage: float | None
+) -> float | None:
+    """The least score of what is predicted, see :attr:`ptm.pipeline.Pipeline.least_score`. Raises ConfigError, or
+    MissingDownload, for what can be seen before anything is loaded."""
     spec, target = trained.spec, trained.target
     if trained.export is not None and spec.task == CAUSAL_LM.name:
         raise ConfigError(
@@ -51,6 +54,7 @@ def require_predictable(trained: Trained, threshold: float | None, reject_below:
         require_rejectable(spec)
     if not target.is_dir():  # the model of a run is all there
         require_downloads(spec, teacher=False, data=False)
+    return threshold if coverage is None else least_in_set(trained, coverage)
 
 
 def output_labels(trained: Trained) -> tuple[str, ...]:
@@ -65,11 +69,11 @@ def output_labels(trained: Trained) -> tuple[str, ...]:
 
 
 def open_pipeline(
-    trained: Trained, session: Session, examples: Examples, labels: tuple[str, ...], threshold: float | None
+    trained: Trained, session: Session, examples: Examples, labels: tuple[str, ...], least_score: float | None
 ) -> Pipeline:
     """The model over ``examples``, on the session's machine. Raises ModelError."""
     pipeline = trained.build(session, Dataset(None, examples, labels, {}))
-    pipeline.least_score = threshold
+    pipeline.least_score = least_score
     pipeline.model.to(session.runtime.device)
     return pipeline
 
@@ -162,15 +166,16 @@ def open_predictor(
     *,
     threshold: float | None = None,
     reject_below: float | None = None,
+    coverage: float | None = None,
     reporter: Reporter,
 ) -> Iterator[Predictor]:
     """Load the model of a run, an export or a config. Raises a PtmError for whatever is wrong with it."""
     trained = trained_model(target, list(overrides))
-    require_predictable(trained, threshold, reject_below)
+    least_score = require_predictable(trained, threshold, reject_below, coverage)
     labels = output_labels(trained)
     with open_session(trained.spec, reporter) as session:
         (nothing,) = session.task.read_inputs(trained.spec, [Given(())])
-        pipeline = open_pipeline(trained, session, nothing, labels, threshold)
+        pipeline = open_pipeline(trained, session, nothing, labels, least_score)
         if session.runtime.ranks > 1:
             raise ModelError("a server is one process", where=target, cure="start it without torchrun")
         yield Predictor(trained, session, pipeline, tuple(nothing.columns), reject_below)

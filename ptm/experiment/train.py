@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -21,6 +22,7 @@ from ptm.experiment.decide import decide
 from ptm.experiment.prepare import MATRICES_COUNT, WARNING, Prepared, prepare, trainable_parameters
 from ptm.experiment.session import Session, evaluate, open_session, require_downloads
 from ptm.experiment.split_results import evaluated, expectations_of, split_results
+from ptm.metrics.conformal import Conformal
 from ptm.models import adapters
 from ptm.models.size import describe_size
 from ptm.objective import all_counts
@@ -294,6 +296,9 @@ def _finish(
             adapters.save_beside(pipeline.model, pipeline.learns_with_adapter, directory, pipeline.save_model)
         if pipeline.decisions is not None:
             pipeline.decisions.write(directory)
+        conformal = Conformal.of(measured.metrics)
+        if conformal is not None:
+            conformal.write(directory)
 
     if session.runtime.main:
         judged = (tested or measured).pipeline
@@ -349,11 +354,20 @@ def _results(
         expect=expectations_of(spec.expect.items(), on_eval, on_test),
         average={"decay": spec.train.ema, "trained": progress.trained} if spec.train.ema else None,
         decisions=pipeline.decisions.as_dict() if pipeline.decisions else None,
+        prediction_sets=_prediction_sets(measured, tested),
         labels=tuple(pipeline.labels),
         output=str(run.path),
         drift=manifest.drift if manifest else (),
         extended=manifest.extended if manifest else (),
     )
+
+
+def _prediction_sets(measured: Measured, tested: Measured | None) -> dict[str, Any] | None:
+    """What sets of labels are like that the evaluation split gives, on the split that is judged."""
+    conformal = Conformal.of(measured.metrics)
+    if conformal is None:
+        return None
+    return conformal.facts((tested or measured).metrics, "eval" if tested is None else "test")
 
 
 def _best(spec: RunSpec, progress: Progress) -> Best | None:

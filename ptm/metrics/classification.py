@@ -121,16 +121,19 @@ class LogitMetrics(ABC):
         self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
 
     def merge(self, others: Sequence[Metrics]) -> Self:
-        merged = type(self)(self._labels, self._positive, self._thresholds)
+        merged = self._empty()
         for part in (self, *others):
             assert isinstance(part, type(self))
             merged._accumulator = merged._accumulator.joined(part._accumulator)
         return merged
 
     def subset(self, ids: np.ndarray) -> Self:
-        subset = type(self)(self._labels, self._positive, self._thresholds)
+        subset = self._empty()
         subset._accumulator = self._accumulator.subset(ids)
         return subset
+
+    def _empty(self) -> Self:
+        return type(self)(self._labels, self._positive, self._thresholds)
 
     @abstractmethod
     def compute(self) -> dict[str, float]: ...
@@ -143,11 +146,26 @@ class ClassificationMetrics(LogitMetrics):
     """Accuracy and friends over single-label classes. Of many classes only the highest are kept an example: the logits
     of 20,000 examples and classes would take gigabytes."""
 
+    def __init__(
+        self,
+        labels: Sequence[str] = (),
+        positive: str | None = None,
+        thresholds: Mapping[str, float] = MappingProxyType({}),
+        least: float | None = None,
+    ) -> None:
+        """``least``: predictions name the set of labels that are at least so probable, and the prediction itself."""
+        super().__init__(labels, positive, thresholds)
+        self._least = least
+        self._whole = len(self._labels) <= _ALL_SCORES or least is not None  # whether all logits are kept
+
+    def _empty(self) -> Self:
+        return type(self)(self._labels, self._positive, self._thresholds, self._least)
+
     def update(self, batch: Batch, output: Output) -> None:
         assert output.logits is not None
         logits = output.logits.float().cpu().numpy()
-        kept = logits if len(self._labels) <= _ALL_SCORES else _highest(logits)
-        self._accumulator.add(batch, output, kept)
+        targets = None if batch.targets is None else batch.targets.cpu().numpy()
+        self._accumulator.add(batch, output, logits if self._whole else _highest(logits, targets))
 
     def compute(self) -> dict[str, float]:
         """``recall_macro`` is a mean over the classes that evaluated examples have: of others there is nothing to
@@ -159,8 +177,7 @@ class ClassificationMetrics(LogitMetrics):
             margins = outputs[:, 1].astype(np.float64) - outputs[:, 0]
             values["auroc"] = roc_auc(targets == 1, margins)
         if len(self._labels) > _HIGHEST:
-            many = len(self._labels) > _ALL_SCORES
-            top = outputs[:, 1 : 1 + _HIGHEST] if many else _top(outputs)
+            top = _top(outputs) if self._whole else outputs[:, 1 : 1 + _HIGHEST]
             values["top5_accuracy"] = float((top == targets[:, None]).any(-1).mean())
         return values
 
@@ -217,23 +234,55 @@ class ClassificationMetrics(LogitMetrics):
             prediction["scores"] = {
                 self._labels[k]: six_digits(value) for k, value in self._scores(outputs[row])
             }
+            if self._least is not None:
+                prediction["prediction_set"] = self._set(outputs[row], predicted[row])
             yield prediction
+
+    def _set(self, logits: np.ndarray, predicted: int) -> list[str]:
+        """The labels of a set, the most probable first."""
+        probabilities = softmax(logits[None])[0]
+        inside = probabilities >= self._least
+        inside[predicted] = True
+        return [self._labels[k] for k in np.argsort(-probabilities, kind="stable") if inside[k]]
+
+    def truth_probabilities(self) -> np.ndarray:
+        """What each example, by rising id, has of its own label: float64 [n]."""
+        _, targets, outputs = self._accumulator.labelled()
+        return softmax(outputs)[np.arange(len(targets)), targets] if self._whole else outputs[:, -1]
+
+    def sets(self, least: float) -> dict[str, float | bool]:
+        """Of the sets of labels that are at least so probable, and the prediction: which share holds the truth, and
+        how many labels they have; ``at_least``: of more than five labels not all were counted."""
+        _, targets, outputs = self._accumulator.labelled()
+        predicted = self._predicted(outputs)
+        known = softmax(outputs) if self._whole else outputs[:, 1 + 2 * _HIGHEST : -1]
+        inside = known >= least
+        numbers = (
+            np.arange(known.shape[1])[None] if self._whole else outputs[:, 1 + _HIGHEST : 1 + 2 * _HIGHEST]
+        )
+        apart = ~(inside & (numbers == predicted[:, None])).any(-1)  # predictions below it
+        return {
+            "realised": float(((self.truth_probabilities() >= least) | (predicted == targets)).mean()),
+            "mean_size": float((inside.sum(-1) + apart).mean()),
+            "at_least": bool(not self._whole and inside.all(-1).any()),
+        }
 
     def _predicted(self, outputs: np.ndarray) -> np.ndarray:
         """Class numbers, int64 [n]."""
-        few = len(self._labels) <= _ALL_SCORES
         if self._thresholds:  # of two labels, one has one
             ((label, threshold),) = self._thresholds.items()
             number = self._labels.index(label)
             return np.where(softmax(outputs)[:, number] >= threshold, number, 1 - number)
-        predicted: np.ndarray = outputs.argmax(-1) if few else outputs[:, 0].astype(np.int64)
+        predicted: np.ndarray = outputs.argmax(-1) if self._whole else outputs[:, 0].astype(np.int64)
         return predicted
 
     def _scores(self, row: np.ndarray) -> list[tuple[int, float]]:
         """Class numbers and probabilities that a prediction lists."""
         if len(self._labels) <= _ALL_SCORES:
             return list(enumerate(softmax(row[None])[0]))
-        classes, probabilities = row[1 + _HIGHEST :].reshape(2, _HIGHEST)
+        if self._whole:
+            row = _highest(row[None], None)[0]
+        classes, probabilities = row[1 + _HIGHEST : -1].reshape(2, _HIGHEST)
         return list(zip(classes.astype(np.int64).tolist(), probabilities, strict=True))
 
 
@@ -248,13 +297,15 @@ def _top(rows: np.ndarray) -> np.ndarray:
     return top
 
 
-def _highest(logits: np.ndarray) -> np.ndarray:
-    """The class with the highest logit, five with the highest logits, five with the highest probabilities, and these
-    probabilities: float64 [n, 16]."""
+def _highest(logits: np.ndarray, targets: np.ndarray | None) -> np.ndarray:
+    """The class with the highest logit, five with the highest logits, five with the highest probabilities, these
+    probabilities, and that of the target (NaN without): float64 [n, 17]."""
     probabilities = softmax(logits)
     classes = _top(probabilities)
     highest = np.take_along_axis(probabilities, classes, axis=-1)
-    return np.column_stack([logits.argmax(-1), _top(logits), classes, highest])
+    rows = np.arange(len(logits))
+    truth = np.full(len(logits), np.nan) if targets is None else probabilities[rows, targets]
+    return np.column_stack([logits.argmax(-1), _top(logits), classes, highest, truth])
 
 
 def matthews_correlation(targets: np.ndarray, predicted: np.ndarray, classes: int) -> float:

@@ -19,11 +19,11 @@ from ptm.pipeline import Metrics
 @dataclass(frozen=True)
 class Supervision:
     """``loss(logits, targets, smoothing)`` is summed over examples, ``logits`` fp32 [n, outputs]; ``smoothing`` is the
-    share of a target that is spread over all classes, or over yes and no. ``metrics(labels, positive, thresholds)``:
-    empty ones."""
+    share of a target that is spread over all classes, or over yes and no. ``metrics(labels, positive, thresholds,
+    least)``: empty ones."""
 
     loss: Callable[[Tensor, Tensor, float], Tensor]
-    metrics: Callable[[Sequence[str], str | None, Mapping[str, float]], Metrics]
+    metrics: Callable[[Sequence[str], str | None, Mapping[str, float], float | None], Metrics]
 
 
 def supervised_loss(logits: Tensor, targets: Tensor, label_type: str, smoothing: float = 0.0) -> Tensor:
@@ -36,10 +36,12 @@ def new_metrics(
     label_type: str,
     positive: str | None = None,
     thresholds: Mapping[str, float] = MappingProxyType({}),
+    least: float | None = None,
 ) -> Metrics:
     """Empty metrics for outputs of this type. ``positive``: of two labels, the one that ``f1`` is of; ``thresholds``:
-    label → probability from which it applies, where that is not the usual one."""
-    return SUPERVISION[label_type].metrics(labels, positive, thresholds)
+    label → probability from which it applies, where that is not the usual one; ``least``: of one class, the
+    probability from which on a label is in the set that a prediction has."""
+    return SUPERVISION[label_type].metrics(labels, positive, thresholds, least)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -60,6 +62,8 @@ def _squared_error(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
 SUPERVISION: Mapping[str, Supervision] = {
     CLASS.name: Supervision(_cross_entropy, ClassificationMetrics),
-    CLASSES.name: Supervision(_binary_cross_entropy, MultiLabelMetrics),
-    NUMBER.name: Supervision(_squared_error, lambda labels, positive, thresholds: NumberMetrics()),
+    CLASSES.name: Supervision(
+        _binary_cross_entropy, lambda labels, positive, cuts, _: MultiLabelMetrics(labels, positive, cuts)
+    ),
+    NUMBER.name: Supervision(_squared_error, lambda labels, positive, cuts, _: NumberMetrics()),
 }

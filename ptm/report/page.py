@@ -108,6 +108,7 @@ def _common(
         "teacher_metrics": mapping(inputs.result("teacher").get("metrics")),
         "expectations": tables.expectations(inputs),
         "slices": tables.slices(inputs),
+        "prediction_sets": tables.prediction_sets(inputs),
         "eval_metrics": {words.plain(name): number(v) for name, v in inputs.eval_metrics.items()},
         "comparison": tables.teacher_and_student(inputs),
         "scorecard": tables.scorecard(inputs),

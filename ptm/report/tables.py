@@ -71,6 +71,24 @@ def expectations(run: RunFiles) -> list[dict[str, Any]]:
     ]
 
 
+def prediction_sets(run: RunFiles) -> dict[str, Any]:
+    """Sets of labels by coverage: ``examples`` that they go by, ``split`` that ``rows`` were measured on; {} where
+    there are none."""
+    content = run.result("prediction_sets")
+    found = [row for row in map(mapping, listing(content.get("sets"))) if row]
+    rows = [
+        (
+            words.percent(row.get("coverage")),
+            words.metric(row.get("realised")),
+            ("at least " if row.get("at_least") is True else "") + f"{number(row.get('mean_size')):.2f}",
+            words.metric(row.get("least")),
+        )
+        for row in found
+    ]
+    split = "test" if found and found[0].get("split") == "test" else "eval"
+    return {"examples": words.count(content.get("examples")), "split": split, "rows": rows} if rows else {}
+
+
 def slices(run: RunFiles) -> dict[str, dict[str, Any]]:
     """By the name of a slice: ``metrics``, their names, and ``rows``: value, examples, a number or "" a metric."""
     by_slice: dict[str, list[Mapping[str, Any]]] = {}

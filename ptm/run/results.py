@@ -168,6 +168,7 @@ class Results:
     extended: tuple[tuple[int, int], ...] = ()
     average: dict[str, Any] | None = None  # of weights: its decay, and metrics of those that were trained
     decisions: dict[str, Any] | None = None  # ptm.metrics.decisions
+    prediction_sets: dict[str, Any] | None = None  # ptm.metrics.conformal
     verdict: dict[str, Any] | None = None  # ptm.experiment.verdict
     control: dict[str, Any] | None = None
     scorecard: dict[str, Any] | None = None  # ptm.experiment.scorecard
@@ -220,8 +221,8 @@ _EVALUATED = (
     *("model", "expect", "labels"),
 )
 _TRAINED = ("best", "train", "teacher", "distill", "backbone", "output", "drift", "extended")
-# What only some runs have; all but the first two are added to a finished one, by a later step or command.
-_ADDED = ("average", "decisions", "verdict", "control", "scorecard", "exports")
+# What only some runs have; all but the first three are added to a finished one, by a later step or command.
+_ADDED = ("average", "decisions", "prediction_sets", "verdict", "control", "scorecard", "exports")
 _ADAPTER = TypeAdapter(Results)
 
 

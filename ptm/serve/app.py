@@ -141,7 +141,8 @@ def build_app(
     room = requests.Room(_BODIES * settings.body_bytes(images=images))
     service = Service(predictor, settings, batcher, figures, room, readers, images)
     columns = predictor.columns
-    api = openapi.document(spec, columns, name, predictor.pipeline.reads)
+    sets = predictor.pipeline.least_score is not None
+    api = openapi.document(spec, columns, name, predictor.pipeline.reads, with_sets=sets)
     pages = {"/": try_page(spec, columns, name), "/docs": about_page(api)}
     api_text = json_text(api, 2)
 

@@ -20,6 +20,7 @@ def serve(
     overrides: Sequence[str] = (),
     threshold: float | None = None,
     reject_below: float | None = None,
+    coverage: float | None = None,
     each_request: bool = False,
     ready: Callable[[str, str], None],
     reporter: Reporter,
@@ -30,7 +31,12 @@ def serve(
     with listen(settings.host, settings.port) as place:
         loopback = is_loopback(place)
         with open_predictor(
-            target, overrides, threshold=threshold, reject_below=reject_below, reporter=reporter
+            target,
+            overrides,
+            threshold=threshold,
+            reject_below=reject_below,
+            coverage=coverage,
+            reporter=reporter,
         ) as predictor:
             if not loopback:
                 reporter.say(

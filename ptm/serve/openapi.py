@@ -56,19 +56,20 @@ def _object(properties: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "required": list(properties), "properties": dict(properties)}
 
 
-def prediction_schema(spec: RunSpec) -> Schema:
-    """What is said of one input; ``id`` is its place in the request."""
-    return _object({"id": {"type": "integer"}, **_fields(spec)})
+def prediction_schema(spec: RunSpec, with_sets: bool = False) -> Schema:
+    """What is said of one input; ``id`` is its place in the request. ``with_sets``: with --coverage."""
+    return _object({"id": {"type": "integer"}, **_fields(spec, with_sets)})
 
 
-def _fields(spec: RunSpec) -> dict[str, Schema]:
+def _fields(spec: RunSpec, with_sets: bool) -> dict[str, Schema]:
     task = spec.task
     if task in (TEXT_CLASSIFICATION.name, IMAGE_CLASSIFICATION.name):
         if spec.data.label_type == NUMBER.name:
             return {"prediction": _SCORE}
         several = spec.data.label_type == CLASSES.name
         one = {"type": ["string", "null"]}  # null: not sure enough, --reject-below
-        return {"prediction": _list(_TEXT) if several else one, "scores": _BY_LABEL}
+        sets = {"prediction_set": _list(_TEXT)} if with_sets else {}
+        return {"prediction": _list(_TEXT) if several else one, "scores": _BY_LABEL, **sets}
     if task == TOKEN_CLASSIFICATION.name:
         place: Schema = {"type": "integer"}
         entity = _object({"text": _TEXT, "kind": _TEXT, "start": place, "end": place, "score": _SCORE})
@@ -91,13 +92,16 @@ def _fields(spec: RunSpec) -> dict[str, Schema]:
     return {"prediction": _TEXT}
 
 
-def document(spec: RunSpec, columns: Sequence[str], title: str, reads: str) -> dict[str, Any]:
-    """``title``: what is served; ``reads``: what its preprocessing makes of an input."""
+def document(
+    spec: RunSpec, columns: Sequence[str], title: str, reads: str, *, with_sets: bool = False
+) -> dict[str, Any]:
+    """``title``: what is served; ``reads``: what its preprocessing makes of an input; ``with_sets``: whether classes
+    come with a set of labels."""
     problem = _object({"what": _TEXT, "where": _TEXT, "expected": _TEXT, "cure": _TEXT})
     error = _object({"exit_code": {"type": "integer"}, "problems": _list(problem)})
     schemas = {
         "Input": input_schema(spec, columns),
-        "Prediction": prediction_schema(spec),
+        "Prediction": prediction_schema(spec, with_sets),
         "Request": _object({"inputs": {**_list(_ref("Input")), "minItems": 1}}),
         "Answer": _object({"predictions": _list(_ref("Prediction"))}),
         "Error": _object({"error": error}),

@@ -153,7 +153,7 @@ class TextClassification(ClassifierPipeline[Tokens]):
     def new_metrics(self) -> Metrics:
         data = self._spec.data
         thresholds = self.decisions.thresholds if self.decisions else {}
-        return new_metrics(self.labels, data.label_type, data.positive_label, thresholds)
+        return new_metrics(self.labels, data.label_type, data.positive_label, thresholds, self.least_score)
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
         """Of a pair, ``inputs`` are both texts by role."""

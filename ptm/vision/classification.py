@@ -228,7 +228,7 @@ class ImageClassification(ImagePipeline):
     def new_metrics(self) -> Metrics:
         data = self._spec.data
         thresholds = self.decisions.thresholds if self.decisions else {}
-        return new_metrics(self.labels, data.label_type, data.positive_label, thresholds)
+        return new_metrics(self.labels, data.label_type, data.positive_label, thresholds, self.least_score)
 
     def save_model(self, directory: Path) -> None:
         """``model.safetensors`` and ``model.json``: architecture, output names, and preprocessing."""

@@ -1,5 +1,6 @@
 """Decisions of a run: fitted on eval alone, saved, and used by eval, predict, export and expectations."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -7,13 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import metrics as sk
+from typer.testing import CliRunner
 
-from helpers import Saying, StopAt, evaluation, export_of, run, text_spec, weights
+from helpers import Saying, StopAt, evaluation, export_of, image_spec, run, text_spec, weights
+from ptm.cli.app import app
 from ptm.config.spec import DecisionsSpec
-from ptm.errors import ConfigError, DataError, Interrupted
+from ptm.errors import ConfigError, DataError, Interrupted, ModelError
 from ptm.experiment.decide import require_decidable
 from ptm.experiment.predict import run_prediction
+from ptm.experiment.rejection import least_in_set
+from ptm.experiment.trained import Trained
 from tiny.samples import sentences, write_csv
 
 BOTH = DecisionsSpec(temperature=True, thresholds="one", metric="accuracy")
@@ -94,6 +100,14 @@ def test_11_02_eval_predict_and_export_answer_as_the_run_did(made, data, tmp_pat
     assert accuracy == pytest.approx(results["test"]["metrics"]["accuracy"])
     export = export_of(path, tmp_path / "onnx")
     assert evaluation(export)["test"]["metrics"] == pytest.approx(results["test"]["metrics"], abs=1e-3)
+    both = []
+    for target in (path, export):
+        run_prediction(
+            target, [data / "test.csv"], output=tmp_path / "p.csv", coverage=0.9, reporter=Saying()
+        )
+        table = csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
+        both.append([json.loads(r["prediction_set"]) for r in table])
+    assert both[0] == both[1] and {"negative", "positive"} in [set(each) for each in both[0]]
     texts = [r["input"] for r in written[:8]]
     done = subprocess.run(
         [sys.executable, str(export / "predict.py"), *texts], capture_output=True, text=True, check=True
@@ -137,6 +151,70 @@ def test_11_02_unsure_answers_are_kept_back(made, data, tmp_path):
     assert sum(",," in line for line in (tmp_path / "p.csv").read_text().splitlines()) == kept_back
 
 
+def told_of_sets(path, predictions="test_predictions.jsonl"):
+    """Coverage → (probability of at least, realised, mean size), from the predictions of a run alone."""
+    p = np.sort([r["scores"][r["label"]] for r in rows_of(path / "predictions.jsonl")])[::-1]
+    found = {}
+    for coverage in (0.8, 0.9, 0.95):
+        least = p[int(np.ceil((len(p) + 1) * coverage - 1e-9)) - 1] * (1 - 2e-5)
+        rows = rows_of(path / predictions)
+        sets = [{n for n, s in r["scores"].items() if s >= least} | {r["prediction"]} for r in rows]
+        held = np.mean([r["label"] in each for r, each in zip(rows, sets, strict=True)])
+        found[coverage] = (least, held, np.mean([len(each) for each in sets]))
+    return found
+
+
+@pytest.mark.slow
+def test_11_02_prediction_sets_go_by_eval_alone_and_are_measured_on_the_test(made, data, tmp_path):
+    path, results, _, _ = made
+    told = {r["coverage"]: r for r in results["prediction_sets"]["sets"]}
+    expected = told_of_sets(path)
+    assert set(told) == set(expected) and results["prediction_sets"]["examples"] == 64  # 0.99 takes 99
+    for coverage, (least, realised, size) in expected.items():
+        row = told[coverage]
+        assert (row["least"], row["split"]) == (pytest.approx(least, rel=2e-5), "test")
+        assert (row["realised"], row["mean_size"]) == pytest.approx((realised, size))
+    page = (path / "report.html").read_text()
+    assert (
+        "Prediction sets" in page
+        and f"{expected[0.9][2]:.2f}</td>" in page
+        and "measured on <code>test</code>" in page
+    )
+    out = CliRunner().invoke(app, ["predict", str(path), str(data / "test.csv"), "--coverage", "0.9", "-q"])
+    assert out.exit_code == 0, out.output
+    least = expected[0.9][0]
+    for row in map(json.loads, out.stdout.splitlines()):
+        wanted = {n for n, s in row["scores"].items() if s >= least} | {row["prediction"]}
+        assert set(row["prediction_set"]) == wanted
+
+
+@pytest.mark.slow
+def test_11_02_prediction_sets_of_images_and_what_has_none(tmp_path, made, data):
+    spec = image_spec(tmp_path / "r", epochs=1, max_eval_examples=40)
+    results = run(spec)
+    expected = told_of_sets(tmp_path / "r", "predictions.jsonl")
+    told = {r["coverage"]: r for r in results["prediction_sets"]["sets"]}
+    assert {c: (r["realised"], r["mean_size"]) for c, r in told.items()} == {
+        c: pytest.approx(e[1:]) for c, e in expected.items()
+    }
+    assert all(row["realised"] >= c and row["split"] == "eval" for c, row in told.items())
+    picture = tmp_path / "a.png"
+    Image.new("L", (8, 8), 90).save(picture)
+    ask = ["predict", str(tmp_path / "r"), str(picture), "-q", "--coverage"]
+    out = CliRunner().invoke(app, [*ask, "0.95"])
+    assert out.exit_code == 0, out.output
+    row = json.loads(out.stdout)
+    wanted = {n for n, s in row["scores"].items() if s >= expected[0.95][0]} | {row["prediction"]}
+    assert set(row["prediction_set"]) == wanted
+    refused = CliRunner().invoke(app, [*ask, "0.99"])
+    assert "at least 99 examples in data.eval" in str(refused.exception)
+    refused = CliRunner().invoke(app, [*ask, "1"])
+    assert "between 0 and 1" in str(refused.exception)
+    (tmp_path / "r/model/conformal.json").unlink()
+    with pytest.raises(ModelError):  # a model that lost a file is damaged
+        run_prediction(tmp_path / "r", [picture], coverage=0.9, reporter=Saying())
+
+
 @pytest.mark.slow
 def test_11_02_the_report_has_the_curve_of_coverage_and_accuracy(made):
     page = (made[0] / "report.html").read_text()
@@ -153,6 +231,19 @@ def test_11_02_what_has_no_single_answer_keeps_none_back(tiny_bert, data, tmp_pa
             require_rejectable(replace(spec, data=replace(spec.data, label_type=kind)))
     with pytest.raises(ConfigError, match="causal-lm has no single answer"):
         require_rejectable(replace(spec, task="causal-lm"))
+
+
+def test_11_02_what_has_no_prediction_sets_is_refused_by_name(tiny_bert, data, tmp_path):
+    spec = text_spec(tiny_bert, data, tmp_path / "r")
+    target = Trained(tmp_path, spec, spec.model)
+    with pytest.raises(ConfigError, match="saved without what its evaluation split says"):
+        least_in_set(target, 0.9)
+    for changed in (
+        replace(spec, data=replace(spec.data, label_type="classes")),
+        replace(spec, task="translation"),
+    ):
+        with pytest.raises(ConfigError, match=r"--coverage: .* has no single answer"):
+            least_in_set(replace(target, spec=changed), 0.9)
 
 
 def test_11_02_thresholds_of_three_classes_are_refused_where_the_data_have_them(tiny_bert, data, tmp_path):
