@@ -31,7 +31,7 @@ from ptm.pipeline import Pipeline
 from ptm.run.checkpoint import CheckpointStore, restore
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
-from ptm.training.averaging import WeightAverage
+from ptm.training.averaging import WeightAverage, share_of
 from ptm.training.evaluation import Evaluation, Outputs, StopRequested, evaluate
 from ptm.training.finite import evaluation_not_finite, largest_weight, step_not_finite, weights_not_finite
 from ptm.training.memory import OTHER_MODEL, batch_memory, memory_errors
@@ -121,7 +121,8 @@ class _Training:
         self.classes = pipeline.sampled_classes(spec.train)
         self.micro = spec.train.forward_size
         self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
-        self.average = WeightAverage(self.model, spec.train.ema) if spec.train.ema else None
+        share = share_of(spec.train, self.counts)
+        self.average = None if share is None else WeightAverage(self.model, share)
         self.progress = Progress()
         self.selection = Selection(spec.best, spec.train.early_stopping, spec.evaluation.headline)
         self.meter = Meter(self.progress)
@@ -317,9 +318,11 @@ class _Training:
             return
         self._check()
         begun = time.perf_counter()
+        # Nothing to measure twice before the evaluations that are averaged.
+        average = None if self.average is None or self.average.share(progress.step) == 1 else self.average
         try:
-            trained = None if self.average is None else self._measure().metrics.compute()
-            with nullcontext() if self.average is None else self.average.in_model():
+            trained = None if average is None else self._measure().metrics.compute()
+            with nullcontext() if average is None else average.in_model():
                 evaluation = self._measure()
             values = evaluation.metrics.compute()
         except StopRequested:
@@ -336,7 +339,7 @@ class _Training:
         best = self.selection.consider(values, progress)
         if best or spec.best is None:
             self.evaluation = evaluation
-            progress.trained = trained or {}
+            progress.trained = (values if trained is None else trained) if self.average is not None else {}
         mark = "  (best)" if best else ""
         positive, chosen = spec.positive_of(context.pipeline.labels), self.selection.headline(values)
         headline = "  ".join(f"{shown_metric(name, positive)} {v:.4f}" for name, v in chosen.items())

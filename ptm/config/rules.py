@@ -381,6 +381,9 @@ def _check_train(spec: RunSpec, sure: Callable[..., bool]) -> Complaints:
             (f"micro_batch_size {train.micro_batch_size} is larger than batch_size {train.batch_size}"),
             "make it at most the batch size",
         )
+    if train.ema is not None and train.average_checkpoints is not None:
+        what = "there is one average: of all steps (ema), or of the last evaluations"
+        yield ("train", "average_checkpoints"), what, "remove one of them"
     if train.early_stopping is not None and spec.best is None and sure("best"):
         yield (
             ("train", "early_stopping"),

@@ -172,9 +172,19 @@ class TrainSpec:
         description="Average the weights over the steps (arXiv:1703.01780), with this decay (0.99 to 0.9999; less in "
         "the first steps): the averaged ones are evaluated beside the trained ones, chosen by `best`, and saved.",
     )
+    average_checkpoints: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="Average the weights at the last so many evaluations of the training as it is planned (SWA, "
+        "arXiv:1803.05407), in the place of `ema`: evaluated, chosen and saved in the same way.",
+    )
     early_stopping: Positive | None = Field(
         default=None, description="Stop after so many evaluations without a better `best` metric."
     )
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the weights is kept beside them."""
+        return self.ema is not None or self.average_checkpoints is not None
 
     @property
     def forward_size(self) -> int:

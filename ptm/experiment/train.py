@@ -229,7 +229,8 @@ def _choose_best(session: Session, prepared: Prepared, context: engine.RunContex
     if progress.best_step is not None and progress.best_step != progress.step:
         context.store.require_intact(progress.best_step)
         path = context.store.path(progress.best_step)
-        average = WeightAverage(pipeline.model, session.spec.train.ema) if session.spec.train.ema else None
+        # Only read here, not carried on: no step has a share in it.
+        average = WeightAverage(pipeline.model, lambda step: 0.0) if session.spec.train.averages else None
         restore(path, pipeline.model, prepared.objective.module, None, average)
         if average is not None:
             average.put_into_model()
@@ -352,7 +353,7 @@ def _results(
         distill=distill,
         backbone=_backbone(session, prepared),
         expect=expectations_of(spec.expect.items(), on_eval, on_test),
-        average={"decay": spec.train.ema, "trained": progress.trained} if spec.train.ema else None,
+        average=_average(spec, progress),
         decisions=pipeline.decisions.as_dict() if pipeline.decisions else None,
         prediction_sets=_prediction_sets(measured, tested),
         labels=tuple(pipeline.labels),
@@ -360,6 +361,14 @@ def _results(
         drift=manifest.drift if manifest else (),
         extended=manifest.extended if manifest else (),
     )
+
+
+def _average(spec: RunSpec, progress: Progress) -> dict[str, Any] | None:
+    """What the trained weights reached where the averaged ones were chosen; None where nothing was averaged."""
+    if not spec.train.averages:
+        return None
+    how = {"decay": spec.train.ema} if spec.train.ema else {"checkpoints": spec.train.average_checkpoints}
+    return {**how, "trained": progress.trained}
 
 
 def _prediction_sets(measured: Measured, tested: Measured | None) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ class SpaceNeeded:
         saved = model.state_dict() if adapter is None or adapter.merge else changing(model)
         return cls(
             checkpoint=checkpoint_bytes(model, extra, state_copies(train))
-            + (_bytes(tensors_of(changing(model)).values()) if train.ema else 0),
+            + (_bytes(tensors_of(changing(model)).values()) if train.averages else 0),
             checkpoints=min(saves, train.keep_checkpoints + 1 + (spec.best is not None)),
             model=_bytes(tensors_of(saved).values()),
         )
