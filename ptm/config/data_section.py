@@ -244,6 +244,12 @@ class DataSpec:
         json_schema_extra=only(IMAGE_CLASSIFICATION),
         description="Brightness, contrast and saturation of training images vary by up to this fraction.",
     )
+    eval_views: Literal["none", "flip", "five_crops"] = Field(
+        default="none",
+        json_schema_extra=only(IMAGE_CLASSIFICATION),
+        description="What an image is evaluated and predicted by: itself, also its mirror image (`flip`), or five "
+        "crops of 7/8 of its sides; the mean of their probabilities counts. Training, teachers, exports see one.",
+    )
     random_erasing: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
         json_schema_extra=only(IMAGE_CLASSIFICATION),

@@ -86,6 +86,7 @@ _NAMES: Mapping[str, str] = {
     "train.save_every_steps": "save_steps save_interval save_every save_freq checkpoint_every",
     "train.keep_checkpoints": "save_total_limit max_checkpoints keep_last",
     "train.log_every_steps": "logging_steps log_interval log_every print_freq log_every_n_steps",
+    "data.eval_views": "tta test_time_augmentation ten_crop five_crop test_views",
     "train.ema": "ema_decay model_ema model_ema_decay use_ema polyak averaging",
     "train.average_checkpoints": "swa stochastic_weight_averaging average_last checkpoint_averaging",
     "train.early_stopping": "early_stopping_patience patience",

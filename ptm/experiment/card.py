@@ -154,7 +154,8 @@ def _run(code: str, folder: Path, run: Path) -> str:
 def _predicted(spec: RunSpec, run: Path, folder: Path, reporter: Reporter) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     if spec.descriptor.modality == "image":
-        run_prediction(run, [folder / "photo.jpg"], receive=rows.append, reporter=reporter)
+        once = ["data.eval_views=none"] if spec.data.eval_views != "none" else []  # as its code sees an image
+        run_prediction(run, [folder / "photo.jpg"], overrides=once, receive=rows.append, reporter=reporter)
     elif spec.data.text_pair:
         table = folder / "pair.jsonl"
         table.write_text(json.dumps({spec.data.text or "text": _PAIR[0], spec.data.text_pair: _PAIR[1]}))

@@ -103,6 +103,13 @@ def require_exportable(spec: RunSpec, where: object) -> None:
             expected=f"a run for {', '.join(name for name, task in TASKS.items() if not task.no_export)}",
             cure="use the model itself: ptm predict, or model/ as the README.md of the run shows",
         )
+    if spec.data.eval_views != "none":
+        raise ConfigError(
+            f"eval_views: {spec.data.eval_views} is work around the network that no graph holds",
+            where=where,
+            expected="a run whose images are seen once",
+            cure="use the model itself: ptm predict",
+        )
     if spec.data.long_texts not in (None, "cut"):
         raise ConfigError(
             f"long_texts: {spec.data.long_texts} is work around the network that no graph holds",

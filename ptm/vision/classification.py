@@ -31,6 +31,7 @@ from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.vision import classifier_plan, classifiers, features
 from ptm.vision.augmentation import Augmentation
 from ptm.vision.classifier_plan import ClassifierPlan
+from ptm.vision.eval_views import mean_output, pixel_views
 from ptm.vision.images import Fits, check_headers, decode_all
 from ptm.vision.loader import ViewLoader
 from ptm.vision.names import output_names
@@ -224,6 +225,15 @@ class ImageClassification(ImagePipeline):
 
     def decided(self, batch: Batch, output: Output) -> Output:
         return self.decisions.applied(output, batch, self._spec.data.label_type) if self.decisions else output
+
+    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
+        """Of several views the mean of their probabilities, as logits."""
+        data = self._spec.data
+        views = pixel_views(batch.inputs["pixels"], data.eval_views)
+        if len(views) == 1:
+            return self.decided(batch, self.forward(model, batch))
+        outputs = [self.forward(model, replace(batch, inputs={"pixels": view})) for view in views]
+        return self.decided(batch, mean_output(outputs, batch, data.label_type))
 
     def new_metrics(self) -> Metrics:
         data = self._spec.data
