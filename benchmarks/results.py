@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +15,13 @@ from workloads import Workload
 from ptm.base.machine_load import load_average
 from ptm.base.processors import core_count, gpu_count
 
+NOT_FINAL = "**Not final:**"
+RATIOS = (
+    "Ratios are of examples a second in the training loop unless they say otherwise, within a round; more is better "
+    "for ptm."
+)
 IDLE = 0.1  # of the cores that others may take
+REPEATS = 3
 STEADY = 0.15  # how far repeats may lie apart
 PACKAGES = ("torch", "transformers", "accelerate", "torchvision", "torchdistill", "timm", "onnxruntime")
 LEFT_OUT = {
@@ -62,10 +68,10 @@ def doubts_of(runs: dict[str, list[Run]], cores: int) -> list[str]:
         )
     if len(others) < len(every):
         doubts.append("this system does not say what other processes do")
+    if min((len(arm) for arm in runs.values()), default=0) < REPEATS:
+        doubts.append(f"fewer than {REPEATS} repeats")
     for name, arm in runs.items():
-        if len(arm) < 3:
-            doubts.append(f"{name}: {len(arm)} repeats, three are the least")
-        elif spread([run.rate for run in arm]) > STEADY:
+        if len(arm) >= REPEATS and spread([run.rate for run in arm]) > STEADY:
             doubts.append(f"{name}: repeats lie {spread([run.rate for run in arm]):.0%} apart")
     return doubts
 
@@ -88,10 +94,17 @@ def ratio_lines(workload: Workload, runs: dict[str, list[Run]]) -> list[str]:
     return lines
 
 
-def section(workload: Workload, runs: dict[str, list[Run]], missing: dict[str, str], cores: int) -> list[str]:
+def beginning(command: str) -> str:
+    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average {load_average()}"
+
+
+def section(
+    workload: Workload, runs: dict[str, list[Run]], missing: dict[str, str], cores: int, began: str = ""
+) -> list[str]:
+    """``began``: what stands for :func:`beginning`, from before the first process."""
     doubts = doubts_of(runs, cores)
-    lines = [f"## {workload.title}", ""]
-    lines += [f"**Not final:** {'; '.join(doubts)}.", ""] if doubts else []
+    lines = [f"{began}, afterwards {load_average()}", ""]
+    lines += [f"{NOT_FINAL} {'; '.join(doubts)}.", ""] if doubts else []
     told = {k: v for k, v in workload.settings.items() if k in ("data", "epochs", "batch_size", "threads")}
     lines += ["; ".join(f"{key} {value}" for key, value in told.items()), ""]
     unit = "runs/s" if workload.name == "distill" else "examples/s"
@@ -110,19 +123,38 @@ def section(workload: Workload, runs: dict[str, list[Run]], missing: dict[str, s
             f"| {mean(accuracies):.4f} |"
         )
     lines += [f"| {name} | left out: {why} | | | | | |" for name, why in missing.items()]
-    return [*lines, "", *ratio_lines(workload, runs), ""]
+    return ["", *lines, "", *ratio_lines(workload, runs)]
 
 
-def machine(load_before: float | None) -> list[str]:
+def is_final(sections: Mapping[str, Sequence[str]]) -> bool:
+    return not any(line.startswith(NOT_FINAL) for lines in sections.values() for line in lines)
+
+
+def read_sections(path: Path) -> dict[str, list[str]]:
+    """Those of an earlier run by title: what is not measured again stays, with its own date."""
+    _, *parts = path.read_text(encoding="utf-8").split("\n## ") if path.exists() else [""]
+    return {title: lines for title, *lines in (part.rstrip().splitlines() for part in parts)}
+
+
+def write_results(
+    path: Path, sections: Mapping[str, Sequence[str]], title: str = "ptm beside its peers"
+) -> None:
+    told = "These figures are final: the machine was left alone, and repeats agree."
+    if not is_final(sections):
+        told = "**Not all figures are final**: each section says why. Run it on a machine that does nothing else."
+    head = [f"# {title}", "", RATIOS, "", told, "", *machine()]
+    body = [line for name, lines in sections.items() for line in ("", f"## {name}", *lines)]
+    path.write_text("\n".join([*head, *body, ""]), encoding="utf-8")
+
+
+def machine() -> list[str]:
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),
     )
     found = {name: _version(name) for name in PACKAGES}
     return [
-        f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {model}, {core_count()} cores, {gpu_count()} GPUs; "
-        f"{platform.system()} {platform.release()}",
-        f"- load average before: {load_before}, after: {load_average()}",
+        f"- {model}, {core_count()} cores, {gpu_count()} GPUs; {platform.system()} {platform.release()}",
         f"- Python {platform.python_version()}, "
         + ", ".join(f"{name} {number}" for name, number in found.items() if number),
         *(f"- {name}: {why}" for name, why in LEFT_OUT.items()),

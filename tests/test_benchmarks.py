@@ -11,7 +11,7 @@ sys.path[:0] = [str(FOLDER)]
 
 import gpu  # noqa: E402
 from bench import measure  # noqa: E402
-from results import Run, doubts_of, ratio_lines, section  # noqa: E402
+from results import Run, doubts_of, is_final, ratio_lines, read_sections, section, write_results  # noqa: E402
 from workloads import Arm, Goal, Workload  # noqa: E402
 
 QUIET = Run(rate=100.0, eval_rate=400.0, accuracy=0.8, seconds=10.0, peak_bytes=10**9, others=0.0)
@@ -41,7 +41,7 @@ def test_13_01_figures_are_final_only_on_a_quiet_machine_and_with_repeats_that_a
     busy = {**same, "peer": runs(80.0, 80.0, 80.0, others=0.5)}  # half of all runs
     assert "other processes kept 0.2 (at most 0.5) of 2 cores" in doubts_of(busy, 2)[0]
     assert "ptm: repeats lie 30% apart" in doubts_of({"ptm": runs(100.0, 130.0, 100.0)}, 2)
-    assert "three are the least" in doubts_of({"ptm": runs(100.0, 100.0)}, 2)[0]
+    assert doubts_of({"ptm": runs(100.0, 100.0)}, 2) == ["fewer than 3 repeats"]
     assert "does not say" in doubts_of({"ptm": runs(1.0, 1.0, 1.0, others=None)}, 2)[0]
     text = "\n".join(section(WORK, busy, {"timm": "not installed"}, 2))
     assert (
@@ -72,3 +72,16 @@ def test_13_08_without_a_gpu_it_says_so_and_measures_nothing(tmp_path, capsys, m
 @pytest.mark.parametrize("name", ["common", "ptm_run", "trainer", "transfer_loop", "onnx"])
 def test_13_01_every_arm_is_there(name):
     assert (FOLDER / "arms" / f"{name}.py").is_file()
+
+
+def test_13_01_sections_that_are_not_measured_again_stay(tmp_path):
+    path, same = tmp_path / "r.md", {"ptm": runs(100.0, 101.0, 99.0)}
+    write_results(path, {"A": section(WORK, same, {}, 2, "first"), "B": section(WORK, same, {}, 2, "first")})
+    assert "These figures are final" in path.read_text()
+    sections = read_sections(path)
+    sections["B"] = section(WORK, {"ptm": runs(1.0, others=2.0)}, {}, 2, "second")
+    write_results(path, sections)
+    assert list(read_sections(path)) == ["A", "B"] and not is_final(read_sections(path))
+    text = path.read_text()
+    assert text.index("first, afterwards") < text.index("## B") < text.index("second, afterwards")
+    assert "Not all figures are final" in text and text.count("# ptm beside its peers") == 1

@@ -30,7 +30,7 @@ def spec_of(options: Any, folder: Path, **sections: str) -> Any:
     head = [f"version: 1\ntask: {options.task}", f"model: {options.model}", f"data: {options.data}"]
     train = (
         f"train: {{epochs: {options.epochs}, batch_size: {options.batch_size}, eval_batch_size: 64, "
-        f"learning_rate: {options.learning_rate}, seed: {options.seed}}}"
+        f"learning_rate: {options.learning_rate}, seed: {options.seed}{options.optimizer}}}"
     )
     runtime = (
         f"runtime: {{device: {options.device}, threads: {options.threads}, precision: {options.precision}}}"
