@@ -64,11 +64,8 @@ def run_arm(workload: Workload, arm: Arm, seed: int) -> Run | str:
         err.seek(0)
         said, complaint = out.read().strip().splitlines(), err.read().strip().splitlines()
     if process.returncode or not said:
-        return (
-            (next((line for line in complaint if "rror" in line), complaint[-1]))
-            if complaint
-            else f"ended with {process.returncode}"
-        )
+        errors = [line for line in complaint if "rror" in line] or complaint[-1:]
+        return errors[0] if errors else f"ended with {process.returncode}"
     told = json.loads(said[-1])
     if "loop_seconds" in told:
         rate = told["examples"] / told["loop_seconds"]
