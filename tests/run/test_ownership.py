@@ -334,10 +334,11 @@ def test_15_04_a_model_in_a_package_is_an_input(finished_run, tmp_path, monkeypa
 def _unchecked(path):
     """The spec of a file, whatever its parts make of each other."""
     from ptm.config import load
+    from ptm.config.paths import resolve_paths
     from ptm.config.yaml_tree import read_yaml
 
     root, _ = read_yaml(path.read_text(), "x")
-    return load._resolve_paths(load._to_spec(load.to_data(root)), root, path.parent, path.parent)
+    return resolve_paths(load._to_spec(load.to_data(root)), lambda *keys: path.parent, path.parent)
 
 
 def test_15_4_the_folder_of_a_distillation_with_its_control_holds_nothing_else(
