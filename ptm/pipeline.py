@@ -81,6 +81,12 @@ class Output:
     features: Mapping[str, Tensor] = field(default_factory=dict)  # what ``forward`` was asked for by name
 
 
+def class_logits(output: Output) -> Tensor:
+    """The logits of a pass that has some."""
+    assert output.logits is not None
+    return output.logits
+
+
 class EntityRow(TypedDict):
     """An entity in a text: ``start`` and ``end`` are characters of ``input`` where that is a text, else of its words
     with a blank between each two; ``score`` is the mean probability of its words' tags."""
@@ -280,6 +286,15 @@ class Pipeline(ABC):
         """What :attr:`ptm.data.examples.Examples.attributes` say of each evaluated id."""
         values = self._examples("eval").attributes[name]
         return [values[row] for row in self.example_rows().tolist()]
+
+    def insight(self, index: int, label: str) -> dict[str, Any]:
+        """What in evaluation example ``index`` speaks for ``label``: ``heat_png`` and, in words, ``heat_place`` of an
+        image; ``words`` of a text with what each adds to the score. {} where nothing can be said."""
+        return {}
+
+    def insight_operations(self, index: int) -> float:
+        """Additions and multiplications that it takes, roughly; 0 where it is no more than an evaluation."""
+        return 0.0
 
     @property
     def drawing_note(self) -> str:

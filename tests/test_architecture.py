@@ -31,6 +31,7 @@ def test_every_module_it_names_is_there():
 # Modules that are tested through another one's tests, and by which.
 TESTED_ELSEWHERE = {
     "experiment/rejection.py": "tests/experiment/test_decide.py",
+    "experiment/insights.py": "tests/text/test_insight.py",
     # What a command prints is tested with what it does.
     "cli/batch.py": "tests/experiment/test_batch.py",
     "cli/bench.py": "tests/experiment/test_bench.py",

@@ -19,6 +19,7 @@ from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, ModelError, NotFinite
 from ptm.experiment.decide import decide
+from ptm.experiment.insights import Insights
 from ptm.experiment.prepare import MATRICES_COUNT, WARNING, Prepared, prepare, trainable_parameters
 from ptm.experiment.session import Session, evaluate, open_session, require_downloads
 from ptm.experiment.split_results import evaluated, expectations_of, split_results
@@ -307,7 +308,8 @@ def _finish(
         if tested is not None:
             predictions["test"] = _lines(tested)
         run.finish(results, predictions, save_model)
-        write_report(run.path, lambda index: judged.example("eval", index), judged.render_prediction)
+        example = lambda index: judged.example("eval", index)  # noqa: E731
+        write_report(run.path, example, judged.render_prediction, Insights(judged))
     session.runtime.barrier()
 
 

@@ -10,7 +10,7 @@ import base64
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,11 +25,22 @@ MOST_MISTAKES = 20
 DRAWING_PIXELS = 360  # longer side of a drawn prediction
 # Of a sample: shown elsewhere, or not at all.
 _OF_BOXES = ("boxes", "labels", "scores", "target_boxes", "target_labels")
+_MOST_WORDS = 400  # of a text that is shown word by word
+_LEVELS = (0.15, 0.4, 0.7)  # of the strongest word
 _SURE = 0.5  # score of a box that is drawn and counted
 _NOT_LISTED = ("id", "where", "input", "loss", "mask_png")
 
 Examples = Callable[[int], dict[str, Any]]
+Insights = Callable[[int, str], dict[str, Any]]
 Drawings = Callable[[int, Mapping[str, Any]], bytes | None]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A word of a text, how much it speaks for the prediction (3, 2, 1), or against it (-3 …); 0: hardly."""
+
+    word: str
+    level: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +57,9 @@ class Mistake:
     image: str  # a data: address, or empty
     predicted: tuple[Piece, ...] = ()  # the text with what the model finds in it, where it finds entities
     labelled: tuple[Piece, ...] = ()
+    heat: str = ""  # a data: address: where in the image the model looks for its prediction
+    heat_place: str = ""  # the same in words
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +73,17 @@ class Sample:
     fields: tuple[tuple[str, str], ...]
 
 
-def worst_mistakes(scores: ClassScores | None, examples: Examples | None) -> tuple[list[Mistake], list[str]]:
+def worst_mistakes(
+    scores: ClassScores | None, examples: Examples | None, insights: Insights | None = None
+) -> tuple[list[Mistake], list[str]]:
     """The mistakes with the highest probability, and a note where examples could not be looked up."""
     mistakes: list[Mistake] = []
     failures: list[str] = []
     for row in scores.wrong[:MOST_MISTAKES] if scores else ():
-        mistakes.append(_mistake(row, _look_up(row, examples, failures)))
+        content = dict(_look_up(row, examples, failures))
+        if insights is not None:
+            content |= _look_up(row, lambda index: insights(index, row["prediction"]), failures)  # noqa: B023
+        mistakes.append(_mistake(row, content))
     return mistakes, _note(failures)
 
 
@@ -202,4 +221,19 @@ def _mistake(row: Mapping[str, Any], content: Mapping[str, Any]) -> Mistake:
         label_probability=probability(row, label),
         text=words.clip(words.plain(content.get("text") or "")),
         image=_data_address(content.get("image_png")),
+        heat=_data_address(content.get("heat_png")),
+        heat_place=words.plain(content.get("heat_place") or ""),
+        evidence=_evidence(content.get("words") or ()),
+    )
+
+
+def _evidence(added: Sequence[tuple[str, float]]) -> tuple[Evidence, ...]:
+    """Words with what each adds to a score, by the strongest of them; () of texts that are too long to show."""
+    highest = max((abs(value) for _, value in added), default=0.0)
+    if not highest or len(added) > _MOST_WORDS:
+        return ()
+    levels = [sum(abs(value) >= share * highest for share in _LEVELS) for _, value in added]
+    return tuple(
+        Evidence(words.plain(word), level if value > 0 else -level)
+        for (word, value), level in zip(added, levels, strict=True)
     )

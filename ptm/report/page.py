@@ -21,7 +21,14 @@ from ptm.config.tasks import OBJECT_DETECTION, TASKS, Task
 from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
 from ptm.report.answers import Answers, count_answers
-from ptm.report.examples import Drawings, Examples, sample_predictions, worst_answers, worst_mistakes
+from ptm.report.examples import (
+    Drawings,
+    Examples,
+    Insights,
+    sample_predictions,
+    worst_answers,
+    worst_mistakes,
+)
 from ptm.report.exports import export_table
 from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
 from ptm.report.predictions import ClassScores, label_names, score_classes
@@ -42,12 +49,18 @@ class Headline:
     interval: tuple[float, float] | None  # of the accuracy, 95 %
 
 
-def write_report(run: Path, examples: Examples | None = None, drawings: Drawings | None = None) -> None:
+def write_report(
+    run: Path,
+    examples: Examples | None = None,
+    drawings: Drawings | None = None,
+    insights: Insights | None = None,
+) -> None:
     """Write ``report.html`` and ``README.md`` into a run directory, from what the run has left so far.
 
     ``examples(id)`` gives ``{"text" | "image_png", "where"}`` of an evaluated example; without it, what
     predictions.jsonl says of itself is shown. ``drawings(id, prediction)`` gives a PNG of it with the prediction
-    drawn in, or None. Missing or broken files are named on the page.
+    drawn in, or None; ``insights(id, label)`` what :meth:`ptm.pipeline.Pipeline.insight` gives. Missing or broken
+    files are named on the page.
     """
     from ptm.report.charts import charts
 
@@ -57,7 +70,7 @@ def write_report(run: Path, examples: Examples | None = None, drawings: Drawings
     scores = score_classes(inputs)
     answers = count_answers(inputs)
     mistakes, mistake_notes = (
-        worst_answers(answers, examples) if answers else worst_mistakes(scores, examples)
+        worst_answers(answers, examples) if answers else worst_mistakes(scores, examples, insights)
     )
     samples, sample_notes = ([], []) if answers else sample_predictions(inputs, examples, drawings)
     common = _common(inputs, scores, answers, [*mistake_notes, *sample_notes])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,9 +21,10 @@ from ptm.data.unlabelled import with_unlabelled
 from ptm.metrics.decisions import stored_decisions
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.metrics.training_loss import TrainingLoss
-from ptm.pipeline import Batch, Metrics, Output, Split
+from ptm.pipeline import Batch, Metrics, Output, Split, class_logits
 from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
+from ptm.text.insight import STEPS, by_word, integrated_gradients
 from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import Tokens, longest_text, separate_pairs, tokenize
@@ -149,6 +150,26 @@ class TextClassification(ClassifierPipeline[Tokens]):
 
     def decided(self, batch: Batch, output: Output) -> Output:
         return self.decisions.applied(output, batch, self._spec.data.label_type) if self.decisions else output
+
+    def insight(self, index: int, label: str) -> dict[str, Any]:
+        if self._pool:  # a text is several inputs
+            return {}
+        batch = self._batch("eval", np.array([index]), 0).to(next(self.model.parameters()).device)
+        number = self.labels.index(label)
+
+        def score(inputs: Mapping[str, Tensor]) -> Tensor:
+            repeated = Batch(ids=np.full(len(inputs["input_ids"]), index), inputs=dict(inputs), targets=None)
+            return class_logits(self.forward(self.model, repeated))[:, number]
+
+        added = integrated_gradients(self.model, batch.inputs, score)
+        if added is None:
+            return {}
+        return {"words": by_word(self._tokenizer, batch.inputs["input_ids"][0].tolist(), added)}
+
+    def insight_operations(self, index: int) -> float:
+        embedded = sum(p.numel() for n, p in self.model.named_parameters() if n.startswith(self.embeddings))
+        weights = sum(p.numel() for p in self.model.parameters()) - embedded
+        return 6.0 * STEPS * weights * int(self._encodings["eval"].lengths[index])
 
     def new_metrics(self) -> Metrics:
         data = self._spec.data

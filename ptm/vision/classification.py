@@ -27,12 +27,13 @@ from ptm.metrics.decisions import stored_decisions
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.metrics.training_loss import TrainingLoss
 from ptm.models.weights import LoadReport
-from ptm.pipeline import Batch, Metrics, Output, Split
+from ptm.pipeline import Batch, Metrics, Output, Split, class_logits
 from ptm.vision import classifier_plan, classifiers, features
 from ptm.vision.augmentation import Augmentation
 from ptm.vision.classifier_plan import ClassifierPlan
 from ptm.vision.eval_views import mean_output, pixel_views
 from ptm.vision.images import Fits, check_headers, decode_all
+from ptm.vision.insight import grad_cam, heat_picture
 from ptm.vision.loader import ViewLoader
 from ptm.vision.names import output_names
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
@@ -234,6 +235,17 @@ class ImageClassification(ImagePipeline):
             return self.decided(batch, self.forward(model, batch))
         outputs = [self.forward(model, replace(batch, inputs={"pixels": view})) for view in views]
         return self.decided(batch, mean_output(outputs, batch, data.label_type))
+
+    def insight(self, index: int, label: str) -> dict[str, Any]:
+        (batch,) = self.batches("eval", [np.array([index])], 0)
+        batch = batch.to(next(self.model.parameters()).device)
+        number = self.labels.index(label)
+        heat = grad_cam(self.model, lambda: class_logits(self.forward(self.model, batch)), number)
+        if heat is None:
+            return {}
+        pixels = batch.inputs["pixels"][0].permute(1, 2, 0).cpu().numpy()
+        picture, place = heat_picture(pixels, heat)
+        return {"heat_png": picture, "heat_place": place}
 
     def new_metrics(self) -> Metrics:
         data = self._spec.data
