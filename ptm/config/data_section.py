@@ -165,7 +165,7 @@ class DataSpec:
         json_schema_extra=Serves(lambda task: bool(task.label_types)),
         description="`class` (one of several), `classes` (any number of them: a list, `a|b` in a table "
         "(`label_separator`), or a vector of 0 and 1; empty for none; the loss is the binary cross-entropy, its mean "
-        "over classes), `number` (text: a quantity is predicted; the loss is the squared error).",
+        "over classes), `number` (a quantity is predicted; the loss is the squared error).",
     )
     labels: Strings | None = Field(
         default=None,

@@ -8,6 +8,7 @@ to a teacher (:data:`ptm.distill.losses.DISTANCES`), the output layer of text mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptm.config.evaluation import Evaluation, LabelCount
@@ -26,6 +27,10 @@ class LabelType:
     named: bool = True
     exclusive: bool = False
     smoothable: bool = True
+
+    def outputs(self, labels: Sequence[str]) -> int:
+        """How many outputs a model has: one a label, or the one that is a number."""
+        return len(labels) if self.named else 1
 
 
 CLASS = LabelType(

@@ -145,7 +145,7 @@ IMAGE_CLASSIFICATION = Task(
     module="ptm.vision.classification",
     modality="image",
     sources=(*_TABLES, "imagefolder", "builtin"),
-    label_types=("class", "classes"),
+    label_types=("class", "classes", "number"),
     adapter_beside=True,
 )
 OBJECT_DETECTION = Task(

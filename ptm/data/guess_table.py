@@ -119,6 +119,8 @@ def guess_columns(about: Guess, task: str | None) -> None:
     words = next((p for p in _WORDS if set(p) <= columns and _lists(rows, p)), None)
     label = _label_column(rows)
     image = next((c for c in rows.columns if _names_images(rows, c)), None)
+    if image is not None and label is None:
+        label = _only_numbers(rows)
     if words is not None:
         about.task = "token-classification"
         about.reasons["task"] = f"{words[0]} and {words[1]} are lists of one length ({rows.places[0]})"
@@ -246,6 +248,12 @@ def _label_column(rows: _Rows) -> str | None:
     return few[-1] if few else None
 
 
+def _only_numbers(rows: _Rows) -> str | None:
+    """The one column of numbers beside images; None where there are several, or none."""
+    columns = [c for c in rows.columns if rows.values(c) and all(map(_is_number, rows.values(c)))]
+    return columns[0] if len(columns) == 1 else None
+
+
 def _few_values(values: Sequence[Any]) -> bool:
     """Whether these look like names of classes: each several times."""
     if len(values) < 4 or not all(isinstance(v, str | int) for v in values):
@@ -300,7 +308,7 @@ def _put_target(about: Guess, column: str, read: Sequence[_Rows]) -> None:
         )
     else:
         names = Counter(str(value) for value in values)
-        if about.task == "text-classification" and _is_quantity(names):
+        if _may_be_number(about) and _is_quantity(names):
             about.say(
                 "label_type",
                 "number",
@@ -329,6 +337,10 @@ def _is_number(text: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _may_be_number(about: Guess) -> bool:
+    return about.task is not None and "number" in TASKS[about.task].label_types
 
 
 def _is_quantity(names: Counter[str]) -> bool:

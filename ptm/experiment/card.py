@@ -222,7 +222,7 @@ COMPARED: Mapping[str, Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]] = {
     "token-classification": _tagged,
     "masked-lm": lambda answer, row: ({one["token_str"]: one["score"] for one in answer}, row["masks"][0]),
     "causal-lm": lambda answer, row: (answer[0]["generated_text"], row["prediction"]),
-    "image-classification": lambda answer, row: (answer, row["scores"]),
+    "image-classification": lambda answer, row: (answer, row.get("scores", row["prediction"])),
     "object-detection": _detected,
     "semantic-segmentation": lambda answer, row: (answer, row["shares"]),
 }

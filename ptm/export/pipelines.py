@@ -49,12 +49,12 @@ def load_graph(directory: Path, record: ExportRecord, spec: RunSpec, runtime: Ru
     return model
 
 
-def _shape_of(spec: RunSpec, network: Any, labels: int) -> ShapeOf:
-    """What the network, whose weights are not there, would give. ``labels``: outputs of one over images."""
+def _shape_of(spec: RunSpec, network: Any, outputs: int) -> ShapeOf:
+    """What the network, whose weights are not there, would give. ``outputs``: of one over images."""
     if spec.task == SEMANTIC_SEGMENTATION.name:
-        return lambda shape: (shape[0], labels, *shape[2:])
+        return lambda shape: (shape[0], outputs, *shape[2:])
     if spec.task == IMAGE_CLASSIFICATION.name:
-        return lambda shape: (shape[0], labels)
+        return lambda shape: (shape[0], outputs)
     if spec.task == TEXT_CLASSIFICATION.name:
         return lambda shape: (shape[0], network.config.num_labels)
     words = spec.task == TOKEN_CLASSIFICATION.name
@@ -70,6 +70,6 @@ def open_pipeline(
     ref = ModelRef(name=str(directory.resolve() / DESCRIPTION), bare=True)
     pipeline = task.build(spec, data, model=ref, complete=True)
     labels = task.stored_labels(ref.name) or pipeline.labels
-    graph.shape_of = _shape_of(spec, pipeline.model, len(labels))
+    graph.shape_of = _shape_of(spec, pipeline.model, spec.label_type.outputs(labels))
     pipeline.model = graph
     return pipeline

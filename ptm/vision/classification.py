@@ -1,4 +1,4 @@
-"""Task ``image-classification``: one image to one of several labels, or to any number of them."""
+"""Task ``image-classification``: one image to one of several labels, any number of them, or a number."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptm.config.label_types import LabelType
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
@@ -94,18 +95,20 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> I
     labels = output_names(plan.labels, model) if complete else None
     permutation = None
     if complete:
+        _refuse_other_outputs(plan, spec.label_type, model)
+    if complete and spec.label_type.named:
         outputs = len(labels) if labels else len(data.labels)
         permutation = match_labels(labels, data.labels, outputs, where=model.where)
     keep_head = complete or _same_outputs(plan.labels, data.labels, model.where)
     net, report = classifiers.build_classifier(
         plan,
-        len(data.labels),
+        spec.label_type.outputs(data.labels),
         image_size=plan.preprocessing.image_size,
         seed=spec.train.seed,
         complete=complete,
         keep_head=keep_head,
     )
-    if complete and outputs_by_position(labels, data.labels):
+    if complete and spec.label_type.named and outputs_by_position(labels, data.labels):
         report = replace(report, order=data.labels)
     pipeline = ImageClassification(
         spec, data, plan, net, report, labels or data.labels, permutation, made_for
@@ -171,7 +174,7 @@ class ImageClassification(ImagePipeline):
             yield Batch(ids=ids, inputs={"pixels": pixels}, targets=labels)
 
     def _targets(self, split: Split, ids: np.ndarray, epoch: int) -> Tensor | None:
-        """What these images are to say; of mixed ones the shares of classes, fp32 [n, classes]."""
+        """What these images are to say; of mixed ones the shares of classes, fp32 [n, classes], or numbers [n]."""
         targets = self._examples(split).targets
         if targets is None:
             return None
@@ -179,6 +182,10 @@ class ImageClassification(ImagePipeline):
             return torch.from_numpy(targets[ids])
         view_maker = self._view_makers[split]
         mixture = view_maker.mixture(epoch, ids)
+        if not self._spec.label_type.named:
+            return torch.from_numpy(
+                mixture.targets(targets[ids, None], targets[mixture.partners, None])[:, 0]
+            )
         shares = targets if targets.ndim == 2 else np.eye(len(self.labels), dtype=np.float32)[targets]
         return torch.from_numpy(mixture.targets(shares[ids], shares[mixture.partners]))
 
@@ -265,18 +272,24 @@ class ImageClassification(ImagePipeline):
 
     def describe(self) -> dict[str, Any]:
         splits = self._splits()
-        counts = {split: _examples_per_label(self._examples(split).targets, self.labels) for split in splits}
         return {
             **{
                 split: {
                     "examples": self.size(split),
-                    "examples_per_label": dict(zip(self.labels, counts[split].tolist(), strict=True)),
+                    **self._per_label(split),
                     "decoded_bytes_kept": self._decoded_bytes.get(split, 0),
                 }
                 for split in splits
             },
             "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augmentation.name},
         }
+
+    def _per_label(self, split: Split) -> dict[str, dict[str, int]]:
+        """``examples_per_label``, where there are labels."""
+        if not self._spec.label_type.named:
+            return {}
+        counts = _examples_per_label(self._examples(split).targets, self.labels)
+        return {"examples_per_label": dict(zip(self.labels, counts.tolist(), strict=True))}
 
     def _kept(self, split: Split) -> bool:
         return split in self._decoded_bytes
@@ -340,6 +353,20 @@ def _preprocessing(spec: RunSpec, plan: ClassifierPlan, model: ModelRef) -> Prep
     if student.image_size == chosen.image_size:
         return replace(student, mean=chosen.mean, std=chosen.std)
     return chosen
+
+
+def _refuse_other_outputs(plan: ClassifierPlan, label_type: LabelType, model: ModelRef) -> None:
+    """ModelError where a trained model gives classes and a number is asked for, or the other way round."""
+    if plan.labels is None or label_type.named == bool(plan.labels):
+        return
+    raise ModelError(
+        f"its outputs are those of classes: {listing(plan.labels)}"
+        if plan.labels
+        else "its output is a number",
+        where=model.where,
+        expected=f"a model trained with data.label_type: {label_type.name}",
+        cure="correct the name of the model, or data.label_type",
+    )
 
 
 def _same_outputs(model_labels: tuple[str, ...] | None, data_labels: tuple[str, ...], where: str) -> bool:

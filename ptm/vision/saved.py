@@ -45,7 +45,7 @@ def saved_directory(directory: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedClassifier:
-    """``architecture`` and ``width`` as in the spec, ``labels`` by output."""
+    """``architecture`` and ``width`` as in the spec, ``labels`` by output; () of a model whose output is a number."""
 
     architecture: str
     width: int | None
@@ -108,7 +108,7 @@ def read_classifier(directory: Path) -> SavedClassifier:
     return SavedClassifier(
         architecture=fields.text("architecture"),
         width=fields.get("width", lambda v: v is None or _is_whole(v, 4096), "a whole number or null"),
-        labels=fields.labels(fewest=IMAGE_CLASSIFICATION.fewest_labels),
+        labels=() if fields.number else fields.labels(fewest=IMAGE_CLASSIFICATION.fewest_labels),
         preprocessing=Preprocessing(
             image_size=image_size,
             resize=fields.get(
@@ -194,6 +194,11 @@ class Fields:
 
     def text(self, key: str) -> str:
         return str(self.get(key, lambda v: isinstance(v, str) and 0 < len(v) <= 100, "the name of a model"))
+
+    @property
+    def number(self) -> bool:
+        """Whether the model has one output, which is a number: it has no names for it."""
+        return self.content.get("labels") == []
 
     def labels(self, *, fewest: int) -> tuple[str, ...]:
         expected = f"{fewest} to {_MAX_CLASSES} different names"

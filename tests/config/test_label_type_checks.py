@@ -36,11 +36,6 @@ def test_each_label_type_can_be_distilled_by_kd(tmp_path, kind):
     [
         ("number", {"more": ", labels: [a, b]"}, "label_type: number has no labels"),
         ("number", {"train": ", label_smoothing: 0.1"}, "label_type: number has no classes to smooth over"),
-        (
-            "number",
-            {"task": "image-classification", "source": "csv"},
-            "label_type: number is for text-class.*, this is image-class",
-        ),
         ("classes", {"method": "method: dkd"}, "method: dkd compares classes of which one applies"),
         ("classes", {"method": "method: dist"}, "method: dist compares classes of which one applies"),
         ("classes", {"method": "top_k: 4"}, "top_k leaves out classes"),

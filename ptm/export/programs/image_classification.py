@@ -46,6 +46,9 @@ def predict(paths: list[str]) -> Iterator[dict[str, Any]]:
     labels, several = SETTINGS["labels"], SETTINGS["label_type"] == "classes"
     for path in paths:
         logits = session.run(None, {"pixels": pixels_of(path)})[0][0].astype(np.float64)
+        if SETTINGS["label_type"] == "number":
+            yield {"input": path, "prediction": float(logits[0])}
+            continue
         logits = logits / SETTINGS["temperature"]
         powers = np.exp(logits - logits.max())
         scores = 1 / (1 + np.exp(-logits)) if several else powers / powers.sum()
