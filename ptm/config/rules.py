@@ -20,7 +20,7 @@ from ptm.config.classifier_rules import (
     check_unlabelled,
 )
 from ptm.config.evaluation import best_mode
-from ptm.config.image_rules import check_masks
+from ptm.config.image_rules import check_masks, check_reading
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
 from ptm.config.slices import parse_slice_metric
@@ -59,6 +59,7 @@ def cross_check(
     if sure("task"):
         yield from check_slices(spec)
     yield from check_masks(spec)
+    yield from check_reading(spec)
     yield from _check_views(spec)
     yield from _check_label_type(spec)
     yield from _check_train(spec, sure)

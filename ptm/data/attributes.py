@@ -19,6 +19,7 @@ from PIL import Image
 
 from ptm.config.slices import BINS, EMPTY, LENGTH, bin_names, bin_of
 from ptm.config.spec import DataSpec
+from ptm.data import heif
 from ptm.data.examples import Examples
 from ptm.errors import DataError, Problem, refuse
 
@@ -106,7 +107,7 @@ def with_slices(data: DataSpec, examples: Examples, split: str) -> Examples:
     """With the bins of ``length`` and ``size`` where ``data.slices`` names them. Raises DataError for a column that has
     too many values to be one of slices."""
     bins = {
-        name: [bin_of(name, n) if n >= 0 else _UNREADABLE for n in _numbers(name, examples)]
+        name: [bin_of(name, n) if n >= 0 else _UNREADABLE for n in _numbers(name, examples, data.page)]
         for name in data.slices
         if name in BINS
     }
@@ -133,7 +134,7 @@ def slice_values(data: DataSpec, examples: Examples) -> dict[str, tuple[str, ...
     }
 
 
-def _numbers(name: str, examples: Examples) -> list[int]:
+def _numbers(name: str, examples: Examples, page: int | None) -> list[int]:
     """Characters of each text, or pixels of the longer side of each image; -1 of one that cannot be read."""
     columns = examples.columns
     if name == LENGTH:
@@ -141,14 +142,14 @@ def _numbers(name: str, examples: Examples) -> list[int]:
         return [sum(map(_characters, row)) for row in zip(*texts, strict=True)]
     if "size" in columns:
         return [max(size) for size in columns["size"]]
-    return [_longer_side(image) for image in columns["image"]]
+    return [_longer_side(image, page) for image in columns["image"]]
 
 
 def _characters(value: Any) -> int:
     return len(" ".join(map(str, value))) if isinstance(value, list | tuple) else len(str(value))
 
 
-def _longer_side(image: Any) -> int:
+def _longer_side(image: Any, page: int | None) -> int:
     if isinstance(image, np.ndarray):
         return int(max(image.shape[:2]))
     if isinstance(image, Mapping):
@@ -156,7 +157,9 @@ def _longer_side(image: Any) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            heif.prepare(image)
             with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
+                opened.seek(page or 0)
                 return max(opened.size)
     except Exception:  # a broken file can raise anything
         return -1

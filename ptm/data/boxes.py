@@ -94,7 +94,7 @@ def read_boxes(data: DataSpec, split: str | None) -> BoxTable:
     if not place.is_dir() and not (kind == "yolo" and place.is_file()):
         raise no_source(place, "there is no such folder")
     if kind == "yolo":
-        return read_yolo(place, split, data.boxes)
+        return read_yolo(place, split, data.boxes, data.page)
     return read_voc(place, split) if kind == "voc" else read_coco(place, split)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ _INPUTS = ("text", "text_pair", "words", "image")
 _CHUNK = 1000  # texts brought into one form at a time
 
 
-def equal_groups(columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
+def equal_groups(columns: Mapping[str, Sequence[Any]], page: int | None = None) -> np.ndarray:
     """For each row the number of the first one with an equal input, int64 [n]. ``columns``: by role.
 
     Texts are equal that differ in blanks, case and Unicode forms only; images that show the same, however their files
-    are written (:func:`ptm.data.pictures.picture_digest`).
+    are written (:func:`ptm.data.pictures.picture_digest`), on their ``page``.
     """
     first: dict[int, int] = {}
-    keys = input_keys(columns, of_file=picture_digest)
+    keys = input_keys(columns, of_file=partial(picture_digest, page=page))
     return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
 
 

@@ -28,7 +28,7 @@ class DrawnSplit:
     warnings: tuple[Problem, ...] = ()
 
 
-def read_labelme(source: Path, split: str | None) -> DrawnSplit:
+def read_labelme(source: Path, split: str | None, page: int | None = None) -> DrawnSplit:
     """LabelMe: a JSON file an image, with ``imagePath`` relative to it, and ``shapes``. Nobody has looked at images
     without one; they are left out, which is told."""
     folder = source / split if split else source
@@ -50,7 +50,7 @@ def read_labelme(source: Path, split: str | None) -> DrawnSplit:
     problems: list[Problem] = []
     for file in files:
         try:
-            image, drawing = _labelme(file)
+            image, drawing = _labelme(file, page)
             if image in drawings:
                 raise DataError(f"is about {image.name}, as another file is", where=file, cure="remove one")
             drawings[image] = drawing
@@ -69,7 +69,7 @@ def read_labelme(source: Path, split: str | None) -> DrawnSplit:
     return DrawnSplit(drawings, (), digest_of(source, [*files, *drawings]), tuple(warnings))
 
 
-def _labelme(file: Path) -> tuple[Path, Drawing]:
+def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
     content = read_json(file)
     name, shapes = content.get("imagePath"), content.get("shapes")
     if not isinstance(name, str) or not isinstance(shapes, list):
@@ -83,7 +83,7 @@ def _labelme(file: Path) -> tuple[Path, Drawing]:
         raise DataError(
             f"there is no image {name!r}", where=file, expected=f"a path relative to {file.parent}"
         )
-    size = _upright_size(image)
+    size = _upright_size(image, page)
     stated = (content.get("imageWidth", size[0]), content.get("imageHeight", size[1]))
     if stated != size and stated != (None, None):
         raise DataError(
@@ -136,7 +136,7 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
     return Shape(_plain(label), (tuple(float(value) for value in polygon),))
 
 
-def read_coco_drawings(folder: Path, split: str | None) -> DrawnSplit:
+def read_coco_drawings(folder: Path, split: str | None, page: int | None = None) -> DrawnSplit:
     """COCO: ``segmentation`` of each annotation, polygons or a run-length code, crowds as well. Files and images are
     found as :func:`ptm.data.coco.read_coco` finds them."""
     if not folder.is_dir():
@@ -158,7 +158,7 @@ def read_coco_drawings(folder: Path, split: str | None) -> DrawnSplit:
             problems.append(Problem(what, where, "a file and an id of its own for each image"))
             continue
         try:
-            images[row["id"]] = image, _upright_size(image)
+            images[row["id"]] = image, _upright_size(image, page)
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="images")
@@ -194,8 +194,8 @@ def _coco_shape(value: Any, label: str, size: tuple[int, int], where: str) -> Sh
     return Shape(label, tuple(checked_polygon(polygon, size, where) for polygon in value))
 
 
-def _upright_size(image: Path) -> tuple[int, int]:
-    header = read_header(image)
+def _upright_size(image: Path, page: int | None) -> tuple[int, int]:
+    header = read_header(image, page=page)
     if header.orientation != 1:
         raise DataError(
             "is stored turned (its EXIF orientation says so), and its shapes may be turned or not",

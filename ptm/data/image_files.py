@@ -22,12 +22,10 @@ _SPLITS = re.compile(
 )
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".tga"),
 )
 # Images that nothing here reads: their users would take them for examples.
 _OTHER_IMAGES = (
-    ".heic",
-    ".heif",
     ".jxl",
     ".svg",
     ".raw",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from ptm.data import heif
+from ptm.data.image_reading import SeveralPages, Unfit, at_page
 from ptm.errors import DataError, Problem
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -27,29 +29,22 @@ class Header:
         return self.size[::-1] if self.orientation >= 5 else self.size
 
 
-def read_header(path: Path, cure: str = "replace or remove the image") -> Header:
-    """Nothing is decoded. Raises DataError for what is no image."""
+def read_header(path: Path, cure: str = "replace or remove the image", *, page: int | None = None) -> Header:
+    """That of ``page``, of the first one where none is chosen. Nothing is decoded. Raises DataError for what is no
+    image, or has no such page."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            heif.prepare(path)
             with Image.open(path) as image:
+                if page is not None:
+                    at_page(image, page)
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 return Header(image.size, orientation if orientation in range(1, 9) else 1)
+    except Unfit as error:
+        raise DataError(error.problem(str(path))) from None
     except Exception as error:  # a broken file can raise anything; none of it is a bug of ours
         raise DataError(unreadable(path, error, "an image", cure)) from None
-
-
-class SeveralPages(ValueError):
-    """An image file with pages or frames, of which nobody has said which one counts."""
-
-
-def require_one_page(image: Image.Image) -> None:
-    """Raises SeveralPages for a TIFF with pages, an animated GIF, WebP or PNG. Not for MPO, as telephones write it: its
-    first image is the photo, the others belong to it."""
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise SeveralPages(
-            f"holds {getattr(image, 'n_frames', 'several')} pages or frames, and no word which one counts"
-        )
 
 
 def several_pages(error: SeveralPages, where: str, name: str) -> Problem:
@@ -59,7 +54,9 @@ def several_pages(error: SeveralPages, where: str, name: str) -> Problem:
         "from PIL import Image, ImageSequence; [page.convert('RGB').save(f'page{i}.png') "
         f"for i, page in enumerate(ImageSequence.Iterator(Image.open('{name}')))]"
     )
-    cure = f'write each to a file of its own and keep those that count: python -c "{line}"'
+    cure = "choose one for all images: data.page (0 is the first)"
+    if not name.lower().endswith((".heic", ".heif")):  # which a Pillow of its own does not open
+        cure += f', or write each to a file of its own and keep those that count: python -c "{line}"'
     return Problem(str(error), where, "an image a file", cure)
 
 

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from ptm.data.image_headers import SeveralPages, require_one_page, several_pages, unreadable
+from ptm.data.image_headers import several_pages, unreadable
+from ptm.data.image_reading import SeveralPages, Unfit, at_page
 from ptm.data.mask_colors import Color, written
 from ptm.errors import DataError, listing
 
@@ -23,9 +24,10 @@ _COLORED = ("RGB", "P", "RGBA", "L", "1")
 _MOST_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns
 
 
-def read_values(path: Path) -> np.ndarray:
-    """What is stored in a mask, uint8 [height, width]. Raises DataError for what is no mask."""
-    values = _read(path, "a mask as PNG: one channel, whose values are classes")
+def read_values(path: Path, page: int | None = None) -> np.ndarray:
+    """What is stored in a mask, uint8 [height, width]; ``page``: of one with pages. Raises DataError for what is no
+    mask."""
+    values = _read(path, "a mask as PNG: one channel, whose values are classes", page)
     if values.max(initial=0) > 255 or values.min(initial=0) < 0:
         raise DataError(
             f"holds the value {int(values.max())}",
@@ -36,10 +38,10 @@ def read_values(path: Path) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def read_color_numbers(path: Path, colors: Sequence[Color]) -> np.ndarray:
+def read_color_numbers(path: Path, colors: Sequence[Color], page: int | None = None) -> np.ndarray:
     """Which of ``colors`` each pixel has, uint8 [height, width]; a palette counts as its colours. Raises DataError for
     another colour, with a pixel that has it."""
-    pixels = _read(path, "a mask as PNG, whose colours are classes", colored=True)
+    pixels = _read(path, "a mask as PNG, whose colours are classes", page, colored=True)
     codes = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
     known = np.array([red << 16 | green << 8 | blue for red, green, blue in colors], dtype=np.int32)
     order = np.argsort(known)
@@ -80,17 +82,20 @@ def read_mode(path: Path) -> str:
         return ""
 
 
-def _read(path: Path, expected: str, *, colored: bool = False) -> np.ndarray:
-    """The stored values [height, width], or colours [height, width, 3]."""
+def _read(path: Path, expected: str, page: int | None = None, *, colored: bool = False) -> np.ndarray:
+    """The stored values [height, width], or colours [height, width, 3]. A mask of one page is it, whatever page the
+    images have."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                require_one_page(image)
+                at_page(image, page if getattr(image, "is_animated", False) else None)
                 _check_kind(image, path, _COLORED if colored else _MODES)
                 return np.asarray(image.convert("RGB") if colored else image)
     except DataError:
         raise
+    except Unfit as error:
+        raise DataError(error.problem(str(path))) from None
     except SeveralPages as error:
         raise DataError(several_pages(error, str(path), path.name)) from None
     except Exception as error:  # a broken file can raise anything; none of it is a bug of ours
@@ -137,12 +142,17 @@ class ValueFile:
     """A file whose values are keys."""
 
     path: Path
+    page: int | None = None
+
+    def read(self) -> np.ndarray:
+        """The values, uint8 [height, width]."""
+        return read_values(self.path, self.page)
 
     def numbers(self, keys: Sequence[Key]) -> np.ndarray:
         """See :class:`Stored`."""
         table = np.full(256, IGNORED, dtype=np.uint8)
         table[[int(key) for key in keys]] = np.arange(len(keys), dtype=np.uint8)
-        numbers: np.ndarray = table[read_values(self.path)]
+        numbers: np.ndarray = table[self.read()]
         return numbers
 
 
@@ -152,10 +162,15 @@ class ColorFile:
 
     path: Path
     colors: Mapping[str, Color]
+    page: int | None = None
+
+    def read(self) -> np.ndarray:
+        """Which of the colours each pixel has, uint8 [height, width]."""
+        return read_color_numbers(self.path, [*self.colors.values()], self.page)
 
     def numbers(self, keys: Sequence[Key]) -> np.ndarray:
         """See :class:`Stored`."""
         places = {key: place for place, key in enumerate(keys)}
         table = np.array([places.get(name, IGNORED) for name in self.colors], dtype=np.uint8)
-        numbers: np.ndarray = table[read_color_numbers(self.path, [*self.colors.values()])]
+        numbers: np.ndarray = table[self.read()]
         return numbers

@@ -31,8 +31,6 @@ from ptm.data.mask_files import (
     Key,
     Stored,
     ValueFile,
-    read_color_numbers,
-    read_values,
 )
 from ptm.data.mask_labels import UNKNOWN, label_values, named_labels
 from ptm.data.partial import refuse_all_but
@@ -45,7 +43,7 @@ __all__ = ["FOLDERS", "IGNORED", "UNKNOWN", "Mask", "NoMask", "load_masks"]
 
 FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images", "masks"))
 
-DRAWN: Mapping[str, Callable[[Path, str | None], DrawnSplit]] = {
+DRAWN: Mapping[str, Callable[[Path, str | None, int | None], DrawnSplit]] = {
     "labelme": read_labelme,
     "coco": read_coco_drawings,
 }
@@ -121,9 +119,10 @@ def load_masks(
 
     def read(name: str | None, split: str) -> _Split:
         if kind in DRAWN:
-            return _drawn(DRAWN[kind](source, name))
+            return _drawn(DRAWN[kind](source, name, data.page))
         images = split == "train" and not data.held_out and train and unlabelled
-        return (_read_images(source, name) if images else None) or _read_split(source, name, colors)
+        bare = _read_images(source, name, data.page) if images else None
+        return bare or _read_split(source, name, colors, data.page)
 
     splits = read_splits(data, read, train=train)
     if splits.unread and colors is None and kind not in DRAWN and data.mask_values is None:
@@ -170,7 +169,9 @@ def _drawn(split: DrawnSplit) -> _Split:
     return _Split(tuple(pairs), split.digest, split.names, split.warnings)
 
 
-def _read_split(source: Path, split: str | None, colors: Mapping[str, Color] | None) -> _Split:
+def _read_split(
+    source: Path, split: str | None, colors: Mapping[str, Color] | None, page: int | None
+) -> _Split:
     images, masks = _folders(source, split)
     by_stem = [_by_stem(folder) for folder in (images, masks)]
     alone = [path for stem, path in by_stem[0].items() if stem not in by_stem[1]]
@@ -190,7 +191,7 @@ def _read_split(source: Path, split: str | None, colors: Mapping[str, Color] | N
         image, mask = by_stem[0][stem], by_stem[1][stem]
         paths += [image, mask]
         try:
-            pairs.append(_pair(image, mask, colors))
+            pairs.append(_pair(image, mask, colors, page))
         except DataError as error:
             problems += error.problems
     digest = _digest(source, paths)
@@ -201,7 +202,7 @@ def _read_split(source: Path, split: str | None, colors: Mapping[str, Color] | N
     return read
 
 
-def _read_images(source: Path, split: str | None) -> _Split | None:
+def _read_images(source: Path, split: str | None, page: int | None) -> _Split | None:
     """Images without masks: in ``image/`` or ``images/``, or in the folder itself; None where there are masks."""
     root = source / split if split else source
     if any((root / mask).is_dir() for _, mask in FOLDERS):
@@ -212,7 +213,7 @@ def _read_images(source: Path, split: str | None) -> _Split | None:
     problems: list[Problem] = []
     for image in images.values():
         try:
-            pairs.append(_Pair(image, None, _upright_size(image), {}, image))
+            pairs.append(_Pair(image, None, _upright_size(image, page), {}, image))
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="files")
@@ -264,9 +265,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in paths}
 
 
-def _upright_size(image: Path) -> tuple[int, int]:
+def _upright_size(image: Path, page: int | None) -> tuple[int, int]:
     """Width and height. Raises DataError for what is no image, or stored turned."""
-    header = read_header(image, cure=REPLACE)
+    header = read_header(image, cure=REPLACE, page=page)
     if header.orientation != 1:
         raise DataError(
             "is stored turned (its EXIF orientation says so), and its mask may be turned or not",
@@ -277,10 +278,11 @@ def _upright_size(image: Path) -> tuple[int, int]:
     return header.size
 
 
-def _pair(image: Path, mask: Path, colors: Mapping[str, Color] | None) -> _Pair:
+def _pair(image: Path, mask: Path, colors: Mapping[str, Color] | None, page: int | None) -> _Pair:
     """Both files' sizes, and the mask's values or the names of its colours. Raises DataError."""
-    size = _upright_size(image)
-    numbers = read_values(mask) if colors is None else read_color_numbers(mask, [*colors.values()])
+    size = _upright_size(image, page)
+    stored = ValueFile(mask, page) if colors is None else ColorFile(mask, colors, page)
+    numbers = stored.read()
     height, width = numbers.shape
     if size != (width, height):
         raise DataError(
@@ -292,7 +294,6 @@ def _pair(image: Path, mask: Path, colors: Mapping[str, Color] | None) -> _Pair:
     names: Sequence[Key] = range(256) if colors is None else [*colors]
     occurring, counts = np.unique(numbers, return_counts=True)
     found = {names[number]: int(count) for number, count in zip(occurring, counts, strict=True)}
-    stored = ValueFile(mask) if colors is None else ColorFile(mask, colors)
     return _Pair(image, stored, size, found, mask)
 
 

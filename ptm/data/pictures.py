@@ -18,19 +18,19 @@ _ADOBE = 0xEE  # says what the channels mean
 _ORIENTATION = 0x0112  # EXIF
 
 
-def picture_digest(content: bytes) -> bytes:
-    """SHA-256 that is the same for files that show the same.
+def picture_digest(content: bytes, page: int | None = None) -> bytes:
+    """SHA-256 that is the same for files that show the same on ``page``, the first one where none is chosen.
 
     Of a JPEG without what is said about it (EXIF but its orientation, comments, thumbnails): nothing is decoded then;
     of other formats over the pixels, for they are compressed in many ways. Of a file that cannot be decoded, over its
     bytes: whoever reads the image says so.
     """
     try:
-        if content[:2] == _JPEG:
+        if content[:2] == _JPEG and not page:
             with Image.open(io.BytesIO(content), formats=("JPEG", "MPO")) as image:
                 turned = image.getexif().get(_ORIENTATION, 1)
             return hashlib.sha256(b"jpeg%d" % turned + _without_remarks(content)).digest()
-        return _pixel_digest(content)
+        return _pixel_digest(content, page or 0)
     except Exception:  # a broken file can raise anything
         return hashlib.sha256(content).digest()
 
@@ -49,11 +49,14 @@ def _without_remarks(content: bytes) -> bytes:
     raise ValueError("no segment of a JPEG")
 
 
-def _pixel_digest(content: bytes) -> bytes:
+def _pixel_digest(content: bytes, page: int) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(content), formats=_LOSSLESS) as image:
             if image.width * image.height > _MOST_PIXELS:
+                raise ValueError("too many pixels")
+            image.seek(page)
+            if image.width * image.height > _MOST_PIXELS:  # pages may differ
                 raise ValueError("too many pixels")
             turned = image.getexif().get(_ORIENTATION, 1)
             # More than 8 bits a channel are kept as they are.

@@ -150,7 +150,7 @@ def _shared_out(
 ) -> tuple[dict[str, Examples], list[Problem]]:
     """The examples of train and of each split that is held out of them, and what is to be said of these."""
     warnings: list[Problem] = []
-    groups = equal_groups(examples.columns)
+    groups = equal_groups(examples.columns, data.page)
     if len(groups) > 1 and not groups.any():
         groups = np.arange(len(groups))
         warnings.append(Problem("all examples are equal, so those that are held out are trained on"))

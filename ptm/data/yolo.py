@@ -40,7 +40,12 @@ class _Layout:
     places: Mapping[str, tuple[str, ...]]
 
 
-def read_yolo(source: Path, split: str | None, drawn_on: Literal["upright", "stored"] | None) -> BoxTable:
+def read_yolo(
+    source: Path,
+    split: str | None,
+    drawn_on: Literal["upright", "stored"] | None,
+    page: int | None = None,
+) -> BoxTable:
     """One split of a folder with a ``data.yaml``, or of that file; without a split, all that it names.
 
     An image's labels stand in the file of the same name below ``labels/``, where the image stands below ``images/``;
@@ -61,7 +66,7 @@ def read_yolo(source: Path, split: str | None, drawn_on: Literal["upright", "sto
     bare = [image for image, path in labels.items() if not path.is_file()]
     for image, path in labels.items():
         try:
-            header = read_header(image)
+            header = read_header(image, page=page)
             size = header.size if drawn_on == "stored" else header.upright
             rows.append(_annotation(image, path, size, layout.names))
         except DataError as error:

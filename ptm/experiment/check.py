@@ -13,6 +13,7 @@ from ptm.base.console import Silent
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset
 from ptm.data.image_files import is_image
+from ptm.data.image_reading import ImageReading
 from ptm.data.unlabelled import labelled
 from ptm.distill.assembly import examine_teachers
 from ptm.errors import DataError, MissingDownload, Problem, PtmError, shorten
@@ -85,7 +86,9 @@ def check_inputs(spec: RunSpec, *, deep: bool = False) -> Inspection:
         with open_session(spec, warnings) as session:
             with _undecodable_told(spec, problems, session.runtime.threads):
                 data = load_data(session)
-            look = look_at(splits_of(data), data.labels, session.runtime.threads)
+            look = look_at(
+                splits_of(data), data.labels, session.runtime.threads, ImageReading.of(session.spec.data)
+            )
             inspection = replace(
                 inspection,
                 looks=look.findings,
@@ -128,7 +131,13 @@ def _undecodable_told(spec: RunSpec, problems: list[Problem], threads: int) -> I
         images = sorted(path for path in folder.rglob("*") if is_image(path, folder))
         told = {problem.where for problem in error.problems}
         problems += error.problems
-        found = find_unreadable(images, lambda row: str(images[row]), threads, lambda done: None)
+        found = find_unreadable(
+            images,
+            lambda row: str(images[row]),
+            threads,
+            lambda done: None,
+            reading=ImageReading.of(spec.data),
+        )
         problems += shorten((problem for problem in found if problem.where not in told), "images")
         raise
 

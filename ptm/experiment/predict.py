@@ -22,6 +22,7 @@ from ptm.config.spec import RunSpec
 from ptm.config.tasks import TASKS, TOKEN_CLASSIFICATION
 from ptm.data.examples import Examples
 from ptm.data.image_files import left_out as left_out_files
+from ptm.data.image_reading import ImageReading
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.texts import input_problem
@@ -99,7 +100,8 @@ def run_prediction(
         if spec.descriptor.modality == "image":
             _say_other_files(places, reporter)
             fits = size_check(spec, trained.model)
-            pieces = _readable_images(pieces, runtime.threads, reporter, fits, left_out)
+            reading = ImageReading.of(spec.data)
+            pieces = _readable_images(pieces, runtime.threads, reporter, fits, left_out, reading)
         elif left_out is not None:
             pieces = (left for piece in pieces if len(left := _without_bad_texts(piece, left_out)))
         pieces = _with_notes_said(pieces, reporter)
@@ -250,7 +252,12 @@ def _column_names(spec: RunSpec, sources: Sequence[Source]) -> dict[str, str]:
 
 
 def _readable_images(
-    pieces: Iterable[Examples], threads: int, reporter: Reporter, fits: Fits, left_out: LeftOut | None
+    pieces: Iterable[Examples],
+    threads: int,
+    reporter: Reporter,
+    fits: Fits,
+    left_out: LeftOut | None,
+    reading: ImageReading,
 ) -> Iterator[Examples]:
     """The pieces, without unreadable images if they are to be skipped. DataError names them all at once if not."""
     from ptm.vision.images import find_unreadable
@@ -258,9 +265,9 @@ def _readable_images(
 
     whole = list(pieces)  # paths only
     for piece in whole[:1]:
-        warn_of_few_bits(piece.columns["image"], piece.where, reporter)
+        warn_of_few_bits(piece.columns["image"], piece.where, reporter, reading)
     if left_out is not None:
-        return (left for piece in whole if len(left := _without_bad(piece, left_out, fits)))
+        return (left for piece in whole if len(left := _without_bad(piece, left_out, fits, reading)))
     images = [
         (image, piece.where(row)) for piece in whole for row, image in enumerate(piece.columns["image"])
     ]
@@ -271,6 +278,7 @@ def _readable_images(
         threads,
         lambda done: reporter.advance(done, "each whole, once"),
         fits,
+        reading,
     )
     reporter.end()
     refuse(unreadable, noun="images")
@@ -285,13 +293,13 @@ def _say_other_files(places: Sequence[Path], reporter: Reporter) -> None:
             reporter.say(f"{WARNING}{others}")
 
 
-def _without_bad(piece: Examples, left_out: LeftOut, fits: Fits) -> Examples:
+def _without_bad(piece: Examples, left_out: LeftOut, fits: Fits, reading: ImageReading) -> Examples:
     from ptm.vision.images import decode
 
     good = []
     for row, image in enumerate(piece.columns["image"]):
         with left_out.of():
-            decode(image, piece.where(row), fits)
+            decode(image, piece.where(row), fits, reading)
             good.append(row)
     return piece if len(good) == len(piece) else piece.select(np.array(good, dtype=np.int64))
 

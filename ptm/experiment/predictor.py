@@ -14,6 +14,7 @@ from ptm.config.spec import ModelSpec, RunSpec
 from ptm.config.tasks import CAUSAL_LM, OBJECT_DETECTION
 from ptm.data.examples import Dataset, Examples
 from ptm.data.given import Given
+from ptm.data.image_reading import ImageReading
 from ptm.data.inputs import Inputs
 from ptm.data.labels import choose_labels
 from ptm.errors import ConfigError, ModelError, refuse
@@ -140,9 +141,9 @@ class Predictor:
     def _require_images(self, examples: Examples) -> None:
         from ptm.vision.images import find_unreadable
 
-        fits = size_check(self.spec, self.trained.model)
+        fits, reading = size_check(self.spec, self.trained.model), ImageReading.of(self.spec.data)
         images = examples.columns["image"]
-        refuse(find_unreadable(images, examples.where, 1, lambda done: None, fits), noun="images")
+        refuse(find_unreadable(images, examples.where, 1, lambda done: None, fits, reading), noun="images")
 
     def predict(self, inputs: Sequence[Input], batch_size: int) -> list[Row]:
         """What the model says of each input, whatever stands beside it. Raises DataError for what only the model finds

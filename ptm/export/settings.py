@@ -14,6 +14,7 @@ from ptm.metrics.decisions import Decisions
 from ptm.text.blocks import ends_of
 from ptm.text.models import position_limit
 
+_SIXTEEN_BITS = {"black": 0, "scale": 1 / 256, "rounding": 0}
 THRESHOLD = 0.5  # of a label's probability, where several may apply
 
 
@@ -78,8 +79,17 @@ def image_settings(
         "label_type": spec.data.label_type,
         **decision_settings(decisions, saved["labels"]),
         "inputs": list(inputs),
+        **_reading_settings(spec),
     }
     return common | {key: saved[key] for key in keys}
+
+
+def _reading_settings(spec: RunSpec) -> dict[str, float]:
+    """Which page is read; and of pictures with more than 8 bits the value that is ``black``, the ``scale`` that brings
+    values to 0 … 255, and what is added before fractions are cut off."""
+    low, high = spec.data.image_range or (0, 0)
+    levels = {"black": low, "scale": 255 / (high - low), "rounding": 0.5} if high > low else _SIXTEEN_BITS
+    return {"page": spec.data.page or 0, **levels}
 
 
 def decision_settings(decisions: Decisions | None, labels: Sequence[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ptm.data.image_reading import AS_STORED, ImageReading
 from ptm.errors import DataError
 from ptm.quality.candidates import Candidates, NearPairs
 from ptm.vision.images import decode, mode_of
@@ -43,31 +44,33 @@ class Picture:
     grey: np.ndarray
 
 
-def read_pictures(images: Sequence[Any], where: Callable[[int], str], threads: int) -> list[Picture]:
+def read_pictures(
+    images: Sequence[Any], where: Callable[[int], str], threads: int, reading: ImageReading = AS_STORED
+) -> list[Picture]:
     """Every image decoded once; none is kept."""
 
     def read(rows: range) -> list[Picture]:
-        return [_picture(images[row], where(row)) for row in rows]
+        return [_picture(images[row], where(row), reading) for row in rows]
 
     chunks = [range(start, min(start + _CHUNK, len(images))) for start in range(0, len(images), _CHUNK)]
     with ThreadPoolExecutor(threads) as pool:
         return [picture for pictures in pool.map(read, chunks) for picture in pictures]
 
 
-def _picture(item: Any, where: str) -> Picture:
+def _picture(item: Any, where: str, reading: ImageReading) -> Picture:
     try:
-        image = decode(item, where)
+        image = decode(item, where, reading=reading)
     except DataError:  # told by whoever makes the inputs of it
         return Picture(hash(where), (0, 0), "", False, np.zeros((SIDE, SIDE), dtype=np.uint8))
     pixels = np.asarray(image)
     content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).digest()
     grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     blank = bool((pixels == pixels[0, 0]).all())
-    return Picture(hash(content), image.size, _mode(item), blank, grey)
+    return Picture(hash(content), image.size, _mode(item, reading.page), blank, grey)
 
 
-def _mode(item: Any) -> str:
-    return "array" if isinstance(item, np.ndarray) else mode_of(item)
+def _mode(item: Any, page: int | None) -> str:
+    return "array" if isinstance(item, np.ndarray) else mode_of(item, page)
 
 
 def perceptual_hashes(greys: np.ndarray) -> np.ndarray:

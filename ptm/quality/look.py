@@ -16,6 +16,7 @@ import numpy as np
 
 from ptm.data.content import plain_texts
 from ptm.data.examples import Examples
+from ptm.data.image_reading import AS_STORED, ImageReading
 from ptm.errors import Problem
 from ptm.quality.answers import answers_of
 from ptm.quality.duplicates import Duplicates
@@ -43,13 +44,18 @@ class Look:
     figures: Mapping[str, Figures]
 
 
-def look_at(splits: Mapping[str, Examples], labels: Sequence[str], threads: int) -> Look:
-    """``splits``: by name, train first; ``threads`` decode images."""
+def look_at(
+    splits: Mapping[str, Examples],
+    labels: Sequence[str],
+    threads: int,
+    reading: ImageReading = AS_STORED,
+) -> Look:
+    """``splits``: by name, train first; ``threads`` decode images, as ``reading`` says."""
     rows = Rows(splits)
     figures = {name: _figures(examples, labels) for name, examples in splits.items()}
     findings = list(_label_findings(rows, figures))
     if "image" in rows.splits[0].columns:
-        duplicates, of_images, sizes = _images(rows, labels, threads)
+        duplicates, of_images, sizes = _images(rows, labels, threads, reading)
         findings += of_images
         figures = {name: replace(figures[name], **sizes[name]) for name in figures}
     else:
@@ -153,11 +159,11 @@ def _first_rows(keys: Sequence[Any]) -> np.ndarray:
 
 
 def _images(
-    rows: Rows, labels: Sequence[str], threads: int
+    rows: Rows, labels: Sequence[str], threads: int, reading: ImageReading
 ) -> tuple[Duplicates, list[Finding], dict[str, dict[str, Any]]]:
     from ptm.quality.image_hashes import near_images, read_pictures
 
-    pictures = read_pictures(rows.column("image"), rows.where, threads)
+    pictures = read_pictures(rows.column("image"), rows.where, threads, reading)
     groups = _first_rows([picture.content for picture in pictures])
     firsts = np.flatnonzero(groups == np.arange(len(groups)))
     near = near_images([pictures[row] for row in firsts])

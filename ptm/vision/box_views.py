@@ -17,7 +17,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from ptm.base.seeds import VIEW, mix
+from ptm.data import heif
 from ptm.data.examples import Examples
+from ptm.data.image_reading import AS_STORED, ImageReading, at_page
 from ptm.errors import DataError, Problem, refuse
 from ptm.vision.images import FORMATS, Fits, decode, require_pixels
 from ptm.vision.preprocessing import BoxPreprocessing
@@ -54,6 +56,7 @@ class BoxViewMaker:
     seed: int
     decoded: Sequence[np.ndarray] | None
     learning: bool
+    reading: ImageReading = AS_STORED
 
     @property
     def cheap(self) -> bool:
@@ -67,7 +70,7 @@ class BoxViewMaker:
         if self.learning:
             boxes, classes, crowd = boxes[~crowd], classes[~crowd], crowd[~crowd]
         if self.decoded is None:
-            pixels = np.array(decode(self.images[index], self.where(index)))
+            pixels = np.array(decode(self.images[index], self.where(index), reading=self.reading))
         else:
             pixels = self.decoded[index]
         if self.augment != "none":
@@ -161,10 +164,12 @@ def _ambiguous(where: str, orientation: int) -> Problem:
     )
 
 
-def read_header(item: Path | bytes) -> tuple[int, int, int]:
+def read_header(item: Path | bytes, page: int | None = None) -> tuple[int, int, int]:
     """Width and height as stored, and the EXIF orientation. ``item``: a file, or what is in one."""
     try:
-        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=FORMATS) as image:
+        formats = (heif.FORMAT,) if heif.prepare(item) else FORMATS
+        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item, formats=formats) as image:
+            at_page(image, page)
             orientation = image.getexif().get(_ORIENTATION, 1)
             return image.width, image.height, orientation if orientation in range(1, 9) else 1
     except Exception as error:  # a hostile or broken file can raise anything; none of it is a bug of ours
@@ -175,12 +180,14 @@ def read_header(item: Path | bytes) -> tuple[int, int, int]:
         ) from None
 
 
-def decode_each(images: Sequence[Any], where: Callable[[int], str], threads: int) -> list[np.ndarray]:
+def decode_each(
+    images: Sequence[Any], where: Callable[[int], str], threads: int, reading: ImageReading = AS_STORED
+) -> list[np.ndarray]:
     """uint8 [height, width, 3] each; DataError names the unreadable ones."""
 
     def pixels(row: int) -> np.ndarray | tuple[Problem, ...]:
         try:
-            return np.array(decode(images[row], where(row)))
+            return np.array(decode(images[row], where(row), reading=reading))
         except DataError as error:
             return error.problems
 

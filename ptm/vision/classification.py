@@ -17,6 +17,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data import hub as data_hub
 from ptm.data.examples import Dataset, Examples
+from ptm.data.image_reading import ImageReading
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.label_columns import label_column
@@ -142,7 +143,9 @@ class ImageClassification(ImagePipeline):
         self.head = classifiers.head_of(model, plan.architecture)
         self.load_report = report
         self._augmentation = Augmentation.of(spec.data)
-        self.input_fingerprint = view_name(plan.preprocessing, self._augmentation)
+        self.input_fingerprint = (
+            view_name(plan.preprocessing, self._augmentation) + ImageReading.of(spec.data).name
+        )
         self.random_views = self._augmentation.random
         self.output_fingerprint = (
             f"{plan.architecture} width={plan.width} mean={plan.preprocessing.mean} std={plan.preprocessing.std} "
@@ -314,13 +317,19 @@ class ImageClassification(ImagePipeline):
         if fits_memory(len(images), preprocessing.image_size, augmentation.views):
             view = lambda image: evaluation_view(image, preprocessing)  # noqa: E731
             pixels = decode_all(
-                images, examples.where, view, preprocessing.image_size, threads, fits_view(preprocessing)
+                images,
+                examples.where,
+                view,
+                preprocessing.image_size,
+                threads,
+                fits_view(preprocessing),
+                self._reading,
             )
             self._decoded_bytes[split] = pixels.nbytes
         else:
-            check_headers(images, examples.where, threads, fits_view(preprocessing))
+            check_headers(images, examples.where, threads, fits_view(preprocessing), self._reading.page)
         view_maker = ImageViewMaker(
-            images, examples.where, preprocessing, augmentation, self._spec.train.seed, pixels
+            images, examples.where, preprocessing, augmentation, self._spec.train.seed, pixels, self._reading
         )
         gpu = runtime.device != "cpu" and torch.cuda.is_available()
         self._view_makers[split] = view_maker

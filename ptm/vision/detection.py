@@ -251,12 +251,12 @@ class ObjectDetection(ImagePipeline):
         examples, runtime = self._examples(split), self._spec.runtime
         threads = runtime.threads or torch.get_num_threads()
         images = examples.columns["image"]
-        check_headers(images, examples.where, threads, _size_check(self._plan))
-        headers = [read_header(image) for image in images]
+        check_headers(images, examples.where, threads, _size_check(self._plan), self._reading.page)
+        headers = [read_header(image, self._reading.page) for image in images]
         decoded = None
         self._decoded_bytes[split] = 0
         if 3 * sum(width * height for width, height, _ in headers) <= MEMORY_LIMIT:
-            decoded = decode_each(images, examples.where, threads)
+            decoded = decode_each(images, examples.where, threads, self._reading)
             self._decoded_bytes[split] = sum(pixels.nbytes for pixels in decoded)
         training = split == "train"
         view_maker = BoxViewMaker(
@@ -267,6 +267,7 @@ class ObjectDetection(ImagePipeline):
             self._spec.train.seed,
             decoded,
             learning=training,
+            reading=self._reading,
         )
         self._loaders[split] = ViewLoader(view_maker, runtime.workers, pin_memory=False)
         return self._loaders[split]

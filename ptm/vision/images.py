@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ptm.base.regular import endless
-from ptm.data.image_headers import SeveralPages, require_one_page, several_pages
+from ptm.data import heif
+from ptm.data.image_headers import several_pages
+from ptm.data.image_reading import AS_STORED, ImageReading, SeveralPages, Unfit, at_page, grey_levels
 from ptm.errors import DataError, Problem, refuse
 
 MAX_PIXELS = 89_478_485  # Pillow's own threshold, where it only warns: 256 MB a decoded image
@@ -48,37 +50,44 @@ def require_pixels(width: int, height: int, what: str) -> None:
         raise Misfit(f"{what} it has {width}x{height} pixels")
 
 
-def decode(item: Any, where: str, fits: Fits = any_size) -> Image.Image:
+def decode(item: Any, where: str, fits: Fits = any_size, reading: ImageReading = AS_STORED) -> Image.Image:
     """The image as RGB, upright. ``item``: path, encoded bytes, ``{"bytes", "path"}``, uint8 [h, w(, 3)].
 
     Raises DataError, also for an image that is not decoded because it does not ``fit``.
     """
     try:
         if isinstance(item, np.ndarray):
-            image = Image.fromarray(_as_pixels(item))
+            image = at_page(Image.fromarray(_as_pixels(item)), reading.page)
             fits(*image.size)
-            return to_rgb(image)
+            return to_rgb(image, reading.limits)
         with _stream(item) as stream:
-            image = _open(stream)
+            image = _open(stream, reading.page)
             fits(*image.size)
             image.load()  # nothing is decoded before
             ImageOps.exif_transpose(image, in_place=True)
-            return to_rgb(image)
+            return to_rgb(image, reading.limits)
     except (MemoryError, DataError):
         raise
     except Exception as error:  # a hostile or broken file can raise anything; none of it is a bug of ours
         raise DataError(_unreadable(item, where, error)) from None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: 16 bits scaled to 8, palettes and CMYK converted, transparency laid over white."""
+def to_rgb(image: Image.Image, limits: tuple[float, float] | None = None) -> Image.Image:
+    """Any mode to RGB: 16 bits scaled to 8, palettes and CMYK converted, transparency laid over white. ``limits``: the
+    values that are black and white, see :func:`ptm.data.image_reading.grey_levels`."""
+    if limits is not None:
+        return Image.fromarray(grey_levels(image, limits)).convert("RGB")
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):  # Pillow's own conversion would cut off at 255
         values = np.asarray(image).clip(0, 65535) >> 8
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise ValueError("its values are floating-point numbers without a defined white")
+        raise Unfit(
+            "its values are floating-point numbers without a defined white",
+            "an image in 8 or 16 bits, or the values that are black and white",
+            "say them: data.image_range: [low, high]",
+        )
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
@@ -86,7 +95,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def check_headers(
-    images: Sequence[Any], where: Callable[[int], str], threads: int, fits: Fits = any_size
+    images: Sequence[Any],
+    where: Callable[[int], str],
+    threads: int,
+    fits: Fits = any_size,
+    page: int | None = None,
 ) -> None:
     """Open every image without decoding it (0.1 ms each); DataError names what is none, too large, or does not fit."""
 
@@ -99,7 +112,7 @@ def check_headers(
                     fits(*_as_pixels(item).shape[1::-1])
                     continue
                 with _stream(item) as stream:
-                    fits(*_open(stream).size)
+                    fits(*_open(stream, page).size)
             except Exception as error:  # as in decode
                 problems.append(_unreadable(item, where(row), error))
         return problems
@@ -113,6 +126,7 @@ def find_unreadable(
     threads: int,
     advance: Callable[[int], None],
     fits: Fits = any_size,
+    reading: ImageReading = AS_STORED,
 ) -> list[Problem]:
     """Decode every image whole, and keep none: what is cut short shows at its end only. ``advance`` is told how many
     are done."""
@@ -122,7 +136,7 @@ def find_unreadable(
         problems: list[Problem] = []
         for row in rows:
             try:
-                decode(images[row], where(row), fits)
+                decode(images[row], where(row), fits, reading)
             except DataError as error:
                 problems += error.problems
         return len(rows), problems
@@ -136,23 +150,23 @@ def find_unreadable(
     return unreadable
 
 
-def few_bits(item: Any) -> int | None:
+def few_bits(item: Any, page: int | None = None) -> int | None:
     """The highest value of a picture of 16 bits a channel that uses 12 of them or fewer; None for any other."""
     if isinstance(item, np.ndarray):
         return None
     try:
-        with _stream(item) as stream, _open(stream) as image:
+        with _stream(item) as stream, _open(stream, page) as image:
             highest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
     except Exception:  # told by whoever decodes it
         return None
     return highest if 255 < highest < _TWELVE_BITS else None
 
 
-def mode_of(item: Any) -> str:
+def mode_of(item: Any, page: int | None = None) -> str:
     """What Pillow calls the channels of an image as it is stored: ``RGB``, ``L``, ``RGBA``, ``P``, ``CMYK``, …; "" for
     what cannot be opened."""
     try:
-        with _stream(item) as stream, _open(stream) as image:
+        with _stream(item) as stream, _open(stream, page) as image:
             return str(image.mode)
     except Exception:  # told by whoever decodes it
         return ""
@@ -165,6 +179,7 @@ def decode_all(
     image_size: int,
     threads: int,
     fits: Fits = any_size,
+    reading: ImageReading = AS_STORED,
 ) -> np.ndarray:
     """``view`` of every image, uint8 [n, image_size, image_size, 3]; DataError names the unreadable ones.
 
@@ -176,7 +191,7 @@ def decode_all(
         problems: list[Problem] = []
         for row in rows:
             try:
-                pixels[row] = view(decode(images[row], where(row), fits))
+                pixels[row] = view(decode(images[row], where(row), fits, reading))
             except DataError as error:
                 problems += error.problems
         return problems
@@ -209,14 +224,20 @@ def _stream(item: Any) -> io.BufferedIOBase:
     )
 
 
-def _open(stream: io.BufferedIOBase) -> Image.Image:
+def _open(stream: io.BufferedIOBase, page: int | None = None) -> Image.Image:
     # Any bytes may look like a TGA, which has no mark of its own; so its name must say it.
     targa = str(getattr(stream, "name", "")).lower().endswith(".tga")
-    image = Image.open(stream, formats=("TGA",) if targa else FORMATS)  # type: ignore[arg-type]
+    formats = ("TGA",) if targa else (heif.FORMAT,) if heif.prepare(stream) else FORMATS
+    image: Image.Image = Image.open(stream, formats=formats)  # type: ignore[arg-type]
+    _require_size(image)
+    image = at_page(image, page)
+    _require_size(image)  # pages of a TIFF may differ
+    return image
+
+
+def _require_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
-    require_one_page(image)
-    return image
 
 
 def _as_pixels(array: np.ndarray) -> np.ndarray:
@@ -233,6 +254,8 @@ def _as_pixels(array: np.ndarray) -> np.ndarray:
 def _unreadable(item: Any, where: str, error: Exception) -> Problem:
     if isinstance(error, SeveralPages):
         return several_pages(error, where, Path(item).name if isinstance(item, str | Path) else "FILE")
+    if isinstance(error, Unfit):
+        return error.problem(where)
     if isinstance(error, UnidentifiedImageError):
         what = "is not an image" if _length(item) else "is empty"
     elif isinstance(error, Misfit):
@@ -250,7 +273,7 @@ def _unreadable(item: Any, where: str, error: Exception) -> Problem:
         what,
         where,
         "an image in 8 or 16 bits, RGB or convertible to it, as JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, JPEG 2000, "
-        "AVIF or TGA",
+        "AVIF, HEIC or TGA",
         "replace or remove the image" if where == str(item) else "replace the image or remove the row",
     )
 

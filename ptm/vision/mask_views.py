@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ptm.base.seeds import uniforms
+from ptm.data.image_reading import AS_STORED, ImageReading
 from ptm.data.masks import IGNORED, Mask
 from ptm.vision.images import decode
 
@@ -90,12 +91,13 @@ class PairReader:
     where: Callable[[int], str]
     whole: int | None
     decoded: Sequence[Pair] | None = None
+    reading: ImageReading = AS_STORED
 
     def __call__(self, index: int) -> Pair:
         return self.decoded[index] if self.decoded is not None else self.read(index)
 
     def read(self, index: int) -> Pair:
-        image = decode(self.images[index], self.where(index))
+        image = decode(self.images[index], self.where(index), reading=self.reading)
         scaled = image if self.whole is None else fit_whole(image, self.whole)
         return np.asarray(scaled), None if self.masks is None else self.masks[index].classes()
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ptm.base.console import Reporter
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.data.image_reading import ImageReading
 from ptm.errors import Gathered, ModelError, Problem
 from ptm.pipeline import Pipeline, Split
 from ptm.vision.drawing import png
@@ -71,7 +72,7 @@ class ImagePipeline(Pipeline):
             examples = self._examples(split)
             images = examples.columns["image"]
             if rank == 0:
-                warn_of_few_bits(images, examples.where, reporter)
+                warn_of_few_bits(images, examples.where, reporter, self._reading)
             if self._kept(split):
                 continue  # decoded already
             rows = range(rank, len(images), ranks)
@@ -81,6 +82,7 @@ class ImagePipeline(Pipeline):
                 lambda i, rows=rows, where=examples.where: where(rows[i]),  # type: ignore[misc]
                 self._spec.runtime.threads or torch.get_num_threads(),
                 lambda done: reporter.advance(done, "each whole, once"),
+                reading=self._reading,
             )
             reporter.end()
         return problems
@@ -104,12 +106,16 @@ class ImagePipeline(Pipeline):
     def _forget(self) -> None:
         """Drop what was read, in favour of other examples. Other copies of this pipeline keep it."""
 
+    @property
+    def _reading(self) -> ImageReading:
+        return ImageReading.of(self._spec.data)
+
     def _splits(self) -> list[Split]:
         return ["eval"] if self._data.train is None else ["train", "eval"]
 
     def _image(self, split: Split, index: int) -> Image.Image:
         examples = self._examples(split)
-        return decode(examples.columns["image"][index], examples.where(index))
+        return decode(examples.columns["image"][index], examples.where(index), reading=self._reading)
 
     def _set_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.reads = "mean {}, std {}".format(
@@ -152,15 +158,20 @@ def decided_data(preprocessing: object) -> dict[str, Any]:
     return {key: getattr(preprocessing, key) for key in keys if hasattr(preprocessing, key)}
 
 
-def warn_of_few_bits(images: Sequence[Any], where: Callable[[int], str], reporter: Reporter) -> None:
-    """Of some of the images, whether they are pictures of 16 bits that use few of them."""
+def warn_of_few_bits(
+    images: Sequence[Any], where: Callable[[int], str], reporter: Reporter, reading: ImageReading
+) -> None:
+    """Of some of the images, whether they are pictures of 16 bits that use few of them, and nobody says which."""
+    if reading.limits is not None:
+        return
     step = max(1, len(images) // _LOOKED_AT)
     for row in range(0, len(images), step):
-        highest = few_bits(images[row])
+        highest = few_bits(images[row], reading.page)
         if highest is not None:
             reporter.say(
                 f"warning: {where(row)} has 16 bits a pixel, and no value above {highest}: read as a fraction of "
-                "65,535 it is nearly black. Scale such pictures, by one factor for all, before they are used"
+                "65,535 it is nearly black. Say which value is white: data.image_range: "
+                f"[0, {(1 << highest.bit_length()) - 1}]"
             )
             return
 

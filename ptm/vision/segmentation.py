@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.data.image_reading import ImageReading
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, image_inputs
 from ptm.data.labels import match_labels, outputs_by_position
@@ -140,6 +141,7 @@ class SemanticSegmentation(ImagePipeline):
         scale = "whole" if preprocessing.whole else "own"
         self.input_fingerprint = (
             f"image_size={preprocessing.image_size} scale={scale} augment={self._augment}"
+            f"{ImageReading.of(spec.data).name}"
         )
         self.output_fingerprint = (
             f"{plan.architecture} backbone={plan.backbone} mean={preprocessing.mean} std={preprocessing.std} "
@@ -292,13 +294,13 @@ class SemanticSegmentation(ImagePipeline):
             examples = self._examples(split)
             images, masks = examples.columns["image"], examples.columns.get("mask")
             whole = self._preprocessing.image_size if self._preprocessing.whole else None
-            reader = PairReader(images, masks, examples.where, whole)
+            reader = PairReader(images, masks, examples.where, whole, reading=self._reading)
             # Three bytes a pixel of the image, one of the mask.
             if masks is not None and 4 * sum(m.size[0] * m.size[1] for m in masks) <= MEMORY_LIMIT:
                 reader = replace(reader, decoded=[reader.read(index) for index in range(len(images))])
             else:
                 threads = self._spec.runtime.threads or torch.get_num_threads()
-                check_headers(images, examples.where, threads)
+                check_headers(images, examples.where, threads, page=self._reading.page)
             self._readers[split] = reader
         return self._readers[split]
 

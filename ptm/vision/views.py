@@ -19,6 +19,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from ptm.base.seeds import VIEW, mix, uniforms
+from ptm.data.image_reading import AS_STORED, ImageReading
 from ptm.vision.augmentation import Augmentation, Mixture, erase, mixture
 from ptm.vision.images import Fits, decode, require_pixels
 from ptm.vision.preprocessing import SMALL, Preprocessing
@@ -91,6 +92,7 @@ class ImageViewMaker:
     augmentation: Augmentation
     seed: int
     pixels: np.ndarray | None = None
+    reading: ImageReading = AS_STORED
 
     @property
     def cheap(self) -> bool:
@@ -122,7 +124,10 @@ class ImageViewMaker:
                 batch = np.stack([self._draw(view, epoch, i) for view, i in zip(views, ids, strict=True)])
         else:
             batch = np.stack(
-                [self._draw(decode(self.images[i], self.where(i)), epoch, i) for i in map(int, ids)]
+                [
+                    self._draw(decode(self.images[i], self.where(i), reading=self.reading), epoch, i)
+                    for i in map(int, ids)
+                ]
             )
         if augment.random_erasing:
             batch = erase(batch, ids, augment.random_erasing, self.seed, epoch)
@@ -133,7 +138,7 @@ class ImageViewMaker:
             views: np.ndarray = self.pixels[ids]
             return views
         fits = fits_view(self.preprocessing)
-        decoded = (decode(self.images[i], self.where(i), fits) for i in map(int, ids))
+        decoded = (decode(self.images[i], self.where(i), fits, self.reading) for i in map(int, ids))
         return np.stack([evaluation_view(image, self.preprocessing) for image in decoded])
 
     def _draw(self, image: Image.Image, epoch: int, index: int) -> np.ndarray:

@@ -207,3 +207,28 @@ def test_folders_that_are_not_there(tmp_path, eight):
     (problem,) = refusal(spec(tmp_path / "empty"))
     assert problem.what == "no image in it"
     assert refusal(spec(eight, eval=None), ConfigError)[0].what == "data.eval is missing"
+
+
+def test_11_02_masks_and_images_with_pages_are_read_at_the_same_one(tmp_path):
+    from PIL import Image
+
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for name, size in (("a", (8, 6)), ("b", (8, 6))):
+        # The first page is a thumbnail of another size.
+        pages = [Image.new("RGB", (4, 4)), Image.new("RGB", size, "red")]
+        pages[0].save(tmp_path / f"images/{name}.tif", save_all=True, append_images=pages[1:])
+        values = np.zeros((6, 8), dtype=np.uint8)
+        values[:, 4:] = 1
+        mask = Image.fromarray(values)
+        if name == "a":  # a mask of one page is it
+            mask.save(tmp_path / "masks/a.png")
+        else:
+            Image.new("L", (4, 4), 9).save(tmp_path / "masks/b.tif", save_all=True, append_images=[mask])
+    source = {"source": f"masks:{tmp_path}", "labels": ("x", "y")}
+    data = load_masks(DataSpec(**source, page=1), train=False)
+    assert [mask.size for mask in data.eval.columns["mask"]] == [(8, 6), (8, 6)]
+    for mask in data.eval.columns["mask"]:
+        assert mask.classes().tolist() == [[0] * 4 + [1] * 4] * 6
+    with pytest.raises(DataError, match="is 8x6, its image 4x4"):
+        load_masks(DataSpec(**source, page=0), train=False)

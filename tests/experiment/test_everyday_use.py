@@ -265,14 +265,14 @@ def test_10_37_files_that_are_no_images_are_counted_in_predictions(image_folder,
     train(spec)
     folder = tmp_path / "photos"
     shutil.copytree(image_folder / "val" / "disc", folder / "more")
-    for name in ("a.heic", "b.HEIC", "more/notes.txt", ".hidden"):
+    for name in ("a.jxl", "b.JXL", "more/notes.txt", ".hidden"):
         (folder / name).write_bytes(b"x")
     said, rows = Saying(), []
     run_prediction(tmp_path / "r", [folder], receive=rows.append, reporter=said)
     assert len(rows) == 6
     (line,) = [line for line in said.lines if "left out" in line]
-    assert f"{folder}: 3 files are left out: 2 .heic, 1 .txt" in line
+    assert f"{folder}: 3 files are left out: 2 .jxl, 1 .txt" in line
     (tmp_path / "none").mkdir()
-    (tmp_path / "none" / "a.heic").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"there is: 1 \.heic file"):
+    (tmp_path / "none" / "a.jxl").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"there is: 1 \.jxl file"):
         run_prediction(tmp_path / "r", [tmp_path / "none"], reporter=Saying())

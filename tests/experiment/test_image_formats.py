@@ -1,6 +1,7 @@
 """Formats of image data through every command: check, finetune with a test split, eval, predict."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,60 @@ def test_11_03_masks_in_colors_through_every_command(tmp_path, capsys):
         tmp_path, "semantic-segmentation", data, folder / "val/images", capsys
     )
     assert set(results["metrics"]) >= {"iou/sky", "iou/road"} and len(rows) == 2
+
+
+def write_pages(folder: Path, kind: str) -> None:
+    """Two classes of 12-bit pictures: page 1 of TIFFs whose page 0 is noise, or (``png``) the same alone in 8 bits."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for name, bright in (("dark", 900), ("light", 3000)):
+            for index in range(count):
+                place = folder / split / name
+                place.mkdir(parents=True, exist_ok=True)
+                first, second = rng.integers(0, 4096, (2, 16, 16))
+                page = Image.fromarray((second // 4 + bright).clip(0, 4095).astype(np.uint16))
+                if kind == "tif":
+                    other = Image.fromarray(first.astype(np.uint16))
+                    other.save(place / f"{index}.tif", save_all=True, append_images=[page])
+                else:
+                    levels = np.floor(np.asarray(page) * 255 / 4095 + 0.5).astype(np.uint8)
+                    Image.fromarray(levels).save(place / f"{index}.png")
+
+
+@pytest.mark.slow
+def test_11_02_a_page_of_12_bits_gives_the_numbers_of_the_same_picture_in_8_bits(
+    tmp_path, capsys, monkeypatch
+):
+    found = {}
+    for kind, more in (("tif", {"page": 1, "image_range": [0, 4095]}), ("png", {})):
+        folder = tmp_path / kind
+        write_pages(folder / "data", kind)
+        data = {
+            "source": "imagefolder:data",
+            "train": "train",
+            "eval": "val",
+            "test": "test",
+            "image_size": 16,
+        }
+        results, evaluated, rows, checked = through_all_commands(
+            folder, "image-classification", data | more, folder / "data/test", capsys
+        )
+        assert "warning" not in json.dumps(checked) or kind == "png"
+        scores = [[row["prediction"], row["scores"]] for row in rows]
+        found[kind] = (results["metrics"], evaluated["metrics"], results["test"]["metrics"], scores)
+    assert found["tif"] == found["png"]
+    assert run(["export", str(tmp_path / "tif/r"), "--output", str(tmp_path / "x"), "--no-measure"]) == 0
+    image = tmp_path / "tif/data/test/dark/0.tif"
+    monkeypatch.setattr("sys.argv", ["predict.py", str(image)])
+    capsys.readouterr()
+    runpy.run_path(str(tmp_path / "x/predict.py"), run_name="__main__")
+    assert json.loads(capsys.readouterr().out)["scores"] == pytest.approx(found["tif"][3][0][1], abs=1e-5)
+    # A config without the keys is refused before the first step, and so are values outside.
+    config = tmp_path / "tif/run.yaml"
+    for change, message in (("page=null", "holds 2 pages"), ("image_range=[0,2000]", "its values go from")):
+        assert run(["finetune", str(config), "--set", f"data.{change}", "--output", str(tmp_path / "n")]) == 3
+        assert message in capsys.readouterr().err
+    assert run(["check", str(config), "--set", "data.image_range=[5]"]) == 2
+    assert "image_range has 1 number" in capsys.readouterr().err
+    assert run(["check", str(config), "--set", "data.image_range=[5, 5]"]) == 2
+    assert "5 is not below 5" in capsys.readouterr().err

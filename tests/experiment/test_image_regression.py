@@ -86,8 +86,10 @@ def test_11_01_an_image_regression_predicts_exports_and_reports(world, capsys, t
     (row,) = map(json.loads, (tmp_path / "p.jsonl").read_text().splitlines())
     assert isinstance(row["prediction"], float) and "scores" not in row
     call(capsys, "export", world / "r", "--output", tmp_path / "x", "--no-measure")
-    program = runpy.run_path(str(tmp_path / "x/predict.py"))
-    (alone,) = program["predict"]([str(image)])
+    monkeypatch.setattr("sys.argv", ["predict.py", str(image)])
+    capsys.readouterr()
+    runpy.run_path(str(tmp_path / "x/predict.py"), run_name="__main__")
+    alone = json.loads(capsys.readouterr().out)
     assert alone["prediction"] == pytest.approx(row["prediction"], abs=1e-4)
     call(capsys, "predict", tmp_path / "x", image, "--output", tmp_path / "q.jsonl")
     (other,) = map(json.loads, (tmp_path / "q.jsonl").read_text().splitlines())

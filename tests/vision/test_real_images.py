@@ -151,14 +151,14 @@ def test_10_37_what_pillow_decodes_is_read(suffix: str, tmp_path: Path) -> None:
 def test_10_37_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
     class_folders(tmp_path)
     for index in range(3):
-        (tmp_path / "disc" / f"{index}.heic").write_bytes(b"x")
+        (tmp_path / "disc" / f"{index}.jxl").write_bytes(b"x")
     (tmp_path / "frame" / "notes.txt").write_text("x")
     (tmp_path / "frame" / ".DS_Store").write_text("x")
     (tmp_path / "__MACOSX" / "frame").mkdir(parents=True)
     data = images_of(tmp_path)
     assert data.labels == ("disc", "frame", "stripes")
     warning, skipped = data.warnings
-    assert warning.what == "4 files are left out: 3 .heic, 1 .txt" and "convert" in warning.cure
+    assert warning.what == "4 files are left out: 3 .jxl, 1 .txt" and "convert" in warning.cure
     assert skipped.what.endswith("left behind are skipped: 1 .DS_Store")
     assert not images_of(class_folders(tmp_path / "clean")).warnings
 
