@@ -123,9 +123,16 @@ def _as_written(target: Path, data: str) -> list[str]:
         spec = load_config(config).data
     except ConfigError:  # it may be whole with --set only; whoever evaluates says what is wrong
         return []
-    if spec.source.partition(":")[0] == data.partition(":")[0]:
+    before, after = spec.source.partition(":")[0], data.partition(":")[0]
+    if before == after:
         return []
-    keys = ("delimiter", "quoting", "encoding", "header", "columns", "sheet")
+    keys = ["delimiter", "quoting", "encoding", "header", "columns", "sheet", "mask_colors"]
+    if after in ("labelme", "coco"):  # where classes have names
+        keys += ["mask_values", "ignore_value"]
+    elif after == "masks" and spec.mask_colors is None:
+        keys += ["ignore_label"]
+    if {before, after} & {"imagefolder", "textfolder"}:  # a column, and an expression for paths
+        keys += ["label"]
     return [f"data.{key}=null" for key in keys if getattr(spec, key) is not None]
 
 

@@ -158,7 +158,8 @@ class DataSpec:
         default=None,
         description="The column with the label: names or whole numbers (default `label`; token classification: the "
         "list of tags, default `label` if there is such a column, else `tags`; `conll:`: its number, default the "
-        "last). `textfolder:`: a regular expression, and what it finds in the path of a file below the source.",
+        "last). `textfolder:`, `imagefolder:`: a regular expression, and what it finds in the path of a file below "
+        "the source.",
     )
     label_type: Annotated[str, OneOf(LABEL_TYPES)] = Field(
         default="class",

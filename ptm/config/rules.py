@@ -276,7 +276,7 @@ def _check_label_column(data: DataSpec, kind: LabelType) -> Complaints:
             yield key, f"{source}: has no columns", "remove it"
         elif data.labels is not None and set(data.labels) != set(data.labels_from):
             yield key, "labels_from and labels are not the same names", "remove labels"
-    if source == "textfolder" and data.label is not None:
+    if source in ("textfolder", "imagefolder") and data.label is not None:
         try:
             re.compile(data.label)
         except re.error as error:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.labels import class_numbers, one_of
-from ptm.data.partial import refuse_all_but
+from ptm.data.partial import refuse_all_but, refuse_but
+from ptm.data.path_labels import labels_of_paths
 from ptm.data.tables import Table, no_source, select_rows
-from ptm.errors import DataError, Problem, listing, refuse
+from ptm.errors import DataError, Gathered, Problem, listing, refuse
 
 # What folders of splits are called: train, Validation, test_data, val2017, train-images.
 _SPLITS = re.compile(
@@ -42,14 +43,18 @@ _FORKS = "._"  # before the names of what macOS keeps of a file on other systems
 _LEFTOVERS = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
-def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Table:
-    """A folder a class, hidden ones left out. The digest covers names, sizes and bytes of all files."""
+def read_imagefolder(source: Path, split: str | None, splits_there: str, label: str | None = None) -> Table:
+    """A folder a class, with its images in it or in folders below; hidden ones are left out. ``label``: instead, a
+    regular expression, and what it finds in the path of an image below ``source``. The digest covers names, sizes and
+    bytes of all files."""
     root = source / split if split else source
     if not source.is_dir():
         raise no_source(source, "there is no such folder")
     if not root.is_dir():
         cure = "correct data.train, data.eval or data.test"
         raise DataError("there is no such folder", where=root, expected=splits_there, cure=cure)
+    if label is not None:
+        return _labelled_by_name(source, root, label)
     classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
     if not classes:
         there = f"a folder a class, with its images in it; there is: {contents(root)}"
@@ -75,6 +80,23 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str) -> Tabl
     return Table(
         {"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes)
     )
+
+
+def _labelled_by_name(source: Path, root: Path, label: str) -> Table:
+    paths = sorted(path for path in root.rglob("*") if is_image(path, root))
+    if not paths:
+        expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}; there is: {contents(root)}"
+        raise DataError("no image in this folder", where=root, expected=expected)
+    gathered, digest = Gathered(), hashlib.sha256(label.encode())
+    labels = labels_of_paths(paths, source, label, gathered)
+    named = [*labels]
+    for path in named:
+        digest.update(os.fsencode(f"{path.relative_to(root)}\0{path.stat().st_size}\0"))
+        digest.update(_bytes_digest(path))
+    columns = {"image": named, "label": [*labels.values()]}
+    table = Table(columns, lambda row: str(named[row]), digest.hexdigest(), None)
+    refuse_but(gathered, table, "files")
+    return table
 
 
 def read_images(source: Path, split: str) -> Table | None:
@@ -166,6 +188,18 @@ def left_out(folder: Path) -> Problem | None:
         f"images that end in {', '.join(IMAGE_SUFFIXES)}",
         "convert them to JPEG or PNG, if they are to be used" if images else "",
     )
+
+
+def beside_folders(root: Path) -> Problem | None:
+    """A warning of images that lie beside the folders of the classes: they are of none."""
+    if not root.is_dir():
+        return None
+    beside = sorted(path for path in root.iterdir() if is_image(path, root))
+    if not beside:
+        return None
+    what = f"{len(beside)} images beside the folders of the classes are left out"
+    cure = "move them into the folder of their class; or data.label finds the label in the name of a file"
+    return Problem(what, str(beside[0]), cure=cure)
 
 
 def leftovers(folder: Path) -> Problem | None:

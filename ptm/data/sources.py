@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptm.config.data_section import HELD_OUT, DataSpec
+from ptm.config.data_section import HELD_OUT, LABEL, DataSpec
 from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
 from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
@@ -47,7 +47,9 @@ def _read_split(source: str, split: str | None, columns: Mapping[str, str], text
             text_format = _with_sheet(text_format, split, place)
         return _read_files(files, FORMATS[kind].read, columns, text_format)
     if kind == "imagefolder":
-        return read_imagefolder(Path(place), split, splits_there(source))
+        label = columns.get("label", LABEL)
+        named = None if label == LABEL else label
+        return read_imagefolder(Path(place), split, splits_there(source), named)
     if kind == "hub":
         return by_role(data_hub.read_dataset(place, split, list(dict.fromkeys(columns.values()))), columns)
     if kind == "builtin":

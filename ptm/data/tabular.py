@@ -13,7 +13,14 @@ from ptm.config.spec import DataSpec
 from ptm.config.split_rules import has_columns
 from ptm.data.attributes import attribute_roles, column_attributes, path_attributes
 from ptm.data.examples import Dataset, Examples, rare_labels
-from ptm.data.image_files import alike_inside, left_out, leftovers, read_images, require_classes
+from ptm.data.image_files import (
+    alike_inside,
+    beside_folders,
+    left_out,
+    leftovers,
+    read_images,
+    require_classes,
+)
 from ptm.data.label_columns import PlainLabels, label_roles, plain_labels
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.labels import choose_labels
@@ -74,6 +81,9 @@ def load_dataset(
     ]
     if data.source.startswith("imagefolder:"):
         warnings += _left_out(data)
+    elif "image" in columns and has_columns(data.source) and Path(data.source.partition(":")[2]).is_dir():
+        skipped = leftovers(Path(data.source.partition(":")[2]))
+        warnings += [] if skipped is None else [skipped]
     where = f"{data.source} {data.train or ''}".strip()
 
     def strata(examples: Examples) -> np.ndarray:
@@ -293,7 +303,8 @@ def _left_out(data: DataSpec) -> list[Problem]:
     root = Path(data.source.partition(":")[2])
     named = (data.train, *(name for split, name in _names(data).items() if split not in data.held_out))
     folders = [root / name for name in dict.fromkeys(named) if name] or [root]
-    problems = [check(folder) for folder in folders for check in (alike_inside, left_out, leftovers)]
+    of_classes = (alike_inside, beside_folders) if data.label is None else ()
+    problems = [check(folder) for folder in folders for check in (*of_classes, left_out, leftovers)]
     return [problem for problem in problems if problem is not None]
 
 

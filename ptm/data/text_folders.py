@@ -13,6 +13,7 @@ from typing import Any
 from ptm.data.image_files import contents, is_hidden
 from ptm.data.packed import suffix_of, with_packed
 from ptm.data.partial import refuse_but
+from ptm.data.path_labels import labels_of_paths
 from ptm.data.tables import Table, lines_of, no_source
 from ptm.data.text_format import TextFormat, read_text
 from ptm.errors import DataError, Gathered, Problem, listing
@@ -51,7 +52,7 @@ def read_textfolder(source: Path, split: str | None, roles: Mapping[str, str], w
         return _whole(files, root, roles, written, None)
     if roles["label"] != "label":
         gathered = Gathered()
-        labels = _found(files, source, roles["label"], gathered)
+        labels = labels_of_paths(files, source, roles["label"], gathered)
         return _whole([*labels], root, roles, written, [*labels.values()], gathered=gathered)
     inner = [path for path in files if path.parent != root]
     if not inner:
@@ -106,26 +107,6 @@ def _refuse_splits(root: Path, files: Sequence[Path]) -> None:
             expected="a folder a class, or the splits named in data.train and data.eval",
             cure=f"--set data.train={train} --set data.eval={other}",
         )
-
-
-def _found(files: Sequence[Path], source: Path, pattern: str, gathered: Gathered) -> dict[Path, str]:
-    """What the expression finds in each path: its first group, where it has one. ``gathered`` is told of paths in
-    which it finds nothing."""
-    labels: dict[Path, str] = {}
-    for path in files:
-        name = os.fsencode(path.relative_to(source)).decode("utf-8", "replace")
-        match = re.search(pattern, name)
-        label = None if match is None else match[1 if match.re.groups else 0]
-        with gathered.of():
-            if not label:
-                cure = "change data.label: its first group, or all that it finds, is the label"
-                raise DataError(
-                    f"the expression {pattern!r} finds nothing in its name", where=path, cure=cure
-                )
-            labels[path] = label
-    if not labels:
-        gathered.refuse("files")
-    return labels
 
 
 def _whole(

@@ -22,6 +22,7 @@ from ptm.config.spec import RunSpec
 from ptm.config.tasks import TASKS, TOKEN_CLASSIFICATION
 from ptm.data.examples import Examples
 from ptm.data.image_files import left_out as left_out_files
+from ptm.data.image_files import leftovers
 from ptm.data.image_reading import ImageReading
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
@@ -286,11 +287,11 @@ def _readable_images(
 
 
 def _say_other_files(places: Sequence[Path], reporter: Reporter) -> None:
-    """Of folders: files that are no images by their names."""
+    """Of folders: files that are no images by their names, and what an operating system left there."""
     for folder in places:
-        others = left_out_files(folder) if folder.is_dir() else None
-        if others is not None:
-            reporter.say(f"{WARNING}{others}")
+        for others in (left_out_files(folder), leftovers(folder)) if folder.is_dir() else ():
+            if others is not None:
+                reporter.say(f"{WARNING}{others}")
 
 
 def _without_bad(piece: Examples, left_out: LeftOut, fits: Fits, reading: ImageReading) -> Examples:

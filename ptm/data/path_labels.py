@@ -1,0 +1,30 @@
+"""Labels in the names of files: what a regular expression, ``data.label``, finds in their paths below the source."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptm.errors import DataError, Gathered
+
+
+def labels_of_paths(files: Sequence[Path], source: Path, pattern: str, gathered: Gathered) -> dict[Path, str]:
+    """What the expression finds in each path: its first group, where it has one. ``gathered`` is told of paths in
+    which it finds nothing; DataError where it finds nothing in any."""
+    labels: dict[Path, str] = {}
+    for path in files:
+        name = os.fsencode(path.relative_to(source)).decode("utf-8", "replace")
+        match = re.search(pattern, name)
+        label = None if match is None else match[1 if match.re.groups else 0]
+        with gathered.of():
+            if not label:
+                cure = "change data.label: its first group, or all that it finds, is the label"
+                raise DataError(
+                    f"the expression {pattern!r} finds nothing in its name", where=path, cure=cure
+                )
+            labels[path] = label
+    if not labels:
+        gathered.refuse("files")
+    return labels
