@@ -37,7 +37,9 @@ def through_all_commands(folder, task, data, inputs, capsys, *, train="steps: 1,
     call("finetune", config)
     evaluated = json.loads(call("eval", folder / "r", "--json").out)
     tested = json.loads(call("eval", folder / "r", "--split", "test", "--json").out)
-    call("predict", folder / "r", inputs, "--output", folder / "predictions.jsonl")
+    predicted = call("predict", folder / "r", inputs, "--output", folder / "predictions.jsonl")
+    left = "files that an operating system left behind are skipped"
+    assert (left in predicted.err) == any(inputs.rglob(".DS_Store")), predicted.err
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     results = json.loads((folder / "r/results.json").read_text())
     assert results["test"]["metrics"] == tested["metrics"]
@@ -151,3 +153,69 @@ def test_11_02_a_page_of_12_bits_gives_the_numbers_of_the_same_picture_in_8_bits
     assert "image_range has 1 number" in capsys.readouterr().err
     assert run(["check", str(config), "--set", "data.image_range=[5, 5]"]) == 2
     assert "5 is not below 5" in capsys.readouterr().err
+
+
+def write_shapes(folder: Path, kind: str) -> None:
+    """Two images a split, of which the right half is a road: as LabelMe or COCO has it, or as masks of 7 and 9."""
+    corners = [[16, 0], [32, 0], [32, 32], [16, 32]]
+    for split in ("train", "val", "test"):
+        images, annotations = [], []
+        for seed in range(2):
+            name = f"{seed}.png"
+            inner = {"masks": f"{split}/images"}.get(kind, split)
+            noise(folder / inner / name, seed=seed)
+            if kind == "labelme":
+                shape = {"label": "road", "points": corners, "shape_type": "polygon", "flags": {}}
+                content = {"imagePath": name, "imageData": None, "shapes": [shape], "version": "5.4.1"}
+                (folder / split / f"{seed}.json").write_text(json.dumps(content))
+            elif kind == "masks":
+                values = np.full((32, 32), 7, np.uint8)
+                values[:, 16:] = 9
+                (folder / split / "masks").mkdir(exist_ok=True)
+                Image.fromarray(values).save(folder / split / "masks" / name)
+            images.append({"id": seed, "file_name": name, "width": 32, "height": 32})
+            flat = [value for corner in corners for value in corner]
+            annotations.append(
+                {"id": seed, "image_id": seed, "category_id": 1, "segmentation": [flat], "iscrowd": 0}
+            )
+        for name in ("._0.png", ".DS_Store", "Thumbs.db"):
+            (folder / inner / name).write_bytes(b"x")
+        if kind == "coco":
+            content = {
+                "images": images,
+                "annotations": annotations,
+                "categories": [{"id": 1, "name": "road"}],
+            }
+            (folder / f"{split}.json").write_text(json.dumps(content))
+
+
+@pytest.mark.slow
+def test_11_06_shapes_of_labelme_and_coco_and_masks_are_one_data_set_to_every_command(tmp_path, capsys):
+    splits = {"train": "train", "eval": "val", "test": "test"}
+    labels = ["background", "road"]
+    found = {}
+    for kind, more in (
+        ("labelme", {}),
+        ("coco", {}),
+        ("masks", {"mask_values": [7, 9], "ignore_value": 255}),
+    ):
+        folder = tmp_path / kind
+        write_shapes(folder / "data", kind)
+        data = {"source": f"{kind}:data", **splits, "labels": labels} | more
+        inputs = folder / "data" / ("test/images" if kind == "masks" else "test")
+        results, evaluated, rows, checked = through_all_commands(
+            folder, "semantic-segmentation", data, inputs, capsys
+        )
+        assert "files that an operating system left behind are skipped" in json.dumps(checked)
+        shares = [row["shares"] for row in rows]
+        found[kind] = (results["metrics"], evaluated["metrics"], results["test"]["metrics"], shares)
+    assert found["labelme"] == found["coco"] == found["masks"]
+    assert run(["compare", str(tmp_path / "labelme/r"), str(tmp_path / "coco/r"), "--json"]) == 0
+    assert run(["report", str(tmp_path / "labelme/r")]) == 0
+    capsys.readouterr()
+    # A run of one kind is measured on the others without a word about the keys of its own.
+    for trained in found:
+        for kind in found:
+            words = ["--data", f"{kind}:{tmp_path / kind / 'data'}", "--split", "val", "--json"]
+            assert run(["eval", str(tmp_path / trained / "r"), *words]) == 0, (trained, kind)
+            assert json.loads(capsys.readouterr().out)["metrics"] == found[trained][1]
