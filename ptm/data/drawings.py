@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,8 @@ def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
             "is no file of LabelMe", where=file, expected='{"imagePath": "a.jpg", "shapes": […], …}'
         )
     plain = name.replace("\\", "/")
-    places = [file.parent / plain, file.parent / Path(plain).name]
+    # Normalised, so that a path with `..` is the one by which the folder knows the image.
+    places = [Path(os.path.normpath(file.parent / each)) for each in (plain, Path(plain).name)]
     image = next((place for place in places if place.is_file()), None)
     if image is None:
         raise DataError(
@@ -103,6 +105,9 @@ def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
     return image, Drawing(size, tuple(drawn))
 
 
+_FLAT = ("point", "points", "line", "linestrip")
+
+
 def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
     label, points, kind = (
         shape.get(key) if isinstance(shape, dict) else None for key in ("label", "points", "shape_type")
@@ -124,11 +129,13 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
         polygon = (
             (x1, y1, x2, y1, x2, y2, x1, y2) if kind == "rectangle" else circle((x1, y1), (x2, y2), size)
         )
-    elif kind == "polygon":
+    elif kind == "polygon" or (
+        kind in ("rectangle", "rotation") and len(corners) == 4
+    ):  # as X-AnyLabeling has them
         polygon = checked_polygon([value for corner in corners for value in corner], size, where)
     else:
         raise DataError(
-            f"is a {kind} of {len(corners)} points, which covers no area",
+            f"is a {kind} of {len(corners)} points, which {'covers no area' if kind in _FLAT else 'is not read'}",
             where=where,
             expected="a polygon, a rectangle or a circle",
             cure="remove the shape, or draw a polygon",

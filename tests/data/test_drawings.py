@@ -156,3 +156,27 @@ def test_11_04_segmentations_that_are_none_are_refused(coco, change, what):
         load(coco, "coco")
     assert what in caught.value.problems[0].what
     assert caught.value.problems[0].where.endswith("train.json, annotations[1]")
+
+
+@pytest.mark.parametrize("written", ["../images/a.png", "..\\images\\a.png", "/home/someone/a.png"])
+def test_11_06_an_image_beside_the_folder_of_its_json_is_not_called_left_out(tmp_path, written):
+    for split in ("train", "val"):
+        annotations, images = tmp_path / split / "annotations", tmp_path / split / "images"
+        labelme(annotations, "a", TWO, imagePath=written)
+        (images if "images" in written else annotations).mkdir(exist_ok=True)
+        if "images" in written:
+            (annotations / "a.png").rename(images / "a.png")
+    data = load(tmp_path)
+    np.testing.assert_array_equal(data.train.columns["mask"][0].classes(), EXPECTED)
+    assert ".." not in data.train.where(0)
+    assert not any("left out" in warning.what for warning in data.warnings)
+
+
+def test_11_06_rectangles_of_four_corners_are_polygons_and_brush_masks_are_named(tmp_path):
+    turned = shape("dog", [[5, 0], [9, 0], [9, 2], [5, 2]], "rotation")
+    for split in ("train", "val"):
+        labelme(tmp_path / split, "a", [shape("cat", CAT, "rectangle"), turned])
+    np.testing.assert_array_equal(load(tmp_path).train.columns["mask"][0].classes(), EXPECTED)
+    labelme(tmp_path / "train", "a", [shape("cat", [[0, 0], [4, 4]], "mask")])
+    with pytest.raises(DataError, match="is a mask of 2 points, which is not read"):
+        load(tmp_path)
