@@ -170,8 +170,7 @@ def warn_of_few_bits(
         if highest is not None:
             reporter.say(
                 f"warning: {where(row)} has 16 bits a pixel, and no value above {highest}: read as a fraction of "
-                "65,535 it is nearly black. Say which value is white: data.image_range: "
-                f"[0, {(1 << highest.bit_length()) - 1}]"
+                "65,535 it is nearly black. Say which value is white, of 12 bits data.image_range: [0, 4095]"
             )
             return
 
