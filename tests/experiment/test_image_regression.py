@@ -94,7 +94,6 @@ def test_11_01_an_image_regression_predicts_exports_and_reports(world, capsys, t
     call(capsys, "predict", tmp_path / "x", image, "--output", tmp_path / "q.jsonl")
     (other,) = map(json.loads, (tmp_path / "q.jsonl").read_text().splitlines())
     assert other["prediction"] == pytest.approx(row["prediction"], abs=1e-4)
-    call(capsys, "report", world / "r")
     assert "spearman" in (world / "r/report.html").read_text()
     # The code of the card, on a picture in the place that it names.
     Image.open(image).save(tmp_path / "photo.jpg", "PNG")
@@ -103,7 +102,6 @@ def test_11_01_an_image_regression_predicts_exports_and_reports(world, capsys, t
     capsys.readouterr()
     exec(code_of((world / "r/README.md").read_text()), {})
     assert float(capsys.readouterr().out) == pytest.approx(row["prediction"], abs=1e-4)
-    call(capsys, "check", world / "r.yaml", "--data")
     drafted = call(capsys, "init", world / "discs", "--output", tmp_path / "draft.yaml")
     text = (tmp_path / "draft.yaml").read_text()
     assert "label_type: number" in text and "task: image-classification" in text, drafted.err
