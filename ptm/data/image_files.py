@@ -93,7 +93,7 @@ def _labelled_by_name(source: Path, root: Path, label: str) -> Table:
     for path in named:
         digest.update(os.fsencode(f"{path.relative_to(root)}\0{path.stat().st_size}\0"))
         digest.update(_bytes_digest(path))
-    columns = {"image": named, "label": [*labels.values()]}
+    columns: dict[str, list[Any]] = {"image": named, "label": [*labels.values()]}
     table = Table(columns, lambda row: str(named[row]), digest.hexdigest(), None)
     refuse_but(gathered, table, "files")
     return table
