@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ptm.config.label_types import CLASSES
+from ptm.config.label_types import CLASSES, NUMBER
 from ptm.metrics.label_types import supervised_loss
 from ptm.pipeline import Batch, Output
 
@@ -29,10 +29,13 @@ def pixel_views(pixels: Tensor, kind: str) -> list[Tensor]:
 
 
 def mean_output(outputs: Sequence[Output], batch: Batch, label_type: str) -> Output:
-    """The mean of the probabilities of several outputs as logits, fp32 [n, classes], and its loss."""
+    """The mean of the probabilities of several outputs as logits, fp32 [n, classes], or of their numbers, fp32 [n, 1],
+    and its loss."""
     logits = torch.stack([output.logits for output in outputs if output.logits is not None]).double()
     if label_type == CLASSES.name:
         mean = torch.logit(logits.sigmoid().mean(0), eps=1e-15)
+    elif label_type == NUMBER.name:
+        mean = logits.mean(0)
     else:
         mean = torch.logsumexp(logits.log_softmax(-1), 0) - torch.log(torch.tensor(float(len(outputs))))
     mean = mean.float()

@@ -74,3 +74,14 @@ def test_11_05_eval_and_predict_take_the_mean_of_the_views(tmp_path):
     assert held == pytest.approx(results["metrics"]["accuracy"])
     with pytest.raises(ConfigError, match="eval_views: flip is work around the network"):
         require_exportable(image_spec(tmp_path / "r", eval_views="flip"), tmp_path)
+
+
+def test_11_01_of_numbers_the_mean_is_that_of_the_numbers():
+    outputs = [
+        Output(loss_sum=torch.zeros(()), count=2, logits=torch.tensor(rows))
+        for rows in ([[1.0], [-4.0]], [[3.0], [0.0]])
+    ]
+    batch = Batch(ids=np.arange(2), inputs={}, targets=torch.tensor([2.0, 1.0], dtype=torch.float64))
+    mean = mean_output(outputs, batch, "number")
+    assert mean.logits is not None and mean.logits.tolist() == [[2.0], [-2.0]]
+    assert float(mean.loss_sum) == 9.0
