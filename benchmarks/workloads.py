@@ -110,8 +110,13 @@ def workloads(options: argparse.Namespace, folder: Path) -> list[Workload]:
             "Inference through ONNX Runtime",
             text | {"data": rows(32)},
             (
-                Arm("ptm eval of an export", "onnx.py", {"by_ptm": True}, ("onnxruntime", "onnxscript")),
-                Arm("ONNX Runtime, plain loop", "onnx.py", {"by_ptm": False}, ("onnxruntime", "onnxscript")),
+                Arm("ptm eval of an export", "inference.py", {"by_ptm": True}, ("onnxruntime", "onnxscript")),
+                Arm(
+                    "ONNX Runtime, plain loop",
+                    "inference.py",
+                    {"by_ptm": False},
+                    ("onnxruntime", "onnxscript"),
+                ),
             ),
             (Goal("ptm eval of an export", "ONNX Runtime, plain loop", 1.0),),
         ),

@@ -32,6 +32,8 @@ def test_13_01_ratios_are_taken_within_a_round():
     assert "1.50 (1.50 to 1.50) | 1.30 | reached" in speed and "memory | 2.00" in memory
     slower = ratio_lines(WORK, {"ptm": runs(120.0), "peer": runs(100.0)})[2]
     assert "1.20" in slower and "**missed**" in slower
+    slower = ratio_lines(WORK, {"ptm": runs(120.0), "peer": runs(100.0)}, final=False)[2]
+    assert "below, not final" in slower and "missed" not in slower
     assert "not measured" in ratio_lines(WORK, {"ptm": runs(1.0)})[2]
 
 
@@ -69,7 +71,7 @@ def test_13_08_without_a_gpu_it_says_so_and_measures_nothing(tmp_path, capsys, m
     assert "needs an NVIDIA GPU" in capsys.readouterr().err and not (tmp_path / "r.md").exists()
 
 
-@pytest.mark.parametrize("name", ["common", "ptm_run", "trainer", "transfer_loop", "onnx"])
+@pytest.mark.parametrize("name", ["common", "ptm_run", "trainer", "transfer_loop", "inference"])
 def test_13_01_every_arm_is_there(name):
     assert (FOLDER / "arms" / f"{name}.py").is_file()
 
