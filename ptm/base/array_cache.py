@@ -65,14 +65,14 @@ def load(identity: Mapping[str, Any]) -> Content | None:
             else np.empty(shape, np.dtype(dtype))
             for name, (dtype, shape) in layout["arrays"].items()
         }
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        values, holder = layout["values"], max(arrays.values(), key=lambda array: array.nbytes)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError):
         os.close(lock)
         return None
     with suppress(OSError):  # a folder that is read only
         os.utime(path / "lock")  # the time of the last use
-    holder = max(arrays.values(), key=lambda array: array.nbytes)
     weakref.finalize(holder, os.close, lock)  # not removed as long as it is mapped
-    return Content(arrays, layout["values"])
+    return Content(arrays, values)
 
 
 def save(identity: Mapping[str, Any], about: Mapping[str, Any], content: Content) -> str | None:

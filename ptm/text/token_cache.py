@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, partial
 from importlib import metadata
@@ -42,7 +43,8 @@ def encode_once(
     present = array_cache.load(identity)
     if present is not None:
         kind = get_type_hints(encode.func)["return"]  # type: ignore[attr-defined]
-        return _from_json(present.values, present.arrays, kind), ""
+        with suppress(ValueError):  # of another form than was written: as if it were not there
+            return _from_json(present.values, present.arrays, kind), ""
     encoding = encode(examples)
     arrays: dict[str, np.ndarray] = {}
     values = _as_json(encoding, "", arrays)
@@ -137,11 +139,19 @@ def _as_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _from_json(value: Any, arrays: Mapping[str, np.ndarray], kind: Any) -> Any:
-    """The inverse of :func:`_as_json`; ``kind`` is the annotation of what it is."""
-    if not isinstance(value, dict):
-        return value
-    if "array" in value:
-        return arrays[value["array"]]
-    whole: Any = next(option for option in (kind, *get_args(kind)) if is_dataclass(option))
-    kinds = get_type_hints(whole)
-    return whole(**{name: _from_json(part, arrays, kinds[name]) for name, part in value["parts"].items()})
+    """The inverse of :func:`_as_json`; ``kind`` is the annotation of what it is. Raises ValueError for anything else:
+    the CRC tells of damage, not of whoever wrote into the cache."""
+    options = get_args(kind) or (kind,)
+    whole = next((option for option in options if is_dataclass(option)), None)
+    match value:
+        case {"array": str(name)} if np.ndarray in options and name in arrays:
+            return arrays[name]
+        case {"parts": dict(parts)} if whole is not None:
+            kinds = get_type_hints(whole)
+            if parts.keys() == {field.name for field in fields(whole)}:
+                return whole(
+                    **{name: _from_json(part, arrays, kinds[name]) for name, part in parts.items()}
+                )
+        case None | bool() | int() | str() if type(value) in options:
+            return value
+    raise ValueError(f"what is kept is no {kind}")

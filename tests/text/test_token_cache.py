@@ -9,6 +9,7 @@ import pytest
 
 import tiny
 from ptm.base import array_cache
+from ptm.base.cache import checksum
 from ptm.config.load import load_config
 from ptm.data.examples import Examples
 from ptm.pipeline import task_module
@@ -148,3 +149,35 @@ def test_13_03_each_kind_of_tokens_makes_the_same_batches_with_and_without(name,
         assert ["not kept" in note for note in pipeline.notes()].count(True) == (turn == "unwritable")
     assert all(str(outcome) == str(outcomes["without"]) for outcome in outcomes.values())
     assert len(list((tmp_path / "cache/data").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layout: [1, 2],
+        lambda layout: {**layout, "arrays": {}},
+        lambda layout: {**layout, "arrays": [["ids", 1]]},
+        lambda layout: {**layout, "arrays": {"../ids": ["<i4", [10**30]]}},
+        lambda layout: {**layout, "arrays": {"ids": ["<i4", [0, 10**30]]}},
+        lambda layout: {**layout, "arrays": {"ids": ["|O", [3]]}},
+        lambda layout: {**layout, "arrays": {"ids\0": ["<i4", [3]]}},
+        lambda layout: {**layout, "values": [1]},
+        lambda layout: {**layout, "values": None},
+        lambda layout: {**layout, "values": {"parts": {}}},
+        lambda layout: {**layout, "values": {"parts": {**layout["values"]["parts"], "cut": "3"}}},
+        lambda layout: {**layout, "values": {"parts": {**layout["values"]["parts"], "ids": None}}},
+        lambda layout: {**layout, "values": {"parts": {**layout["values"]["parts"], "ids": {"array": "z"}}}},
+        lambda layout: {**layout, "values": {"parts": {**layout["values"]["parts"], "ids": {"array": []}}}},
+    ],
+)
+def test_15_05_what_somebody_else_wrote_into_the_cache_is_made_anew(root, tokenizer, change):
+    encode, made = of(tokenizer), examples(["a good film", "a bad one"])
+    expected, _ = token_cache.encode_once(encode, made, {})
+    (place,) = (root / "data").iterdir()
+    content = json.dumps(change(json.loads((place / "layout.bin").read_bytes()))).encode()
+    (place / "layout.bin").write_bytes(content)
+    (place / "layout.crc").write_bytes(checksum(content).to_bytes(4, "little"))
+    for _ in range(2):
+        again, problem = token_cache.encode_once(encode, made, {})
+        assert problem == "" and np.array_equal(again.ids, expected.ids) and again.cut == expected.cut
+    assert array_cache.load(token_cache.identity_of(encode, made))
