@@ -66,7 +66,16 @@ def load(identity: Mapping[str, Any]) -> Content | None:
             for name, (dtype, shape) in layout["arrays"].items()
         }
         values, holder = layout["values"], max(arrays.values(), key=lambda array: array.nbytes)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError):
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ):
         os.close(lock)
         return None
     with suppress(OSError):  # a folder that is read only

@@ -10,7 +10,7 @@ from typing import Any
 
 from ptm.data.annotations import digest_of
 from ptm.data.coco import categories_of, checked, coco_file, find_image, list_of, read_json
-from ptm.data.image_files import contents, is_hidden, is_image
+from ptm.data.image_files import contents, images_below, is_hidden
 from ptm.data.image_headers import read_header
 from ptm.data.polygons import BACKGROUND, Drawing, Shape, checked_polygon, checked_runs, circle
 from ptm.data.tables import no_source
@@ -58,7 +58,7 @@ def read_labelme(source: Path, split: str | None, page: int | None = None) -> Dr
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="problems")
-    bare = sorted(path for path in folder.rglob("*") if is_image(path, folder) and path not in drawings)
+    bare = [path for path in images_below(folder) if path not in drawings]
     warnings = [
         Problem(
             f"{len(bare)} images without a JSON file are left out",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptm.data.entries import below, files_among
 from ptm.data.labels import class_numbers, one_of
 from ptm.data.partial import refuse_all_but, refuse_but
 from ptm.data.path_labels import labels_of_paths
@@ -64,7 +65,7 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str, label: 
     names: list[str] = []
     digest = hashlib.sha256()
     for name in classes:
-        files = sorted(path for path in (root / name).rglob("*") if is_image(path, root / name))
+        files = images_below(root / name)
         if not files:
             raise DataError(
                 "no image in it",
@@ -105,7 +106,7 @@ def read_images(source: Path, split: str) -> Table | None:
     if not root.is_dir():
         return None
     entries = [entry for entry in root.iterdir() if not is_hidden(entry.name)]
-    paths = sorted(entry for entry in entries if is_image(entry, root))
+    paths = files_among(entry for entry in entries if is_image_name(entry, root))
     if not paths or any(entry.is_dir() for entry in entries):
         return None
     digest = hashlib.sha256()
@@ -232,8 +233,17 @@ def contents(folder: Path) -> str:
 
 
 def is_image(path: Path, folder: Path) -> bool:
+    return is_image_name(path, folder) and path.is_file()
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and the folders in it, sorted. Raises DataError for what cannot be read."""
+    return files_among(path for path in below(folder) if is_image_name(path, folder))
+
+
+def is_image_name(path: Path, folder: Path) -> bool:
     hidden = any(map(is_hidden, path.relative_to(folder).parts))
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
 def with_image_files(table: Table, column: str, folder: Path) -> Table:

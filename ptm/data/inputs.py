@@ -23,9 +23,10 @@ from ptm.config.tasks import TABLE_SOURCES
 from ptm.data import tables
 from ptm.data.columns import naming_keys, require_columns
 from ptm.data.conll import CONLL_SUFFIXES
+from ptm.data.entries import below
 from ptm.data.examples import Examples
 from ptm.data.given import Given, given_place, given_texts
-from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image
+from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image_name
 from ptm.data.input_lines import LeftOut, opened, text_lines
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
@@ -182,7 +183,9 @@ def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | Non
             with told(left_out):
                 named.append(_named_image(row, path.parent))
         return named
-    paths = sorted(inner for inner in path.rglob("*") if is_image(inner, path)) if path.is_dir() else [path]
+    paths = [path]
+    if path.is_dir():  # what cannot be read is told later, or skipped
+        paths = sorted(inner for inner in below(path) if is_image_name(inner, path) and not inner.is_dir())
     if not paths:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
         raise DataError(

@@ -19,6 +19,7 @@ import numpy as np
 from ptm.config.spec import DataSpec
 from ptm.data.attributes import path_attributes
 from ptm.data.drawings import DrawnSplit, read_coco_drawings, read_labelme
+from ptm.data.entries import files_among
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, leftovers
 from ptm.data.image_headers import read_header
@@ -248,10 +249,10 @@ def _folders(source: Path, split: str | None) -> tuple[Path, Path]:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    paths = sorted(
+    paths = files_among(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     stems = Counter(path.stem for path in paths)
     doubled = [path for path in paths if stems[path.stem] > 1]

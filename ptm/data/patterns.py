@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptm.config.keys import AND
+from ptm.data.entries import files_among
 from ptm.data.packed import suffix_of
 from ptm.errors import DataError
 
@@ -45,9 +46,9 @@ def matched(pattern: Path, suffixes: Sequence[str]) -> list[Path]:
     seen = [
         path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    files = [path for path in seen if path.is_file()]
     if pattern.name.endswith("*"):
-        files = [path for path in files if suffix_of(path) in suffixes]
+        seen = [path for path in seen if suffix_of(path) in suffixes]
+    files = files_among(seen)
     if not files:
         there = "" if folder.is_dir() else f"; there is no folder {folder}"
         raise DataError(

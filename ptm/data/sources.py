@@ -14,6 +14,7 @@ import numpy as np
 from ptm.config.data_section import HELD_OUT, LABEL, DataSpec
 from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
+from ptm.data.entries import files_among
 from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
 from ptm.data.packed import suffix_of
 from ptm.data.partial import PartlyRead, read_parts
@@ -145,8 +146,8 @@ def _part_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
     if target.is_file():
         return [target]
     if target.is_dir():
-        paths = sorted(
-            path for path in target.iterdir() if suffix_of(path) in suffixes and _visible(path)
+        paths = files_among(
+            path for path in target.iterdir() if suffix_of(path) in suffixes and not path.name.startswith(".")
         ) or (_named_files(target, suffixes) if split else [])
     else:
         paths = _named_files(target, suffixes)
@@ -174,13 +175,8 @@ def _named_files(target: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if whole is not None:
         return [whole]
     shards = glob.escape(target.name) + "-*"
-    return sorted(
-        path for suffix in suffixes for path in target.parent.glob(shards + suffix) if _visible(path)
-    )
-
-
-def _visible(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".")
+    found = (path for suffix in suffixes for path in target.parent.glob(shards + suffix))
+    return files_among(path for path in found if not path.name.startswith("."))
 
 
 def splits_there(source: str, suffixes: tuple[str, ...] = ()) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptm.data.entries import below, files_among
 from ptm.data.image_files import contents, is_hidden
 from ptm.data.packed import suffix_of, with_packed
 from ptm.data.partial import refuse_but
@@ -71,12 +72,10 @@ def read_textfolder(source: Path, split: str | None, roles: Mapping[str, str], w
 
 def text_files(root: Path) -> list[Path]:
     """All files of texts below a folder, sorted; hidden ones are left out."""
-    return sorted(
+    return files_among(
         path
-        for path in root.rglob("*")
-        if suffix_of(path) in TEXT_FILES
-        and not any(map(is_hidden, path.relative_to(root).parts))
-        and path.is_file()
+        for path in below(root)
+        if suffix_of(path) in TEXT_FILES and not any(map(is_hidden, path.relative_to(root).parts))
     )
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
-from ptm.data.image_files import contents, is_hidden, is_image
+from ptm.data.image_files import contents, images_below, is_hidden
 from ptm.data.partial import refuse_all_but
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing
@@ -48,7 +48,7 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
         places = _names_in(split_file)
     if not places:
         raise DataError("names no image", where=split_file or annotations)
-    there = sorted(path for path in images.rglob("*") if is_image(path, images))
+    there = images_below(images)
     by_stem = {_name(path, images): path for path in there}
     rows: list[Annotation] = []
     problems: list[Problem] = []

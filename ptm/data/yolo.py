@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from ptm.config.yaml_tree import decode, read_yaml, to_data
 from ptm.data.annotations import Annotation, Box, BoxTable, box_on, digest_of
-from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_hidden, is_image
+from ptm.data.entries import files_among
+from ptm.data.image_files import IMAGE_SUFFIXES, contents, images_below, is_hidden
 from ptm.data.image_headers import read_header
 from ptm.data.partial import refuse_all_but
 from ptm.data.tables import lines_of
@@ -212,7 +213,7 @@ def _images(layout: _Layout, split: str | None) -> tuple[list[Path], list[Path]]
     for place in places:
         if place.is_dir():
             folders.append(place)
-            images |= dict.fromkeys(sorted(path for path in place.rglob("*") if is_image(path, place)))
+            images |= dict.fromkeys(images_below(place))
         else:
             images |= dict.fromkeys(_listed_images(place, layout))
     if not images:
@@ -321,7 +322,7 @@ def _annotation(image: Path, labels: Path, size: tuple[int, int], names: Mapping
     boxes: list[Box] = []
     problems: list[Problem] = []
     empty = 0
-    lines = lines_of(_text(labels)) if labels.is_file() else []
+    lines = lines_of(_text(labels)) if files_among([labels]) else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -149,9 +149,7 @@ def _from_json(value: Any, arrays: Mapping[str, np.ndarray], kind: Any) -> Any:
         case {"parts": dict(parts)} if whole is not None:
             kinds = get_type_hints(whole)
             if parts.keys() == {field.name for field in fields(whole)}:
-                return whole(
-                    **{name: _from_json(part, arrays, kinds[name]) for name, part in parts.items()}
-                )
+                return whole(**{name: _from_json(part, arrays, kinds[name]) for name, part in parts.items()})
         case None | bool() | int() | str() if type(value) in options:
             return value
     raise ValueError(f"what is kept is no {kind}")
