@@ -16,7 +16,10 @@ def bench(
         int, typer.Option("--steps", metavar="N", min=1, max=1000, help="Steps that are timed at a time.")
     ] = 3,
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=1, max=1000, help="How often each setting is tried, in turn.")
+        int,
+        typer.Option(
+            "--rounds", metavar="N", min=1, max=1000, help="How often each setting is tried, in turn."
+        ),
     ] = 3,
     set_: Set = [],  # noqa: B006
     quiet: Quiet = False,
