@@ -114,17 +114,20 @@ def new_reporter(*, quiet: bool, verbose: bool) -> Reporter:
     return reporter_for(sys.stderr, quiet=quiet, verbose=verbose)
 
 
+_MOST_PROCESSES = 1024  # more than any machine has cores; a slip of the keyboard would start them one by one
+
+
 def parse_processes(text: str) -> int | None:
     """``"2"`` → 2, ``"auto"`` → None. Raises ConfigError."""
     from ptm.errors import ConfigError
 
     if text == "auto":
         return None
-    if not (text.isascii() and text.isdecimal() and int(text)):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= _MOST_PROCESSES):
         raise ConfigError(
-            f"{text!r} is no number of processes",
+            f"{text[:40]!r} is no number of processes",
             where="--nproc",
-            expected="a whole number of at least 1, or auto",
+            expected=f"a whole number from 1 to {_MOST_PROCESSES}, or auto",
         )
     return int(text)
 

@@ -214,17 +214,21 @@ def _connected(jobs: Sequence[Job]) -> list[Job]:
         depth = len(_folders(job.grid)) + (job.seed is not None)
         base = job.output.parents[depth - 1] if depth else job.output
         runs.setdefault(base, []).append(job)
-    return [_connect(job, runs) for job in jobs]
+    outputs = {
+        job.output: job for group in reversed([*runs.values()]) for job in reversed(group)
+    }  # the first counts
+    return [_connect(job, runs, outputs) for job in jobs]
 
 
-def _connect(job: Job, runs: Mapping[Path, Sequence[Job]]) -> Job:
+def _connect(job: Job, runs: Mapping[Path, Sequence[Job]], outputs: Mapping[Path, Job]) -> Job:
     needs: list[Path] = []
     extra: list[str] = []
     for key, name in _starting_points(job.spec):
-        base = next((path for path in _places(name, job.config) if path in runs), None)
-        exact = [j for group in runs.values() for j in group if j.output in _places(name, job.config)]
-        if exact and exact[0] is not job:
-            needs.append(exact[0].output)
+        places = _places(name, job.config)
+        base = next((path for path in places if path in runs), None)
+        exact = next((outputs[path] for path in places if path in outputs), job)
+        if exact is not job:
+            needs.append(exact.output)
             continue
         if base is None or any(other.config == job.config for other in runs[base]):
             continue

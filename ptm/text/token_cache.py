@@ -142,7 +142,7 @@ def _from_json(value: Any, arrays: Mapping[str, np.ndarray], kind: Any) -> Any:
     """The inverse of :func:`_as_json`; ``kind`` is the annotation of what it is. Raises ValueError for anything else:
     the CRC tells of damage, not of whoever wrote into the cache."""
     options = get_args(kind) or (kind,)
-    whole = next((option for option in options if is_dataclass(option)), None)
+    whole: Any = next((option for option in options if is_dataclass(option)), None)
     match value:
         case {"array": str(name)} if np.ndarray in options and name in arrays:
             return arrays[name]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ptm.base.standard_input import standard_input
 from ptm.cli.app import app, run
-from ptm.cli.options import count_processes
+from ptm.cli.options import count_processes, parse_processes
 from ptm.cli.training import TrainingOptions
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, PtmError
@@ -123,6 +123,12 @@ def test_12_10_as_many_processes_as_have_something_to_do(
     monkeypatch.setattr("ptm.base.processors.gpu_count", lambda: gpus)
     (tmp_path / "run.yaml").write_text(CONFIG.format(tmp_path))
     assert count_processes(text, load_config(tmp_path / "run.yaml", [change])) == count
+
+
+@pytest.mark.parametrize("text", ["0", "1025", "1000000000", "9" * 5000, "-1", "٣"])
+def test_15_11_no_number_of_processes_is_without_end(text):
+    with pytest.raises(ConfigError, match="from 1 to 1024, or auto"):
+        parse_processes(text)
 
 
 def test_12_10_quiet_and_verbose_contradict_each_other(tmp_path, capsys):

@@ -159,3 +159,17 @@ def test_15_04_a_name_that_leads_out_of_the_folder_of_all_runs(tmp_path):
     shutil.copy(Path(__file__).parents[2] / "configs/digits_resnet.yaml", config)
     plan = plan_batch([config], output=str(tmp_path / "runs"))
     assert not plan.jobs and "cannot name a folder" in str(plan.faults[0].problems[0])
+
+
+def test_15_15_the_plan_of_many_seeds_takes_time_that_grows_with_their_number(config, monkeypatch):
+    from ptm.experiment import batch_plan
+
+    asked, places = [], batch_plan._places
+    monkeypatch.setattr(batch_plan, "_places", lambda *name: asked.append(name) or places(*name))
+    path = config("a")
+    counts = []
+    for number in (4, 8):
+        asked.clear()
+        plan_batch([path], seeds=range(number))
+        counts.append(len(asked))
+    assert 0 < counts[1] <= 2 * counts[0]
