@@ -34,7 +34,6 @@ TESTED_ELSEWHERE = {
     "experiment/insights.py": "tests/text/test_insight.py",
     # What a command prints is tested with what it does.
     "cli/batch.py": "tests/experiment/test_batch.py",
-    "cli/bench.py": "tests/experiment/test_bench.py",
     "cli/batch_progress.py": "tests/experiment/test_batch.py",
     "cli/compare.py": "tests/experiment/test_compare.py",
     "training/evaluation.py": "tests/test_engine.py",

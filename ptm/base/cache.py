@@ -153,7 +153,8 @@ def entries(root: Path) -> list[Entry]:
             for path in folder.iterdir()
             if _looks_like_a_store(path)
         ]
-        return sorted(map(_entry, paths), key=lambda entry: -entry.used)
+        found = [entry for path in paths if (entry := _entry(path)) is not None]
+        return sorted(found, key=lambda entry: -entry.used)
     except OSError as error:
         raise StorageError(
             f"what is stored cannot be read: {error.strerror}",
@@ -180,7 +181,15 @@ def _is_store(path: Path) -> bool:
         return False
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path) -> Entry | None:
+    """None for a store that another process removed meanwhile."""
+    try:
+        return _described(path)
+    except FileNotFoundError:
+        return None
+
+
+def _described(path: Path) -> Entry:
     try:
         about = json.loads(read_bytes(path / "about.json"))
         about = about if isinstance(about, dict) else {}

@@ -175,3 +175,16 @@ def test_13_03_two_processes_that_keep_the_same_at_once_are_fine(root):
     assert len(list((root / "data").iterdir())) == 1
     assert json.loads((place(root) / "about.json").read_text()) == ABOUT
     assert array_cache.load(IDENTITY) is not None
+
+
+def test_15_05_a_store_that_goes_while_all_are_listed_is_not_listed(root, monkeypatch):
+    keep()
+    path, real = place(root), cache.checksums
+
+    def removing(file):
+        sums = real(file)
+        (path / "lock").unlink(missing_ok=True)  # as another process that prunes
+        return sums
+
+    monkeypatch.setattr(cache, "checksums", removing)
+    assert entries(root) == []
