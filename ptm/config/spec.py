@@ -85,8 +85,11 @@ class TrainSpec:
     eval_batch_size: Annotated[Positive, null_means(64, Positive | None)] = Field(
         default=64, description="Examples an evaluation batch."
     )
-    optimizer: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="Neither decays biases nor the parameters of normalisation layers."
+    optimizer: Literal["adamw", "sgd", "adafactor"] = Field(
+        default="adamw",
+        description="None decays biases or the parameters of normalisation layers. `adafactor` (arXiv:1804.04235) "
+        "keeps next to nothing beside the weights, where AdamW keeps twice their size; its rate is relative to the "
+        "size of the weights: about 1e-3.",
     )
     learning_rate: float = Field(gt=0, description="The highest learning rate of the schedule.")
     head_learning_rate: float | None = Field(
@@ -101,7 +104,9 @@ class TrainSpec:
         description="Gradual unfreezing (arXiv:1801.06146): the head alone learns at first, and every so many epochs "
         "the next layer below joins.",
     )
-    weight_decay: float = Field(default=0.01, ge=0, description="Decoupled for AdamW, L2 for SGD.")
+    weight_decay: float = Field(
+        default=0.01, ge=0, description="Decoupled for AdamW and Adafactor, L2 for SGD."
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
     scheduler: Literal["linear", "cosine", "constant", "step"] = Field(
         default="linear", description="How the learning rate falls after the warm-up."

@@ -94,11 +94,13 @@ def largest_foreseen(sizes: Sequence[int], growth: Callable[[int], float], costs
 
 def _costs(session: Session, pipeline: Pipeline, objective: Objective) -> Costs:
     modules = [module for module in (pipeline.model, objective.module) if module is not None]
-    trained = sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
-    copies = optim.state_copies(session.spec.train) + (session.spec.train.ema is not None)
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    trained = sum(p.numel() for p in parameters)
+    later = sum(optim.state_numbers(session.spec.train, p) for p in parameters)
+    later += trained if session.spec.train.averages else 0
     device, ranks = session.runtime.device, session.runtime.ranks
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory() / ranks
-    return Costs(_FLOAT * trained, _FLOAT * copies * trained, _SHARE * free)
+    return Costs(_FLOAT * trained, _FLOAT * later, _SHARE * free)
 
 
 def _pass(session: Session, pipeline: Pipeline, objective: Objective, size: int) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ptm.config.spec import RunSpec
 from ptm.errors import ModelError, StorageError
 from ptm.models import adapters
 from ptm.training.averaging import WeightAverage
-from ptm.training.optim import StepCounts, state_copies
+from ptm.training.optim import StepCounts, state_numbers
 from ptm.training.progress import Progress
 
 FORMAT = 1
@@ -74,7 +75,7 @@ class SpaceNeeded:
         adapter = spec.model.adapter
         saved = model.state_dict() if adapter is None or adapter.merge else changing(model)
         return cls(
-            checkpoint=checkpoint_bytes(model, extra, state_copies(train))
+            checkpoint=checkpoint_bytes(model, extra, partial(state_numbers, train))
             + (_bytes(tensors_of(changing(model)).values()) if train.averages else 0),
             checkpoints=min(saves, train.keep_checkpoints + 1 + (spec.best is not None)),
             model=_bytes(tensors_of(saved).values()),
@@ -259,12 +260,14 @@ def pieces(tensors: Mapping[str, Tensor]) -> Iterator[files.Piece]:
             yield memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
-def checkpoint_bytes(model: nn.Module, extra: nn.Module | None, copies: int) -> int:
-    """Size of a checkpoint: all states, and ``copies`` of each trained parameter for the optimizer."""
+def checkpoint_bytes(
+    model: nn.Module, extra: nn.Module | None, state_numbers: Callable[[Tensor], int]
+) -> int:
+    """Size of a checkpoint: all states, and the numbers that the optimizer keeps of each trained parameter."""
     modules = [model, *([extra] if extra is not None else [])]
     tensors = [tensor for module in modules for tensor in tensors_of(changing(module)).values()]
     trained = [p for module in modules for p in module.parameters() if p.requires_grad]
-    return _bytes((*tensors, *(trained * copies)))
+    return _bytes(tensors) + sum(state_numbers(p) * p.element_size() for p in trained)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
@@ -323,10 +326,20 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
         if tensor.shape == parameter.shape and tensor.dtype == parameter.dtype:
             # In the parameter's own memory layout (channels last): fused optimizers go by memory order.
             tensor = torch.empty_like(parameter).copy_(tensor)
-        elif key != "step" or tensor.numel() != 1 or tensor.dtype != torch.float32:
+        elif tensor.dtype != torch.float32 or list(tensor.shape) != _state_shape(key, parameter):
             raise ValueError(f"{name} of the optimizer is {tensor.dtype} {list(tensor.shape)}")
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _state_shape(key: str, parameter: Tensor) -> list[int] | None:
+    """Of what an optimizer keeps that has not the shape of a parameter: steps, and Adafactor's rows and columns."""
+    shape = list(parameter.shape)
+    return {
+        "step": [],
+        "row_var": [*shape[:-1], 1] if len(shape) > 1 else None,
+        "col_var": [*shape[:-2], 1, shape[-1]] if len(shape) > 1 else None,
+    }.get(key)
 
 
 def _shown(size: int) -> str:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ptm.config.spec import ModelSpec, TrainSpec
 from ptm.errors import ConfigError
@@ -141,15 +141,22 @@ def _layer_factors(
 
 
 def build_optimizer(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) or SGD with momentum; one fused pass over the weights a step."""
+    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) or SGD with momentum, in one fused pass over the weights a step; or
+    Adafactor (Shazeer & Stern, arXiv:1804.04235), for which torch has none: a mean of squared gradients a row and a
+    column in place of one a weight, no momentum, and a rate that is relative to a tensor's root mean square."""
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
+    if spec.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups, lr=spec.learning_rate, foreach=False)
     return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=spec.momentum, fused=True)
 
 
-def state_copies(spec: TrainSpec) -> int:
-    """How many tensors of a parameter's size the optimizer keeps: two moments, a momentum, or none."""
-    return 2 if spec.optimizer == "adamw" else int(spec.momentum > 0)
+def state_numbers(spec: TrainSpec, parameter: Tensor) -> int:
+    """How many numbers the optimizer keeps of a parameter: two moments, a momentum, none; or rows and columns."""
+    size = parameter.numel()
+    if spec.optimizer == "adafactor":
+        return size if parameter.ndim < 2 else sum(size // max(1, n) for n in parameter.shape[-2:])
+    return size * (2 if spec.optimizer == "adamw" else int(spec.momentum > 0))
 
 
 def rate_factor(step: int, steps: int, spec: TrainSpec) -> float:

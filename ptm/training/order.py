@@ -36,7 +36,8 @@ def epoch_plan(
     tail = [batches.pop()] if len(batches[-1]) < batch_size else []
     batches = [batches[i] for i in rng.permutation(len(batches))]
     if epoch == 0 and batches:
-        longest = max(range(len(batches)), key=lambda i: int(lengths[batches[i]].max()))
+        last = np.fromiter((batch[-1] for batch in batches), dtype=np.int64, count=len(batches))
+        longest = int(lengths[last].argmax())  # within a batch, lengths rise
         batches.insert(0, batches.pop(longest))
     return batches + tail
 

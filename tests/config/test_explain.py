@@ -200,10 +200,15 @@ FILLED = "a text that is not empty"
         (
             "train.optimizer=adam",
             "train.optimizer is the text 'adam'",
-            "one of adamw, sgd",
+            "one of adamw, sgd, adafactor",
             "did you mean adamw?",
         ),
-        ("train.optimizer={name: sgd}", "train.optimizer is a section with keys", "one of adamw, sgd", ""),
+        (
+            "train.optimizer={name: sgd}",
+            "train.optimizer is a section with keys",
+            "one of adamw, sgd, adafactor",
+            "",
+        ),
         ("train.seed=-1", "train.seed is -1", "a whole number of at least 0 and below 4294967296", ""),
         ("data.eval=0.2", "data.eval is 0.2", "a text, a list of texts, or null", "write 20%"),
         ("data.eval=0.125", "data.eval is 0.125", "a text, a list of texts, or null", "write 12.5%"),

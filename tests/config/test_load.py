@@ -274,7 +274,7 @@ trains = section(
     {
         "batch_size": st.integers(64, 999),
         "micro_batch_size": maybe | st.integers(1, 32),
-        "optimizer": st.sampled_from(["adamw", "sgd"]),
+        "optimizer": st.sampled_from(["adamw", "sgd", "adafactor"]),
         "weight_decay": st.floats(0, 1e6),
         "momentum": st.floats(0, 1, exclude_max=True),
         "warmup": st.floats(0, 1),

@@ -228,3 +228,34 @@ def test_a_share_of_steps_is_not_rounded_up_by_floating_point():
             for step in range(100)
         ]
         assert sum(rate < 1 for rate in rates) == hundredths - 1
+
+
+def test_13_06_adafactor_by_hand_and_how_much_it_keeps():
+    """Algorithm 4 of arXiv:1804.04235 for a matrix, in float64, with the defaults of its section 9."""
+    torch.manual_seed(0)
+    weight, settings = torch.randn(3, 5), spec(optimizer="adafactor", weight_decay=0.0)
+    ours = nn.Parameter(weight.clone())
+    optimizer = optim.build_optimizer([{"params": [ours], "peak": 0.01, "weight_decay": 0.0}], settings)
+    optimizer.param_groups[0]["lr"] = 0.01
+    x, rows, columns = weight.double(), torch.zeros(3, 1).double(), torch.zeros(1, 5).double()
+    for step in range(1, 4):
+        gradient = torch.randn(3, 5)
+        ours.grad = gradient.clone()
+        optimizer.step()
+        g, decay = gradient.double(), 1 - step**-0.8
+        rows = decay * rows + (1 - decay) * (g**2).mean(1, keepdim=True)
+        columns = decay * columns + (1 - decay) * (g**2).mean(0, keepdim=True)
+        update = g / (rows @ columns / rows.mean()).sqrt()
+        update = update / max(1.0, float(update.square().mean().sqrt()))
+        x = x - max(1e-3, float(x.square().mean().sqrt())) * min(0.01, step**-0.5) * update
+    torch.testing.assert_close(ours.detach().double(), x, rtol=1e-4, atol=1e-5)
+    for shape in ((3, 5), (7,), (4, 3, 3, 3)):
+        parameter = nn.Parameter(torch.randn(shape))
+        for name in ("adamw", "sgd", "adafactor"):
+            settings = spec(optimizer=name)
+            optimizer = optim.build_optimizer([{"params": [parameter], "peak": 0.1}], settings)
+            parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+            state = optimizer.state[parameter].items()
+            held = sum(t.numel() for key, t in state if torch.is_tensor(t) and key != "step")
+            assert held == optim.state_numbers(settings, parameter), (name, shape)

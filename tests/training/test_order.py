@@ -166,3 +166,11 @@ def test_mix_depends_on_every_word_and_on_their_order(words, data):
 def test_one_bit_of_a_word_changes_half_of_the_bits():
     flips = [(mix(1, 2, i) ^ mix(1, 2, i ^ (1 << (i % 20)))).bit_count() for i in range(2000)]
     assert 30 < np.mean(flips) < 33  # of 63
+
+
+def test_13_06_the_longest_batch_is_found_by_its_last_example():
+    lengths = np.random.default_rng(0).integers(1, 40, 1000)
+    batches = epoch_plan(1000, 8, 3, 0, lengths)
+    most = [int(lengths[batch].max()) for batch in batches]
+    assert most[0] == max(most) == lengths.max()
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1000))

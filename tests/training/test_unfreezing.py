@@ -81,7 +81,7 @@ def test_the_optimizer_knows_of_a_layer_when_it_joins(spec, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 5])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adafactor"])
 def test_a_stop_around_a_thaw_changes_no_bit(step, optimizer, spec, tmp_path):
     whole, parts = (spec(name, epochs=2, save_every_steps=None, optimizer=optimizer) for name in ("a", "b"))
     run(whole)
