@@ -32,7 +32,7 @@ class Stand:
         self.batches: list[int] = []
         self._seconds = seconds
 
-    def read(self, values: Sequence[Any]) -> list[Input]:
+    def read(self, values: Sequence[Any], wanted: Any = None) -> list[Input]:
         return [Input({self.roles[0]: value}, f"inputs[{n}]") for n, value in enumerate(values)]
 
     def predict(self, inputs: Sequence[Input], batch_size: int) -> list[dict[str, Any]]:

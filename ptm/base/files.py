@@ -28,7 +28,11 @@ _DEBRIS = re.compile(
     rf"{re.escape(_ASIDE)}[0-9a-f]{{16}}|{re.escape(_OLD)}[0-9a-f]{{16}}-(?P<name>.+)", re.DOTALL
 )
 
-# What decides about a model that is read, whatever else lies beside it.
+# What a reader takes of a saved model, wherever it lies in it, besides what is sealed: weights, settings (of a
+# tokenizer, of its answers), vocabularies, code. Notes and pictures beside them are nobody's concern.
+OF_A_MODEL = re.compile(
+    r".*\.(safetensors|bin|pt|pth|json|jinja|py|model|spm|bpe|codes)|(vocab|merges|dict)[^/]*\.txt", re.DOTALL
+)
 _WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|pth|index\.json)|adapter_config\.json", re.DOTALL)
 
 Piece = bytes | memoryview  # a part of a file's content
@@ -235,11 +239,21 @@ def seal(directory: Path, known: Mapping[str, Mapping[str, Any]] | None = None) 
     write_synced(directory / "manifest.json", json_bytes({"files": files}))
 
 
+def sealed_names(directory: Path) -> frozenset[str]:
+    """Names of the files that the seal of a directory lists; none where there is no seal."""
+    try:
+        content = json.loads(read_bytes(directory / "manifest.json", MOST_SEAL))["files"]
+        return frozenset(map(str, content))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return frozenset()
+
+
 MOST_SEAL = 16_000_000  # bytes of a manifest.json that lists files: a hundred thousand of them
 
 
-def broken_seal(directory: Path) -> str | None:
-    """What is wrong with a sealed directory, naming the file; None when every byte is as it was written."""
+def broken_seal(directory: Path, taken: re.Pattern[str] = _WEIGHTS) -> str | None:
+    """What is wrong with a sealed directory, naming the file; None when every byte is as it was written, and no file
+    was added of the names that are ``taken`` by its reader."""
     try:
         for path, kind in strays(directory):
             return f"{path.relative_to(directory).as_posix()} is {kind}"
@@ -253,9 +267,12 @@ def broken_seal(directory: Path) -> str | None:
         return f"manifest.json cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "manifest.json is damaged"
-    added = [path.name for path in sorted(directory.iterdir()) if path.name not in expected]
-    for name in added:
-        if _WEIGHTS.fullmatch(name):  # a reader would take it, besides what is sealed or in its place
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        if name in expected or name == "manifest.json" or hidden or not path.is_file():
+            continue
+        if taken.fullmatch(path.name):
             return f"{name} was not there when it was written"
     for name, (size, digest) in expected.items():
         path = directory / name

@@ -59,6 +59,12 @@ def push(
         reporter.say(
             "warning: no licence is known, and without one nobody may use it; name one with --licence"
         )
+    if plan.left_behind:
+        from ptm.errors import listing
+
+        reporter.say(
+            f"warning: not sent, for ptm did not write it: {listing(plan.left_behind)}; --include NAME sends it"
+        )
     address = None if dry_run else send(plan, private=not public, reporter=reporter)
     if json_:
         echo_json({**plan.as_dict(), "sent": address})

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
+from ptm.data.given_paths import is_file, read_file
 from ptm.data.partial import refuse_all_but
 from ptm.data.sources import split_files
 from ptm.errors import DataError, Gathered, Problem, listing, refuse
 
+_LONGEST_PATH = 4096  # bytes, of Linux
+_LONGEST_SIDE = 10**9  # pixels; beyond any format of images
 _SKIP = ("instances_", "annotations_")  # before the name of the split in COCO's file names
 
 
@@ -32,6 +37,15 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         names = categories_of(checked(rows["categories"], "categories", path, id=int, name=str), path)
     with gathered.of():
         images = checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
+    refuse(
+        Problem(
+            f"the size is {width}x{height}"[:100],
+            f"{path}, images[{index}]",
+            "the width and height in pixels",
+        )
+        for index, (width, height) in enumerate((image["width"], image["height"]) for image in images)
+        if max(width, height) > _LONGEST_SIDE
+    )
     with gathered.of():
         drawn = checked(rows["annotations"], "annotations", path, image_id=int, category_id=int, bbox=list)
     gathered.refuse()
@@ -64,12 +78,14 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         size = sizes[image["id"]]
         place = find_image(folder, path, image["file_name"])
         if place is None or min(size) < 1:
-            what = f"there is no image {image['file_name']!r}" if place is None else f"the size is {size}"
+            what = (
+                f"there is no image {image['file_name'][:200]!r}" if place is None else f"the size is {size}"
+            )
             problems.append(
                 Problem(
                     what,
                     where,
-                    f"{image['file_name']} in {', '.join(map(str, image_folders(folder, path)))}",
+                    f"{image['file_name'][:200]} in {', '.join(map(str, image_folders(folder, path)))}",
                 )
             )
             continue
@@ -125,9 +141,12 @@ def coco_file(folder: Path, split: str | None) -> Path:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
+    raw = read_file(path)
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(raw)
+    except RecursionError:
+        raise DataError("is not JSON: nested too deeply", where=path) from None
+    except ValueError as error:
         raise DataError(f"is not JSON: {error}", where=path) from None
     if not isinstance(content, dict):
         raise DataError(
@@ -175,34 +194,32 @@ def _rotation(row: Mapping[str, Any]) -> float:
     """Degrees, as CVAT writes them among a box's attributes."""
     attributes = row.get("attributes")
     degrees = attributes.get("rotation", 0) if isinstance(attributes, dict) else 0
-    return float(degrees) if isinstance(degrees, int | float) else 0.0
+    try:
+        return float(degrees) if isinstance(degrees, int | float) else 0.0
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
 
 
 def find_image(folder: Path, path: Path, name: str) -> Path | None:
     places = image_folders(folder, path)
     tried = (place / written for written in _spellings(name) for place in places)
-    return next((file for file in tried if _is_file(file)), None)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
+    return next((file for file in tried if is_file(file)), None)
 
 
 def _spellings(name: str) -> list[str]:
     """A file's name as it is written, then as programs write it: with backslashes, as an address (``%20`` for a blank,
     ``/data/local-files/?d=a/b.jpg``), with folders of another machine before it."""
     plain = name.replace("\\", "/")
-    address = urlsplit(plain) if "?" in plain or "://" in plain else None
-    if address is not None:
-        plain = next(iter(parse_qs(address.query).get("d", [])), address.path)
+    if "?" in plain or "://" in plain:
+        with suppress(ValueError):  # no address
+            address = urlsplit(plain)
+            plain = next(iter(parse_qs(address.query).get("d", [])), address.path)
     names = [name, plain, unquote(plain)]
     for whole in (plain, unquote(plain)):
-        parts = [part for part in whole.split("/") if part not in ("", ".", "..")]
+        # No path is longer, and each folder of it is one more name.
+        parts = [part for part in whole[-_LONGEST_PATH:].split("/") if part not in ("", ".", "..")]
         names += ["/".join(parts[start:]) for start in range(len(parts))]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(one for one in names if len(one) <= _LONGEST_PATH))
 
 
 def image_folders(folder: Path, path: Path) -> list[Path]:

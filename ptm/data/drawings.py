@@ -10,6 +10,7 @@ from typing import Any
 
 from ptm.data.annotations import digest_of
 from ptm.data.coco import categories_of, checked, coco_file, find_image, list_of, read_json
+from ptm.data.given_paths import is_file
 from ptm.data.image_files import contents, images_below, is_hidden
 from ptm.data.image_headers import read_header
 from ptm.data.polygons import BACKGROUND, Drawing, Shape, checked_polygon, checked_runs, circle
@@ -80,10 +81,10 @@ def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
     plain = name.replace("\\", "/")
     # Normalised, so that a path with `..` is the one by which the folder knows the image.
     places = [Path(os.path.normpath(file.parent / each)) for each in (plain, Path(plain).name)]
-    image = next((place for place in places if place.is_file()), None)
+    image = next((place for place in places if is_file(place)), None)
     if image is None:
         raise DataError(
-            f"there is no image {name!r}", where=file, expected=f"a path relative to {file.parent}"
+            f"there is no image {name[:200]!r}", where=file, expected=f"a path relative to {file.parent}"
         )
     size = _upright_size(image, page)
     stated = (content.get("imageWidth", size[0]), content.get("imageHeight", size[1]))

@@ -16,7 +16,6 @@ from ptm.errors import DataError, Gathered
 HOLDS = "lines such as: __label__NAME a text"
 PREFIX = "__label__"
 _LEADING = re.compile(rf"(?:{PREFIX}\S*(?:[ \t]+|$))+")
-_TRAILING = re.compile(rf"(?:(?:^|[ \t]+){PREFIX}\S*)+[ \t]*$")
 
 
 def read_fasttext(path: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
@@ -47,9 +46,7 @@ def read_fasttext(path: Path, roles: Mapping[str, str], written: TextFormat) -> 
 def _parts(line: str, where: str) -> tuple[list[str], str]:
     """The labels of a line, and its text."""
     found = _LEADING.match(line)
-    marks, rest = (found[0], line[found.end() :]) if found else ("", line)
-    if not found and (found := _TRAILING.search(line)):
-        marks, rest = found[0], line[: found.start()]
+    marks, rest = (found[0], line[found.end() :]) if found else _trailing(line)
     names = [mark.removeprefix(PREFIX) for mark in marks.split()]
     if "" in names:
         cure = f"write a name behind {PREFIX}"
@@ -62,6 +59,14 @@ def _parts(line: str, where: str) -> tuple[list[str], str]:
         cure = "put all labels before the text"
         raise DataError("a label within the text", where=where, expected=HOLDS, cure=cure)
     return list(dict.fromkeys(names)), rest.strip()
+
+
+def _trailing(line: str) -> tuple[str, str]:
+    """The labels behind a text, and the text. Words are counted from the end: an expression that is searched for would
+    begin anew at each blank, which takes the square of a line's length."""
+    words = line.split()
+    behind = next((n for n, word in enumerate(reversed(words)) if not word.startswith(PREFIX)), len(words))
+    return " ".join(words[len(words) - behind :]), line.rsplit(None, behind)[0] if behind < len(words) else ""
 
 
 def _require_labels(labels: list[list[str]], lines: list[int], path: Path, gathered: Gathered) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ptm.data.given_paths import read_text_file
 from ptm.data.tables import lines_of
 from ptm.errors import ConfigError, DataError, Problem, refuse
 
@@ -56,10 +57,7 @@ def _of_config(stated: Mapping[str, str]) -> dict[str, Color]:
 
 
 def _of_file(path: Path) -> dict[str, Color]:
-    try:
-        lines = lines_of(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {error}", where=path, cure="correct data.mask_colors") from None
+    lines = lines_of(read_text_file(path, "correct data.mask_colors"))
     colors: dict[str, Color] = {}
     problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):

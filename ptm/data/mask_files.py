@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,8 @@ def _check_kind(image: Image.Image, path: Path, modes: Sequence[str]) -> None:
     if image.mode not in modes:
         channels = [np.asarray(channel) for channel in image.split()[:3]]
         grey = len(channels) == 3 and all(np.array_equal(channels[0], other) for other in channels[1:])
-        line = f"python -c \"from PIL import Image; Image.open('{path.name}').getchannel(0).save('{path.name}')\""
+        name = path.name if re.fullmatch(r"[\w.-]+", path.name) else "FILE"
+        line = f"python -c \"from PIL import Image; Image.open('{name}').getchannel(0).save('{name}')\""
         raise DataError(
             f"has the channels {image.mode}",
             where=path,

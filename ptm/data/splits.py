@@ -171,6 +171,8 @@ def _shared_out(
         remaining, shares = share_out(
             rows_of, [*fractions.values()], groups, by_counts=data.split_by is not None
         )
+    if not len(remaining):
+        raise _too_few(data, examples, there, sides)
     chosen = {"train": examples.select(remaining)}
     for (split, fraction), rows in zip(fractions.items(), shares, strict=True):
         if not len(rows):

@@ -140,10 +140,11 @@ def undecoded(byte: int, context: bytes, path: object, line: int, codec: str = U
 
 
 def has_nul(path: object, line: int, text: str = "") -> DataError:
-    seems_wide = text.count("\0") * 3 > len(text)
     cure = "is this a text file?"
-    if seems_wide:
-        cure = "it seems to be UTF-16 without a mark: --set data.encoding=utf-16-le"
+    if text.count("\0") * 3 > len(text):
+        # Of most letters one of the two bytes is 0: the first one where the high byte comes first.
+        order = "be" if text[:200:2].count("\0") > text[1:200:2].count("\0") else "le"
+        cure = f"it seems to be UTF-16 without a mark: --set data.encoding=utf-16-{order}"
     return DataError("a NUL character", where=f"{path}:{line}", expected="plain text", cure=cure)
 
 

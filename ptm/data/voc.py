@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
+from ptm.data.given_paths import is_file, read_text_file
 from ptm.data.image_files import contents, images_below, is_hidden
 from ptm.data.partial import refuse_all_but
 from ptm.data.tables import lines_of
@@ -58,7 +59,7 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
             problems.append(
                 Problem(f"there is no image {name!r}", place, f"a file {images / name}.jpg or the like")
             )
-        elif not path.is_file():
+        elif not is_file(path):
             problems.append(Problem("there is no annotation", str(path), f"one for {by_stem[name]}"))
         else:
             try:
@@ -86,10 +87,7 @@ def _names_in(split_file: Path) -> dict[str, str]:
             expected=f"one of: {listing(there)}" if there else "a file with a name a line",
             cure="correct data.train, data.eval or data.test",
         )
-    try:
-        lines = lines_of(split_file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {error}", where=split_file) from None
+    lines = lines_of(read_text_file(split_file))
     places: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         name = line.strip()

@@ -10,6 +10,7 @@ import datetime
 import posixpath
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,13 @@ from ptm.data.separated import require_rows
 from ptm.data.tables import Table
 from ptm.data.text_format import TextFormat
 from ptm.errors import ConfigError, DataError, Gathered, listing
+
+# The start of a row, and that of a cell with something in it.
+_CELLS = re.compile(rb"<(?:\w+:)?row(?P<row>(?:\s[^>]*)?)>|<(?:\w+:)?c(?P<cell>(?:\s[^>]*)?)(?<!/)>(?!</)")
+_NUMBERED = re.compile(rb"\sr=[\"']([0-9]+)")
+_PLACED = re.compile(rb"\sr=[\"']([A-Z]+)([0-9]+)")
+_SURE_CELLS = 5_000_000  # of a sheet's rectangle, at about 40 bytes each
+_SPARSE = 20  # and so many more for each that holds something
 
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm")
 
@@ -67,6 +75,7 @@ def read_sheet(path: Path, name: str | None) -> Sheet:
     import python_calamine
 
     _require_sound(path)
+    _refuse_far_cells(path)
     try:
         with python_calamine.load_workbook(path) as book:
             visible = [
@@ -171,6 +180,40 @@ def _require_sound(path: Path) -> None:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
 
 
+def _refuse_far_cells(path: Path) -> None:
+    """DataError for a cell so far from the others that the reader, which holds a sheet as a rectangle, would take all
+    memory, and end the process where it gets none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(".xml"):
+                    _refuse_far_cell(archive.read(entry), path)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        cure = "save it again as .xlsx, without a password"
+        what = f"not a readable workbook: {error}"
+        raise DataError(what, where=path, expected="a workbook of Excel", cure=cure) from None
+
+
+def _refuse_far_cell(raw: bytes, path: Path) -> None:
+    rows = columns = row = column = count = 0
+    for match in _CELLS.finditer(raw):
+        if match["row"]:
+            number = _NUMBERED.search(match["row"])
+            row, column = int(number[1][:12]) if number else row + 1, 0
+            continue
+        place = _PLACED.search(match["cell"])
+        column = _column(place[1][:8].decode()) + 1 if place else column + 1
+        row = int(place[2][:12]) if place else row
+        rows, columns, count = max(rows, row), max(columns, column), count + 1
+    if rows * columns > _SURE_CELLS + _SPARSE * count:
+        raise DataError(
+            f"{count:,} cells that hold something, over {rows:,} rows and {columns:,} columns",
+            where=path,
+            expected="a table, whose cells stand beside each other",
+            cure="delete the rows and columns behind the table (Ctrl+End shows the last cell), and save it",
+        )
+
+
 def _valueless_rows(
     path: Path, sheet: Sheet, places: set[int], where: str, gathered: Gathered
 ) -> frozenset[int]:
@@ -184,8 +227,10 @@ def _valueless_rows(
                     rows.add(int(cell.lstrip(ascii_uppercase) or 0))
                     with gathered.of():
                         raise DataError(what, where=f"{where}, cell {cell}", expected="a value", cure=cure)
-    except (KeyError, ElementTree.ParseError, zipfile.BadZipFile) as error:
-        raise DataError(f"not a readable workbook: {error}", where=path) from None
+    except (KeyError, StopIteration, ElementTree.ParseError, zipfile.BadZipFile) as error:
+        cure = "open it in Excel or LibreOffice, and save it again as .xlsx"
+        what = f"not a readable workbook: {error}"
+        raise DataError(what, where=path, expected="a workbook of Excel", cure=cure) from None
     return frozenset(rows)
 
 

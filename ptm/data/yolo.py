@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ptm.config.yaml_tree import decode, read_yaml, to_data
 from ptm.data.annotations import Annotation, Box, BoxTable, box_on, digest_of
 from ptm.data.entries import files_among
+from ptm.data.given_paths import is_file, is_folder, read_text_file
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, images_below, is_hidden
 from ptm.data.image_headers import read_header
 from ptm.data.partial import refuse_all_but
@@ -127,7 +128,7 @@ def _layout(source: Path) -> _Layout:
             cure="name the file or the folder that holds it: yolo:FOLDER/data.yaml",
         )
     if file.name in NAME_FILES:
-        names = [line.strip() for line in lines_of(_text(file)) if line.strip()]
+        names = [line.strip() for line in lines_of(read_text_file(file)) if line.strip()]
         return _Layout(file.parent, file, dict(enumerate(names)), {})
     if file.suffix.lower() not in _YAML:
         raise DataError(
@@ -136,13 +137,6 @@ def _layout(source: Path) -> _Layout:
     content = _read_yaml(file)
     places = {name: _listed(content[name], name, file) for name in SPLITS if content.get(name)}
     return _Layout(_root(file, content.get("path")), file, _class_names(content, file), places)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {error}", where=file) from None
 
 
 def _read_yaml(file: Path) -> Mapping[str, Any]:
@@ -199,7 +193,7 @@ def _root(file: Path, stated: Any) -> Path:
     here = file.parent
     if not isinstance(stated, str):
         return here
-    return next((place for place in (here / stated, here / Path(stated).name) if place.is_dir()), here)
+    return next((place for place in (here / stated, here / Path(stated).name) if is_folder(place)), here)
 
 
 # --- images
@@ -256,10 +250,10 @@ def _place(root: Path, entry: str, file: Path) -> Path:
     if name.startswith("../"):
         tried += [root / name.removeprefix("../"), file.parent / name.removeprefix("../")]
     for place in tried:
-        if place.is_dir() or (place.is_file() and place.suffix == _LIST):
+        if is_folder(place) or (is_file(place) and place.suffix == _LIST):
             return place
     raise DataError(
-        f"there is no folder {entry!r}",
+        f"there is no folder {entry[:200]!r}",
         where=file,
         expected=f"a folder of images, or a {_LIST} file with a path a line, relative to {root}",
         cure=f"correct path, train, val or test in it; there is: {contents(root)}",
@@ -269,17 +263,17 @@ def _place(root: Path, entry: str, file: Path) -> Path:
 def _listed_images(file: Path, layout: _Layout) -> Iterator[Path]:
     problems: list[Problem] = []
     seen: set[Path] = set()
-    for number, line in enumerate(lines_of(_text(file)), start=1):
+    for number, line in enumerate(lines_of(read_text_file(file)), start=1):
         name = line.strip().replace("\\", "/")
         if not name:
             continue
         # CVAT writes data/ before all names.
         names = [name, name.removeprefix("data/")]
         tried = [folder / one for one in names for folder in (file.parent, layout.root)]
-        found = next((path for path in tried if path.is_file()), None)
+        found = next((path for path in tried if is_file(path)), None)
         if found is None or found in seen:
             what = (
-                f"there is no image {line.strip()!r}"
+                f"there is no image {line.strip()[:200]!r}"
                 if found is None
                 else f"{line.strip()!r} is listed twice"
             )
@@ -322,7 +316,7 @@ def _annotation(image: Path, labels: Path, size: tuple[int, int], names: Mapping
     boxes: list[Box] = []
     problems: list[Problem] = []
     empty = 0
-    lines = lines_of(_text(labels)) if files_among([labels]) else []
+    lines = lines_of(read_text_file(labels)) if files_among([labels]) else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -345,7 +339,7 @@ def _box(fields: Sequence[str], names: Mapping[int, str], size: tuple[int, int],
     number, *values = (_number(field) for field in fields)
     if number not in names:
         raise DataError(
-            f"the class is {fields[0]!r}",
+            f"the class is {fields[0][:60]!r}",
             where=where,
             expected=f"one of: {listing(f'{key} ({names[key]})' for key in sorted(names))}",
             cure="correct the line, or the names",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from ptm.data.given import Given
 from ptm.data.image_reading import ImageReading
 from ptm.data.inputs import Inputs
 from ptm.data.labels import choose_labels
-from ptm.errors import ConfigError, ModelError, refuse
+from ptm.errors import ConfigError, DataError, ModelError, refuse
 from ptm.experiment.prediction_table import Row
 from ptm.experiment.rejection import Rejection, least_in_set, require_rejectable
 from ptm.experiment.session import Session, open_session, require_downloads
@@ -126,22 +126,29 @@ class Predictor:
         export = self.trained.export
         return export is None or export.calibration != "dynamic"
 
-    def read(self, values: Sequence[Any]) -> list[Input]:
+    def read(self, values: Sequence[Any], wanted: Callable[[], bool] = lambda: True) -> list[Input]:
         """Inputs as the model takes them. DataError names all that cannot be used, by their place in ``values``; images
-        are decoded whole, one after the other."""
+        are decoded whole, one after the other, as long as they are ``wanted``."""
         (examples,) = self.session.task.read_inputs(self.spec, [Given(values)])
         if "image" in examples.columns:
-            self._require_images(examples)
+            self._require_images(examples, wanted)
         columns = examples.columns
         return [
             Input({role: column[row] for role, column in columns.items()}, examples.where(row))
             for row in range(len(examples))
         ]
 
-    def _require_images(self, examples: Examples) -> None:
+    def _require_images(self, examples: Examples, wanted: Callable[[], bool]) -> None:
         from ptm.vision.images import find_unreadable
 
-        fits, reading = size_check(self.spec, self.trained.model), ImageReading.of(self.spec.data)
+        reading = ImageReading.of(self.spec.data)
+        size_fits = size_check(self.spec, self.trained.model)
+
+        def fits(width: int, height: int) -> None:
+            if not wanted():  # asked before each image is decoded, which may take seconds
+                raise DataError("not decoded: whoever asked has gone")
+            size_fits(width, height)
+
         images = examples.columns["image"]
         refuse(find_unreadable(images, examples.where, 1, lambda done: None, fits, reading), noun="images")
 

@@ -14,7 +14,7 @@ from ptm.base.regular import kind_of, strays
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, HubRefused, ModelError, Problem, RunDirectoryError, first_line
 from ptm.experiment.export_files import export_card
-from ptm.export.directory import CONFIG, SEAL, is_export, require_export
+from ptm.export.directory import CONFIG, SEAL, is_export, require_export, sent_names
 from ptm.export.record import RECORD
 from ptm.models.seals import require_intact
 from ptm.report.hub import (
@@ -31,6 +31,7 @@ from ptm.report.inputs import RunFiles, read_run
 from ptm.report.page import card_text
 from ptm.run.directory import RunDirectory
 from ptm.run.opening import read_finished
+from ptm.run.ownership import may_be_of_model
 
 CARD = "README.md"
 # Of an export only what a stranger runs; the others name places of this machine.
@@ -60,6 +61,7 @@ class Plan:
     uploads: tuple[Upload, ...]
     licence: str | None
     base: str | None
+    left_behind: tuple[str, ...] = ()  # names of other files that lie there
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,6 +69,7 @@ class Plan:
             "licence": self.licence,
             "base_model": self.base,
             "files": [{"name": upload.name, "bytes": upload.bytes} for upload in self.uploads],
+            "left_behind": list(self.left_behind),
             "bytes": sum(upload.bytes for upload in self.uploads),
         }
 
@@ -88,7 +91,14 @@ def plan_push(target: Path, repository: str, *, licence: str | None, include: Se
     named = {upload.name: upload for upload in more} | {upload.name: upload for upload in uploads}
     _require_private([upload for upload in uploads if upload.name not in {other.name for other in more}])
     ordered = tuple(named[name] for name in sorted(named))
-    return Plan(repository=repository, uploads=ordered, licence=model.licence, base=model.base)
+    left_behind = _left_behind(target, ordered)
+    return Plan(
+        repository=repository,
+        uploads=ordered,
+        licence=model.licence,
+        base=model.base,
+        left_behind=left_behind,
+    )
 
 
 def _of_run(run: Path, repository: str, licence: str | None) -> tuple[Published, list[Upload]]:
@@ -102,12 +112,33 @@ def _of_run(run: Path, repository: str, licence: str | None) -> tuple[Published,
             cure="restore it, or run the config again",
         )
     model, card = hub_card(run, repository, licence)
-    uploads = [
-        Upload(path.relative_to(run / "model").as_posix(), path)
-        for path in sorted((run / "model").rglob("*"))
-        if path.is_file() and path.name != CARD
+    return model, [*_of_model(run / "model"), Upload(CARD, files.utf8(card))]
+
+
+def _of_model(folder: Path) -> list[Upload]:
+    """The files of a saved model that its seal lists: what somebody put beside them is not ours to publish. Nor is what
+    has no name of a model's file, for whoever wrote the seal may have listed anything."""
+    names = [SEAL, *files.sealed_names(folder)]
+    chosen = [
+        name for name in names if may_be_of_model(name) and not _is_hidden(name) and Path(name).name != CARD
     ]
-    return model, [*uploads, Upload(CARD, files.utf8(card))]
+    return [Upload(name, folder / name) for name in sorted(chosen)]
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in Path(name).parts)
+
+
+def _left_behind(target: Path, uploads: Sequence[Upload]) -> tuple[str, ...]:
+    """Names of files in a model's folder, or an export's, that are not sent."""
+    folder = target if is_export(target) else target / "model"
+    sent = {upload.content for upload in uploads}
+    kept = {folder / name for name in (*_KEPT_BACK, CARD)}
+    return tuple(
+        path.relative_to(target).as_posix()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path not in sent and path not in kept
+    )
 
 
 def hub_card(run: Path, repository: str, licence: str | None = None) -> tuple[Published, str]:
@@ -143,11 +174,7 @@ def _of_export(folder: Path, repository: str, licence: str | None) -> tuple[Publ
     )
     model = _licensed(of_export(model, record.after.metrics, record.quantize))
     card = metadata(model) + public(export_card(record, repository.partition("/")[2]))
-    uploads = [
-        Upload(path.relative_to(folder).as_posix(), path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in _KEPT_BACK
-    ]
+    uploads = [Upload(name, folder / name) for name in sent_names(folder) if name not in _KEPT_BACK]
     return model, [*uploads, Upload(CARD, files.utf8(card))]
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ptm.base import files
-from ptm.base.regular import kind_of, read_bytes, strays
+from ptm.base.regular import kind_of, strays
 from ptm.errors import ModelError, RunDirectoryError, first_line
 from ptm.export.record import RECORD, ExportRecord, read_record
 from ptm.run.opening import refuse_inside_run
@@ -30,8 +29,9 @@ def is_export(path: Path) -> bool:
 
 def require_export(path: Path) -> ExportRecord:
     """The record of an export that is as it was written: no link in it, no byte changed. Raises ModelError."""
+    real = Path(os.path.realpath(path))  # a link to it is the user's own
     try:
-        wrong = [f"{part.relative_to(path)} is {kind}" for part, kind in strays(path)]
+        wrong = [f"{part.relative_to(real)} is {kind}" for part, kind in strays(real)]
         problem = wrong[0] if wrong else files.broken_seal(path) or _unsealed(path)
         if problem is None:
             record = read_record(path)
@@ -109,10 +109,11 @@ def _is_ours(name: str, known: frozenset[str]) -> bool:
     return name == SEAL or (name in known and name in _FILES)
 
 
+def sent_names(path: Path) -> list[str]:
+    """Names of the files of an export that ptm wrote: others may lie there, which are somebody's own."""
+    return sorted(name for name in _sealed(path) if _is_ours(name, _sealed(path)))
+
+
 def _sealed(path: Path) -> frozenset[str]:
     """Names of the files that the seal of a directory lists; none where there is no seal."""
-    try:
-        content = json.loads(read_bytes(path / SEAL, files.MOST_SEAL))["files"]
-        return frozenset(map(str, content))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return frozenset()
+    return files.sealed_names(path)

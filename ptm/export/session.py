@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ptm.errors import ModelError, first_line, listing
+from ptm.errors import ModelError, OutOfMemory, first_line, listing
 
 ShapeOf = Callable[[Sequence[int]], tuple[int, ...]]
 
@@ -57,7 +58,7 @@ class OnnxModel(nn.Module):
             (result,) = self._session.run(None, feeds)
         except Exception as error:
             if "allocate memory" in str(error) or isinstance(error, MemoryError):
-                raise MemoryError(str(error)) from None
+                raise _out_of_memory(error, self._where) from None
             raise ModelError(
                 f"ONNX Runtime cannot compute it: {first_line(error)}", where=self._where
             ) from None
@@ -71,6 +72,18 @@ class OnnxModel(nn.Module):
             )
         output = torch.from_numpy(result).to(device)
         return output if pixels else SimpleNamespace(logits=output)
+
+
+def _out_of_memory(error: Exception, where: object) -> OutOfMemory:
+    """The graph is what asks: it may come from a stranger, and want more than any batch accounts for."""
+    size = re.search(r"size:? *(\d{1,30})", str(error))
+    asked = f"; {int(size[1]):,} bytes were asked for at once" if size else ""
+    return OutOfMemory(
+        f"out of memory: the graph of the export{asked}",
+        where=where,
+        cure="fewer inputs at once, or shorter or smaller ones; if one alone is too large, the graph asks for it: "
+        "export the model again with ptm export",
+    )
 
 
 class TorchModel(nn.Module):

@@ -24,6 +24,7 @@ from ptm.pipeline import Batch, Metrics, Output, Prediction
 FILE = "decisions.json"
 _FORMAT = 1
 _LOG_TEMPERATURES = (-3.0, 3.0)  # 0.05 to 20
+_FURTHEST = 1000.0  # that a temperature may be from 1: ptm fits less, and with more logits are no numbers
 _MOST_BYTES = 16_000_000
 
 
@@ -73,14 +74,14 @@ def read_decisions(directory: Path, labels: Sequence[str]) -> Decisions | None:
     if not place.is_file():
         return None
     try:
-        content = read_bytes(place)
-        stored = files.parse_json(content[:_MOST_BYTES])
+        stored = files.parse_json(read_bytes(place, _MOST_BYTES))
         temperature, thresholds = float(stored["temperature"]), dict(stored["thresholds"])
-        good = 0 < temperature < np.inf and all(0 <= float(t) <= 1 for t in thresholds.values())
+        in_reach = 1 / _FURTHEST <= temperature <= _FURTHEST
+        good = in_reach and all(0 <= float(t) <= 1 for t in thresholds.values())
         if stored["format"] != _FORMAT or not good:
             raise ValueError("it holds other numbers than ptm writes")
         fitted = dict(stored["fitted"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelError(f"cannot be read: {error}", where=place, cure="train the model again") from None
     unknown = set(thresholds) - set(labels)
     if unknown:

@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from ptm.base.files import broken_seal
+from ptm.base.files import OF_A_MODEL, broken_seal
 from ptm.base.regular import endless, read_bytes
 from ptm.errors import ModelError
 
@@ -84,4 +84,4 @@ def _stamp(directory: Path) -> tuple[tuple[str, int, int], ...]:
 
 @lru_cache(maxsize=8)
 def _problem(directory: Path, stamp: tuple[tuple[str, int, int], ...]) -> str | None:
-    return broken_seal(directory)
+    return broken_seal(directory, OF_A_MODEL)

@@ -60,8 +60,10 @@ def label_counts(examples: Examples, labels: Sequence[str]) -> tuple[str, dict[s
 
 
 def spread(values: Any) -> dict[str, float]:
-    """Least, median, mean and most."""
+    """Least, median, mean and most; nothing of nothing."""
     numbers = np.asarray(values, dtype=np.float64)
+    if not numbers.size:
+        return {}
     return {
         "least": float(numbers.min()),
         "median": float(np.median(numbers)),

@@ -61,6 +61,9 @@ def _first(findings: Sequence[Finding], most: int) -> Iterator[tuple[Finding, in
 def figure_lines(figures: Mapping[str, Figures]) -> Iterator[str]:
     """One line a split."""
     for name, split in figures.items():
+        if not split.examples:
+            yield f"{name}: no example"
+            continue
         parts = [f"{split.examples:,} examples"]
         if split.labels:
             total = max(1, sum(split.labels.values()))

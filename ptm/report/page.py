@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base import files
+from ptm.base.printable import printable
 from ptm.config.evaluation import shown_metric
 from ptm.config.tasks import OBJECT_DETECTION, TASKS, Task
 from ptm.errors import RunDirectoryError
@@ -228,4 +229,5 @@ def render_template(template: str, values: Mapping[str, Any]) -> str:
     environment.filters |= {"plain": words.plain, "metric": words.metric, "count": words.count}
     environment.filters |= {"md": words.markdown, "code": words.code_span, "finite": math.isfinite}
     environment.globals |= {"matrix_classes": tables.MATRIX_CLASSES, "most_classes": tables.MOST_CLASSES}
-    return environment.get_template(template).render(values)
+    # Values of slices and names of labels may hold what a terminal obeys, and pages are read in terminals, too.
+    return printable(environment.get_template(template).render(values))

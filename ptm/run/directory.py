@@ -141,7 +141,7 @@ class RunDirectory:
         """What a finished run should have and has not; None when it is as it was written."""
         if not self.model.is_dir():
             return "there is no model/"
-        problem = files.broken_seal(self.model)
+        problem = files.broken_seal(self.model, files.OF_A_MODEL)
         if problem is not None:
             return f"model/{problem}"
         results = self.read_results()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -53,17 +54,19 @@ class Service:
         most = self.settings.body_bytes(images=self.images)
         announced = requests.announced_length(request.headers, most)
         with self.room.of(announced):
-            stage = "body"
+            stage, gone = "body", threading.Event()
             try:
                 async with asyncio.timeout(self.settings.timeout):
                     body = await requests.read_body(request, most)
                     stage = "inputs"
-                    inputs = await self._inputs(request, kind, body)
+                    inputs = await self._inputs(request, kind, body, gone)
                     predictions = await self.batcher.predict(inputs)
             except TimeoutError:
                 raise self._late(stage) from None
             except QueueFull:
                 raise busy("too many inputs wait already") from None
+            finally:
+                gone.set()  # a thread that reads for it has nobody to read for
         rows = [
             row_json({**prediction, "id": index}, {"where": inputs[index].where})
             for index, prediction in enumerate(predictions)
@@ -78,7 +81,9 @@ class Service:
             return hung_up(408, problem)
         return busy(f"not predicted within {seconds}")
 
-    async def _inputs(self, request: Request, kind: requests.Kind, body: bytes) -> list[Input]:
+    async def _inputs(
+        self, request: Request, kind: requests.Kind, body: bytes, gone: threading.Event
+    ) -> list[Input]:
         read = self.predictor.read
         if kind == "image":
             values: list[Any] = [body]
@@ -88,7 +93,7 @@ class Service:
             return read(self._counted(requests.json_values(body, images=False)))
         else:
             values = await self._aside(partial(requests.json_values, body, images=self.images))
-        return await self._aside(partial(read, self._counted(values)))
+        return await self._aside(partial(read, self._counted(values), lambda: not gone.is_set()))
 
     async def _aside(self, work: Callable[[], Made]) -> Made:
         return await asyncio.get_running_loop().run_in_executor(self.readers, work)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
@@ -136,6 +137,12 @@ def _image_bytes(value: Any, where: str) -> bytes:
         raise DataError(f"not base64: {error}", where=where, expected=expected, cure=cure) from None
 
 
+def _last_boundary(headers: Headers) -> bytes:
+    """What ends a form: the parser takes one that is cut off for whole, without its last part."""
+    _, options = parse_options_header(headers.get("content-type", ""))
+    return b"--" + options.get(b"boundary", b"") + b"--"
+
+
 class _InMemory(MultiPartParser):
     spool_max_size = _NEVER
 
@@ -151,6 +158,9 @@ async def form_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
     except Exception as error:  # the parsers of forms have no common error
         what = f"not multipart/form-data: {first_line(error)}"
         raise Refused(400, Problem(what, _BODY, "a file a part", "curl -F image=@FILE")) from None
+    if _last_boundary(headers) not in body:
+        problem = Problem("a form that is cut off", _BODY, "its boundary with -- behind it", "send it whole")
+        raise Refused(400, problem)
     others = [name for name, value in form.multi_items() if not isinstance(value, UploadFile)]
     files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
     await form.close()

@@ -166,3 +166,24 @@ def test_11_02_a_box_that_was_turned_is_refused(coco):
     with pytest.raises(DataError, match="turned by 30 degrees") as caught:
         load(coco, "coco", train="instances_train", eval="instances_val")
     assert caught.value.problems[0].where.endswith("annotations[1]") and caught.value.problems[0].cure
+
+
+@pytest.mark.parametrize(
+    ("spoil", "where", "what"),
+    [
+        (edit(lambda c: c["images"][1].update(width=10**400)), "images[1]", "the size is 1000"),
+        (
+            edit(lambda c: c["annotations"][1].update(attributes={"rotation": 10**400})),
+            "annotations[1]",
+            "is turned",
+        ),
+        (edit(lambda c: c["images"][1].update(file_name="http://[::1/x?d=a")), "images[1]", "there is no"),
+        (edit(lambda c: c["images"][1].update(file_name="a/" * 20_000)), "images[1]", "there is no image"),
+        (edit(lambda c: c["images"][1].update(file_name="%41/" * 20_000 + "?")), "images[1]", "there is no"),
+    ],
+)
+def test_15_17_numbers_and_names_of_no_use_are_one_message(coco, spoil, where, what):
+    spoil(coco)
+    with pytest.raises(DataError, match=what) as caught:
+        load(coco, "coco", train="instances_train", eval="instances_val")
+    assert where in caught.value.problems[0].where and len(caught.value.problems[0].what) < 300

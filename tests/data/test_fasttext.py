@@ -50,3 +50,10 @@ def test_11_06_what_is_wrong_is_refused_with_its_line(read, tmp_path, content, w
         read(content)
     (problem,) = caught.value.problems
     assert (problem.what, problem.where) == (what, f"{tmp_path / 'a.txt'}{line}")
+
+
+def test_15_15_a_long_line_takes_no_square_of_its_length(read):
+    table, _ = read(f"a{' ' * 100_000}b __label__x\nc{' __label__y' * 20_000}\n__label__z{' d' * 50_000}\n")
+    assert table.columns["label"] == ["x", "y", "z"] and table.columns["text"][1] == "c"
+    with pytest.raises(DataError, match="a label within the text"):
+        read(f"a{' __label__a' * 20_000} b\n")

@@ -13,6 +13,7 @@ from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
 from ptm.data.inputs import text_inputs
 from ptm.data.tabular import load_dataset
+from ptm.data.text_format import read_text
 from ptm.errors import ConfigError, DataError
 
 TEXT = {"text": "text"}
@@ -208,3 +209,12 @@ def test_10_24_keys_where_they_mean_nothing(tmp_path):
     for change in ("data.quoting=none", "data.header=false", 'data.delimiter=";"'):
         with pytest.raises(ConfigError, match="is for csv: and tsv:"):
             spec_of(tmp_path, "json:a.json", change)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_15_17_utf_16_without_a_mark_is_known_by_its_order(tmp_path, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\nein schöner Film,gut\n".encode(encoding))
+    with pytest.raises(DataError) as caught:
+        read_text(path)
+    assert caught.value.problems[0].cure.endswith(f"--set data.encoding={encoding}")

@@ -1,5 +1,8 @@
 """Sheets of Excel as tables: which sheet, what a cell says, what is refused with its cell."""
 
+import re
+import zipfile
+
 import pytest
 
 from ptm.data import packed
@@ -106,3 +109,23 @@ def test_11_04_what_is_no_workbook_is_refused(tmp_path, monkeypatch):
         "AA10",
         "AAA1",
     ]
+
+
+@pytest.mark.parametrize("place", ["XFD1048576", "SF200000", "ZZZZ99999999"])
+def test_15_15_a_cell_far_from_the_others_is_refused(tmp_path, place):
+    """The reader holds a sheet as a rectangle: of such a one it would take all memory, and end the process."""
+    path = write_workbook(tmp_path / "a.xlsx", {"Reviews": ROWS})
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    row = re.sub("[A-Z]", "", place)
+    cell = f'<row r="{row}"><c r="{place}" t="inlineStr"><is><t>x</t></is></c></row>'
+    empty = '<row r="900000"><c r="XFD900000" s="1"/><c r="XFC900000"></c></row>'
+    for more in (empty, empty + cell):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                end = b"</sheetData>"
+                archive.writestr(name, content.replace(end, more.encode() + end))
+        if more == empty:  # formats alone take no place
+            assert read(path).columns["label"] == ["pos", "neg"]
+    with pytest.raises(DataError, match="cells that hold something, over"):
+        read(path)

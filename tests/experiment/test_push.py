@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,7 +10,9 @@ from typer.testing import CliRunner
 
 from helpers import copy_of
 from hub_samples import COMMIT, HubHandler, serving
+from ptm.base.files import seal
 from ptm.cli.app import app, run
+from ptm.experiment.push import plan_push
 from ptm.models.seals import require_intact
 
 pytestmark = pytest.mark.slow  # trains, once a session
@@ -169,3 +172,24 @@ def test_14_06_paths_of_this_machine_are_refused_unless_the_file_is_named(review
     cure = said.split("--include ")[1].split()[0]
     assert run([*words, "--include", cure, "--json"]) == 0
     assert "notes.txt" in {file["name"] for file in json.loads(capsys.readouterr().out)["files"]}
+
+
+def test_15_01_only_what_ptm_wrote_is_sent(reviews_run, exported_reviews, tmp_path, capsys):
+    """What lies beside the files of a model is somebody's own: keys, notes; also where a seal lists it."""
+    for source, folder in ((reviews_run, "model"), (exported_reviews, ".")):
+        target = copy_of(source, tmp_path / folder.replace(".", "export"))
+        before = {upload.name for upload in plan_push(target, "me/reviews", licence=None).uploads}
+        place = target / folder
+        for name in (".env", ".git/config", "notes.txt", "deep/key.pem"):
+            (place / name).parent.mkdir(exist_ok=True)
+            (place / name).write_text("secret")
+        plan = plan_push(target, "me/reviews", licence=None)
+        assert {upload.name for upload in plan.uploads} == before
+        names = {Path(name).name for name in plan.left_behind}
+        assert names == {".env", "config", "notes.txt", "key.pem"}
+        seal(place)
+        assert not {"deep/key.pem", ".env", ".git/config"} & {
+            upload.name for upload in plan_push(target, "me/reviews", licence=None).uploads
+        }
+        named = plan_push(target, "me/reviews", licence=None, include=[f"{folder}/deep"])
+        assert any(upload.name.endswith("key.pem") for upload in named.uploads)

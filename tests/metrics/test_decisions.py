@@ -163,3 +163,18 @@ def test_11_02_what_is_written_is_read_and_what_is_not_ptms_is_refused(tmp_path)
         (tmp_path / "decisions.json").write_text(json.dumps(stored | change))
         with pytest.raises(ModelError, match=r"decisions\.json"):
             read_decisions(tmp_path, ("a", "b"))
+
+
+@pytest.mark.parametrize("temperature", ["9" * 400, "1e-300", "1e300", '"1e999"', "-1"])
+def test_15_17_a_temperature_of_no_use_is_one_message(tmp_path, temperature):
+    text = f'{{"format": 1, "temperature": {temperature}, "thresholds": {{}}, "fitted": {{}}}}'
+    (tmp_path / "decisions.json").write_text(text)
+    with pytest.raises(ModelError, match=r"decisions\.json"):
+        read_decisions(tmp_path, ("a", "b"))
+
+
+def test_15_15_decisions_without_end_are_not_read(tmp_path):
+    with (tmp_path / "decisions.json").open("wb") as file:
+        file.truncate(10**11)
+    with pytest.raises(ModelError, match="larger than"):
+        read_decisions(tmp_path, ("a", "b"))

@@ -120,3 +120,19 @@ def test_15_09_a_run_is_known_by_its_mark_or_its_lock(model, left):
     (model / "manifest.json").unlink()
     with pytest.raises(ModelError, match="damaged"):
         require_intact(model)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["decisions.json", "added_tokens.json", "generation_config.json", "vocab.txt", "model/decisions.json"],
+)
+def test_15_09_settings_that_were_not_there_are_damage(model, name):
+    """A threshold that somebody puts beside a sealed model changes its answers, as other weights would."""
+    for harmless in ("notes.txt", "picture.png", ".cache/x.json"):
+        (model / harmless).parent.mkdir(exist_ok=True)
+        (model / harmless).write_text("x")
+    require_intact(model)
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_text("{}")
+    with pytest.raises(ModelError, match=f"{name} was not there when it was written"):
+        require_intact(model)

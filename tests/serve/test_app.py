@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from helpers import Saying
+from ptm.errors import DataError
 from ptm.experiment.predict import run_prediction
 from ptm.experiment.predictor import open_predictor
 from ptm.serve.app import build_app
@@ -362,3 +363,30 @@ def test_15_17_a_key_that_comes_again_after_many_others_is_found_at_once():
         400,
         "not JSON: the key 'last' stands there twice",
     )
+
+
+def test_15_15_images_of_a_request_that_is_over_are_not_decoded(images):
+    asked = []
+
+    def wanted():
+        asked.append(1)
+        return len(asked) < 3
+
+    with pytest.raises(DataError) as caught:
+        images.read([png()] * 40, wanted)
+    assert len(asked) == 40 and len(caught.value.problems) <= 38
+    assert caught.value.problems[0].what.startswith("not decoded")
+    assert len(images.read([png()] * 2)) == 2
+
+
+def test_15_17_a_form_that_is_cut_off_loses_nothing_silently():
+    app = app_of(Stand(task="image-classification", columns=("image",)))
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    whole, cut = ask(
+        app,
+        {"content": part * 2 + b"--b--\r\n", "headers": kind},
+        {"content": part * 2, "headers": kind},
+    )
+    assert len(whole.json()["predictions"]) == 2
+    assert cut.status_code == 400 and "cut off" in cut.text
