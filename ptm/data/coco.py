@@ -37,15 +37,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         names = categories_of(checked(rows["categories"], "categories", path, id=int, name=str), path)
     with gathered.of():
         images = checked(rows["images"], "images", path, id=int, file_name=str, width=int, height=int)
-    refuse(
-        Problem(
-            f"the size is {width}x{height}"[:100],
-            f"{path}, images[{index}]",
-            "the width and height in pixels",
-        )
-        for index, (width, height) in enumerate((image["width"], image["height"]) for image in images)
-        if max(width, height) > _LONGEST_SIDE
-    )
+        _require_sides(images, path)
     with gathered.of():
         drawn = checked(rows["annotations"], "annotations", path, image_id=int, category_id=int, bbox=list)
     gathered.refuse()
@@ -179,6 +171,19 @@ def checked(rows: list[Any], key: str, path: Path, **fields: type) -> list[dict[
                 break
     refuse(problems, noun="problems")
     return rows
+
+
+def _require_sides(images: list[dict[str, Any]], path: Path) -> None:
+    """DataError for sizes beyond those of any format of images: numbers that no arithmetic takes."""
+    refuse(
+        Problem(
+            f"the size is {image['width']}x{image['height']}"[:100],
+            f"{path}, images[{index}]",
+            "the width and height in pixels",
+        )
+        for index, image in enumerate(images)
+        if max(image["width"], image["height"]) > _LONGEST_SIDE
+    )
 
 
 def _coco_corners(bbox: list[Any], where: str) -> tuple[float, ...]:

@@ -33,6 +33,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "a PDF", "take its text out first"),
 )
 _SINGLE_BYTE = ("iso8859-1", "iso8859-15", "cp1252")
+_BEGINNING = 2000  # bytes that show an order
 _WINDOWS = bytes(range(0x80, 0xA0))  # control characters in ISO-8859-1, letters and quotes in Windows-1252
 
 
@@ -133,18 +134,27 @@ def undecoded(byte: int, context: bytes, path: object, line: int, codec: str = U
             context.decode("cp1252")
         except UnicodeDecodeError:
             encoding = ""
+    encoding = _wide(context[:_BEGINNING]) or encoding
     codec_name = "UTF-8" if codec == UTF8 else codec
     return _wrong_encoding(
         f"byte 0x{byte:02x} is not {codec_name}", f"{path}:{line}", path, encoding, codec_name
     )
 
 
+def _wide(beginning: bytes) -> str:
+    """UTF-16, by the order of its bytes, of what holds a 0 in every second one, as the letters of most languages do; ""
+    of anything else."""
+    first, second = beginning[::2].count(0), beginning[1::2].count(0)
+    if 3 * (first + second) <= len(beginning):
+        return ""
+    return "UTF-16BE" if first > second else "UTF-16LE"
+
+
 def has_nul(path: object, line: int, text: str = "") -> DataError:
+    wide = _wide(text[:_BEGINNING].encode("latin-1", "replace"))
     cure = "is this a text file?"
-    if text.count("\0") * 3 > len(text):
-        # Of most letters one of the two bytes is 0: the first one where the high byte comes first.
-        order = "be" if text[:200:2].count("\0") > text[1:200:2].count("\0") else "le"
-        cure = f"it seems to be UTF-16 without a mark: --set data.encoding=utf-16-{order}"
+    if wide:
+        cure = f"it seems to be UTF-16 without a mark: --set data.encoding=utf-16-{wide[-2:].lower()}"
     return DataError("a NUL character", where=f"{path}:{line}", expected="plain text", cure=cure)
 
 

@@ -32,7 +32,7 @@ def require_export(path: Path) -> ExportRecord:
     real = Path(os.path.realpath(path))  # a link to it is the user's own
     try:
         wrong = [f"{part.relative_to(real)} is {kind}" for part, kind in strays(real)]
-        problem = wrong[0] if wrong else files.broken_seal(path) or _unsealed(path)
+        problem = wrong[0] if wrong else files.broken_seal(real) or _unsealed(real)
         if problem is None:
             record = read_record(path)
             if record.graph == GRAPHS[record.format]:  # it may come from a stranger, and lead anywhere

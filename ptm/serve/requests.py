@@ -158,12 +158,12 @@ async def form_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
     except Exception as error:  # the parsers of forms have no common error
         what = f"not multipart/form-data: {first_line(error)}"
         raise Refused(400, Problem(what, _BODY, "a file a part", "curl -F image=@FILE")) from None
-    if _last_boundary(headers) not in body:
-        problem = Problem("a form that is cut off", _BODY, "its boundary with -- behind it", "send it whole")
-        raise Refused(400, problem)
     others = [name for name, value in form.multi_items() if not isinstance(value, UploadFile)]
     files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
     await form.close()
+    if _last_boundary(headers) not in body:
+        problem = Problem("a form that is cut off", _BODY, "its boundary with -- behind it", "send it whole")
+        raise Refused(400, problem)
     if others or not files:
         what = f"the field {others[0]!r:.60} is no file" if others else "a form without a file"
         problem = Problem(what, _BODY, "a file a part", "curl -F image=@FILE")

@@ -82,6 +82,15 @@ def test_one_example_cannot_be_shared_out():
         load(train="one", eval="50%")
 
 
+def test_15_17_a_share_that_leaves_nothing_to_train_on_is_refused():
+    """Two examples of two classes: each class gives its first example to eval."""
+    rows = Examples({"text": ["a", "b"]}, None, lambda row: f"row {row}")
+    spec = DataSpec(source="csv:a.csv", eval="50%")
+    splits = read_splits(spec, lambda name, split: rows, train=True)
+    with pytest.raises(DataError, match="2 examples, 2 of them different, cannot be shared out"):
+        make_dataset(spec, splits, (), lambda table: table, train=True, strata=lambda _: np.array([0, 1]))
+
+
 def test_an_evaluation_split_must_be_named():
     with pytest.raises(ConfigError, match=r"data\.eval is missing"):
         load(eval=None)

@@ -13,7 +13,7 @@ from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
 from ptm.data.inputs import text_inputs
 from ptm.data.tabular import load_dataset
-from ptm.data.text_format import read_text
+from ptm.data.text_format import TextFormat, read_text
 from ptm.errors import ConfigError, DataError
 
 TEXT = {"text": "text"}
@@ -211,10 +211,12 @@ def test_10_24_keys_where_they_mean_nothing(tmp_path):
             spec_of(tmp_path, "json:a.json", change)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_15_17_utf_16_without_a_mark_is_known_by_its_order(tmp_path, encoding):
+@pytest.mark.parametrize("encoding", ["utf-16le", "utf-16be"])
+@pytest.mark.parametrize("text", ["text,label\na good film,good\n", "text,label\nein schöner Film,gut\n"])
+def test_15_17_utf_16_without_a_mark_is_known_by_its_order(tmp_path, encoding, text):
     path = tmp_path / "a.csv"
-    path.write_bytes("text,label\nein schöner Film,gut\n".encode(encoding))
+    path.write_bytes(text.encode(encoding))
     with pytest.raises(DataError) as caught:
         read_text(path)
-    assert caught.value.problems[0].cure.endswith(f"--set data.encoding={encoding}")
+    assert f"--set data.encoding={encoding}" in caught.value.problems[0].cure.replace("utf-16-", "utf-16")
+    assert read_text(path, text_format=TextFormat(encoding=encoding))[0] == text

@@ -52,3 +52,15 @@ def test_15_09_a_file_that_the_seal_does_not_know_is_not_read(tmp_path, name):
     (tmp_path / name).write_text("changed")
     with pytest.raises(ModelError, match="does not stand in manifest"):
         require_export(tmp_path)
+
+
+def test_15_17_an_export_is_read_through_a_link_of_the_users_own(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    (tmp_path / "there" / "export.json").write_text("{}")
+    files.seal(tmp_path / "there")
+    with pytest.raises(ModelError, match=r"export\.json is damaged"):  # not the link
+        require_export(tmp_path / "link")
+    (tmp_path / "there" / "inside").symlink_to("/etc")
+    with pytest.raises(ModelError, match="inside is a symbolic link"):
+        require_export(tmp_path / "link")

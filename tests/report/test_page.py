@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ptm.base.printable import printable
 from ptm.errors import RunDirectoryError
 from ptm.report.page import write_report
 from report_runs import (
@@ -216,3 +217,13 @@ def environment(**extra: str) -> dict[str, str]:
 
     root = Path(__file__).resolve().parents[2]
     return {**os.environ, "PYTHONPATH": str(root), **extra}
+
+
+def test_15_16_nothing_in_a_page_is_obeyed_by_a_terminal(tmp_path):
+    classes = ["a", "b\x1b[31m"]
+    sliced = {"source": {"web\x1b]0;x\x07\u202e": {"examples": 3, "metrics": {"accuracy": 1.0}}}}
+    run = make_run(tmp_path / "run", classes, make_predictions(classes), slices=sliced, warnings=["\x1b[2J"])
+    write_report(run)
+    for name in ("report.html", "README.md"):
+        text = (run / name).read_text()
+        assert printable(text) == text, name
