@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ptm.base import strict_json
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
 from ptm.data.given_paths import is_file, read_file
 from ptm.data.partial import refuse_all_but
@@ -135,9 +135,7 @@ def coco_file(folder: Path, split: str | None) -> Path:
 def read_json(path: Path) -> Mapping[str, Any]:
     raw = read_file(path)
     try:
-        content = json.loads(raw)
-    except RecursionError:
-        raise DataError("is not JSON: nested too deeply", where=path) from None
+        content = strict_json.loads(raw)
     except ValueError as error:
         raise DataError(f"is not JSON: {error}", where=path) from None
     if not isinstance(content, dict):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ptm.base import strict_json
 from ptm.base.files import file_digest
 from ptm.data.columns import closest_name, require_columns
 from ptm.data.partial import refuse_but
@@ -244,15 +245,15 @@ def _json_values(lines: Iterator[str], name: object, gathered: Gathered | None) 
 
 def _parsed(line: str, place: str) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
+        return strict_json.loads(line)
+    except ValueError as error:
         raise DataError(f"not JSON: {error}", where=place, expected="an object a line") from None
 
 
 def _json_list(text: str, name: object) -> Iterator[tuple[str, Any]]:
     try:
-        records = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        records = strict_json.loads(text)
+    except ValueError as error:
         raise DataError(f"not JSON: {error}", where=name) from None
     yield from ((f"{name}, record {number}", record) for number, record in enumerate(records, start=1))
 

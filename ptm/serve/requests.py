@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
@@ -16,6 +14,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 
+from ptm.base import strict_json
 from ptm.errors import DataError, Problem, first_line
 from ptm.serve.answers import Refused, busy, hung_up
 
@@ -91,12 +90,10 @@ def _too_large(most: int) -> Refused:
 def json_values(body: bytes, *, images: bool) -> list[Any]:
     """The list ``inputs`` of a JSON object; images decoded from base64. Raises Refused with 400, DataError."""
     try:
-        content = json.loads(body, parse_constant=_no_number, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        what = (
-            f"not JSON: {first_line(error)}" if not isinstance(error, RecursionError) else "nested too deeply"
-        )
-        raise Refused(400, Problem(what, _BODY, '{"inputs": [ … ]}', "correct the body")) from None
+        content = strict_json.loads(body, parse_constant=_no_number)
+    except ValueError as error:
+        problem = Problem(f"not JSON: {first_line(error)}", _BODY, '{"inputs": [ … ]}', "correct the body")
+        raise Refused(400, problem) from None
     expected = '{"inputs": [ … ]}, a list with at least one input'
     if not isinstance(content, dict) or "inputs" not in content:
         what = "an object without 'inputs'" if isinstance(content, dict) else "no JSON object"
@@ -114,14 +111,6 @@ def json_values(body: bytes, *, images: bool) -> list[Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r:.60} stands there twice")
-    return content
 
 
 def _image_bytes(value: Any, where: str) -> bytes:

@@ -138,8 +138,8 @@ SPOILT = {  # kind of source → a file, the lines that cannot be read, the line
     "csv quote": ('text,label\n,a\nx,\ny,b\n"z,b\n', ["5"], ["2", "3"]),
     "json": (
         '{"text": "good", "label": "a"}\nno\n{"text": "", "label": "b"}\n{"text": "x", "label": null}\n'
-        '{"label": "b"}\n{"text": "\\ud800", "label": "b"}\n',
-        ["2", "5", "6"],
+        '{"label": "b"}\n{"text": "\\ud800", "label": "b"}\n{"text": "y", "label": "a", "label": "b"}\n',
+        ["2", "5", "6", "7"],
         ["3", "4"],
     ),
     "fasttext": ("__label__a good\nx\n__label__b\n__label__ y\n__label__b z\n", ["4", "2"], ["3"]),
