@@ -105,8 +105,9 @@ class StopIn(Silent):
 
 
 def test_15_12_sigterm_during_the_final_evaluation_stops(tiny_bert, reviews, tmp_path):
-    run(text_spec(tiny_bert, reviews, tmp_path / "whole", epochs=1))
-    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1)
+    """That of the test split: what the training has evaluated is not evaluated again."""
+    run(text_spec(tiny_bert, reviews, tmp_path / "whole", epochs=1, test="eval.csv"))
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1, test="eval.csv")
     with pytest.raises(Interrupted, match="SIGTERM") as caught:
         run(spec, "new", StopIn("evaluate"))
     assert caught.value.exit_code == 75
