@@ -29,6 +29,7 @@ from ptm.models.size import describe_size
 from ptm.objective import all_counts
 from ptm.pipeline import Metrics, Pipeline
 from ptm.report.page import write_report
+from ptm.report.shown import Views
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, restore
 from ptm.run.directory import RunDirectory
 from ptm.run.lockfile import Pins, require_unchanged
@@ -309,7 +310,7 @@ def _finish(
             predictions["test"] = _lines(tested)
         run.finish(results, predictions, save_model)
         example = lambda index: judged.example("eval", index)  # noqa: E731
-        write_report(run.path, example, judged.render_prediction, Insights(judged))
+        write_report(run.path, Views(example, judged.render_prediction, Insights(judged)))
     session.runtime.barrier()
 
 

@@ -7,10 +7,9 @@ cannot be looked up is shown as far as predictions.jsonl describes it, and noted
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,19 +19,15 @@ from ptm.report import words
 from ptm.report.answers import Answers, Piece
 from ptm.report.inputs import RunFiles
 from ptm.report.predictions import ClassScores, probability
+from ptm.report.shown import Drawings, Examples, Insights
 
 MOST_MISTAKES = 20
-DRAWING_PIXELS = 360  # longer side of a drawn prediction
 # Of a sample: shown elsewhere, or not at all.
 _OF_BOXES = ("boxes", "labels", "scores", "target_boxes", "target_labels")
 _MOST_WORDS = 400  # of a text that is shown word by word
 _LEVELS = (0.15, 0.4, 0.7)  # of the strongest word
 _SURE = 0.5  # score of a box that is drawn and counted
 _NOT_LISTED = ("id", "where", "input", "loss", "mask_png")
-
-Examples = Callable[[int], dict[str, Any]]
-Insights = Callable[[int, str], dict[str, Any]]
-Drawings = Callable[[int, Mapping[str, Any]], bytes | None]
 
 
 @dataclass(frozen=True)
@@ -177,17 +172,8 @@ def _counted(names: Any) -> str:
 
 
 def _drawing(drawings: Drawings, row: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """``{"drawing": PNG}``, no larger than the page shows it."""
     png = drawings(index, row)
-    if png is None:
-        return {}
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(png))
-    image.thumbnail((DRAWING_PIXELS, DRAWING_PIXELS))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return {"drawing": buffer.getvalue()}
+    return {} if png is None else {"drawing": png}
 
 
 def _look_up(row: Mapping[str, Any], examples: Examples | None, failures: list[str]) -> Mapping[str, Any]:

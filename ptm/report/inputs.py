@@ -89,7 +89,7 @@ def read_run(run: Path) -> RunFiles:
     """All of a run directory that its report is made of."""
     notes: list[str] = []
     config_text = _read_text(run / "config.yaml", notes)
-    manifest, results = (_read_json(run / name, notes) for name in ("manifest.json", "results.json"))
+    manifest, results = (read_json(run / name, notes) for name in ("manifest.json", "results.json"))
     lines = _read_lines(run / "metrics.jsonl", notes)
     test = mapping(results.get("test"))
     name = "test_predictions.jsonl" if test else "predictions.jsonl"
@@ -101,7 +101,7 @@ def read_run(run: Path) -> RunFiles:
         _by_step(line for line in lines if line.get("kind") == kind) for kind in ("train", "eval", "error")
     )
     described = run / "model" / "model.json"
-    saved = _read_json(described, notes) if described.is_file() else {}
+    saved = read_json(described, notes) if described.is_file() else {}
     return RunFiles(
         name=run.resolve().name,
         config_text=config_text,
@@ -175,7 +175,7 @@ def _read_text(path: Path, notes: list[str]) -> str:
     return text
 
 
-def _read_json(path: Path, notes: list[str]) -> Mapping[str, Any]:
+def read_json(path: Path, notes: list[str]) -> Mapping[str, Any]:
     text = _read_text(path, notes)
     value = _parse_json(text)
     if text.strip() and not isinstance(value, Mapping):

@@ -22,17 +22,11 @@ from ptm.config.tasks import OBJECT_DETECTION, TASKS, Task
 from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
 from ptm.report.answers import Answers, count_answers
-from ptm.report.examples import (
-    Drawings,
-    Examples,
-    Insights,
-    sample_predictions,
-    worst_answers,
-    worst_mistakes,
-)
+from ptm.report.examples import sample_predictions, worst_answers, worst_mistakes
 from ptm.report.exports import export_table
 from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
 from ptm.report.predictions import ClassScores, label_names, score_classes
+from ptm.report.shown import Recorder, Views, kept_views
 
 # Of a network, as it may stand in code.
 _PLAIN_NAME = re.compile(r"[\w:.-]{1,100}")
@@ -50,18 +44,11 @@ class Headline:
     interval: tuple[float, float] | None  # of the accuracy, 95 %
 
 
-def write_report(
-    run: Path,
-    examples: Examples | None = None,
-    drawings: Drawings | None = None,
-    insights: Insights | None = None,
-) -> None:
+def write_report(run: Path, views: Views | None = None) -> None:
     """Write ``report.html`` and ``README.md`` into a run directory, from what the run has left so far.
 
-    ``examples(id)`` gives ``{"text" | "image_png", "where"}`` of an evaluated example; without it, what
-    predictions.jsonl says of itself is shown. ``drawings(id, prediction)`` gives a PNG of it with the prediction
-    drawn in, or None; ``insights(id, label)`` what :meth:`ptm.pipeline.Pipeline.insight` gives. Missing or broken
-    files are named on the page.
+    ``views`` show single examples, and what they show is kept in the run (``shown.json``); without them, what was kept
+    is shown, or what predictions.jsonl says of itself. Missing or broken files are named on the page.
     """
     from ptm.report.charts import charts
 
@@ -70,11 +57,17 @@ def write_report(
     inputs = read_run(run)
     scores = score_classes(inputs)
     answers = count_answers(inputs)
+    notes: list[str] = []
+    recorder = None if views is None else Recorder(views)
+    shown = kept_views(run, notes) if recorder is None else recorder.views
+    examples, drawings, insights = (
+        (None, None, None) if shown is None else (shown.examples, shown.drawings, shown.insights)
+    )
     mistakes, mistake_notes = (
         worst_answers(answers, examples) if answers else worst_mistakes(scores, examples, insights)
     )
     samples, sample_notes = ([], []) if answers else sample_predictions(inputs, examples, drawings)
-    common = _common(inputs, scores, answers, [*mistake_notes, *sample_notes])
+    common = _common(inputs, scores, answers, [*notes, *mistake_notes, *sample_notes])
     details = {
         "charts": charts(inputs, scores, answers.points if answers else None),
         "mistakes": mistakes,
@@ -84,6 +77,8 @@ def write_report(
     }
     page = render_template("report.html.j2", {**common, **details})
     card = render_template("README.md.j2", common)
+    if recorder is not None:
+        recorder.write(run)
     files.write_file(run / "report.html", page.encode("utf-8", "replace"))
     files.write_file(run / "README.md", card.encode("utf-8", "replace"))
 

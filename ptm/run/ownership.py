@@ -40,6 +40,7 @@ FILES = (
     "predictions.jsonl",
     "test_predictions.jsonl",
     "report.html",
+    "shown.json",
     "README.md",
 )
 _CHECKPOINT = re.compile(r"step-[0-9]{6,15}")
