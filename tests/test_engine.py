@@ -27,7 +27,8 @@ def test_a_text_model_learns_and_everything_is_written(tiny_bert, reviews, tmp_p
     names = {p.name for p in (tmp_path / "r").iterdir()}
     assert names == {
         ".lock", ".ptm-run", "config.yaml", "manifest.json", "metrics.jsonl", "results.json", "predictions.jsonl",
-        "checkpoints", "model", "report.html", "README.md",
+        "checkpoints", "model", "report.html",
+        "shown.json", "README.md",
     }  # fmt: skip
     predictions = [
         json.loads(line) for line in (tmp_path / "r" / "predictions.jsonl").read_text().splitlines()
