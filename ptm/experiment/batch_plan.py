@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, Problem, PtmError, RunDirectoryError
 from ptm.run.lockfile import lock_path
 from ptm.run.ownership import is_run
+
+MOST_RUNS = 10_000  # of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,8 @@ def plan_batch(
     are wrong, two runs with one directory, and runs that wait for each other.
     """
     points = grid_points(grid)
+    runs = len(configs) * len(points) * max(1, len(seeds))
+    _refuse_many(runs, "configs, seeds and grid", "make several batches of it")
     jobs: list[Job] = []
     faults: list[Fault] = []
     for config in configs:
@@ -117,7 +122,18 @@ def grid_points(grid: Sequence[str]) -> list[dict[str, str]]:
         if key.strip() in axes:
             raise ConfigError(f"{key.strip()} stands twice", where="--grid", cure="name all its values once")
         axes[key.strip()] = values
+    _refuse_many(
+        math.prod(map(len, axes.values())), "--grid", "leave out values or axes, or let --search choose"
+    )
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _refuse_many(runs: int, where: str, cure: str) -> None:
+    """Each run is planned before the first starts: its config is read, its place and its needs are looked at."""
+    if runs > MOST_RUNS:
+        raise ConfigError(
+            f"these are {runs:,} runs", where=where, expected=f"at most {MOST_RUNS:,}", cure=cure
+        )
 
 
 def split_values(text: str) -> list[str]:

@@ -173,3 +173,13 @@ def test_15_15_the_plan_of_many_seeds_takes_time_that_grows_with_their_number(co
         plan_batch([path], seeds=range(number))
         counts.append(len(asked))
     assert 0 < counts[1] <= 2 * counts[0]
+
+
+def test_15_15_a_grid_of_very_many_runs_is_refused_before_it_is_planned(config):
+    values = ",".join(map(str, range(3000)))
+    axes = [f"train.{key}={values}" for key in ("warmup", "seed", "weight_decay")]
+    with pytest.raises(ConfigError, match="these are 27,000,000,000 runs") as caught:
+        plan_batch([config("a")], grid=axes)
+    assert "at most 10,000" in str(caught.value)
+    with pytest.raises(ConfigError, match="these are 30,000 runs"):
+        plan_batch([config("a")] * 3, grid=["train.warmup=1,2,3,4,5,6,7,8,9,10"], seeds=range(1000))
