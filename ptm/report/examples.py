@@ -77,7 +77,8 @@ def worst_mistakes(
     for row in scores.wrong[:MOST_MISTAKES] if scores else ():
         content = dict(_look_up(row, examples, failures))
         if insights is not None:
-            content |= _look_up(row, lambda index: insights(index, row["prediction"]), failures)  # noqa: B023
+            inside = _look_up(row, lambda index: insights(index, row["prediction"]), failures)  # noqa: B023
+            content = {**inside, **content}
         mistakes.append(_mistake(row, content))
     return mistakes, _note(failures)
 
