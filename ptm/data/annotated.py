@@ -77,7 +77,7 @@ def read_annotated(
         if labelled:
             columns["label"] = _choices(records)
     table = Table(columns, lambda row: records[row].where, digest, notes=notes)
-    refuse_but(gathered, table, "records")
+    refuse_but(gathered.problems, table, "records")
     return table
 
 

@@ -55,6 +55,9 @@ class BoxTable:
     categories: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self.annotations)
+
 
 def box_within(
     corners: tuple[float, ...], label: str, crowd: bool, size: tuple[int, int], where: str

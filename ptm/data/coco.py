@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ptm.base import strict_json
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
 from ptm.data.given_paths import is_file, read_file
-from ptm.data.partial import refuse_all_but
+from ptm.data.partial import refuse_but
 from ptm.data.sources import split_files
 from ptm.errors import DataError, Gathered, Problem, listing, refuse
 
@@ -97,7 +97,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     files = [path, *(row.image for row in annotations)]
     categories = tuple(dict.fromkeys(names[number] for number in sorted(names)))
     table = BoxTable(annotations=tuple(annotations), digest=digest_of(folder, files), categories=categories)
-    refuse_all_but(problems, table, annotations)
+    refuse_but(problems, table, "problems")
     return table
 
 

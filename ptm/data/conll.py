@@ -64,7 +64,7 @@ def read_conll(path: Path, roles: Mapping[str, str], written: TextFormat) -> Tab
     }
     starts = [sentence[0].number for sentence in sentences]
     table = Table(columns, lambda row: f"{path}:{starts[row]}", digest)
-    refuse_but(gathered, table, "lines")
+    refuse_but(gathered.problems, table, "lines")
     return table
 
 

@@ -39,7 +39,8 @@ def read_fasttext(path: Path, roles: Mapping[str, str], written: TextFormat) -> 
         single = all(len(labels[row]) == 1 for row in labelled)
         columns["label"] = [names[0] if names else "" for names in labels] if single else labels
     table = Table(columns, lambda row: f"{path}:{lines[row]}", digest)
-    refuse_but(gathered, select_rows(table, labelled) if "label" in roles else table, "lines")
+    if gathered.problems:
+        refuse_but(gathered.problems, select_rows(table, labelled) if "label" in roles else table, "lines")
     return table
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ptm.data.entries import below, files_among
 from ptm.data.labels import class_numbers, one_of
-from ptm.data.partial import refuse_all_but, refuse_but
+from ptm.data.partial import refuse_but
 from ptm.data.path_labels import labels_of_paths
 from ptm.data.tables import Table, no_source, select_rows
 from ptm.errors import DataError, Gathered, Problem, listing, refuse
@@ -63,7 +63,6 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str, label: 
     _refuse_splits(root, classes)
     paths: list[Path] = []
     names: list[str] = []
-    digest = hashlib.sha256()
     for name in classes:
         files = images_below(root / name)
         if not files:
@@ -73,30 +72,24 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str, label: 
                 expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}",
                 cure="add images or remove the folder",
             )
-        for path in files:
-            digest.update(os.fsencode(f"{path.relative_to(root)}\0{path.stat().st_size}\0"))
-            digest.update(_bytes_digest(path))
         paths += files
         names += [name] * len(files)
     return Table(
-        {"image": paths, "label": names}, lambda row: str(paths[row]), digest.hexdigest(), tuple(classes)
+        {"image": paths, "label": names}, lambda row: str(paths[row]), _digest(root, paths), tuple(classes)
     )
 
 
 def _labelled_by_name(source: Path, root: Path, label: str) -> Table:
-    paths = sorted(path for path in root.rglob("*") if is_image(path, root))
+    paths = images_below(root)
     if not paths:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}; there is: {contents(root)}"
         raise DataError("no image in this folder", where=root, expected=expected)
-    gathered, digest = Gathered(), hashlib.sha256(label.encode())
+    gathered = Gathered()
     labels = labels_of_paths(paths, source, label, gathered)
     named = [*labels]
-    for path in named:
-        digest.update(os.fsencode(f"{path.relative_to(root)}\0{path.stat().st_size}\0"))
-        digest.update(_bytes_digest(path))
     columns: dict[str, list[Any]] = {"image": named, "label": [*labels.values()]}
-    table = Table(columns, lambda row: str(named[row]), digest.hexdigest(), None)
-    refuse_but(gathered, table, "files")
+    table = Table(columns, lambda row: str(named[row]), _digest(root, named, label), None)
+    refuse_but(gathered.problems, table, "files")
     return table
 
 
@@ -109,10 +102,15 @@ def read_images(source: Path, split: str) -> Table | None:
     paths = files_among(entry for entry in entries if is_image_name(entry, root))
     if not paths or any(entry.is_dir() for entry in entries):
         return None
-    digest = hashlib.sha256()
+    return Table({"image": paths}, lambda row: str(paths[row]), _digest(root, paths), None)
+
+
+def _digest(root: Path, paths: Sequence[Path], label: str = "") -> str:
+    """SHA-256 over names, sizes and bytes; ``label``: how labels are found in names, where they are."""
+    digest = hashlib.sha256(label.encode())
     for path in paths:
-        digest.update(os.fsencode(f"{path.name}\0{path.stat().st_size}\0") + _bytes_digest(path))
-    return Table({"image": paths}, lambda row: str(paths[row]), digest.hexdigest(), None)
+        digest.update(os.fsencode(f"{path.relative_to(root)}\0{path.stat().st_size}\0") + _bytes_digest(path))
+    return digest.hexdigest()
 
 
 def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
@@ -274,7 +272,8 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
                 digest.update(_bytes_digest(path))
     columns = {**table.columns, column: images}
     whole = replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
-    refuse_all_but(problems, select_rows(whole, there), there, "rows")
+    if problems:
+        refuse_but(problems, select_rows(whole, there))
     return whole
 
 

@@ -34,7 +34,7 @@ from ptm.data.mask_files import (
     ValueFile,
 )
 from ptm.data.mask_labels import UNKNOWN, label_values, named_labels
-from ptm.data.partial import refuse_all_but
+from ptm.data.partial import refuse_but
 from ptm.data.polygons import BACKGROUND
 from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
@@ -99,6 +99,9 @@ class _Split:
     digest: str
     names: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
 
     @property
     def labelled(self) -> bool:
@@ -199,7 +202,7 @@ def _read_split(
     if colors is not None:
         digest = hashlib.sha256(f"{digest} {colors}".encode()).hexdigest()
     read = _Split(tuple(pairs), digest)
-    refuse_all_but(problems, read, pairs, "files")
+    refuse_but(problems, read, "files")
     return read
 
 

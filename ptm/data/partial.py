@@ -22,22 +22,12 @@ class PartlyRead(DataError):
         self.rest = rest
 
 
-def refuse_but(gathered: Gathered, rest: Sized, noun: str = "rows") -> None:
-    """PartlyRead with ``rest`` if something was refused; DataError where nothing is left. Of many ``noun``, the first
-    few are told."""
-    try:
-        gathered.refuse(noun)
-    except DataError as error:
-        if len(rest):
-            raise PartlyRead(error.problems, rest) from None
-        raise
-
-
-def refuse_all_but(problems: Sequence[Problem], rest: Any, some: object, noun: str = "problems") -> None:
-    """As :func:`refuse_but`, for problems that were collected. ``some``: whether anything is left."""
+def refuse_but(problems: Sequence[Problem], rest: Sized, noun: str = "rows") -> None:
+    """PartlyRead with ``rest`` if there are problems; DataError where nothing is left. Of many ``noun``, the first few
+    are told."""
     if problems:
         first = shorten(problems, noun)
-        raise PartlyRead(first, rest) if some else DataError(first)
+        raise PartlyRead(first, rest) if len(rest) else DataError(first)
 
 
 @contextmanager

@@ -43,9 +43,8 @@ class Splits(Generic[TableT]):
     eval: TableT
     test: TableT | None = None
     held_out: Mapping[str, float] = field(default_factory=dict)
-    unread: tuple[
-        Problem, ...
-    ] = ()  # of what lies in their files; make_dataset refuses it, if nobody did before
+    # What lies in their files and cannot be read; make_dataset refuses it, if nobody did before.
+    unread: tuple[Problem, ...] = ()
 
     @property
     def first(self) -> TableT:

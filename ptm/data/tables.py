@@ -63,7 +63,7 @@ def read_json(path: Path, columns: Sequence[str], text_format: TextFormat = USUA
                 column.append(value)
             places.append(place)
     table = Table(values, lambda row: places[row], digest)
-    refuse_but(gathered, table)
+    refuse_but(gathered.problems, table)
     require_rows(len(places), path)
     return table
 
@@ -185,7 +185,7 @@ def _read_separated(
                 column.append(fields[place])
             lines.append(line)
     table = Table(values, lambda row: f"{path}:{lines[row]}", digest, notes=tuple(notes))
-    refuse_but(gathered, table)
+    refuse_but(gathered.problems, table)
     return table
 
 

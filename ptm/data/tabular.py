@@ -137,11 +137,11 @@ def _refuse_rows(
     kind, gathered = KINDS[kind_name], Gathered()
     with gathered.of():
         raise DataError(read.unread)
-    tables = [_without_labels(table) for table in read.tables]
     labelled = [table for table in read.tables if _has_labels(table, unlabelled=False)]
+    bare = [table for table in read.tables if not _has_labels(table, unlabelled=False)]
+    tables = [*bare, *map(_without_labels, labelled)]
     with gathered.of():
-        plain = plain_labels(labelled, data, kind_name, model_labels).tables
-        tables = [table for table in read.tables if table not in labelled] + list(plain)
+        tables = [*bare, *plain_labels(labelled, data, kind_name, model_labels).tables]
     found = [
         name
         for table in tables

@@ -130,7 +130,7 @@ def _whole(
     if labels is not None:
         columns["label"] = [labels[number] for number in numbers]
     table = Table(columns, lambda row: str(files[numbers[row]]), digest.hexdigest(), notes=notes)
-    refuse_but(gathered, table, "files")
+    refuse_but(gathered.problems, table, "files")
     return table
 
 
@@ -163,5 +163,5 @@ def _lines(files: Sequence[Path], root: Path, roles: Mapping[str, str], written:
     )
     columns: dict[str, Any] = {role: texts for role in roles if role != "label"} | {"label": labels}
     table = Table(columns, places.__getitem__, digest.hexdigest(), notes=(note,))
-    refuse_but(gathered, table, "files")
+    refuse_but(gathered.problems, table, "files")
     return table

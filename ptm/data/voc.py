@@ -10,7 +10,7 @@ from xml.parsers import expat
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
 from ptm.data.given_paths import is_file, read_text_file
 from ptm.data.image_files import contents, images_below, is_hidden
-from ptm.data.partial import refuse_all_but
+from ptm.data.partial import refuse_but
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing
 
@@ -68,7 +68,7 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
                 problems += error.problems
     files = [path for row in rows for path in (annotations / f"{_name(row.image, images)}.xml", row.image)]
     table = BoxTable(annotations=tuple(rows), digest=digest_of(folder, files))
-    refuse_all_but(problems, table, rows)
+    refuse_but(problems, table, "problems")
     return table
 
 

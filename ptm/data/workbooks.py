@@ -65,7 +65,7 @@ def read_workbook(path: Path, roles: Mapping[str, str], written: TextFormat) -> 
     require_rows(len(sheet.rows), where)
     by_role = {role: values[name] for role, name in roles.items()}
     table = Table(by_role, lambda row: f"{where}, row {rows[row][0]}", file_digest(path))
-    refuse_but(gathered, table, "cells")
+    refuse_but(gathered.problems, table, "cells")
     return table
 
 

@@ -19,7 +19,7 @@ from ptm.data.entries import files_among
 from ptm.data.given_paths import is_file, is_folder, read_text_file
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, images_below, is_hidden
 from ptm.data.image_headers import read_header
-from ptm.data.partial import refuse_all_but
+from ptm.data.partial import refuse_but
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing, refuse
 
@@ -91,7 +91,7 @@ def read_yolo(
         categories=tuple(dict.fromkeys(layout.names[number] for number in sorted(layout.names))),
         warnings=tuple(warnings),
     )
-    refuse_all_but(problems, table, rows)
+    refuse_but(problems, table, "problems")
     return table
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from ptm.data.partial import PartlyRead, as_rest, read_parts, refuse_all_but, refuse_but
-from ptm.errors import ConfigError, DataError, Gathered, Problem
+from ptm.data.partial import PartlyRead, as_rest, read_parts, refuse_but
+from ptm.errors import DataError, Problem
 
 
 def refused(what):
@@ -27,21 +27,14 @@ def test_10_21_where_one_part_has_nothing_to_give_all_problems_are_raised():
 
 
 def test_10_21_without_a_rest_it_is_an_error_as_any_other():
-    gathered = Gathered()
-    with gathered.of():
-        refused("row 1")
-    with pytest.raises(PartlyRead, match="row 1") as caught:
-        refuse_but(gathered, [5])
-    assert caught.value.rest == [5]
-    for act in (lambda: refuse_but(gathered, []), lambda: refuse_all_but(gathered.problems, "rest", False)):
-        with pytest.raises(DataError) as caught:
-            act()
-        assert not isinstance(caught.value, PartlyRead)
-    refuse_but(Gathered(), [])
-    with gathered.of():
-        raise ConfigError("a key")
-    with pytest.raises(PartlyRead, match="a key"):
-        refuse_but(gathered, [5])
+    problems = [Problem(f"row {number}") for number in range(9)]
+    with pytest.raises(PartlyRead, match="row 0") as caught:
+        refuse_but(problems, [5], "lines")
+    assert caught.value.rest == [5] and "and 4 more lines" in str(caught.value)
+    with pytest.raises(DataError) as caught:
+        refuse_but(problems[:1], [])
+    assert not isinstance(caught.value, PartlyRead)
+    refuse_but([], [])
 
 
 def test_10_21_the_rest_changes_with_what_a_reader_gives():
