@@ -230,9 +230,9 @@ def _connected(jobs: Sequence[Job]) -> list[Job]:
         depth = len(_folders(job.grid)) + (job.seed is not None)
         base = job.output.parents[depth - 1] if depth else job.output
         runs.setdefault(base, []).append(job)
-    outputs = {
-        job.output: job for group in reversed([*runs.values()]) for job in reversed(group)
-    }  # the first counts
+    outputs: dict[Path, Job] = {}
+    for job in itertools.chain.from_iterable(runs.values()):
+        outputs.setdefault(job.output, job)
     return [_connect(job, runs, outputs) for job in jobs]
 
 

@@ -34,7 +34,7 @@ from ptm.run.checkpoint import CheckpointStore, SpaceNeeded
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
 from ptm.training.laps import Laps
-from ptm.training.runtime import Runtime, bf16_units
+from ptm.training.runtime import bf16_units
 from ptm.training.thread_cost import thread_count
 
 STEPS, ROUNDS = 3, 3
@@ -102,7 +102,6 @@ class _Trials:
             reporter=Silent(),
             stop=StopFlag(),
         )
-        self._folder = folder
         modules = [
             prepared.pipeline.model,
             *([prepared.objective.module] if prepared.objective.module else []),
@@ -170,7 +169,7 @@ class _Trials:
             save_seconds=saving,
             operations=products.operations,
             products_seconds=products.seconds,
-            square_rate=square_rate(_SQUARE, _dtype(runtime), runtime.device),
+            square_rate=square_rate(_SQUARE, runtime.product_type, runtime.device),
             tried=tuple(
                 Tried(
                     change.setting,
@@ -298,7 +297,3 @@ def _shared_out(blocks: Sequence[_Block]) -> dict[str, float]:
 def spread_out(plan: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
     """``count`` of these, evenly from the first to the last; some twice where there are fewer."""
     return [plan[(2 * i + 1) * len(plan) // (2 * count)] for i in range(count)]
-
-
-def _dtype(runtime: Runtime) -> torch.dtype:
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(runtime.precision, torch.float32)

@@ -24,7 +24,7 @@ _FILES = frozenset({CONFIG, RECORD, SETTINGS, PROGRAM, "requirements.txt", "READ
 
 def is_export(path: Path) -> bool:
     """Whether ptm export made a directory: it has a record, and a seal that names the record."""
-    return RECORD in _sealed(path)
+    return RECORD in files.sealed_names(path)
 
 
 def require_export(path: Path) -> ExportRecord:
@@ -68,7 +68,7 @@ def require_place(path: Path, *, overwrite: bool, inputs: Sequence[Path]) -> Non
         raise RunDirectoryError(f"is {kind or 'a file'}", where=path, expected="a directory, or nothing")
     if not any(path.iterdir()):
         return
-    known = _sealed(path)
+    known = files.sealed_names(path)
     if RECORD not in known or not known & {*GRAPHS.values()}:
         raise RunDirectoryError(
             "holds files that are not an export of ptm", where=path, cure="choose another --output"
@@ -94,7 +94,7 @@ def require_place(path: Path, *, overwrite: bool, inputs: Sequence[Path]) -> Non
 
 def _unsealed(path: Path) -> str | None:
     """The first file that is read and that the seal does not know: it may have been changed."""
-    known = _sealed(path)
+    known = files.sealed_names(path)
     names = [entry.relative_to(path).as_posix() for entry in sorted(path.rglob("*")) if entry.is_file()]
     for name in names:
         if name not in known and (name in _FILES or name.startswith(f"{DESCRIPTION}/")):
@@ -111,9 +111,5 @@ def _is_ours(name: str, known: frozenset[str]) -> bool:
 
 def sent_names(path: Path) -> list[str]:
     """Names of the files of an export that ptm wrote: others may lie there, which are somebody's own."""
-    return sorted(name for name in _sealed(path) if _is_ours(name, _sealed(path)))
-
-
-def _sealed(path: Path) -> frozenset[str]:
-    """Names of the files that the seal of a directory lists; none where there is no seal."""
-    return files.sealed_names(path)
+    known = files.sealed_names(path)
+    return sorted(name for name in known if _is_ours(name, known))

@@ -22,7 +22,7 @@ from ptm.config.spec import RuntimeSpec
 from ptm.errors import ConfigError, PeerLost
 
 _CPU_UNITS = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
-_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,12 @@ class Runtime:
         """Forward passes in bf16 or fp16; losses are computed in fp32 all the same."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=_PRECISION[self.precision])
+        return torch.autocast(self.device.type, dtype=self.product_type)
+
+    @property
+    def product_type(self) -> torch.dtype:
+        """What products of matrices are computed in."""
+        return _PRECISION[self.precision]
 
     def seed(self, *words: int) -> None:
         """Set torch's generators to a function of ``words``: called before each forward pass of training."""
