@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,19 @@ from ptm.base.signals import StopFlag, stop_on_signals
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, ModelError, NotFinite
-from ptm.experiment.decide import decide
+from ptm.experiment.chosen import Measured, choose_best, measure, measure_chosen
 from ptm.experiment.insights import Insights
-from ptm.experiment.prepare import MATRICES_COUNT, WARNING, Prepared, prepare, trainable_parameters
-from ptm.experiment.session import Session, evaluate, open_session, require_downloads
+from ptm.experiment.prepare import MATRICES_COUNT, WARNING, Prepared, prepare
+from ptm.experiment.session import Session, open_session, require_downloads
 from ptm.experiment.split_results import evaluated, expectations_of, split_results
 from ptm.metrics.conformal import Conformal
 from ptm.models import adapters
 from ptm.models.size import describe_size
 from ptm.objective import all_counts
-from ptm.pipeline import Metrics, Pipeline
+from ptm.pipeline import Pipeline
 from ptm.report.page import write_report
 from ptm.report.shown import Views
-from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, restore
+from ptm.run.checkpoint import CheckpointStore, SpaceNeeded
 from ptm.run.directory import RunDirectory
 from ptm.run.lockfile import Pins, require_unchanged
 from ptm.run.log import MetricsLog
@@ -51,8 +50,6 @@ from ptm.run.results import (
 from ptm.run.saved_config import AUTO_KEYS, config_changes, config_values, saved_config
 from ptm.run.trackers import LiveTrackers
 from ptm.training import order
-from ptm.training.averaging import WeightAverage
-from ptm.training.evaluation import Outputs, evaluate_outputs
 from ptm.training.progress import Progress
 from ptm.training.runtime import environment_ranks
 from ptm.training.thread_cost import measure_threads
@@ -85,23 +82,12 @@ def run_training(
             with _failure_recorded(run, session):
                 trained = engine.train(context, resume=run.resuming)
                 progress = trained.progress
-                trainable = _choose_best(session, prepared, context, progress)
-                measured = _measure_chosen(session, prepared, context, trained)
-                tested = None if prepared.test is None else _measure(session, prepared.test, context)
+                trainable = choose_best(session, prepared, context, progress)
+                measured = measure_chosen(session, prepared, context, trained)
+                tested = None if prepared.test is None else measure(session, prepared.test, context)
                 results = _results(run, session, prepared, progress, trainable, measured, tested)
                 _finish(run, session, prepared.pipeline, results, measured, tested)
                 return results
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the chosen weights reach on the evaluation split of ``pipeline``, how long that took, and what they gave
-    where decisions are to be fitted."""
-
-    pipeline: Pipeline
-    metrics: Metrics
-    seconds: float
-    outputs: Outputs | None
 
 
 @contextmanager
@@ -223,62 +209,6 @@ def _log(run: RunDirectory, session: Session) -> MetricsLog:
         return MetricsLog(run.metrics)
     live = LiveTrackers(session.spec.track, run.path, session.resources, session.reporter.say)
     return MetricsLog(run.metrics, live.write)
-
-
-def _choose_best(session: Session, prepared: Prepared, context: engine.RunContext, progress: Progress) -> int:
-    """Bring the best weights back, as they will be saved. Returns how many parameters were trained."""
-    pipeline, adapter = prepared.pipeline, session.spec.model.adapter
-    if progress.best_step is not None and progress.best_step != progress.step:
-        context.store.require_intact(progress.best_step)
-        path = context.store.path(progress.best_step)
-        # Only read here, not carried on: no step has a share in it.
-        average = WeightAverage(pipeline.model, lambda step: 0.0) if session.spec.train.averages else None
-        restore(path, pipeline.model, prepared.objective.module, None, average)
-        if average is not None:
-            average.put_into_model()
-    trainable = trainable_parameters(pipeline.model)
-    if adapter is not None and adapter.merge:
-        adapters.take_out(pipeline.model, merge=True)
-    return trainable
-
-
-def _measure_chosen(
-    session: Session, prepared: Prepared, context: engine.RunContext, trained: engine.Trained
-) -> Measured:
-    """Evaluate the chosen weights, and let them answer by what is fitted there. The training has evaluated the same
-    weights, unless a resume forgot it or an adapter was merged into them: then the model is not asked again."""
-    pipeline, progress, evaluation = prepared.pipeline, trained.progress, trained.evaluation
-    adapter = session.spec.model.adapter
-    chosen = progress.step if progress.best_step is None else progress.best_step
-    if evaluation is not None and evaluation.step == chosen and not (adapter and adapter.merge):
-        measured = Measured(pipeline, evaluation.metrics, evaluation.seconds, evaluation.outputs)
-    else:
-        measured = _measure(session, pipeline, context)
-    if session.spec.decisions is None:
-        return measured
-    assert measured.outputs is not None
-    pipeline.decisions = decide(session, pipeline, measured.outputs)
-    if prepared.test is not None:
-        prepared.test.decisions = pipeline.decisions
-    return replace(measured, metrics=evaluate_outputs(pipeline, session.runtime, measured.outputs))
-
-
-def _stopped_evaluating(stop: StopFlag) -> Interrupted:
-    return Interrupted(
-        f"stopped by {stop.name} during the final evaluation; everything is saved",
-        cure="the same command with --resume evaluates again and finishes",
-    )
-
-
-def _measure(session: Session, pipeline: Pipeline, context: engine.RunContext) -> Measured:
-    """Evaluate the chosen weights on the evaluation split of ``pipeline``."""
-    begun = time.perf_counter()
-    outputs: Outputs | None = None if session.spec.decisions is None else []
-    try:
-        metrics = evaluate(session, pipeline, context.stop, outputs)
-    except engine.StopRequested:
-        raise _stopped_evaluating(context.stop) from None
-    return Measured(pipeline, metrics, time.perf_counter() - begun, outputs)
 
 
 def _finish(
