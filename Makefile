@@ -49,11 +49,11 @@ test-fast: setup  ## what answers within a minute: no test marked slow or proces
 coverage: setup  ## lines and branches that the tests of this process reach (those marked processes are not counted)
 	$(PYTEST) -n auto -m "not processes" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
-bench: setup  ## ptm beside its peers, into benchmarks/results.md; ARGS=--quick takes five minutes
+bench: setup  ## ptm beside its peers, into benchmarks/results.md; ARGS=--quick: fewer examples
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/requirements.txt
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-bench-gpu: setup  ## on a GPU: speed, MFU, beside Trainer, kill and resume; under half an hour
+bench-gpu: setup  ## on a GPU: speed, MFU, beside Trainer, kill and resume
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 crash: N ?= 50

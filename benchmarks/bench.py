@@ -1,7 +1,7 @@
 """The same work by ptm and by each peer, in turns, in one run: speed, accuracy, memory, and whole processes.
 
-    make bench                                  # about half an hour on a quiet machine
-    make bench ARGS=--quick                     # about five minutes on one thread
+    make bench
+    make bench ARGS=--quick                     # fewer examples, on one thread
     python benchmarks/bench.py --quick --only text,images --texts tsv:SST2_FOLDER
 
 Each arm is a process of its own; a round runs all arms of a workload with one seed, forwards and backwards in turn. The

@@ -1,4 +1,4 @@
-"""On a GPU, in under half an hour: speed and MFU, also beside transformers' Trainer, and a killed run's bits.
+"""On a GPU, no part begun after 25 minutes: speed and MFU, also beside transformers' Trainer, and a killed run's bits.
 
     make bench-gpu                              # or: python benchmarks/gpu.py --texts tsv:SST2_FOLDER --minutes 25
 

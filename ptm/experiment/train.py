@@ -192,7 +192,7 @@ def _begin(
 
 
 def _warn_of_threads(session: Session, model: nn.Module) -> None:
-    """Where other work on this machine makes several threads slower than one; it takes a tenth of a second to see."""
+    """Where other work on this machine makes several threads slower than one; it takes 0.05 s to see."""
     runtime = session.runtime
     alone = runtime.device.type == "cpu" and runtime.ranks == 1 and runtime.threads > 1
     if alone and sum(p.numel() for p in model.parameters()) >= MATRICES_COUNT:
