@@ -12,8 +12,8 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,15 @@ def load(identity: Mapping[str, Any]) -> Content | None:
     """What was kept under this identity; None where there is nothing, or nothing that is as it was written."""
     try:
         path = _place(identity)
-        lock = open_descriptor(path / "lock", os.O_RDONLY)
     except (OSError, StorageError):
+        return None
+    return _content(path, identity)
+
+
+def _content(path: Path, identity: Mapping[str, Any]) -> Content | None:
+    try:
+        lock = open_descriptor(path / "lock", os.O_RDONLY)
+    except OSError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -89,24 +96,42 @@ def save(identity: Mapping[str, Any], about: Mapping[str, Any], content: Content
     try:
         path = _place(identity)
         path.parent.mkdir(parents=True, exist_ok=True)
-        size = sum(array.nbytes for array in content.arrays.values())
-        if path.exists() and (foreign := holds_foreign(path)):
-            return foreign
-        if not room_for(path.parent.parent, size):
-            return "there is no room for them: ptm cache list"
-        with files.new_directory(path) as aside, open_regular(aside / "lock", "xb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # or it would count as left behind by a kill
-            files.write_synced(aside / "identity.json", files.json_bytes(dict(identity)))
-            files.write_synced(aside / "about.json", files.json_bytes(dict(about)))
-            for name, array in content.arrays.items():
-                if array.size:  # what is empty cannot be mapped; the layout says all of it
-                    _write(aside, name, np.ascontiguousarray(array))
-            _write(aside, _LAYOUT, np.frombuffer(_layout(content), dtype=np.uint8))
+        with _one_writer(path.parent):
+            if _content(path, identity) is not None:  # another process was faster
+                return None
+            return _save(path, identity, about, content)
     except StorageError as error:
-        # Another process may have been faster.
-        return None if load(identity) is not None else f"{error.problems[0].where}: {error.problems[0].what}"
+        return f"{error.problems[0].where}: {error.problems[0].what}"
     except OSError as error:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+
+
+@contextmanager
+def _one_writer(folder: Path) -> Iterator[None]:
+    """Others that want to write there wait, so that nobody replaces what somebody else has just written and reads."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _save(path: Path, identity: Mapping[str, Any], about: Mapping[str, Any], content: Content) -> str | None:
+    """As :func:`save`, where nothing lies that can be used. Raises OSError, StorageError."""
+    size = sum(array.nbytes for array in content.arrays.values())
+    if path.exists() and (foreign := holds_foreign(path)):
+        return foreign
+    if not room_for(path.parent.parent, size):
+        return "there is no room for them: ptm cache list"
+    with files.new_directory(path) as aside, open_regular(aside / "lock", "xb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # or it would count as left behind by a kill
+        files.write_synced(aside / "identity.json", files.json_bytes(dict(identity)))
+        files.write_synced(aside / "about.json", files.json_bytes(dict(about)))
+        for name, array in content.arrays.items():
+            if array.size:  # what is empty cannot be mapped; the layout says all of it
+                _write(aside, name, np.ascontiguousarray(array))
+        _write(aside, _LAYOUT, np.frombuffer(_layout(content), dtype=np.uint8))
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ptm.errors import ModelError, first_line
 from ptm.pipeline import Pipeline
 
-MOST_OPERATIONS = 4e11  # of all examples together: some seconds of one core
+MOST_OPERATIONS = 2e11  # of all examples together: 10 s of a core that does 20 GFLOP/s
 
 
 class Insights:

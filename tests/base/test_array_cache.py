@@ -188,3 +188,12 @@ def test_15_05_a_store_that_goes_while_all_are_listed_is_not_listed(root, monkey
 
     monkeypatch.setattr(cache, "checksums", removing)
     assert entries(root) == []
+
+
+def test_13_03_what_is_there_as_it_was_written_is_not_written_again(root):
+    """Else it would be gone for a moment, for whoever looks for it then."""
+    assert keep() is None
+    written = place(root).stat().st_ino
+    assert keep() is None and place(root).stat().st_ino == written
+    next(place(root).glob("*.bin")).write_bytes(b"spoilt")
+    assert keep() is None and place(root).stat().st_ino != written and holds(load(IDENTITY))
