@@ -9,9 +9,11 @@ from common import finish, settings, spec_of
 
 
 def main() -> None:
+    from ptm.base.allocator import keep_freed_memory
     from ptm.base.light_imports import import_lightly
 
     import_lightly()  # as the command does
+    keep_freed_memory()
     from ptm.base.console import Silent
     from ptm.experiment.train import run_training
 

@@ -13,6 +13,7 @@ import typer
 from ptm import __version__
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
+from ptm.base.allocator import keep_freed_memory
 from ptm.base.light_imports import import_lightly
 from ptm.base.limits import native_fault, require_native_threads
 from ptm.cli import configs, runs, training
@@ -116,6 +117,8 @@ def main() -> None:
     open_streams()
     quiet_hub()
     import_lightly()
+    if sys.argv[1:2] != ["serve"]:  # which runs for days
+        keep_freed_memory()
     sys.exit(run(sys.argv[1:], launcher))
 
 
