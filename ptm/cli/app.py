@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from ptm import __version__
+from ptm.base.allocator import keep_freed_memory
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
-from ptm.base.allocator import keep_freed_memory
 from ptm.base.light_imports import import_lightly
 from ptm.base.limits import native_fault, require_native_threads
 from ptm.cli import configs, runs, training
