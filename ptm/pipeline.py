@@ -123,6 +123,10 @@ class Prediction(TypedDict, total=False):
     # Translation, and texts that are completed.
     source: str
     target: str
+    # Similarity: the cosine of a pair, the place of its second text among all, a text as numbers.
+    similarity: float
+    rank: int
+    embedding: list[float]
     # Detection: [x0, y0, x1, y1] in pixels of the image as it is shown.
     boxes: list[list[float]]
     labels: list[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # Independent streams of random numbers drawn from one seed.
-ORDER, DROPOUT, VIEW, INIT, SAMPLE, ERASE, MIX = range(7)
+ORDER, DROPOUT, VIEW, INIT, SAMPLE, ERASE, MIX, PARTNER = range(8)
 
 
 def mix(*words: int) -> int:

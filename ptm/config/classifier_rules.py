@@ -16,7 +16,7 @@ _OF_ONE_CLASS = ("logit_adjustment", "sampling")  # defined by the share of clas
 def check_decisions(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """The same of what is decided after training."""
     decisions, label_type = spec.decisions, spec.data.label_type
-    if decisions is None or not spec.descriptor.label_types:
+    if decisions is None or not spec.descriptor.classifies:
         return
     if label_type == NUMBER.name:
         yield (
@@ -69,7 +69,7 @@ def check_few_labels(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]
 def check_unlabelled(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """The same of examples that nobody has labelled."""
     key = ("data", "unlabelled")
-    if spec.data.unlabelled is None or not spec.descriptor.label_types:
+    if spec.data.unlabelled is None or not spec.descriptor.classifies:
         return
     if spec.teacher is None:
         yield (
@@ -103,7 +103,7 @@ def check_imbalance(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]
     """What is wrong: (key path, what, cure)."""
     train, label_type = spec.train, spec.data.label_type
     keys = [key for key in _KEYS if getattr(train, key) not in (None, "shuffled")]
-    if not spec.descriptor.label_types:
+    if not spec.descriptor.classifies:
         return  # whatever is set is for other tasks, which is said elsewhere
     for key in keys:
         if label_type == NUMBER.name:

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from ptm.config.folds import parse_fold
 from ptm.config.keys import (
+    CLASSIFIERS,
     FILES,
     IMAGES_ONLY,
     SOURCES,
@@ -29,6 +30,7 @@ from ptm.config.tasks import (
     OBJECT_DETECTION,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
+    TEXT_SIMILARITY,
     TOKEN_CLASSIFICATION,
     TRANSLATION,
 )
@@ -36,7 +38,7 @@ from ptm.errors import ConfigError
 
 # Labels that are written as words: in a column, as names of folders, in annotations of boxes.
 _LABEL_COLUMN = Serves(
-    lambda task: bool(task.label_types) or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION)
+    lambda task: task.classifies or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION)
 )
 Augmentation = Literal["none", "crop", "standard", "trivial", "randaugment"]
 HELD_OUT = ("eval", "test")  # what may be held out of train, in the order in which it is
@@ -108,7 +110,7 @@ class DataSpec:
     unlabelled: str | None = Field(
         default=None,
         min_length=1,
-        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        json_schema_extra=CLASSIFIERS,
         description="In a distillation: examples without labels, as a split or file under the source (of folders of "
         "images, a folder of images). The student learns from its teacher on these too, from labels where it has them.",
     )
@@ -145,7 +147,7 @@ class DataSpec:
     )
     text_pair: str | None = Field(
         default=None,
-        json_schema_extra=only(TEXT_CLASSIFICATION),
+        json_schema_extra=only(TEXT_CLASSIFICATION, TEXT_SIMILARITY),
         description="The column with the second text of a pair.",
     )
     image: str | None = Field(
@@ -166,7 +168,15 @@ class DataSpec:
         json_schema_extra=Serves(lambda task: bool(task.label_types)),
         description="`class` (one of several), `classes` (any number of them: a list, `a|b` in a table "
         "(`label_separator`), or a vector of 0 and 1; empty for none; the loss is the binary cross-entropy, its mean "
-        "over classes), `number` (a quantity is predicted; the loss is the squared error).",
+        "over classes), `number` (a quantity is predicted; the loss is the squared error). Text-similarity: `number` "
+        "(the score of a pair), `pairs` (two texts that belong together; no label), `class` (single texts, of which "
+        "those of one class belong together).",
+    )
+    score_range: Floats | None = Field(
+        default=None,
+        json_schema_extra=only(TEXT_SIMILARITY),
+        description="`label_type: number`: `[low, high]`, the scores whose cosine is to be 0 and 1, such as `[0, 5]` "
+        "(default `[0, 1]`).",
     )
     labels: Strings | None = Field(
         default=None,
@@ -182,18 +192,18 @@ class DataSpec:
     label_separator: str | None = Field(
         default=None,
         min_length=1,
-        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        json_schema_extra=CLASSIFIERS,
         description="`label_type: classes`: what stands between the labels of a cell (default `|`). Lists, also "
         "printed ones such as `['a', 'b']`, and vectors of 0 and 1 need none.",
     )
     labels_from: Strings | None = Field(
         default=None,
-        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        json_schema_extra=CLASSIFIERS,
         description="Instead of `label`: columns of 0 and 1, one for each label, whose names are the labels.",
     )
     positive_label: str | None = Field(
         default=None,
-        json_schema_extra=Serves(lambda task: bool(task.label_types)),
+        json_schema_extra=CLASSIFIERS,
         description="Of two labels, the one that `f1` is computed for (default: the second).",
     )
     max_length: int | None = Field(

@@ -53,7 +53,7 @@ class Serves:
 TEXT_ONLY = Serves(lambda task: task.modality == "text")
 IMAGES_ONLY = Serves(lambda task: task.modality == "image")
 
-CLASSIFIERS = Serves(lambda task: bool(task.label_types))
+CLASSIFIERS = Serves(lambda task: task.classifies)
 
 
 def only(*tasks: Task) -> Serves:

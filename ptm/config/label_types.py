@@ -3,7 +3,8 @@
 What needs arrays or tensors stands in one table a layer, keyed by the same names: how labels are read
 (:data:`ptm.data.targets.KINDS`), the loss and the metrics (:data:`ptm.metrics.label_types.SUPERVISION`), the distance
 to a teacher (:data:`ptm.distill.losses.DISTANCES`), the output layer of text models
-(:data:`ptm.text.classifiers.PURPOSES`).
+(:data:`ptm.text.classifiers.PURPOSES`). ``pairs``, texts that belong together, is no label of a classifier: of these
+tables it stands in that of distances alone.
 """
 
 from __future__ import annotations
@@ -67,4 +68,16 @@ NUMBER = LabelType(
         audit="mean_squared_error",
     ),
 )
-LABEL_TYPES = {label_type.name: label_type for label_type in (CLASS, CLASSES, NUMBER)}
+PAIRS = LabelType(
+    name="pairs",
+    named=False,
+    smoothable=False,
+    evaluation=Evaluation(
+        metrics=("loss", "recall1", "recall5", "recall10", "mrr"),
+        unsliced=(),
+        headline="mrr",
+        comparison="pairs",
+        audit="recall1",
+    ),
+)
+LABEL_TYPES = {label_type.name: label_type for label_type in (CLASS, CLASSES, NUMBER, PAIRS)}

@@ -23,6 +23,7 @@ from ptm.config.evaluation import best_mode
 from ptm.config.image_rules import check_masks, check_reading
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
+from ptm.config.similarity_rules import check_similarity
 from ptm.config.slices import parse_slice_metric
 from ptm.config.spec import DataSpec, DistillSpec, RunSpec
 from ptm.config.split_rules import check_slices, check_splits, known_slices
@@ -65,6 +66,8 @@ def cross_check(
     yield from _check_train(spec, sure)
     yield from check_imbalance(spec)
     yield from check_decisions(spec)
+    if sure("task", "data.label_type"):
+        yield from check_similarity(spec)
     if sure("task", "data.label_type", "data.labels"):
         yield from _check_metrics(spec, best=sure("best", "best.metric", "best.mode"))
     if spec.distill is not None and spec.teacher is None and sure("teacher"):

@@ -31,6 +31,7 @@ from ptm.config.label_types import LABEL_TYPES, LabelType
 from ptm.config.model_sections import AdapterSpec, DistillSpec, ModelSpec, ShapeSpec, TeacherSpec
 from ptm.config.tasks import (
     TASKS,
+    TEXT_SIMILARITY,
     TRANSLATION,
     Task,
 )
@@ -147,6 +148,12 @@ class TrainSpec:
         json_schema_extra=CLASSIFIERS,
         description="Logit adjustment (arXiv:2007.07314): in training, τ times the logarithm of its label's share is "
         "added to each logit (1 is the paper's); the model is used without.",
+    )
+    temperature: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        json_schema_extra=only(TEXT_SIMILARITY),
+        description="`label_type: pairs`: cosines are divided by it in the contrastive loss (default 0.05: a scale of "
+        "20).",
     )
     sampling: Literal["shuffled", "balanced"] = Field(
         default="shuffled",
@@ -350,5 +357,5 @@ class RunSpec:
 
     def positive_of(self, labels: Sequence[str]) -> str | None:
         """Of two labels of which one applies, the one that ``f1`` is of; None for all others."""
-        two = bool(self.descriptor.label_types) and self.label_type.exclusive and len(labels) == 2
+        two = self.descriptor.classifies and self.label_type.exclusive and len(labels) == 2
         return (self.data.positive_label or labels[1]) if two else None

@@ -6,7 +6,8 @@ name. What the task's module offers is :class:`ptm.pipeline.TaskModule`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ptm.config.evaluation import Evaluation
@@ -32,6 +33,7 @@ class Task:
     - ``sources``: the kinds of ``data.source`` that it reads;
     - ``label_types``: values of ``data.label_type``; () where its targets are always of one kind, which ``evaluation``
       then describes;
+    - ``evaluations``: by label type, what is measured where that is not what a classifier's evaluation measures;
     - ``labelled``: whether its outputs have label names; ``fewest_labels``: how few of them make sense;
     - ``per_example``: whether a model has one answer an example, not one a word, token or pixel;
     - ``distillable``: whether there are logits that a student can learn from;
@@ -50,6 +52,7 @@ class Task:
     sources: tuple[str, ...]
     label_types: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     labelled: bool = True
     fewest_labels: int = 2
     per_example: bool = True
@@ -64,7 +67,12 @@ class Task:
 
     def evaluation_of(self, label_type: str) -> Evaluation:
         """What is measured with labels of this type; the same for all where the task has one kind of targets."""
-        return self.evaluation or LABEL_TYPES[label_type].evaluation
+        return self.evaluation or self.evaluations.get(label_type) or LABEL_TYPES[label_type].evaluation
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its answers are labels of the types that it has: classes, sets of them, numbers."""
+        return bool(self.label_types) and self.labelled
 
 
 _TABLES = ("hub", *TABLE_SOURCES)
@@ -140,6 +148,27 @@ TRANSLATION = Task(
     packages=("sacrebleu",),
     no_export="a text is written token by token, by a search around the network that no graph holds",
 )
+TEXT_SIMILARITY = Task(
+    name="text-similarity",
+    module="ptm.text.similarity",
+    modality="text",
+    sources=_TABLES,
+    label_types=("number", "pairs", "class"),
+    evaluations={
+        "number": Evaluation(
+            metrics=("loss", "spearman", "pearson", "mean_squared_error", "mean_absolute_error"),
+            headline="spearman",
+            comparison="numbers",
+            audit="spearman",
+        ),
+        "class": Evaluation(
+            metrics=("loss", "accuracy"), unsliced=(), headline="accuracy", comparison="examples"
+        ),
+    },
+    labelled=False,
+    no_export="a pair is read as two texts, one after the other, and a graph holds one of them; model/ is in the layout "
+    "of sentence-transformers, which exports it",
+)
 IMAGE_CLASSIFICATION = Task(
     name="image-classification",
     module="ptm.vision.classification",
@@ -183,6 +212,7 @@ TASKS: dict[str, Task] = {
         MASKED_LM,
         CAUSAL_LM,
         TRANSLATION,
+        TEXT_SIMILARITY,
         IMAGE_CLASSIFICATION,
         OBJECT_DETECTION,
         SEMANTIC_SEGMENTATION,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ptm.config.label_types import CLASS, CLASSES, NUMBER
+from ptm.config.label_types import CLASS, CLASSES, NUMBER, PAIRS
 from ptm.config.spec import DistillSpec
 
 
@@ -151,6 +151,10 @@ DISTANCES: Mapping[str, OutputDistance] = {
         mean_of_sigmoids,
     ),
     NUMBER.name: OutputDistance(
+        lambda student, teacher, targets, spec: number_loss(student, teacher), mean_of_numbers
+    ),
+    # The cosine of a pair is a number too.
+    PAIRS.name: OutputDistance(
         lambda student, teacher, targets, spec: number_loss(student, teacher), mean_of_numbers
     ),
 }

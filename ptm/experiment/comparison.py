@@ -83,6 +83,14 @@ def _squared_error(row: Row) -> tuple[float, float]:
     return (row["label"] - row["prediction"]) ** 2, 1.0
 
 
+def _found(row: Row) -> tuple[float, float]:
+    return float(row["rank"] == 1), 1.0
+
+
+def _same_found(a: Sequence[Row], b: Sequence[Row]) -> float:
+    return float(np.mean([_found(x) == _found(y) for x, y in zip(a, b, strict=True)]))
+
+
 def _right_words(row: Row) -> tuple[float, float]:
     return float(_same(row["tags"], row["predicted_tags"])), float(len(row["tags"]))
 
@@ -147,6 +155,7 @@ MEASURES: Mapping[str, Measure] = {
         score=_squared_error,
         correlation=_correlation,
     ),
+    "pairs": _rate("recall1", "pairs", _found, agreement=_same_found),
     "words": _rate("accuracy", "words", _right_words, agreement=_same_words),
     "masked tokens": _rate("masked_accuracy", "masked tokens", _right_tokens),
     "tokens": Measure(metric="loss", things="tokens", higher_is_better=False, score=_nats),

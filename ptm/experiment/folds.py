@@ -98,7 +98,7 @@ def _pooled(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunS
     """Metrics of what was predicted, of classifiers; empty for other tasks, whose metrics are not of rows."""
     from sklearn import metrics
 
-    if not spec.descriptor.label_types:
+    if not spec.descriptor.classifies:
         return {}
     if not spec.label_type.named:
         numbers = np.array([(row["label"], row["prediction"]) for row in rows], dtype=float)
@@ -127,7 +127,7 @@ def _doubtful(
     rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunSpec
 ) -> list[dict[str, Any]] | None:
     """A row for each doubted label; None where labels are no single classes, or not all have a score."""
-    single = bool(spec.descriptor.label_types) and spec.label_type.exclusive
+    single = spec.descriptor.classifies and spec.label_type.exclusive
     if not single or any(set(row["scores"]) != set(labels) for row in rows):
         return None
     probabilities = np.array([[row["scores"][label] for label in labels] for row in rows])

@@ -147,7 +147,7 @@ def load_data(session: Session) -> Dataset:
 def imbalance_told(spec: RunSpec, data: Dataset) -> list[str]:
     """What is done about rare classes, a line each. Raises ConfigError for labels that the data do not have."""
     train = spec.train
-    if data.train is None or data.train.targets is None or not spec.descriptor.label_types:
+    if data.train is None or data.train.targets is None or not spec.descriptor.classifies:
         return []
     lines = training_loss.told(train, spec.data.label_type, data.train.targets, data.labels)
     if train.sampling == "balanced":

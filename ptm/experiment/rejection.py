@@ -36,10 +36,10 @@ class Rejection:
 
 def require_rejectable(spec: RunSpec, where: str = "--reject-below") -> None:
     """ConfigError for tasks whose answer is not one class; ``where``: the option that needs one."""
-    if spec.descriptor.label_types and spec.label_type.exclusive:
+    if spec.descriptor.classifies and spec.label_type.exclusive:
         return
-    able = " and ".join(name for name, task in TASKS.items() if task.label_types)
-    what = f"label_type: {spec.label_type.name}" if spec.descriptor.label_types else spec.task
+    able = " and ".join(name for name, task in TASKS.items() if task.classifies)
+    what = f"label_type: {spec.label_type.name}" if spec.descriptor.classifies else spec.task
     raise ConfigError(
         f"{what} has no single answer with a probability",
         where=where,

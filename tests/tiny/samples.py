@@ -68,6 +68,20 @@ def paired_sentences(count: int, seed: int) -> list[tuple[str, str, str]]:
     return rows
 
 
+def similar_sentences(count: int, seed: int) -> list[tuple[str, str, str]]:
+    """(text, second, score) rows: 0 to 5, by whether both speak of the same thing and judge it alike."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(count):
+        thing, kind = draw.choice(THINGS), draw.choice((GOOD, BAD))
+        same_thing, same_kind = index % 2, (index // 2) % 2
+        other_thing = thing if same_thing else draw.choice([t for t in THINGS if t != thing])
+        other_kind = kind if same_kind else (BAD if kind is GOOD else GOOD)
+        second = f"the {other_thing} was really {draw.choice(other_kind)}"
+        rows.append((f"the {thing} was {draw.choice(kind)}", second, str(2 * same_thing + 3 * same_kind)))
+    return rows
+
+
 def save_tiny_gpt2(folder: Path) -> Path:
     """A decoder whose tokenizer has no pad token and adds nothing to a text."""
     from transformers import GPT2Tokenizer
