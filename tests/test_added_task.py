@@ -64,8 +64,8 @@ def test_keys_of_texts_are_its_keys_and_others_are_refused_as_for_every_task(con
     assert load_config_of(spec, config) == spec
     refused = {
         "data.image_size=8": "data.image_size is for image tasks, this is vowel-counting",
-        "data.text_pair=b": "data.text_pair is for text-classification, this is vowel-counting",
-        "data.label_type=number": "data.label_type is for text-classification and image-classification",
+        "data.text_pair=b": "data.text_pair is for text-classification and text-similarity, this is vowel-counting",
+        "data.label_type=number": "data.label_type is for text-classification and text-similarity and image",
         "data.source=imagefolder:x": "imagefolder: holds images, this is vowel-counting",
         "teacher={name: x}": "vowel-counting cannot be distilled",
         "best.metric=accuracy": "there is no metric 'accuracy': one of loss, pearson",

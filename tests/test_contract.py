@@ -284,6 +284,7 @@ SPLIT = (
     "causal-lm",
     "masked-lm",
     "translation",
+    "text-similarity",
     "image-classification",
     "object-detection",
     "semantic-segmentation",

@@ -37,9 +37,7 @@ from ptm.config.tasks import (
 from ptm.errors import ConfigError
 
 # Labels that are written as words: in a column, as names of folders, in annotations of boxes.
-_LABEL_COLUMN = Serves(
-    lambda task: task.classifies or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION)
-)
+_LABEL_COLUMN = Serves(lambda task: task.classifies or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION))
 Augmentation = Literal["none", "crop", "standard", "trivial", "randaugment"]
 HELD_OUT = ("eval", "test")  # what may be held out of train, in the order in which it is
 

@@ -166,8 +166,8 @@ TEXT_SIMILARITY = Task(
         ),
     },
     labelled=False,
-    no_export="a pair is read as two texts, one after the other, and a graph holds one of them; model/ is in the layout "
-    "of sentence-transformers, which exports it",
+    no_export="a pair is read as two texts, one after the other, and a graph holds one of them; model/ is in the "
+    "layout of sentence-transformers, which exports it",
 )
 IMAGE_CLASSIFICATION = Task(
     name="image-classification",

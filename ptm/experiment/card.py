@@ -31,6 +31,7 @@ SECONDS = 600  # that the code may take
 _CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # The samples that the cards of texts hold.
 _TEXTS = {
+    "text-similarity": "One text.",
     "text-classification": "A text to classify.",
     "token-classification": "A text with names in it.",
     "masked-lm": "A text with a [MASK] in it.",
@@ -222,6 +223,7 @@ COMPARED: Mapping[str, Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]] = {
     "token-classification": _tagged,
     "masked-lm": lambda answer, row: ({one["token_str"]: one["score"] for one in answer}, row["masks"][0]),
     "causal-lm": lambda answer, row: (answer[0]["generated_text"], row["prediction"]),
+    "text-similarity": lambda answer, row: (answer, row.get("similarity", row.get("embedding"))),
     "image-classification": lambda answer, row: (answer, row.get("scores", row["prediction"])),
     "object-detection": _detected,
     "semantic-segmentation": lambda answer, row: (answer, row["shares"]),

@@ -189,7 +189,8 @@ class CutCount:
             return
         facts = pipeline.describe()["eval"]
         self.limit = int(pipeline.effective_data["max_length"])
-        self.inputs += int(facts.get("source", facts).get("cut_to_max_length", 0))
+        sides = [facts.get("source", facts), *(facts.get(role, {}) for role in ("text", "text_pair"))]
+        self.inputs += sum(int(side.get("cut_to_max_length", 0)) for side in sides)
         self.words += int(facts.get("words_cut_off", 0))
 
     def __str__(self) -> str:

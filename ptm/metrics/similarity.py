@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -199,6 +199,6 @@ def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return means
 
 
-def _shown(value: np.floating) -> float:  # type: ignore[type-arg]
+def _shown(value: np.floating[Any]) -> float:
     """The shortest decimal number that is this float32."""
     return float(str(np.float32(value)))

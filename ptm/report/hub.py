@@ -23,6 +23,7 @@ _PATH = re.compile(r"(?<![\w/.])/(?!/)[^\s`\"'|<>(),:]+")
 # The hub's names of tasks that it calls otherwise.
 _TASKS = {
     "masked-lm": "fill-mask",
+    "text-similarity": "sentence-similarity",
     "causal-lm": "text-generation",
     "semantic-segmentation": "image-segmentation",
 }
@@ -96,11 +97,12 @@ def metadata(model: Published) -> str:
         for name, value in model.metrics.items()
     ]
     loaded = descriptor is not None and bool(descriptor.transformers_pipeline)
+    library = "transformers" if loaded else "sentence-transformers" if kind == "sentence-similarity" else None
     data = ModelCardData(
         base_model=model.base,
         license=model.licence,
         pipeline_tag=kind,
-        library_name="transformers" if loaded else None,
+        library_name=library,
         tags=["ptm"],
         datasets="/".join(dataset.split("/")[:2]) if on_hub else None,
         model_name=model.name.partition("/")[2] if results else None,

@@ -37,6 +37,7 @@ class RunFiles:
     has_model: bool
     saved_model: Mapping[str, Any]  # model/model.json of an image model; empty where there is none
     has_target_tokenizer: bool  # what is written has a vocabulary of its own
+    pooling: str  # of the embeddings of texts, "" where there are none
     notes: tuple[str, ...]
 
     def result(self, name: str) -> Mapping[str, Any]:
@@ -118,8 +119,19 @@ def read_run(run: Path) -> RunFiles:
         has_model=(run / "model").is_dir(),
         saved_model=saved,
         has_target_tokenizer=(run / "model" / "target_tokenizer").is_dir(),
+        pooling=_pooling(run / "model"),
         notes=tuple(notes),
     )
+
+
+def _pooling(model: Path) -> str:
+    """``cls`` or ``mean``; "" for a model without the files of sentence-transformers."""
+    path = model / "1_Pooling" / "config.json"
+    try:
+        content = mapping(json.loads(read_bytes(path)))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return "cls" if content.get("pooling_mode_cls_token") is True else "mean"
 
 
 def _judged(results: Mapping[str, Any], test: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from ptm.config.tasks import (
     OBJECT_DETECTION,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
+    TEXT_SIMILARITY,
     TOKEN_CLASSIFICATION,
     TRANSLATION,
 )
@@ -70,6 +71,10 @@ def _fields(spec: RunSpec, with_sets: bool) -> dict[str, Schema]:
         one = {"type": ["string", "null"]}  # null: not sure enough, --reject-below
         sets = {"prediction_set": _list(_TEXT)} if with_sets else {}
         return {"prediction": _list(_TEXT) if several else one, "scores": _BY_LABEL, **sets}
+    if task == TEXT_SIMILARITY.name:
+        scored = {"prediction": _SCORE} if spec.data.label_type == NUMBER.name else {}
+        single = spec.data.text_pair is None
+        return {"embedding": _list(_SCORE)} if single else {"similarity": _SCORE, **scored}
     if task == TOKEN_CLASSIFICATION.name:
         place: Schema = {"type": "integer"}
         entity = _object({"text": _TEXT, "kind": _TEXT, "start": place, "end": place, "score": _SCORE})

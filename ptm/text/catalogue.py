@@ -23,7 +23,7 @@ class TextModel:
     figures: Mapping[str, tuple[str, float, str]] = field(default_factory=dict)
 
 
-_ENCODER = ("text-classification", "token-classification", "masked-lm")
+_ENCODER = ("text-classification", "token-classification", "masked-lm", "text-similarity")
 _DECODER = ("text-classification", "causal-lm")
 _BASE: Mapping[str, Any] = {"model_type": "bert"}
 _LARGE: Mapping[str, Any] = {

@@ -22,8 +22,9 @@ from ptm.config.label_types import CLASS, NUMBER, PAIRS
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
+from ptm.data.given import Given
 from ptm.data.input_lines import LeftOut
-from ptm.data.inputs import Given, Source, is_table, text_inputs
+from ptm.data.inputs import Source, is_table, text_inputs
 from ptm.data.label_columns import label_column
 from ptm.data.tabular import load_columns, load_dataset
 from ptm.errors import Problem, refuse
@@ -327,7 +328,8 @@ class TextSimilarity(TextPipeline[Encoder, Texts]):
 
 def ranking_loss(first: Tensor, candidates: Tensor, numbers: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of finding, by cosine / temperature, the second text of each pair among all ``candidates``, summed
-    over pairs (Henderson et al. 2017, arXiv:1705.00652, section 4.4; van den Oord et al. 2018, arXiv:1807.03748, eq. 4).
+    over pairs (Henderson et al. 2017, arXiv:1705.00652, section 4.4; van den Oord et al. 2018, arXiv:1807.03748,
+    eq. 4).
 
     ``first`` fp [n, d] and ``candidates`` fp [m, d] have length 1; candidate i < n belongs to text i. ``numbers``:
     int64 [m], equal for candidates that are the same text: of these, the one that belongs to a text alone counts.

@@ -39,7 +39,11 @@ def test_each_label_type_can_be_distilled_by_kd(tmp_path, kind):
         ("classes", {"method": "method: dkd"}, "method: dkd compares classes of which one applies"),
         ("classes", {"method": "method: dist"}, "method: dist compares classes of which one applies"),
         ("classes", {"method": "top_k: 4"}, "top_k leaves out classes"),
-        ("classes", {"task": "token-classification"}, "data.label_type is for text-classification and image"),
+        (
+            "classes",
+            {"task": "token-classification"},
+            "data.label_type is for text-classification and text-sim",
+        ),
         ("class", {"task": "translation"}, "translation cannot be distilled"),
         ("class", {"task": "object-detection", "source": "voc"}, "object-detection cannot be distilled"),
     ],

@@ -12,10 +12,10 @@ from ptm.text.classifiers import PURPOSES
 
 
 def test_a_label_type_has_an_entry_in_each_table() -> None:
-    for name in LABEL_TYPES:
-        assert name in KINDS
-        assert name in SUPERVISION
-        assert name in DISTANCES
+    of_classifiers = {name for task in TASKS.values() if task.classifies for name in task.label_types}
+    assert of_classifiers <= set(KINDS)
+    assert of_classifiers == set(SUPERVISION)
+    assert set(DISTANCES) == set(LABEL_TYPES) == {*of_classifiers, "pairs"}
     assert set(TASKS["text-classification"].label_types) <= set(PURPOSES)
 
 
@@ -25,6 +25,7 @@ def test_of_one_class_exactly_one_applies_and_a_number_has_no_names():
         "class": (True, True, True),
         "classes": (True, False, True),
         "number": (False, False, False),
+        "pairs": (False, False, False),
     }
 
 

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from ptm.config.label_types import LABEL_TYPES
-from ptm.metrics.label_types import new_metrics, supervised_loss
+from ptm.metrics.label_types import SUPERVISION, new_metrics, supervised_loss
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]])
 
@@ -47,7 +46,7 @@ def test_of_a_number_it_is_the_squared_error_of_the_one_output():
     assert float(loss) == pytest.approx(4 + 0.25)
 
 
-@pytest.mark.parametrize("name", LABEL_TYPES)
+@pytest.mark.parametrize("name", SUPERVISION)
 def test_metrics_are_of_their_type_and_measure_what_is_promised(name):
     assert (
         type(new_metrics(("a", "b"), name)).__name__
