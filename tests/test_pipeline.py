@@ -9,7 +9,7 @@ import torch
 from ptm.config.tasks import TASKS
 from ptm.pipeline import Batch, Pipeline, TaskModule, task_module
 from ptm.text import classification as text_classification
-from ptm.text import language_modeling, token_classification, translation
+from ptm.text import language_modeling, similarity, token_classification, translation
 from ptm.vision import classification as image_classification
 from ptm.vision import detection, segmentation
 
@@ -18,6 +18,7 @@ MODULES: tuple[TaskModule, ...] = (
     token_classification,
     language_modeling,
     translation,
+    similarity,
     image_classification,
     detection,
     segmentation,

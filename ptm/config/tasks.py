@@ -140,7 +140,9 @@ TRANSLATION = Task(
     modality="text",
     sources=_TABLES,
     evaluation=Evaluation(
-        metrics=("loss", "perplexity", "bleu", "chrf"), unsliced=("loss", "perplexity"), headline="bleu"
+        metrics=("loss", "perplexity", "bleu", "chrf", "rouge1", "rouge2", "rougeL"),
+        unsliced=("loss", "perplexity"),
+        headline="bleu",
     ),
     labelled=False,
     per_example=False,

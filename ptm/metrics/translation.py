@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from ptm.errors import DataError
+from ptm.metrics.rouge import SIGNATURE, rouge
 from ptm.metrics.summary import Summary
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
@@ -16,7 +17,7 @@ _LARGEST_LOSS = 700.0  # nats a token; the exponential of more is no finite numb
 
 
 class TranslationMetrics:
-    """Loss and perplexity a token, corpus BLEU and chrF of the texts that were written, from 0 to 100.
+    """Loss and perplexity a token; corpus BLEU and chrF, and ROUGE, of the texts that were written, from 0 to 100.
 
     ``Output.predictions`` are dictionaries with ``source``, ``prediction``, and ``target`` where it is known.
     """
@@ -54,6 +55,7 @@ class TranslationMetrics:
             **self._of_tokens(),
             "bleu": float(bleu.corpus_score(written, [targets]).score),
             "chrf": float(chrf.corpus_score(written, [targets]).score),
+            **rouge(written, targets),
         }
 
     def _of_tokens(self) -> dict[str, float]:
@@ -76,11 +78,11 @@ class TranslationMetrics:
 
 
 def signatures() -> dict[str, str]:
-    """How sacreBLEU computed each score, in its own words, for one reference a text."""
+    """How each score is computed, for one reference a text: BLEU and chrF in sacreBLEU's own words."""
     scorers = dict(zip(("bleu", "chrf"), _scorers(), strict=True))
     for scorer in scorers.values():
         scorer.corpus_score(["text"], [["text"]])  # the number of references is part of a signature
-    return {name: str(scorer.get_signature()) for name, scorer in scorers.items()}
+    return {name: str(scorer.get_signature()) for name, scorer in scorers.items()} | {"rouge": SIGNATURE}
 
 
 def _scorers() -> tuple[Any, Any]:

@@ -80,5 +80,5 @@ def test_predictions_come_by_id_and_texts_alone_have_no_scores():
 
 def test_a_signature_says_how_it_was_computed():
     said = signatures()
-    assert set(said) == {"bleu", "chrf"}
+    assert set(said) == {"bleu", "chrf", "rouge"}
     assert "tok:13a" in said["bleu"] and "nrefs:1" in said["bleu"] and "nc:6" in said["chrf"]

@@ -337,7 +337,7 @@ def test_models_of_a_directory(make, request, kind):
         expected = pipeline.model(**sources, labels=labels).loss * (labels != -100).sum()
         output = pipeline.forward(pipeline.model, batch)
     assert float(output.loss_sum) == pytest.approx(float(expected), rel=1e-5)
-    assert run(spec)["metrics"].keys() == {"loss", "perplexity", "bleu", "chrf"}
+    assert run(spec)["metrics"].keys() == {"loss", "perplexity", "bleu", "chrf", "rouge1", "rouge2", "rougeL"}
 
 
 @pytest.fixture(scope="module")
