@@ -359,7 +359,7 @@ def is_rate(record: Mapping[str, Any]) -> bool:
     values = [side["metrics"][name]["mean"] for side in record["sides"]]
     return (
         record["higher_is_better"]
-        and (of_slice.metric if of_slice else name) not in ("bleu", "chrf")
+        and (of_slice.metric if of_slice else name) not in ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
         and all(-1 <= value <= 1 for value in values)
     )
 

@@ -30,7 +30,9 @@ def test_11_rouge_is_that_of_rouge_score():
 def test_11_rouge_of_a_text_as_it_should_be_is_100_and_of_no_words_0():
     same = "Ein Mann läuft über die Straße."
     assert rouge([same], [same]) == {"rouge1": 100.0, "rouge2": 100.0, "rougeL": 100.0}
-    assert rouge(["läuft"], [same])["rouge1"] == pytest.approx(100 * 2 / 7)  # letters of other alphabets count
+    assert rouge(["läuft"], [same])["rouge1"] == pytest.approx(
+        100 * 2 / 7
+    )  # letters of other alphabets count
     assert rouge([""], [same]) == rouge(["!"], ["…"]) == {"rouge1": 0.0, "rouge2": 0.0, "rougeL": 0.0}
     assert rouge(["one"], ["one"])["rouge2"] == 0.0  # no pair of words
 
