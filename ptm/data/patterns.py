@@ -33,6 +33,17 @@ def before_pattern(path: Path) -> Path:
     return next(parent for parent in path.parents if not _has_magic(parent))
 
 
+def matches(path: Path) -> list[Path]:
+    """All that a pattern matches, whatever it is; of another path nothing, and nothing where it cannot be looked at."""
+    if not has_pattern(path):
+        return []
+    folder = before_pattern(path)
+    try:
+        return list(folder.glob(str(path.relative_to(folder))))
+    except (OSError, ValueError, NotImplementedError):  # whoever reads them says what is wrong
+        return []
+
+
 def parts_of(path: Path | str) -> list[Path]:
     """The parts of a list, in its order."""
     return [Path(part.strip()) for part in str(path).split(AND)]

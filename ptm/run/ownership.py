@@ -22,7 +22,7 @@ from ptm.config.folds import is_share
 from ptm.config.keys import AND
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import FILE_SOURCES
-from ptm.data.patterns import before_pattern
+from ptm.data.patterns import before_pattern, matches
 from ptm.errors import PtmError, RunDirectoryError
 from ptm.models.packages import is_package, package_path
 
@@ -246,13 +246,15 @@ def input_paths(spec: RunSpec) -> Iterator[tuple[str, Path]]:
     data, model, teacher = spec.data, spec.model, spec.teacher
     kind, _, place = data.source.partition(":")
     if kind in FILE_SOURCES:
-        for part in place.split(AND):
-            yield "data.source", before_pattern(Path(part))
+        for part in map(Path, place.split(AND)):
+            yield "data.source", before_pattern(part)
+            yield from (("data.source", path) for path in matches(part))
         for key in ("train", "eval", "test", "unlabelled"):
             split = getattr(data, key)
             if split and not is_share(split):
-                for part in split.split(AND):
-                    yield f"data.{key}", before_pattern(Path(place) / part)
+                for part in (Path(place) / part for part in split.split(AND)):
+                    yield f"data.{key}", before_pattern(part)
+                    yield from ((f"data.{key}", path) for path in matches(part))
     if isinstance(data.mask_colors, str):
         yield "data.mask_colors", Path(data.mask_colors)
     names = [(f"model.{key}", getattr(model, key)) for key in ("name", "decoder", "tokenizer", "weights")]
@@ -289,13 +291,27 @@ def _names(path: Path) -> int:
     return status.st_nlink if stat.S_ISREG(status.st_mode) else 1
 
 
+def _places(key: str, path: Path) -> Iterator[str]:
+    """Where an input really lies: the path itself, and, of a model, what the links in its folder lead to.
+
+    Not of data: the folders of these may be large, and of what a run holds only tables are data, which are named.
+    """
+    yield os.path.realpath(path)
+    if key.startswith("data."):
+        return
+    for place, folders, names in os.walk(path):
+        for entry in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - many
+            if os.path.islink(entry):  # noqa: PTH114
+                yield os.path.realpath(entry)
+
+
 def refuse_inputs_below(output: Path, inputs: Sequence[tuple[str, Path]]) -> None:
     """Raise RunDirectoryError for inputs that ``--overwrite`` would delete, or something of them, by whatever name."""
     below = os.path.realpath(output)
     twins = {_identity(path) for path in Path(below).rglob("*") if _names(path) > 1}
     for key, path in inputs:
-        place = os.path.realpath(path)
-        if place == below or place.startswith(below + os.sep) or (twins and _identity(path) in twins):
+        within = any(place == below or place.startswith(below + os.sep) for place in _places(key, path))
+        if within or (twins and _identity(path) in twins):
             raise RunDirectoryError(
                 f"--overwrite would delete an input of the run: {key} is {path}",
                 where=output,

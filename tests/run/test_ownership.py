@@ -378,3 +378,27 @@ def test_15_04_an_arm_that_is_a_link_is_somebody_s_run(finished, tmp_path):
     (output / "distilled-1").symlink_to(finished)
     with pytest.raises(RunDirectoryError, match="not a distillation with its control"):
         refuse_foreign_distillation(output)
+
+
+def test_15_04_weights_and_tables_that_are_links_into_the_run_are_inputs(tmp_path):
+    """As a cache of a hub links its files: what they lead to would be deleted."""
+    model, data, output = tmp_path / "bert", tmp_path / "data", _made(tmp_path / "run")
+    (output / "model").mkdir()
+    (output / "model" / "model.safetensors").write_text(PRECIOUS)
+    (output / "predictions.jsonl").write_text(PRECIOUS)
+    (model / "inner").mkdir(parents=True)
+    data.mkdir()
+    spec = text_spec(model, data, output)
+
+    def refused(spec, key):
+        with pytest.raises(RunDirectoryError, match=f"would delete an input of the run: {key}"):
+            refuse_early(output, "overwrite", list(input_paths(spec)))
+
+    refuse_early(output, "overwrite", list(input_paths(spec)))
+    for link in (model / "model.safetensors", model / "inner" / "model.safetensors"):
+        link.symlink_to(output / "model" / "model.safetensors")
+        refused(spec, "model.name")
+        link.unlink()
+    (data / "a-1.csv").symlink_to(output / "predictions.jsonl")
+    for place in ({"train": "a-*.csv"}, {"source": f"csv:{data}/*.csv", "train": None}):
+        refused(replace(spec, data=replace(spec.data, **place)), "data")
