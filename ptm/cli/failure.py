@@ -16,9 +16,9 @@ from ptm.errors import ExpectationMissed, PeerLost, Problem, PtmError, StorageEr
 
 
 def json_requested(arguments: Sequence[str]) -> bool:
-    """Whether ``--json`` is among the options, also where the command line is wrong otherwise."""
+    """Whether ``--json`` is among the options, also where the command line is wrong otherwise: ``--json=yes``."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return "--json" in options
+    return any(option == "--json" or option.startswith("--json=") for option in options)
 
 
 def tell(error: PtmError, launcher: Launcher | None, *, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from ptm.cli.usage import require_names
+
 # What each exit code means, in a line; docs/configuration.md says more.
 CODES: Mapping[int, str] = {
     0: "done",
@@ -142,7 +144,13 @@ PAGES: Mapping[str, Page] = {
 
 
 class Command(TyperCommand):
-    """A command whose help ends with its examples and exit codes."""
+    """A command whose help ends with its examples and exit codes, and that takes no empty names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # The words as they are: of "" a path is made that is the working directory.
+        written, *_ = self.make_parser(ctx).parse_args(args=list(args))
+        require_names(self.get_params(ctx), written)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         arguments, options = [], []

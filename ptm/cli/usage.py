@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptm.errors import Problem, listing
+from ptm.errors import ConfigError, Problem, listing
 
 
 def problem_of(error: Any) -> Problem:
@@ -33,12 +34,29 @@ def problem_of(error: Any) -> Problem:
     if getattr(
         error, "option_name", None
     ):  # an option without its value; the library does not say of what command
-        return Problem(
-            error.message, where=error.option_name, cure=f"write {error.option_name} and its value"
-        )
+        alone = "does not take a value" in error.message
+        cure = f"write {error.option_name}" + (" alone" if alone else " and its value")
+        return Problem(error.message, where=error.option_name, cure=cure)
     if "No such command" in error.format_message():
         return _no_command(error, command, context)
     return Problem(error.format_message(), where=command, cure=usage)
+
+
+def require_names(parameters: Sequence[Any], values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a name of a file or folder that is empty, as a variable that nobody set leaves it.
+
+    The path of "" would be the working directory: the runs in it, compared or reported as if they had been named.
+    """
+    for parameter in parameters:
+        is_name = parameter.param_type_name == "argument" or parameter.metavar in ("FILE", "FOLDER")
+        value = values.get(parameter.name)
+        if is_name and "" in (value if isinstance(value, list | tuple) else [value]):
+            raise ConfigError(
+                "is empty",
+                where=_name(parameter),
+                expected=parameter.help or "the name of a file or folder",
+                cure="name it; . is the working directory",
+            )
 
 
 def _no_option(name: str, command: str, context: Any) -> Problem:

@@ -126,7 +126,7 @@ def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     output = Path(spec.output)
     results = RunDirectory(output / f"{ARMS[0]}-{seeds[0]}").read_results()
     measure = measure_of(spec, results.labels if results else ())
-    pairs = [_pair(output, measure, seed) for seed in seeds]
+    pairs = [_pair(spec, measure, seed) for seed in seeds]
     runs = {f"{arm}-{seed}": _outline(output / f"{arm}-{seed}") for seed in seeds for arm in ARMS}
     verdict = compare(
         pairs, metric=measure.metric, things=measure.things, higher_is_better=measure.higher_is_better
@@ -135,14 +135,21 @@ def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     return {**verdict, "split": split, "runs": runs}
 
 
-def _require_alike(output: Path, seed: int) -> None:
+def _require_alike(output: Path, seed: int, *, may_stop_early: bool) -> None:
     """Raise RunDirectoryError for arms that differ in how they were trained, in length for instance."""
     runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
     keys = differing_keys(*(saved_config(run.config) for run in runs))
     differing = [key for key in keys if key.startswith("train.")]
-    extended = [manifest.extended if (manifest := run.read_manifest()) else None for run in runs]
+    manifests = [run.read_manifest() for run in runs]
+    extended = [manifest.extended if manifest else None for manifest in manifests]
     if extended[0] != extended[1]:
         differing.append("epochs added to a finished run")
+    # With --allow-drift a config may have changed when a part, or all, of an arm was trained already.
+    drift = [{c for c in manifest.drift if _is_of_training(c)} if manifest else set() for manifest in manifests]
+    differing += sorted(drift[0] ^ drift[1])
+    steps = [summary.steps if (summary := read_finished(run.path).train) else None for run in runs]
+    if steps[0] != steps[1] and not may_stop_early:
+        differing.append(f"{steps[0]} steps and {steps[1]}")
     if differing:
         raise RunDirectoryError(
             f"the two arms of seed {seed} were not trained alike: {', '.join(differing)}",
@@ -152,8 +159,13 @@ def _require_alike(output: Path, seed: int) -> None:
         )
 
 
-def _pair(output: Path, measure: Measure, seed: int) -> PairedScores:
-    _require_alike(output, seed)
+def _is_of_training(change: str) -> bool:
+    return change.startswith("train.") and not change.startswith(CURE_KEYS)
+
+
+def _pair(spec: RunSpec, measure: Measure, seed: int) -> PairedScores:
+    output = Path(spec.output)
+    _require_alike(output, seed, may_stop_early=spec.train.early_stopping is not None)
     runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
     split = _judged_split(runs)
     distilled, control = (read_predictions(run.predictions_of(split)) for run in runs)

@@ -145,3 +145,20 @@ def test_12_10_every_command_says_as_json_what_came_of_it(finished, tmp_path, ca
         out, err = capsys.readouterr()
         assert code == 0, (name, err)
         assert "error" not in json.loads(out), name
+
+
+def test_15_08_an_empty_name_is_not_the_working_directory(tmp_path, monkeypatch, capsys):
+    """What a variable that nobody set leaves of ``ptm compare "$BASE" new``."""
+    monkeypatch.chdir(tmp_path)
+    for words in (["compare", "", "r"], ["compare", "r", ""], ["runs", ""], ["eval", ""], ["init", ""]):
+        problem = failed(capsys, *words)
+        assert problem["what"] == "is empty" and ". is the working directory" in problem["cure"]
+    for words in (["eval", "r", "--predictions", ""], ["predict", "r", "--output", ""]):
+        assert failed(capsys, *words)["where"] == words[2]
+    assert run(["runs", "."]) == 0
+
+
+def test_15_08_json_with_a_value_fails_in_json(capsys):
+    assert run(["models", "--json=yes"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["error"]["problems"]
+    assert problem["where"] == "--json" and problem["cure"] == "write --json alone"

@@ -90,3 +90,26 @@ def test_15_10_arms_of_different_length_are_not_compared(spec, tmp_path):
     with pytest.raises(RunDirectoryError, match="were not trained alike") as caught:
         read_verdict(spec("r", 2), [1])
     assert "epochs" in str(caught.value)
+
+
+def test_15_10_an_arm_that_was_trained_before_its_config_changed_is_not_compared(spec, tmp_path):
+    """--allow-drift lets a run go on whose config is another by now: of fewer epochs, when all were trained already."""
+    compare(spec("r", 1), "new")
+    distilled = tmp_path / "r" / "distilled-1"
+    results = json.loads((distilled / "results.json").read_text())
+    results["train"]["steps"] *= 2
+    (distilled / "results.json").write_text(json.dumps(results))
+    with pytest.raises(RunDirectoryError, match="12 steps and 6"):
+        read_verdict(spec("r", 1), [1])
+    assert read_verdict(early_stopping(spec("r", 1)), [1])["seeds"]  # arms may stop at steps of their own
+    results["train"]["steps"] //= 2
+    (distilled / "results.json").write_text(json.dumps(results))
+    record = json.loads((distilled / "manifest.json").read_text())
+    record["drift"] = ["train.learning_rate: 0.1 → 0.01"]
+    (distilled / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(RunDirectoryError, match="train.learning_rate: 0.1 → 0.01"):
+        read_verdict(spec("r", 1), [1])
+
+
+def early_stopping(spec):
+    return replace(spec, train=replace(spec.train, early_stopping=1))
