@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePath
 
 from pydantic.fields import FieldInfo
 
+from ptm.config import expressions
 from ptm.config.classifier_rules import (
     check_decisions,
     check_few_labels,
@@ -279,16 +279,13 @@ def _check_label_column(data: DataSpec, kind: LabelType) -> Complaints:
             yield key, f"{source}: has no columns", "remove it"
         elif data.labels is not None and set(data.labels) != set(data.labels_from):
             yield key, "labels_from and labels are not the same names", "remove labels"
-    if source in ("textfolder", "imagefolder") and data.label is not None:
-        try:
-            re.compile(data.label)
-        except re.error as error:
-            what = f"{data.label!r} is no regular expression: {error}"
-            yield (
-                ("data", "label"),
-                what,
-                "such as ^([a-z]+)_: what it finds in the path of a file below the source",
-            )
+    by_path = source in ("textfolder", "imagefolder") and data.label is not None
+    if by_path and (why := expressions.complaint(str(data.label))):
+        yield (
+            ("data", "label"),
+            f"{str(data.label)[:200]!r} is no regular expression: {why}",
+            "such as ^([a-z]+)_: what it finds in the path of a file below the source",
+        )
     if data.label_separator is not None and (kind.name != "classes" or data.labels_from is not None):
         yield (
             ("data", "label_separator"),

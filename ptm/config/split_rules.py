@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 
+from ptm.config import expressions
 from ptm.config.slices import BINS, LENGTH, SIZE, bin_names
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.config.tasks import IMAGE_SOURCES, TABLE_SOURCES
@@ -39,10 +39,8 @@ def _check_grouping(data: DataSpec, key: str, value: str) -> Complaints:
     """A column, or a regular expression for paths."""
     kind = data.source.partition(":")[0]
     if kind in IMAGE_SOURCES:
-        try:
-            re.compile(value)
-        except re.error as error:
-            what = f"{value!r} is no regular expression: {error}"
+        if why := expressions.complaint(value):
+            what = f"{value[:200]!r} is no regular expression: {why}"
             cure = f"such as (patient_[0-9]+): what it finds in the path of an image below {kind}:"
             yield ("data", key), what, cure
     elif not has_columns(data.source):

@@ -6,7 +6,6 @@ In tables these are columns; in folders of images, what a regular expression fin
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ptm.config.expressions import found
 from ptm.config.slices import BINS, EMPTY, LENGTH, bin_names, bin_of
 from ptm.config.spec import DataSpec
 from ptm.data import heif
@@ -87,8 +87,9 @@ def path_attributes(data: DataSpec, paths: Sequence[Path]) -> dict[str, list[str
         if not isinstance(pattern, str) or (key == "stratify" and not data.held_out):
             continue
         names = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
-        matches = [re.search(pattern, os.fsencode(name).decode("utf-8", "replace")) for name in names]
-        values = [None if match is None else match[1 if match.re.groups else 0] for match in matches]
+        values = [
+            found(pattern, os.fsencode(name).decode("utf-8", "replace"), f"data.{key}") for name in names
+        ]
         refuse(
             Problem(
                 f"the expression {pattern!r} finds nothing in {str(names[row])!r}",

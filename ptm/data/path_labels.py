@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ptm.config.expressions import found
 from ptm.errors import DataError, Gathered
 
 
@@ -16,8 +16,7 @@ def labels_of_paths(files: Sequence[Path], source: Path, pattern: str, gathered:
     labels: dict[Path, str] = {}
     for path in files:
         name = os.fsencode(path.relative_to(source)).decode("utf-8", "replace")
-        match = re.search(pattern, name)
-        label = None if match is None else match[1 if match.re.groups else 0]
+        label = found(pattern, name, "data.label")
         with gathered.of():
             if not label:
                 cure = "change data.label: its first group, or all that it finds, is the label"

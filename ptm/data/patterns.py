@@ -53,7 +53,15 @@ def matched(pattern: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files that a pattern matches, sorted by path; hidden ones are left out, and, where the pattern does not say
     how names end, those of other kinds. Raises DataError where there is none."""
     folder = before_pattern(pattern)
-    found = sorted(folder.glob(str(pattern.relative_to(folder))))
+    try:
+        found = sorted(folder.glob(str(pattern.relative_to(folder))))
+    except (ValueError, NotImplementedError) as error:
+        raise DataError(
+            f"is no pattern: {error}",
+            where=pattern,
+            expected="* and ? within a name, ** as the whole name of a folder: **/part-*.csv",
+            cure="correct the pattern",
+        ) from None
     seen = [
         path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]

@@ -145,7 +145,9 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool) -> None:
     if extended[0] != extended[1]:
         differing.append("epochs added to a finished run")
     # With --allow-drift a config may have changed when a part, or all, of an arm was trained already.
-    drift = [{c for c in manifest.drift if _is_of_training(c)} if manifest else set() for manifest in manifests]
+    drift = [
+        {c for c in manifest.drift if _is_of_training(c)} if manifest else set() for manifest in manifests
+    ]
     differing += sorted(drift[0] ^ drift[1])
     steps = [summary.steps if (summary := read_finished(run.path).train) else None for run in runs]
     if steps[0] != steps[1] and not may_stop_early:

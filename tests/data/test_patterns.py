@@ -1,10 +1,12 @@
 """Several files of a split: by a pattern, by a list; in which order, and none twice."""
 
 import json
+import sys
 
 import pytest
 
 from ptm.config.load import parse_config
+from ptm.data.patterns import matches
 from ptm.data.sources import read_split, split_files
 from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, DataError
@@ -105,3 +107,14 @@ def test_11_05_refusals_name_the_file_and_the_pattern(folder):
     assert caught.value.problems[0].where == str(folder / "shard-*.csv")
     (folder / "a + b[1].csv").write_text("text,label\nodd,x\n")
     assert split_files(folder, "a + b[1].csv", (".csv",)) == [folder / "a + b[1].csv"]
+
+
+@pytest.mark.parametrize("pattern", ["a**b.csv", "**a.csv", "part-**"])
+def test_15_17_two_stars_within_a_name_are_no_pattern(folder, pattern):
+    """The library took them for a bug of its caller."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("two stars are one there")
+    with pytest.raises(DataError, match="is no pattern") as caught:
+        split_files(folder, pattern, (".csv",))
+    assert caught.value.problems[0].where == str(folder / pattern)
+    assert matches(folder / pattern) == [] and len(matches(folder / "part-*.csv")) >= 2

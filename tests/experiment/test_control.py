@@ -107,7 +107,7 @@ def test_15_10_an_arm_that_was_trained_before_its_config_changed_is_not_compared
     record = json.loads((distilled / "manifest.json").read_text())
     record["drift"] = ["train.learning_rate: 0.1 → 0.01"]
     (distilled / "manifest.json").write_text(json.dumps(record))
-    with pytest.raises(RunDirectoryError, match="train.learning_rate: 0.1 → 0.01"):
+    with pytest.raises(RunDirectoryError, match=r"train\.learning_rate: 0\.1 → 0\.01"):
         read_verdict(spec("r", 1), [1])
 
 
