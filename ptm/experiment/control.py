@@ -161,8 +161,15 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool) -> None:
         )
 
 
+# What decides what a student learns besides its teacher, and what of it decides something else.
+_OF_TRAINING = ("train.", "data.", "model.", "digests.data.", "digests.weights.model", "labels")
+_OF_EVALUATION = tuple(
+    f"{start}{split}" for start in ("data.", "data.max_", "digests.data.") for split in ("eval", "test")
+)
+
+
 def _is_of_training(change: str) -> bool:
-    return change.startswith("train.") and not change.startswith(CURE_KEYS)
+    return change.startswith(_OF_TRAINING) and not change.startswith((*CURE_KEYS, *_OF_EVALUATION))
 
 
 def _pair(spec: RunSpec, measure: Measure, seed: int) -> PairedScores:

@@ -7,7 +7,7 @@ that ONNX Runtime's own quantisation writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from ptm.base.regular import open_regular
 from ptm.errors import MissingDownload, ModelError
 
 MOST_BYTES = 2**31 - 1  # of a protobuf
+MOST_OPERATORS = 1_000_000  # large models have some ten thousand
+MOST_FUNCTIONS = 1_000  # those of ptm's own graphs are none
 _STANDARD = ("", "ai.onnx")
 _LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})  # no end is known of one, and ptm's own graphs have none
 # Of ONNX Runtime's own operators, domain com.microsoft.
@@ -75,6 +77,7 @@ def require_own_weights(content: bytes, where: Path) -> None:
         model = onnx.load_from_string(content)
     except (DecodeError, ValueError, RecursionError) as error:
         raise ModelError(f"is no graph of ONNX: {str(error)[:80]}", where=where) from None
+    _require_few_operators(model, where)
     named = {(function.domain, function.name) for function in model.functions}
     for graph in (model.graph, *model.functions):
         for node in _nodes(graph):
@@ -102,6 +105,32 @@ def require_own_weights(content: bytes, where: Path) -> None:
                 expected="a graph that holds its own weights",
                 cure="export the model again with ptm export; ptm opens no file that a graph names",
             )
+
+
+def _require_few_operators(model: Any, where: Path) -> None:
+    """Raise ModelError where functions that call each other come to more operators than any model has: each of forty
+    that calls the next one twice is written down in a kilobyte."""
+    called = {
+        (function.domain, function.name): [(node.domain, node.op_type) for node in _nodes(function)]
+        for function in model.functions
+    }
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(names: Iterable[tuple[str, str]]) -> int:
+        """Operators, those of functions counted; of a function that calls itself at least MOST_OPERATORS."""
+        return sum(sizes.get(name, MOST_OPERATORS + 1) if name in called else 1 for name in names)
+
+    waiting = set(called) if len(called) <= MOST_FUNCTIONS else set()
+    while ready := {name for name in waiting if not waiting.intersection(called[name])}:
+        sizes |= {name: min(size(called[name]), MOST_OPERATORS + 1) for name in ready}
+        waiting -= ready
+    if size((node.domain, node.op_type) for node in _nodes(model.graph)) > MOST_OPERATORS:
+        raise ModelError(
+            f"its functions come to more than {MOST_OPERATORS:,} operators, or call themselves",
+            where=where,
+            expected="a graph of ONNX as ptm export writes it",
+            cure="export the model again with ptm export",
+        )
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

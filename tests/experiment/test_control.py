@@ -105,10 +105,17 @@ def test_15_10_an_arm_that_was_trained_before_its_config_changed_is_not_compared
     results["train"]["steps"] //= 2
     (distilled / "results.json").write_text(json.dumps(results))
     record = json.loads((distilled / "manifest.json").read_text())
-    record["drift"] = ["train.learning_rate: 0.1 → 0.01"]
-    (distilled / "manifest.json").write_text(json.dumps(record))
-    with pytest.raises(RunDirectoryError, match=r"train\.learning_rate: 0\.1 → 0\.01"):
-        read_verdict(spec("r", 1), [1])
+    for change in (
+        "train.learning_rate: 0.1 → 0.01",
+        "data.max_train_examples: 8 → 9",
+        "digests.data.train: a → b",
+    ):
+        (distilled / "manifest.json").write_text(json.dumps({**record, "drift": [change]}))
+        with pytest.raises(RunDirectoryError, match=change.partition(":")[0]):
+            read_verdict(spec("r", 1), [1])
+    for change in ("train.micro_batch_size: 8 → 4", "data.max_eval_examples: 8 → 9", "packages.torch: 1 → 2"):
+        (distilled / "manifest.json").write_text(json.dumps({**record, "drift": [change]}))
+        assert read_verdict(spec("r", 1), [1])["seeds"]
 
 
 def early_stopping(spec):

@@ -56,6 +56,40 @@ def test_15_11_a_graph_that_may_never_end_is_not_loaded(tmp_path, name):
     )
 
 
+def graph_of_functions(calls):
+    """A graph that calls the function 0; ``calls``: of each function those that it calls, by number; -1 is Neg."""
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("mine", 1)]
+    functions = []
+    for number, called in enumerate(calls):
+        nodes = [
+            helper.make_node(
+                "Neg" if other < 0 else f"f{other}",
+                [f"v{step}"],
+                [f"v{step + 1}"],
+                domain="" if other < 0 else "mine",
+            )
+            for step, other in enumerate(called)
+        ]
+        functions.append(
+            helper.make_function("mine", f"f{number}", ["v0"], [f"v{len(called)}"], nodes, opsets)
+        )
+    model = graph_of(helper.make_node("f0", ["x"], ["y"], domain="mine"))
+    model.functions.extend(functions)
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    return model.SerializeToString()
+
+
+def test_15_11_functions_that_unfold_without_end_are_not_loaded(tmp_path):
+    """ONNX Runtime writes out each call."""
+    doubling = [[number + 1] * 2 for number in range(39)] + [[-1, -1]]
+    chain = [[number + 1] for number in range(2000)] + [[-1]]
+    for calls in (doubling, [[0]], [[1], [0]], [[0, -1]], chain):
+        assert "more than 1,000,000 operators" in refused(tmp_path, graph_of_functions(calls))
+    path = tmp_path / "few.onnx"
+    path.write_bytes(graph_of_functions([[1, 1], [2, 2], [-1]]))
+    assert read_graph(path) == path.read_bytes()
+
+
 def test_14_01_what_is_no_graph_is_told(tmp_path):
     assert "no graph" in refused(tmp_path, b"\xff" * 100)
 
