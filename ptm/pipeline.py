@@ -132,6 +132,9 @@ class Prediction(TypedDict, total=False):
     labels: list[str]
     target_boxes: list[list[float]]
     target_labels: list[str]
+    # Instances: run-length codes of COCO's, one a box.
+    masks: list[dict[str, Any]]
+    target_masks: list[dict[str, Any]]
     # Segmentation.
     shares: dict[str, float]
     iou: dict[str, float]

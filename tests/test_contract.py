@@ -287,6 +287,7 @@ SPLIT = (
     "text-similarity",
     "image-classification",
     "object-detection",
+    "instance-segmentation",
     "semantic-segmentation",
 )
 
@@ -315,7 +316,7 @@ def test_12_01_a_test_split_is_measured_as_if_it_were_the_evaluation_split(make)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPLIT)
 def test_12_06_metrics_of_a_slice_are_those_of_its_examples_alone(name, make):
-    image = name.split("-")[0] in ("image", "object", "semantic")
+    image = name.split("-")[0] in ("image", "object", "instance", "semantic")
     pack = ["data.pack=false"] if name.endswith("-lm") else []
     spec = make(f"data.slices=[{'size' if image else 'length'}]", *pack)
     module, runtime = task_module(spec.task), Runtime(device=torch.device("cpu"), precision="fp32", threads=1)

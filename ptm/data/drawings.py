@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,8 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
             expected="a polygon, a rectangle or a circle",
             cure="remove the shape, or draw a polygon",
         )
-    return Shape(_plain(label), (tuple(float(value) for value in polygon),))
+    whole = tuple(float(value) for value in polygon)
+    return Shape(_plain(label), (whole,), group=shape.get("group_id"), where=where)
 
 
 def read_coco_drawings(folder: Path, split: str | None, page: int | None = None) -> DrawnSplit:
@@ -166,7 +167,7 @@ def read_coco_drawings(folder: Path, split: str | None, page: int | None = None)
             problems.append(Problem(what, where, "a file and an id of its own for each image"))
             continue
         try:
-            images[row["id"]] = image, _upright_size(image, page)
+            images[row["id"]] = image, _stated_size(row, image, page, where)
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="images")
@@ -180,13 +181,28 @@ def read_coco_drawings(folder: Path, split: str | None, page: int | None = None)
             continue
         try:
             label, size = _plain(names[row["category_id"]]), images[row["image_id"]][1]
-            shapes[row["image_id"]].append(_coco_shape(row.get("segmentation"), label, size, where))
+            shape = _coco_shape(row.get("segmentation"), label, size, where)
+            shapes[row["image_id"]].append(replace(shape, crowd=bool(row.get("iscrowd", 0)), where=where))
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="annotations")
     drawings = {image: Drawing(size, tuple(shapes[number])) for number, (image, size) in images.items()}
     stated = tuple(dict.fromkeys(_plain(names[number]) for number in sorted(names)))
     return DrawnSplit(drawings, stated, digest_of(folder, [path, *drawings]))
+
+
+def _stated_size(row: Mapping[str, Any], image: Path, page: int | None, where: str) -> tuple[int, int]:
+    """The size of the image. Raises DataError where the file states another: shapes would lie at wrong places."""
+    size = _upright_size(image, page)
+    stated = (row.get("width"), row.get("height"))
+    if stated not in (size, (None, None)):
+        raise DataError(
+            f"says {stated[0]}x{stated[1]}, its image is {size[0]}x{size[1]}"[:200],
+            where=where,
+            expected="the size of the image",
+            cure="draw the shapes on this image, or take the image that they were drawn on",
+        )
+    return size
 
 
 def _coco_shape(value: Any, label: str, size: tuple[int, int], where: str) -> Shape:

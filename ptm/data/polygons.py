@@ -28,6 +28,11 @@ class Shape:
     label: str
     polygons: tuple[tuple[float, ...], ...] = ()
     runs: tuple[int, ...] = ()
+    crowd: bool = False  # several objects in one shape, COCO's ``iscrowd``
+    group: Any = (
+        None  # LabelMe's ``group_id``, as it is written: shapes that have one in common are one object
+    )
+    where: str = ""
 
 
 @dataclass(frozen=True)

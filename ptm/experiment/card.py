@@ -218,6 +218,16 @@ def _detected(answer: Any, row: Mapping[str, Any]) -> tuple[Any, Any]:
     return ours, [float(score) for score in row["scores"]]
 
 
+def _outlined(answer: Any, row: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Scores and sizes of what ``ptm predict`` shows."""
+    from ptm.data.instances import from_text, pixels_of
+
+    shown = answer[: len(row["scores"])]
+    ours = [(one["score"], float(one["pixels"])) for one in shown]
+    sizes = [float(pixels_of(from_text(code))) for code in row["masks"]]
+    return ours, list(zip(map(float, row["scores"]), sizes, strict=True))
+
+
 COMPARED: Mapping[str, Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]] = {
     "text-classification": _classified,
     "token-classification": _tagged,
@@ -226,5 +236,6 @@ COMPARED: Mapping[str, Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]] = {
     "text-similarity": lambda answer, row: (answer, row.get("similarity", row.get("embedding"))),
     "image-classification": lambda answer, row: (answer, row.get("scores", row["prediction"])),
     "object-detection": _detected,
+    "instance-segmentation": _outlined,
     "semantic-segmentation": lambda answer, row: (answer, row["shares"]),
 }

@@ -127,12 +127,16 @@ def _start_of_images(about: Guess) -> _Start:
         why = f"{installed}; others: ptm models --task {about.task}" if here else download
         return _Start({"name": name}, why, train, {"image_size": 128, "augment": "standard"})
     train |= {"epochs": 20, "batch_size": _batch(about, 4)}
-    data = {"image_size": 320 if about.task == "object-detection" else 128, "augment": "standard"}
-    if about.task == "object-detection":
+    data = {"image_size": 320 if TASKS[about.task].boxes else 128, "augment": "standard"}
+    if TASKS[about.task].boxes:
+        masks = about.task == "instance-segmentation"
+        whole, family = (
+            ("maskrcnn_resnet50_fpn", "maskrcnn_small") if masks else ("fasterrcnn_resnet50_fpn", "retinanet")
+        )
         if not here:
-            return _Start({"name": "fasterrcnn_resnet50_fpn"}, download, train, {"augment": "standard"})
-        why = f"{installed}, below a new detector; one that was trained on COCO: fasterrcnn_resnet50_fpn"
-        return _Start({"name": "retinanet", "backbone": _IMAGE_PACKAGE}, why, train, data)
+            return _Start({"name": whole}, download, train, {"augment": "standard"})
+        why = f"{installed}, below a new detector; one that was trained on COCO: {whole}"
+        return _Start({"name": family, "backbone": _IMAGE_PACKAGE}, why, train, data)
     if here and _has_unets():
         return _Start(
             {"name": "smp:unet", "backbone": _IMAGE_PACKAGE}, f"a U-Net on {installed}", train, data

@@ -6,6 +6,7 @@ import fnmatch
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def _vision_weights(spec: RunSpec, ref: ModelRef) -> Iterator[Download]:
 
     plans: dict[str, Any] = {
         tasks.OBJECT_DETECTION.name: plan_detector,
+        tasks.INSTANCE_SEGMENTATION.name: partial(plan_detector, masks=True),
         tasks.SEMANTIC_SEGMENTATION.name: plan_segmenter,
     }
     weights = plans.get(spec.task, plan_classifier)(ref).weights

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from ptm import engine
 from ptm.base.console import Reporter
 from ptm.config.spec import ModelSpec, RunSpec
-from ptm.config.tasks import CAUSAL_LM, OBJECT_DETECTION
+from ptm.config.tasks import CAUSAL_LM
 from ptm.data.examples import Dataset, Examples
 from ptm.data.given import Given
 from ptm.data.image_reading import ImageReading
@@ -49,7 +49,7 @@ def require_predictable(
             where=target,
             cure="name the run itself, or score texts with the export: python predict.py, or ptm eval",
         )
-    if threshold is not None and spec.task != OBJECT_DETECTION.name:
+    if threshold is not None and not spec.descriptor.boxes:
         raise ConfigError(f"{spec.task} finds no boxes", where="--threshold", cure="leave it out")
     if reject_below is not None:
         require_rejectable(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -21,12 +21,14 @@ _DETECTIONS = 100  # an image, as in COCO's evaluation
 @dataclass(frozen=True, kw_only=True)
 class Boxes:
     """Boxes of one image: ``corners`` float32 [k, 4] (x1, y1, x2, y2 in pixels), ``classes`` int64 [k];
-    ``scores`` float32 [k] of what was detected, ``crowd`` bool [k] of what is there."""
+    ``scores`` float32 [k] of what was detected, ``crowd`` bool [k] of what is there; ``masks``: of instances, a
+    run-length code a box (:mod:`ptm.data.instances`)."""
 
     corners: np.ndarray
     classes: np.ndarray
     scores: np.ndarray | None = None
     crowd: np.ndarray | None = None
+    masks: tuple[Mapping[str, Any], ...] | None = None
 
 
 class DetectionMetrics:
@@ -53,22 +55,25 @@ class DetectionMetrics:
         for index, detections in zip(batch.ids.tolist(), output.predictions, strict=True):
             self._detections[index] = detections
         for index, target in zip(batch.ids.tolist(), batch.targets or [], strict=False):
-            self._truth[index] = Boxes(
-                corners=target["boxes"].cpu().numpy(),
-                classes=target["labels"].cpu().numpy(),
-                crowd=target["crowd"].cpu().numpy(),
-            )
+            self._truth[index] = self._there(target)
 
-    def merge(self, others: Sequence[Metrics]) -> DetectionMetrics:
-        merged = DetectionMetrics(self._labels, difficult=self._difficult, least=self._least)
+    def _there(self, target: Mapping[str, Any]) -> Boxes:
+        return Boxes(
+            corners=target["boxes"].cpu().numpy(),
+            classes=target["labels"].cpu().numpy(),
+            crowd=target["crowd"].cpu().numpy(),
+        )
+
+    def merge(self, others: Sequence[Metrics]) -> Self:
+        merged = type(self)(self._labels, difficult=self._difficult, least=self._least)
         for part in (self, *others):
             assert isinstance(part, DetectionMetrics)
             merged._detections |= part._detections
             merged._truth |= part._truth
         return merged
 
-    def subset(self, ids: np.ndarray) -> DetectionMetrics:
-        subset = DetectionMetrics(self._labels, difficult=self._difficult, least=self._least)
+    def subset(self, ids: np.ndarray) -> Self:
+        subset = type(self)(self._labels, difficult=self._difficult, least=self._least)
         subset._detections = {index: self._detections[index] for index in ids.tolist()}
         subset._truth = {index: self._truth[index] for index in ids.tolist() if index in self._truth}
         return subset
@@ -76,7 +81,10 @@ class DetectionMetrics:
     def compute(self) -> dict[str, float]:
         if not self._detections:
             raise DataError("nothing was evaluated: the evaluation split is empty")
-        precision, recall = self._curves()
+        return self._values("bbox")
+
+    def _values(self, overlap: Literal["bbox", "segm"]) -> dict[str, float]:
+        precision, recall = self._curves(overlap)
         values = {
             "map": _mean(precision),
             "map50": _mean(precision[0]),
@@ -102,11 +110,7 @@ class DetectionMetrics:
         for index in sorted(self._detections):
             detections = self._detections[index]
             assert detections.scores is not None
-            indices = [
-                k
-                for k in np.argsort(-detections.scores, kind="stable")
-                if detections.scores[k] >= self._least
-            ]
+            indices = self._told(detections)
             row: Prediction = {
                 "id": index,
                 "boxes": [_rounded(detections.corners[k]) for k in indices],
@@ -119,14 +123,20 @@ class DetectionMetrics:
                 row["target_labels"] = [self._labels[number] for number in truth.classes]
             yield row
 
-    def _curves(self) -> tuple[np.ndarray, np.ndarray]:
+    def _told(self, detections: Boxes) -> list[int]:
+        """Which of them stand among ``predictions``, by falling score."""
+        scores = detections.scores
+        assert scores is not None
+        return [int(k) for k in np.argsort(-scores, kind="stable") if scores[k] >= self._least]
+
+    def _curves(self, overlap: Literal["bbox", "segm"]) -> tuple[np.ndarray, np.ndarray]:
         """Precision [thresholds, recalls, classes], recall [thresholds, classes]; -1 where nothing is to be found."""
         from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
 
         ids = sorted(self._detections)
         truth = COCO(
             {
-                "images": [{"id": index} for index in ids],
+                "images": [{"id": i, **_size(self._detections[i], self._truth.get(i))} for i in ids],
                 "categories": [{"id": number, "name": name} for number, name in enumerate(self._labels)],
                 "annotations": _numbered(
                     [row for i in ids for row in _truth(i, self._truth.get(i), self._difficult)]
@@ -139,7 +149,7 @@ class DetectionMetrics:
                 "annotations": _numbered([row for i in ids for row in _rows(i, self._detections[i])]),
             }
         )
-        evaluation = COCOeval_faster(truth, detections, iouType="bbox", print_function=lambda *_: None)
+        evaluation = COCOeval_faster(truth, detections, iouType=overlap, print_function=lambda *_: None)
         evaluation.params.maxDets = [1, 10, _DETECTIONS]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -157,18 +167,27 @@ def _truth(index: int, boxes: Boxes | None, difficult: bool) -> Iterator[dict[st
             yield row
 
 
+def _size(*boxes: Boxes | None) -> dict[str, int]:
+    """``height`` and ``width`` of an image, where there is a mask of it to say them."""
+    for code in (code for own in boxes if own is not None for code in own.masks or ()):
+        return {"height": int(code["size"][0]), "width": int(code["size"][1])}
+    return {}
+
+
 def _rows(index: int, boxes: Boxes | None) -> Iterator[dict[str, Any]]:
     """Boxes of one image as COCO writes them."""
     if boxes is None:
         return
     for k, (x1, y1, x2, y2) in enumerate(boxes.corners.astype(float).tolist()):
-        row = {
+        row: dict[str, Any] = {
             "image_id": index,
             "category_id": int(boxes.classes[k]),
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "area": (x2 - x1) * (y2 - y1),
             "iscrowd": int(boxes.crowd is not None and boxes.crowd[k]),
         }
+        if boxes.masks is not None:
+            row["segmentation"] = dict(boxes.masks[k])
         yield row if boxes.scores is None else {**row, "score": float(boxes.scores[k])}
 
 

@@ -56,9 +56,15 @@ def _classes(row: np.ndarray, labels: Sequence[str]) -> Answer:
 
 
 def _boxes(columns: Any, row: int, labels: Sequence[str]) -> Answer:
-    """The same are boxes of the same labels at the same pixels, in any order."""
+    """The same are boxes (and masks) of the same labels at the same pixels, in any order."""
     classes, corners = columns["classes"][row], np.asarray(columns["boxes"][row]).round()
-    key = tuple(sorted((int(number), *map(float, box)) for number, box in zip(classes, corners, strict=True)))
+    codes = (
+        [bytes(code["counts"]) for code in columns["masks"][row]]
+        if "masks" in columns
+        else [b""] * len(classes)
+    )
+    found = zip(classes, corners, codes, strict=True)
+    key = tuple(sorted((int(number), *map(float, box), code) for number, box, code in found))
     counts = Counter(labels[int(number)] for number in classes)
     text = listing((f"{count} {name}" for name, count in sorted(counts.items())), most=_SHOWN)
     return Answer(key, f"boxes: {text}" if text else "no box")

@@ -23,7 +23,7 @@ from ptm.report.shown import Drawings, Examples, Insights
 
 MOST_MISTAKES = 20
 # Of a sample: shown elsewhere, or not at all.
-_OF_BOXES = ("boxes", "labels", "scores", "target_boxes", "target_labels")
+_OF_BOXES = ("boxes", "labels", "scores", "masks", "target_boxes", "target_labels", "target_masks")
 _MOST_WORDS = 400  # of a text that is shown word by word
 _LEVELS = (0.15, 0.4, 0.7)  # of the strongest word
 _SURE = 0.5  # score of a box that is drawn and counted

@@ -25,6 +25,7 @@ _TASKS = {
     "masked-lm": "fill-mask",
     "text-similarity": "sentence-similarity",
     "causal-lm": "text-generation",
+    "instance-segmentation": "image-segmentation",
     "semantic-segmentation": "image-segmentation",
 }
 

@@ -18,7 +18,7 @@ from typing import Any
 from ptm.base import files
 from ptm.base.printable import printable
 from ptm.config.evaluation import shown_metric
-from ptm.config.tasks import OBJECT_DETECTION, TASKS, Task
+from ptm.config.tasks import TASKS, Task
 from ptm.errors import RunDirectoryError
 from ptm.report import tables, words
 from ptm.report.answers import Answers, count_answers
@@ -31,7 +31,13 @@ from ptm.report.shown import Recorder, Views, kept_views
 # Of a network, as it may stand in code.
 _PLAIN_NAME = re.compile(r"[\w:.-]{1,100}")
 # Detectors that torchvision puts together above a backbone.
-_PYRAMIDS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fcos_resnet50_fpn")
+_PYRAMIDS = (
+    "fasterrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+    "fcos_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_small",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +186,7 @@ def _saved_model(run: RunFiles) -> dict[str, Any] | None:
 
 def _detects(run: RunFiles) -> bool:
     task = _descriptor(run)
-    return task is not None and task.name == OBJECT_DETECTION.name
+    return task is not None and task.boxes
 
 
 def _descriptor(run: RunFiles) -> Task | None:

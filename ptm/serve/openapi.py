@@ -10,8 +10,8 @@ from ptm.config.label_types import CLASSES, NUMBER
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import (
     IMAGE_CLASSIFICATION,
+    INSTANCE_SEGMENTATION,
     MASKED_LM,
-    OBJECT_DETECTION,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
     TEXT_SIMILARITY,
@@ -86,8 +86,10 @@ def _fields(spec: RunSpec, with_sets: bool) -> dict[str, Schema]:
             "scores": scores,
             "entities": _list(entity),
         }
-    if task == OBJECT_DETECTION.name:
-        return {"boxes": _list(_list(_SCORE)), "labels": _list(_TEXT), "scores": _list(_SCORE)}
+    if spec.descriptor.boxes:
+        found = {"boxes": _list(_list(_SCORE)), "labels": _list(_TEXT), "scores": _list(_SCORE)}
+        code = _object({"size": _list({"type": "integer"}), "counts": _TEXT})
+        return {**found, "masks": _list(code)} if task == INSTANCE_SEGMENTATION.name else found
     if task == SEMANTIC_SEGMENTATION.name:
         return {"shares": _BY_LABEL, "mask_png": {"type": "string", "contentEncoding": "base64"}}
     if task == TRANSLATION.name:

@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
 from ptm.base.seeds import VIEW, mix
 from ptm.data import heif
 from ptm.data.examples import Examples
 from ptm.data.image_reading import AS_STORED, ImageReading, at_page
+from ptm.data.instances import Rle, decoded
 from ptm.errors import DataError, Problem, refuse
 from ptm.vision.images import FORMATS, Fits, decode, require_pixels
 from ptm.vision.preprocessing import BoxPreprocessing
@@ -46,7 +48,8 @@ class BoxViewMaker:
     """Epoch and ids to views: for each id pixels uint8 [height, width, 3] and its target.
 
     A training view is a pure function of (seed, epoch, id). ``decoded``: all images, if they are kept. ``learning``:
-    leave crowds out.
+    leave crowds out. ``masks``: of each image a run-length code a box; then a view ends with masks uint8 [k, height,
+    width].
     """
 
     images: Sequence[Any]
@@ -57,6 +60,7 @@ class BoxViewMaker:
     decoded: Sequence[np.ndarray] | None
     learning: bool
     reading: ImageReading = AS_STORED
+    masks: Sequence[Sequence[Rle]] | None = None
 
     @property
     def cheap(self) -> bool:
@@ -67,20 +71,24 @@ class BoxViewMaker:
 
     def _view(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
         boxes, classes, crowd = self.targets[index]
+        codes = [] if self.masks is None else self.masks[index]
         if self.learning:
+            codes = [code for code, many in zip(codes, crowd, strict=False) if not many]
             boxes, classes, crowd = boxes[~crowd], classes[~crowd], crowd[~crowd]
         if self.decoded is None:
             pixels = np.array(decode(self.images[index], self.where(index), reading=self.reading))
         else:
             pixels = self.decoded[index]
+        masks = None if self.masks is None else decoded(codes, (pixels.shape[1], pixels.shape[0]))
         if self.augment != "none":
-            pixels, boxes, classes = self._random(pixels, boxes, classes, mix(self.seed, VIEW, epoch, index))
+            seed = mix(self.seed, VIEW, epoch, index)
+            pixels, boxes, classes, masks = self._random(pixels, boxes, classes, masks, seed)
             crowd = np.zeros(len(classes), dtype=bool)
-        return pixels, boxes, classes, crowd
+        return (pixels, boxes, classes, crowd) if masks is None else (pixels, boxes, classes, crowd, masks)
 
     def _random(
-        self, pixels: np.ndarray, boxes: np.ndarray, classes: np.ndarray, seed: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self, pixels: np.ndarray, boxes: np.ndarray, classes: np.ndarray, masks: np.ndarray | None, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """Half of them mirrored; ``crop``: first a part of the image that overlaps the objects more or less (SSD,
         arXiv:1512.02325, 2.2). torchvision draws from torch's global generator, which is put back."""
         image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
@@ -90,6 +98,8 @@ class BoxViewMaker:
             ),
             "labels": torch.from_numpy(classes),
         }
+        if masks is not None:
+            target["masks"] = tv_tensors.Mask(torch.from_numpy(masks))
         steps: list[nn.Module] = [v2.RandomHorizontalFlip()]
         if self.augment == "crop" and len(boxes):  # a part is chosen by what it leaves of the boxes
             steps = [v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes(), *steps]
@@ -98,7 +108,24 @@ class BoxViewMaker:
             torch.default_generator.manual_seed(seed)
             image, target = v2.Compose(steps)(image, target)
         corners = target["boxes"].as_subclass(Tensor)
-        return image.permute(1, 2, 0).numpy(), corners.numpy(), target["labels"].numpy()
+        classes, cut = target["labels"].numpy(), None if masks is None else target["masks"].numpy()
+        return image.permute(1, 2, 0).numpy(), *_seen(corners.numpy(), classes, cut)
+
+
+def _seen(
+    boxes: np.ndarray, classes: np.ndarray, masks: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """After a cut: boxes no larger than what their masks still show, without those that show nothing."""
+    if masks is None or not len(masks):
+        return boxes, classes, masks
+    seen = masks.any(axis=(1, 2))
+    boxes, classes, masks = boxes[seen], classes[seen], masks[seen]
+    if not len(masks):
+        return boxes, classes, masks
+    around = masks_to_boxes(torch.from_numpy(masks)).numpy() + np.array([0, 0, 1, 1], np.float32)
+    # A box ends where its polygon does, within the outermost pixels.
+    close = np.abs(around - boxes) < 1
+    return np.where(close, boxes, around).astype(np.float32), classes, masks
 
 
 def upright(boxes: np.ndarray, size: tuple[int, int], orientation: int) -> np.ndarray:

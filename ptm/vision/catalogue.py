@@ -27,6 +27,7 @@ _CIFAR: Mapping[str, tuple[int, float | None]] = {
 _METRICS = {
     "image-classification": ("acc@1", "ImageNet-1K top-1 accuracy"),
     "object-detection": ("box_map", "COCO val2017 box mAP"),
+    "instance-segmentation": ("mask_map", "COCO val2017 mask mAP"),
     "semantic-segmentation": ("miou", "COCO val2017, VOC classes, mean IoU"),
 }
 
@@ -72,6 +73,9 @@ def _names() -> Mapping[str, tuple[str, ...]]:
         "image-classification": tuple(zoo.list_models(module=zoo)),
         "object-detection": tuple(
             n for n in zoo.list_models(module=zoo.detection) if n in detector_plan.NAMES
+        ),
+        "instance-segmentation": tuple(
+            n for n in zoo.list_models(module=zoo.detection) if n in detector_plan.MASK_NAMES
         ),
         "semantic-segmentation": tuple(zoo.list_models(module=zoo.segmentation)),
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -37,7 +37,11 @@ from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
 from ptm.vision.saved import SavedDetector
 from ptm.vision.views import MEMORY_LIMIT
 
+TARGETS = ("boxes", "labels", "crowd", "masks")  # of an image; masks of instances alone
 DRAWN_SCORE = 0.5  # detections below are not drawn
+
+
+Detection = TypeVar("Detection", bound="ObjectDetection")
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -63,7 +67,11 @@ def read_inputs(
 
 def size_check(spec: RunSpec) -> Fits:
     """Which sizes of images the model can be given."""
-    plan = detector_plan.plan_detector(spec.model.ref())
+    return size_check_of(detector_plan.plan_detector(spec.model.ref()), spec)
+
+
+def size_check_of(plan: DetectorPlan, spec: RunSpec) -> Fits:
+    """As :func:`size_check`, of a plan."""
     return _size_check(replace(plan, preprocessing=detector_plan.preprocessing_of(plan, spec.data)))
 
 
@@ -74,6 +82,13 @@ def _size_check(plan: DetectorPlan) -> Fits:
 
 def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> ObjectDetection:
     """Load the model, and find unreadable images. ``complete`` models must come with their output layer."""
+    return build_as(ObjectDetection, spec, data, detector_plan.plan_detector(model), complete)
+
+
+def build_as(
+    kind: type[Detection], spec: RunSpec, data: Dataset, plan: DetectorPlan, complete: bool
+) -> Detection:
+    """As :func:`build`, of a pipeline of this kind."""
     if spec.data.augment in ("trivial", "randaugment"):
         raise ConfigError(
             f"augment: {spec.data.augment} turns and shears images, which boxes cannot follow",
@@ -84,10 +99,9 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> O
         raise ConfigError(
             "the losses of detectors know no label smoothing", where="train.label_smoothing", cure="remove it"
         )
-    plan = detector_plan.plan_detector(model)
     plan = replace(plan, preprocessing=detector_plan.preprocessing_of(plan, spec.data))
     net, report, plan = detectors.build_detector(plan, data.labels, seed=spec.train.seed, complete=complete)
-    pipeline = ObjectDetection(spec, data, plan, net, report)
+    pipeline = kind(spec, data, plan, net, report)
     pipeline.effective_data = decided_data(plan.preprocessing)
     pipeline.read_images()
     return pipeline
@@ -122,12 +136,8 @@ class ObjectDetection(ImagePipeline):
         for ids, views in zip(plan, self._loader(split).views(plan, epoch), strict=True):
             images = [torch.from_numpy(pixels).permute(2, 0, 1).contiguous() for pixels, *_ in views]
             targets = [
-                {
-                    "boxes": torch.from_numpy(boxes),
-                    "labels": torch.from_numpy(classes),
-                    "crowd": torch.from_numpy(crowd),
-                }
-                for _, boxes, classes, crowd in views
+                {name: torch.from_numpy(part) for name, part in zip(TARGETS, target, strict=False)}
+                for _, *target in views
             ]
             yield Batch(ids=ids, inputs={"images": images}, targets=targets if annotated else None)
 
@@ -208,7 +218,7 @@ class ObjectDetection(ImagePipeline):
             labels=self.labels,
             preprocessing=self._plan.preprocessing,
         )
-        saved.write(directory, detectors.anchors_of(self.model))
+        saved.write(directory, detectors.anchors_of(self.model), masks=self._plan.masks)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -268,6 +278,7 @@ class ObjectDetection(ImagePipeline):
             decoded,
             learning=training,
             reading=self._reading,
+            masks=examples.columns.get("masks"),
         )
         self._loaders[split] = ViewLoader(view_maker, runtime.workers, pin_memory=False)
         return self._loaders[split]

@@ -30,7 +30,13 @@ PYRAMIDS = {
     "fasterrcnn": "fasterrcnn_resnet50_fpn",
     "retinanet": "retinanet_resnet50_fpn",
     "fcos": "fcos_resnet50_fpn",
+    "maskrcnn": "maskrcnn_resnet50_fpn",
+    "maskrcnn_small": "maskrcnn_small",  # ours, see ptm.vision.detectors; no published weights but a backbone's
 }
+SMALL = "maskrcnn_small"
+MASK_NAMES = ("maskrcnn", SMALL, "maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")
+# They look at regions of an image that a first stage proposes (Faster R-CNN, arXiv:1506.01497).
+TWO_STAGE = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", SMALL)
 BACKBONES = (
     "resnet18",
     "resnet34",
@@ -43,10 +49,10 @@ BACKBONES = (
     "wide_resnet101_2",
 )
 FIXED = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # side of their square inputs in pixels
-IMPROVED = ("fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2")
+IMPROVED = ("fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2")
 # YOLOX through libreyolo (ptm.vision.yolo); the sides of their square inputs in pixels are those of the authors.
 YOLOX = {f"libreyolo:yolox-{size}": 416 if size in "nt" else 640 for size in "ntsmlx"}
-NAMES = (*PYRAMIDS, *PYRAMIDS.values(), *IMPROVED, *FIXED, *YOLOX)
+NAMES = tuple(n for n in (*PYRAMIDS, *PYRAMIDS.values(), *IMPROVED, *FIXED, *YOLOX) if n not in MASK_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,22 +69,31 @@ class DetectorPlan:
     preprocessing: BoxPreprocessing
 
     @property
+    def masks(self) -> bool:
+        """Whether it finds the pixels of an object, besides its box."""
+        return self.architecture in MASK_NAMES
+
+    @property
     def weights_are_foreign(self) -> bool:
         """Whether they are a file of another program, which does not say whether norms are frozen."""
         foreign = isinstance(self.weights, Path) and self.outputs is None
         return foreign and self.architecture in PYRAMIDS.values()
 
 
-def plan_detector(ref: ModelRef) -> DetectorPlan:
-    """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection."""
+def plan_detector(ref: ModelRef, *, masks: bool = False) -> DetectorPlan:
+    """Resolve names; raises ModelError for what does not exist. Reads no weights and opens no connection. ``masks``:
+    one that finds instances (Mask R-CNN)."""
     if ref.role == "teacher":
         raise ConfigError(
             "detectors cannot be distilled", where="teacher", cure="remove teacher: and distill:"
         )
     if is_path(ref.name):
-        return _plan_saved(ref)
-    if ref.name not in NAMES:
-        raise unknown_name(ref.name, NAMES, "model.name", "a detector")
+        return _plan_saved(ref, masks)
+    names = MASK_NAMES if masks else NAMES
+    if ref.name not in names:
+        raise unknown_name(
+            ref.name, names, "model.name", "a detector of instances" if masks else "a detector"
+        )
     architecture = PYRAMIDS.get(ref.name, ref.name)
     if architecture in PYRAMIDS.values() and is_timm_backbone(ref.backbone):
         return _plan_timm_backbone(ref, architecture)
@@ -101,14 +116,14 @@ def plan_detector(ref: ModelRef) -> DetectorPlan:
     )
 
 
-def stored_labels(name: str) -> tuple[str, ...] | None:
+def stored_labels(name: str, *, masks: bool = False) -> tuple[str, ...] | None:
     """The labels of a detector saved earlier; None for any other name."""
-    return read_detector(saved_directory(Path(name).expanduser())).labels if is_path(name) else None
+    return read_detector(saved_directory(Path(name).expanduser()), masks).labels if is_path(name) else None
 
 
-def missing_downloads(ref: ModelRef) -> list[Problem]:
+def missing_downloads(ref: ModelRef, *, masks: bool = False) -> list[Problem]:
     """The weights that are neither here nor can be fetched: [] when all is well."""
-    return missing_backbone(plan_detector(ref).weights, ref)
+    return missing_backbone(plan_detector(ref, masks=masks).weights, ref)
 
 
 def preprocessing_of(plan: DetectorPlan, data: DataSpec) -> BoxPreprocessing:
@@ -129,7 +144,8 @@ def preprocessing_of(plan: DetectorPlan, data: DataSpec) -> BoxPreprocessing:
         raise ModelError(
             f"{plan.architecture} looks at images of {fixed}x{fixed} only",
             where="data.image_size",
-            cure=f"remove data.image_size and data.longest_side, or use one of {', '.join(PYRAMIDS)}",
+            cure="remove data.image_size and data.longest_side, or use one of "
+            + ", ".join(_families(plan.architecture)),
         )
     # The ratio of torchvision's 800 and 1333, or that of the saved model.
     longest = data.longest_side or max(size, round(size * own.longest_side / own.image_size))
@@ -160,11 +176,12 @@ def _plan_timm_backbone(ref: ModelRef, architecture: str) -> DetectorPlan:
     )
 
 
-def _plan_saved(ref: ModelRef) -> DetectorPlan:
+def _plan_saved(ref: ModelRef, masks: bool) -> DetectorPlan:
     directory = saved_directory(Path(ref.name).expanduser())
-    saved = read_detector(directory)
-    if saved.architecture not in NAMES:
-        raise unknown_name(saved.architecture, NAMES, str(directory), "a detector")
+    saved = read_detector(directory, masks)
+    names = MASK_NAMES if masks else NAMES
+    if saved.architecture not in names:
+        raise unknown_name(saved.architecture, names, str(directory), "a detector")
     if is_timm(saved.backbone or ""):
         timm_models.require_known(saved.backbone or "", str(directory))
     elif saved.backbone is not None and saved.backbone not in BACKBONES:
@@ -198,12 +215,18 @@ def _backbone(architecture: str, requested: str | None) -> str | None:
             raise ModelError(
                 f"{architecture} has no backbone to choose",
                 where="model.backbone",
-                cure=f"remove it, or use one of {', '.join(PYRAMIDS)}",
+                cure=f"remove it, or use one of {', '.join(_families(architecture))}",
             )
         return None
     if requested is not None and requested not in BACKBONES:
         raise unknown_name(requested, BACKBONES, "model.backbone", "a backbone")
-    return requested or "resnet50"
+    return requested or ("resnet18" if architecture == SMALL else "resnet50")
+
+
+def _families(architecture: str) -> list[str]:
+    """Those with a backbone to choose that do what this one does."""
+    masks = architecture in MASK_NAMES
+    return [name for name in PYRAMIDS if (name in MASK_NAMES) == masks]
 
 
 def _named_weights(
@@ -224,7 +247,7 @@ def _named_weights(
             expected="none (a random start) or a file",
             cure="--set model.weights=none, or --set model.weights=FILE.safetensors",
         )
-    published = backbone in (None, "resnet50")
+    published = backbone in (None, "resnet50") and architecture != SMALL
     whole = dict(zoo.get_model_weights(architecture).__members__) if published else {}
     below = dict(zoo.get_model_weights(backbone).__members__) if backbone is not None else {}
     if weights == "default":

@@ -22,12 +22,13 @@ from ptm.vision.timm_models import is_timm
 
 # Tensors with a row a class, or (all but bbox_pred) a row an anchor and class.
 _CLASS_ROWS = re.compile(
-    r"^(roi_heads\.box_predictor\.(?:cls_score|bbox_pred)"
+    r"^(roi_heads\.(?:box_predictor\.(?:cls_score|bbox_pred)|mask_predictor\.mask_fcn_logits)"
     r"|head\.classification_head\.(?:cls_logits|module_list\.\d+(?:\.1)?)|head\.cls_preds\.\d)\.(?:weight|bias)$"
 )
 # Names in published files that the current code spells differently; the middle one in RetinaNet only.
 _PYRAMID_NAMES = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$")
 _RETINANET_NAMES = re.compile(r"^(head\.(?:classification|regression)_head\.conv)\.([0246])\.(weight|bias)$")
+_MASK_NAMES = re.compile(r"^(roi_heads\.mask_head)\.mask_fcn([1-9])\.(weight|bias)$")
 _PROPOSAL_NAMES = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
 
 
@@ -122,6 +123,7 @@ def current_name(architecture: str, name: str) -> str:
     """As torchvision spells it now; its own files are older."""
     name = _PYRAMID_NAMES.sub(r"\1.0.\2", name)
     name = _PROPOSAL_NAMES.sub(r"\1.0.0.\2", name)
+    name = _MASK_NAMES.sub(lambda m: f"{m[1]}.{int(m[2]) - 1}.0.{m[3]}", name)
     if architecture == PYRAMIDS["retinanet"]:
         name = _RETINANET_NAMES.sub(lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}", name)
     return name

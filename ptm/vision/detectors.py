@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -24,7 +27,7 @@ from ptm.models.heads import draw_new_head
 from ptm.models.weights import LoadReport, fit_weights
 from ptm.vision import efficientnet_names, ssd_backbones
 from ptm.vision.backbones import commit_of_weights
-from ptm.vision.detector_plan import FIXED, PYRAMIDS, YOLOX, DetectorPlan
+from ptm.vision.detector_plan import FIXED, PYRAMIDS, SMALL, TWO_STAGE, YOLOX, DetectorPlan
 from ptm.vision.detector_weights import read_detector_weights, scoring_layers, select_labels
 from ptm.vision.timm_models import is_timm
 from ptm.vision.timm_pyramid import TimmPyramid
@@ -34,6 +37,7 @@ _STEM = ("backbone.body.conv1.", "backbone.body.bn1.", "backbone.body.layer1.")
 _NEW_BOXES_STD = 0.001  # of the weights of new layers that move and scale boxes
 # Its loss is that of the worst of thousands of anchors, so that small scores are large losses.
 _NEW_SSD_STD = 0.0001
+SMALL_ANCHORS = (16, 32, 64, 128, 256)  # sides in pixels of the resized image, from the finest map on
 _NOT_TRAINED = {
     "ssd300_vgg16": ("backbone.features.0.", "backbone.features.2."),
     "ssdlite320_mobilenet_v3_large": (),
@@ -104,6 +108,8 @@ def _draw_scoring_layers(model: nn.Module, seed: int, new: Collection[str] | Non
     if isinstance(model, detection.FasterRCNN):
         draw_new_head(model, ("roi_heads.box_predictor.cls_score",), seed, new=new)
         draw_new_head(model, ("roi_heads.box_predictor.bbox_pred",), seed, new=new, most=_NEW_BOXES_STD)
+        if isinstance(model, detection.MaskRCNN):  # each pixel of a mask is a guess, too
+            draw_new_head(model, ("roi_heads.mask_predictor.mask_fcn_logits",), seed, new=new)
     elif isinstance(model, SSD):
         draw_new_head(model, scoring_layers(model.state_dict()), seed, new=new, most=_NEW_SSD_STD)
     elif hasattr(model, "positives"):  # YOLOX
@@ -131,7 +137,7 @@ def construct(plan: DetectorPlan, labels: int) -> nn.Module:
     norm = nn.BatchNorm2d if plan.frozen_eps is None else partial(FrozenBatchNorm2d, eps=plan.frozen_eps)
     # Two-stage detectors read all four stages, the others the last three and two more above (arXiv:1708.02002).
     one_stage = {"returned_layers": [2, 3, 4], "extra_blocks": LastLevelP6P7(256, 256)}
-    two_stage = plan.architecture == PYRAMIDS["fasterrcnn"]
+    two_stage = plan.architecture in TWO_STAGE
     backbone: nn.Module
     if is_timm(plan.backbone):
         backbone = TimmPyramid(plan.backbone, two_stage=two_stage, frozen=plan.frozen_eps is not None)
@@ -143,9 +149,37 @@ def construct(plan: DetectorPlan, labels: int) -> nn.Module:
             trainable_layers=5,
             **({} if two_stage else one_stage),
         )
-    focal = detection.RetinaNet if plan.architecture == PYRAMIDS["retinanet"] else detection.FCOS
-    kind: type[nn.Module] = detection.FasterRCNN if two_stage else focal
-    return kind(backbone, **options)
+    if plan.architecture == SMALL:
+        return small_mask_rcnn(backbone, **options)
+    kinds: dict[str, type[nn.Module]] = {
+        PYRAMIDS["fasterrcnn"]: detection.FasterRCNN,
+        PYRAMIDS["maskrcnn"]: detection.MaskRCNN,
+        PYRAMIDS["retinanet"]: detection.RetinaNet,
+        PYRAMIDS["fcos"]: detection.FCOS,
+    }
+    return kinds[plan.architecture](backbone, **options)
+
+
+def small_mask_rcnn(backbone: nn.Module, num_classes: int, **options: Any) -> nn.Module:
+    """Mask R-CNN (arXiv:1703.06870) for small images and processors: its heads have an eighth and a quarter of the
+    width, its anchors half the size, and its second stage sees 128 regions where the original sees up to 1,000."""
+    sizes = tuple((size,) for size in SMALL_ANCHORS)
+    model: nn.Module = detection.MaskRCNN(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes)),
+        rpn_pre_nms_top_n_train=256,
+        rpn_pre_nms_top_n_test=256,
+        rpn_post_nms_top_n_train=128,
+        rpn_post_nms_top_n_test=128,
+        rpn_batch_size_per_image=128,
+        box_batch_size_per_image=64,
+        box_head=TwoMLPHead(256 * 7 * 7, 128),
+        box_predictor=FastRCNNPredictor(128, num_classes),
+        mask_head=MaskRCNNHeads(256, (64, 64), 1),
+        mask_predictor=MaskRCNNPredictor(64, 64, num_classes),
+        **options,
+    )
+    return model
 
 
 def head_of(model: nn.Module) -> tuple[str, ...]:

@@ -66,6 +66,35 @@ def draw_boxes(
     return png(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
 
 
+def draw_instances(
+    image: Image.Image,
+    boxes: Sequence[tuple[Any, str, float]],
+    masks: np.ndarray,
+    labels: Sequence[str],
+    truth: np.ndarray,
+) -> bytes:
+    """As :func:`draw_boxes`, with the pixels of each box painted in its colour. ``masks``: uint8 [k, height, width],
+    one a box; ``truth``: those of what is there, whose outlines are drawn in white."""
+    from torchvision.utils import draw_segmentation_masks
+
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if len(masks):
+        colours = [colour(labels.index(label)) for _, label, _ in boxes]
+        found = torch.from_numpy(masks).bool()
+        pixels = draw_segmentation_masks(pixels, found, alpha=_OPACITY, colors=colours)
+    width = max(1, round(min(pixels.shape[1:]) / 200))
+    for mask in torch.from_numpy(truth).bool():
+        pixels = torch.where(_outline(mask, width + 1), torch.zeros_like(pixels), pixels)
+        pixels = torch.where(_outline(mask, width), torch.full_like(pixels, 255), pixels)
+    return draw_boxes(Image.fromarray(pixels.permute(1, 2, 0).numpy()), boxes, labels)
+
+
+def _outline(mask: torch.Tensor, width: int) -> torch.Tensor:
+    """The pixels outside of a mask, bool [height, width], that are at most ``width`` pixels away from it."""
+    grown = torch.nn.functional.max_pool2d(mask[None, None].float(), 2 * width + 1, stride=1, padding=width)
+    return (grown[0, 0] > 0) & ~mask
+
+
 def with_truth(
     image: Image.Image, predicted: np.ndarray, truth: np.ndarray, labels: Sequence[str], ignored: int
 ) -> bytes:

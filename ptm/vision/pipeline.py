@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptm.base.console import Reporter
 from ptm.config.spec import RunSpec
@@ -175,7 +175,7 @@ def warn_of_few_bits(
             return
 
 
-def apply_model(model: nn.Module, *inputs: Any) -> Any:
+def apply_model(model: Callable[..., Any], *inputs: Any) -> Any:
     """``model(*inputs)``; ModelError where a batch norm is to learn from a single value."""
     try:
         return model(*inputs)

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base.files import utf8
-from ptm.config.tasks import IMAGE_CLASSIFICATION, OBJECT_DETECTION, SEMANTIC_SEGMENTATION, Task
+from ptm.config.tasks import (
+    IMAGE_CLASSIFICATION,
+    INSTANCE_SEGMENTATION,
+    OBJECT_DETECTION,
+    SEMANTIC_SEGMENTATION,
+    Task,
+)
 from ptm.errors import ModelError
 from ptm.models.seals import require_intact, require_own_files
 from ptm.vision.preprocessing import INTERPOLATIONS, BoxPreprocessing, MaskPreprocessing, Preprocessing
@@ -70,8 +76,8 @@ class SavedDetector:
     labels: tuple[str, ...]
     preprocessing: BoxPreprocessing
 
-    def write(self, directory: Path, anchors: Mapping[str, Any]) -> None:
-        """``anchors`` are for people and other programs; ptm computes them again."""
+    def write(self, directory: Path, anchors: Mapping[str, Any], *, masks: bool = False) -> None:
+        """``masks``: it finds instances. ``anchors`` are for people and other programs; ptm computes them again."""
         content = {
             "architecture": self.architecture,
             "backbone": self.backbone,
@@ -80,7 +86,7 @@ class SavedDetector:
             **asdict(self.preprocessing),
             "anchors": anchors,
         }
-        _write(directory, OBJECT_DETECTION, content)
+        _write(directory, INSTANCE_SEGMENTATION if masks else OBJECT_DETECTION, content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +131,9 @@ def read_classifier(directory: Path) -> SavedClassifier:
     )
 
 
-def read_detector(directory: Path) -> SavedDetector:
-    """As :func:`read_classifier`, of a detector."""
-    fields = read_fields(directory, OBJECT_DETECTION)
+def read_detector(directory: Path, masks: bool = False) -> SavedDetector:
+    """As :func:`read_classifier`, of a detector; with ``masks`` of one that finds instances."""
+    fields = read_fields(directory, INSTANCE_SEGMENTATION if masks else OBJECT_DETECTION)
     image_size = fields.whole("image_size", _MAX_SIDE)
     return SavedDetector(
         architecture=fields.text("architecture"),

@@ -41,5 +41,10 @@ def test_an_evaluation_is_that_of_the_label_type_where_a_task_has_several():
     assert detection.evaluation_of("class") is detection.evaluation_of("number") is detection.evaluation
 
 
-def test_one_class_is_enough_for_boxes_only():
-    assert [name for name, task in TASKS.items() if task.fewest_labels == 1] == ["object-detection"]
+def test_one_class_is_enough_where_boxes_are_found_only():
+    found = [name for name, task in TASKS.items() if task.fewest_labels == 1]
+    assert (
+        found
+        == [n for n, task in TASKS.items() if task.boxes]
+        == ["object-detection", "instance-segmentation"]
+    )

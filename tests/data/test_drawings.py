@@ -6,34 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawing_samples import CAT, labelme, shape
 from ptm.config.spec import DataSpec
 from ptm.data.guess import guess
 from ptm.data.masks import load_masks
 from ptm.errors import DataError
 
-CAT = [[2, 1], [6, 1], [6, 4], [2, 4]]
 EXPECTED = np.zeros((6, 10), np.uint8)
 EXPECTED[1:4, 2:6] = 1
 EXPECTED[0:2, 5:9] = 2  # drawn later, so that it covers
-
-
-def labelme(folder, stem, drawn_shapes, **changes):
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (10, 6), "grey").save(folder / f"{stem}.png")
-    content = {
-        "version": "5.4.1",
-        "flags": {},
-        "shapes": drawn_shapes,
-        "imagePath": f"{stem}.png",
-        "imageData": None,
-        "imageHeight": 6,
-        "imageWidth": 10,
-    }
-    (folder / f"{stem}.json").write_text(json.dumps(content | changes))
-
-
-def shape(label, points, kind="polygon"):
-    return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
 
 
 TWO = [shape("cat", CAT), shape("dog", [[5, 0], [9, 2]], "rectangle")]
