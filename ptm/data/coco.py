@@ -78,6 +78,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
                     what,
                     where,
                     f"{image['file_name'][:200]} in {', '.join(map(str, image_folders(folder, path)))}",
+                    missing_cure(folder) if place is None else "correct the size",
                 )
             )
             continue
@@ -207,6 +208,14 @@ def find_image(folder: Path, path: Path, name: str) -> Path | None:
     places = image_folders(folder, path)
     tried = (place / written for written in _spellings(name) for place in places)
     return next((file for file in tried if is_file(file)), None)
+
+
+def missing_cure(folder: Path) -> str:
+    """What to do where an image of a file is not there."""
+    archives = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".zip")
+    if archives:
+        return f"unpack {archives[0]}, if it is in there"
+    return "export with images, or put it there; or remove its entry and what is marked on it from the file"
 
 
 def _spellings(name: str) -> list[str]:

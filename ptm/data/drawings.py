@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.annotations import digest_of
-from ptm.data.coco import categories_of, checked, coco_file, find_image, list_of, read_json
+from ptm.data.coco import (
+    categories_of,
+    checked,
+    coco_file,
+    find_image,
+    list_of,
+    missing_cure,
+    read_json,
+)
 from ptm.data.given_paths import is_file
 from ptm.data.image_files import contents, images_below, is_hidden
 from ptm.data.image_headers import read_header
@@ -164,7 +172,8 @@ def read_coco_drawings(folder: Path, split: str | None, page: int | None = None)
             what = (
                 f"there is no image {row['file_name']!r}" if image is None else "its id or its file repeats"
             )
-            problems.append(Problem(what, where, "a file and an id of its own for each image"))
+            cure = missing_cure(folder) if image is None else "remove one of the entries"
+            problems.append(Problem(what, where, "a file and an id of its own for each image", cure))
             continue
         try:
             images[row["id"]] = image, _stated_size(row, image, page, where)

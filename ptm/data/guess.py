@@ -14,6 +14,13 @@ from pathlib import Path
 
 from ptm.base.regular import endless
 from ptm.config.tasks import ANNOTATED_SOURCES, TABLE_SOURCES, TAGGED_SOURCES, TASKS
+from ptm.data.guess_exports import (
+    instances_among,
+    lists_of_images,
+    refuse_unread,
+    refuse_unread_file,
+    unpacked,
+)
 from ptm.data.guess_table import Guess, guess_columns, objection_to_test
 from ptm.data.guess_text import guess_labelled, is_textfolder, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
@@ -36,6 +43,7 @@ def guess(path: Path, task: str | None = None) -> Guess:
     """
     if task is not None and task not in TASKS:
         raise ConfigError(f"there is no task {task!r}", where="--task", expected=f"one of {', '.join(TASKS)}")
+    path = unpacked(path)
     kind, why = _kind(path)
     about = Guess(task="", kind=kind, path=path)
     about.reasons["source"] = why
@@ -80,6 +88,7 @@ def _kind(path: Path) -> tuple[str, str]:
     if path.is_file():
         if config_of(path.parent) == path:
             return "yolo", f"{path.name} names classes"
+        refuse_unread_file(path)
         kind, why = kind_of_file(path)
         if kind is None:
             known = sorted({suffix for form in FORMATS.values() for suffix in form.suffixes})
@@ -98,9 +107,10 @@ def _kind(path: Path) -> tuple[str, str]:
         return "coco", f"{file.relative_to(path)} has images, annotations and categories"
     if (config := config_of(path)) is not None and _has_boxes_of_yolo(path, config):
         return "yolo", f"{config.name} names classes, and there are labels/ beside images/"
+    refuse_unread(path)
     for folder in (path, *_folders(path)):
         for images, masks in FOLDERS:
-            if (folder / images).is_dir() and (folder / masks).is_dir():
+            if (folder / images).is_dir() and _holds_images(folder / masks):
                 return "masks", f"{folder.name}/ holds {images}/ and {masks}/"
     text = is_textfolder(path)
     if text is not None:
@@ -136,6 +146,10 @@ def _has_boxes_of_yolo(path: Path, config: Path) -> bool:
     return any(any(folder.rglob("*.txt")) for folder in _folders(path) if not folder.name.startswith("image"))
 
 
+def _holds_images(folder: Path) -> bool:
+    return folder.is_dir() and any(is_image(file, folder) for file in folder.iterdir())
+
+
 def _files(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_file() and not is_hidden(entry.name))
 
@@ -146,7 +160,7 @@ def _folders(path: Path) -> list[Path]:
 
 def _coco_files(path: Path) -> list[Path]:
     candidates = [*path.glob("*.json"), *path.glob("annotations/*.json"), *path.glob("*/*.json")]
-    return [file for file in dict.fromkeys(sorted(candidates)) if _is_coco(file)]
+    return instances_among([file for file in dict.fromkeys(sorted(candidates)) if _is_coco(file)])
 
 
 def _is_coco(path: Path) -> bool:
@@ -233,12 +247,18 @@ def _split_names(about: Guess) -> dict[str, str]:
     if path.is_file():
         return {}
     if kind == "voc":
-        return {file.stem.lower(): file.stem for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))}
+        lists = lists_of_images(sorted((path / "ImageSets" / "Main").glob("*.txt")))
+        return {file.stem.lower(): file.stem for file in lists}
     if kind == "coco":
         stems = [file.stem for file in _coco_files(path)]
         if len(stems) == 1 and (path / f"{stems[0]}.json").is_file():
             return {_coco_name(stems[0]): stems[0]}
-        return {_coco_name(file.stem): _coco_split(path, file) for file in _coco_files(path)}
+        splits = {file: _coco_split(path, file) for file in _coco_files(path)}
+        # A file in a folder of its own is the split that the folder is called (Roboflow's are all of one name).
+        return {
+            _coco_name(file.stem) if split == file.name else split.lower(): split
+            for file, split in splits.items()
+        }
     if kind in ("imagefolder", "masks", "textfolder", "labelme"):
         folders = {folder.name.lower(): folder.name for folder in _folders(path)}
         return folders if _named(folders, (*_TRAIN, *_EVAL)) else {}

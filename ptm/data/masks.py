@@ -42,7 +42,13 @@ from ptm.errors import DataError, Problem, listing, refuse
 
 __all__ = ["FOLDERS", "IGNORED", "UNKNOWN", "Mask", "NoMask", "load_masks"]
 
-FOLDERS = (("image", "label"), ("image", "mask"), ("images", "labels"), ("images", "masks"))
+FOLDERS = (
+    ("image", "label"),
+    ("image", "mask"),
+    ("images", "labels"),
+    ("images", "masks"),
+    ("JPEGImages", "SegmentationClass"),  # Pascal VOC's, as CVAT exports masks
+)
 
 DRAWN: Mapping[str, Callable[[Path, str | None, int | None], DrawnSplit]] = {
     "labelme": read_labelme,
