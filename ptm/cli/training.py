@@ -177,7 +177,7 @@ def _train_folds(options: TrainingOptions, folds: int, seeds: str | None) -> Non
     """A batch with a run for each fold of train; when all are finished, their predictions together."""
     from ptm.config.load import load_config
     from ptm.errors import ConfigError
-    from ptm.experiment.folds import fold_changes, pool, told
+    from ptm.experiment.folds import fold_changes, pool, require_place, told
 
     if seeds:
         raise ConfigError(
@@ -186,6 +186,7 @@ def _train_folds(options: TrainingOptions, folds: int, seeds: str | None) -> Non
     spec = load_config(options.config, options.overrides)
     changes, axis = fold_changes(spec, folds)
     place = Path(spec.output)
+    require_place(place)
 
     def finish(plan: BatchPlan, content: dict[str, Any]) -> list[str]:
         if any(run["metrics"] is None for run in content["runs"]) or len(plan.jobs) < folds:

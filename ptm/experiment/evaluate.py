@@ -13,7 +13,7 @@ from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Examples
 from ptm.errors import ConfigError
-from ptm.experiment.outputs import refuse_inputs, require_new_file
+from ptm.experiment.outputs import refuse_inputs, require_new_file, require_own_predictions
 from ptm.experiment.prepare import WARNING, load_test
 from ptm.experiment.session import Session, evaluate, open_session, require_downloads, require_readable
 from ptm.experiment.slices import require_metrics, require_sliced
@@ -62,6 +62,7 @@ def run_evaluation(
         )
     if predictions is not None:
         refuse_inputs(predictions, "--predictions", target, spec)
+        require_own_predictions(predictions, "--predictions")
     require_downloads(spec, model=model, teacher=False)
     with open_session(spec, reporter) as session:
         data = session.task.load_data(spec, labels=session.task.stored_labels(model.name), train=False)

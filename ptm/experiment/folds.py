@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ptm.base import files
+from ptm.base.regular import read_bytes
 from ptm.config.folds import MOST, fold_name
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError
+from ptm.experiment.outputs import require_own_predictions
 from ptm.experiment.verdict import spread
 from ptm.pipeline import Prediction
 from ptm.quality.mislabelled import doubts
@@ -39,6 +42,23 @@ def fold_changes(spec: RunSpec, folds: int) -> tuple[list[str], str]:
         )
     names = ",".join(fold_name(number, folds) for number in range(1, folds + 1))
     return ([] if spec.data.test is None else ["data.test=null"]), f"data.eval={names}"
+
+
+def require_place(place: Path) -> None:
+    """Raise ConfigError where what is written of all folds would replace something else than that."""
+    for name in (PREDICTIONS, DOUBTS):
+        require_own_predictions(place / name, "--folds")
+    path = place / RESULT
+    try:
+        ours = not os.path.lexists(path) or "over_folds" in json.loads(read_bytes(path))
+    except (OSError, ValueError, TypeError, RecursionError):
+        ours = False
+    if not ours:
+        raise ConfigError(
+            "--folds would replace a file that holds no result of folds",
+            where=path,
+            cure="choose another --output, or remove it",
+        )
 
 
 def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:

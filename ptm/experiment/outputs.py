@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +18,7 @@ from ptm.errors import ConfigError, PtmError
 from ptm.run.lockfile import lock_path
 from ptm.run.ownership import FILES, input_paths, is_run
 
+_FIRST_LINE = 16_000_000  # characters: a line may hold a mask
 _BEGINNING = 200  # bytes of a report that show whose it is
 _XML = b"<?xml version='1.0' encoding='utf-8'?>\n"
 
@@ -35,6 +38,38 @@ def require_new_file(path: Path, option: str, suffixes: Sequence[str]) -> None:
         )
         raise ConfigError(f"{option} is {kind}; ptm writes through none", where=path, cure=cure)
     refuse_place_in_run(path, option)
+
+
+def require_own_predictions(path: Path, option: str) -> None:
+    """Raise ConfigError for a file that is there and was not written for predictions."""
+    if not _may_be_replaced(path):
+        raise ConfigError(
+            f"{option} would replace a file that holds no predictions of ptm",
+            where=path,
+            cure="name another file, or remove it",
+        )
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether there is nothing in a file, or predictions: the keys of its first line say so, as ptm writes them."""
+    try:
+        with open_regular(path, "r", encoding="utf-8", newline="") as file:
+            begin: str = file.read(_FIRST_LINE)
+    except FileNotFoundError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False
+    if not begin.strip():
+        return True
+    try:
+        first = (
+            json.loads(begin.partition("\n")[0])
+            if path.suffix == ".jsonl"
+            else next(csv.reader(begin.splitlines(keepends=True)))
+        )
+    except (ValueError, RecursionError, csv.Error, StopIteration):
+        return False
+    return isinstance(first, dict | list) and "id" in first and ("where" in first or "input" in first)
 
 
 def require_report_file(path: Path, option: str, mark: bytes) -> None:

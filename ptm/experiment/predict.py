@@ -28,7 +28,12 @@ from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
 from ptm.data.texts import input_problem
 from ptm.errors import ConfigError, DataError, refuse
-from ptm.experiment.outputs import refuse_drawing_there, refuse_inputs, require_new_file
+from ptm.experiment.outputs import (
+    refuse_drawing_there,
+    refuse_inputs,
+    require_new_file,
+    require_own_predictions,
+)
 from ptm.experiment.prediction_table import Row, csv_writer, row_json
 from ptm.experiment.predictor import (
     open_pipeline,
@@ -87,6 +92,7 @@ def run_prediction(
     spec = trained.spec
     if output is not None:
         refuse_inputs(output, "--output", target, spec, places)
+        require_own_predictions(output, "--output")
     least_score = require_predictable(trained, threshold, reject_below, coverage)
     inputs: list[Source] = [*sources, *([Typed(tuple(texts))] if texts else [])]
     if not inputs:

@@ -206,7 +206,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
-        commit = run("rev-parse", "HEAD")
+        commit = run("rev-parse", "--verify", "HEAD")  # never a file of that name
         filters = run("config", "--includes", "--show-scope", "--get-regexp", r"^filter\.", allowed=(0, 1))
         if any(line.startswith(("local", "worktree")) for line in filters.splitlines()):
             return {"commit": commit, "dirty": None}

@@ -12,7 +12,7 @@ from ptm.config.folds import fold_name
 from ptm.config.spec import DataSpec
 from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError
-from ptm.experiment.folds import fold_changes, pool, told
+from ptm.experiment.folds import DOUBTS, PREDICTIONS, RESULT, fold_changes, pool, require_place, told
 from tiny.samples import sentences, write_csv
 
 
@@ -108,3 +108,18 @@ output: {tmp_path / "r"}
         [place / f"eval=fold-{n}-of-2" for n in (1, 2)], text_spec(tiny_bert, tmp_path, place), place
     )
     assert again == content
+
+
+@pytest.mark.parametrize("name", [RESULT, PREDICTIONS, DOUBTS])
+def test_15_06_what_is_written_of_all_folds_replaces_nothing_else(tmp_path, name):
+    for content in ('{"text": "years of work"}\n', "years of work\n", "[1]\n", "1\n"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ConfigError, match="--folds would replace a file"):
+            require_place(tmp_path)
+    own = '{"over_folds": {}}\n' if name == RESULT else '{"id": 0, "where": "a.csv:2", "fold": 1}\n'
+    (tmp_path / name).write_text(own)
+    require_place(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="--folds would replace a file"):
+        require_place(tmp_path)

@@ -85,7 +85,33 @@ def test_15_6_the_data_may_be_given_with_the_command(text_run, tmp_path):
 def test_15_6_other_files_are_written_and_written_again(text_run, tmp_path):
     for _ in range(2):
         _ptm("eval", text_run / "r", "--predictions", tmp_path / "p.jsonl")
+        _ptm("predict", text_run / "r", text_run / "eval.csv", "--output", tmp_path / "p.jsonl")
+        _ptm("eval", text_run / "r", "--predictions", tmp_path / "p.jsonl")
     assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 8
+
+
+@pytest.mark.parametrize("name", ["mine.jsonl", "mine.csv"])
+def test_15_06_predictions_replace_nobody_elses_file(text_run, tmp_path, name):
+    place = tmp_path / name
+    words = ("predict", text_run / "r", text_run / "eval.csv", "--output", place)
+    for content in (
+        "text,label\nyears of work,x\n",
+        '{"text": "years of work"}\n',
+        "id,text\n1,a\n",
+        "[[[[",
+        "\0",
+    ):
+        place.write_text(content)
+        with pytest.raises(ConfigError, match="holds no predictions of ptm"):
+            _ptm(*words)
+        if name == "mine.jsonl":
+            with pytest.raises(ConfigError, match="holds no predictions of ptm"):
+                _ptm("eval", text_run / "r", "--predictions", place)
+        assert place.read_text() == content
+    place.write_text("")
+    for _ in range(2):
+        _ptm(*words)
+    assert len(place.read_text().splitlines()) >= 32
 
 
 def test_15_6_drawings_do_not_go_among_the_inputs_or_into_a_model(finished, tmp_path):

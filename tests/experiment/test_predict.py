@@ -561,12 +561,13 @@ def test_tables_with_other_columns_do_not_fit_into_one_csv(trained, tmp_path):
 
 def test_a_bad_row_late_leaves_the_old_output_as_it_was(trained, tmp_path):
     output = tmp_path / "p.jsonl"
-    output.write_text("old", encoding="utf-8")
+    old = '{"id": 0, "input": "an earlier one"}'
+    output.write_text(old, encoding="utf-8")
     bad = tmp_path / "bad.csv"
     bad.write_text("text\n" + "the film was good\n" * 2000 + "a,b\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"bad\.csv:2002: 2 fields"):
         predict(trained, bad, output=output)
-    assert output.read_text() == "old"
+    assert output.read_text() == old
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.csv", "p.jsonl"]
 
 
