@@ -116,6 +116,15 @@ class Prediction(TypedDict, total=False):
     tags: list[str | None]
     predicted_tags: list[str | None]
     entities: list[EntityRow]
+    # Question answering: characters of the context, None where there is no answer; the accepted answers, and what
+    # SQuAD's measures say of this one.
+    answer: str
+    start: int | None
+    end: int | None
+    probability: float
+    answers: list[str]
+    exact_match: float
+    f1: float
     # Language models; ``right`` of tokens, and of pixels.
     loss: float
     tokens: int

@@ -281,6 +281,7 @@ SPLIT = (
     "text-classification-multilabel",
     "text-classification-regression",
     "token-classification",
+    "question-answering",
     "causal-lm",
     "masked-lm",
     "translation",

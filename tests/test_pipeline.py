@@ -9,13 +9,14 @@ import torch
 from ptm.config.tasks import TASKS
 from ptm.pipeline import Batch, Pipeline, TaskModule, task_module
 from ptm.text import classification as text_classification
-from ptm.text import language_modeling, similarity, token_classification, translation
+from ptm.text import language_modeling, question_answering, similarity, token_classification, translation
 from ptm.vision import classification as image_classification
 from ptm.vision import detection, segmentation
 
 MODULES: tuple[TaskModule, ...] = (
     text_classification,
     token_classification,
+    question_answering,
     language_modeling,
     translation,
     similarity,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ptm.config.label_types import CLASS, NUMBER
 from ptm.config.spec import RunSpec
-from ptm.config.tasks import TOKEN_CLASSIFICATION
+from ptm.config.tasks import QUESTION_ANSWERING, TOKEN_CLASSIFICATION
 from ptm.errors import listing
 
 _KEYS = ("class_weights", "focal_gamma", "logit_adjustment", "sampling")
@@ -39,11 +39,17 @@ def check_decisions(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]
 def check_long_texts(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """The same of texts that are longer than a model reads."""
     data, mode = spec.data, spec.data.long_texts or "cut"
-    for key in ("stride", "pool"):
+    keys = ("pool",) if spec.task == QUESTION_ANSWERING.name else ("stride", "pool")
+    for key in keys:
         if getattr(data, key) is not None and mode != "windows":
             yield ("data", key), f"{key} is for long_texts: windows", "remove it, or add long_texts: windows"
     if mode == "cut":
         return
+    if data.pool == "learned" and spec.model.adapter is not None:
+        what = (
+            "an adapter is saved beside a model that it leaves as it is, and pool: learned is a layer of it"
+        )
+        yield ("data", "pool"), what, "use pool: mean, or remove model.adapter"
     if spec.task == TOKEN_CLASSIFICATION.name and mode == "head_tail":
         what = "head_tail leaves words out, and each is to have its tag"
         yield ("data", "long_texts"), what, "use windows"

@@ -29,6 +29,7 @@ from ptm.config.tasks import (
     INSTANCE_SEGMENTATION,
     MASKED_LM,
     OBJECT_DETECTION,
+    QUESTION_ANSWERING,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
     TEXT_SIMILARITY,
@@ -54,10 +55,10 @@ class DataSpec:
         min_length=1,
         description="`hub:OWNER/NAME[/CONFIG]`, `csv:`, `tsv:`, `json:` (a list, or an object a line), `parquet:`, "
         "`xlsx:`, `conll:` (a word a line with its tags), `prodigy:`, `labelstudio:`, `doccano:` (exports of these "
-        "tools), `fasttext:` (`__label__NAME text`), `textfolder:` (a folder a class, with a text a file), "
-        "`text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, `yolo:` "
-        "(detection), `masks:`, `labelme:`, `coco:` (segmentation: images and masks, or shapes; instances: shapes), "
-        "each followed by a file, a folder, a pattern or a list of files; or `builtin:digits`. "
+        "tools), `squad:` (SQuAD's JSON), `fasttext:` (`__label__NAME text`), `textfolder:` (a folder a class, with a "
+        "text a file), `text:` (language models: a text a line), `imagefolder:` (a folder a class), `voc:`, `coco:`, "
+        "`yolo:` (detection), `masks:`, `labelme:`, `coco:` (segmentation: images and masks, or shapes; instances: "
+        "shapes), each followed by a file, a folder, a pattern or a list of files; or `builtin:digits`. "
         "docs/data.md shows each.",
     )
     delimiter: str | None = Field(
@@ -138,7 +139,43 @@ class DataSpec:
         default=None,
         json_schema_extra=TEXT_ONLY,
         description="The column with the text (default `text`; token classification: the list of words, default "
-        "`words`; `conll:`: its number from 0, default the first).",
+        "`words`; `conll:`: its number from 0, default the first; question answering: the context, default "
+        "`context`).",
+    )
+    question: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        json_schema_extra=only(QUESTION_ANSWERING),
+        description="The column with the question (default `question`).",
+    )
+    answers: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        json_schema_extra=only(QUESTION_ANSWERING),
+        description="The column with the answers: `{text: [...], answer_start: [...]}`, a list of `{text, "
+        "answer_start}`, or the text of one (default `answers` if there is such a column, else `answer`). Nothing in "
+        "it: the context has none.",
+    )
+    answer_start: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        json_schema_extra=only(QUESTION_ANSWERING),
+        description="Beside a column of texts of answers: the one with the character of the context, from 0, where "
+        "each begins (default `answer_start`).",
+    )
+    max_answer_length: Positive = Field(
+        default=30,
+        json_schema_extra=only(QUESTION_ANSWERING),
+        description="Tokens of the longest answer that is given.",
+    )
+    no_answer: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None,
+        json_schema_extra=only(QUESTION_ANSWERING),
+        description="Whether a model may say that a context has no answer (default: whether there are such questions "
+        "in train).",
+    )
+    no_answer_margin: float = Field(
+        default=0.0,
+        json_schema_extra=only(QUESTION_ANSWERING),
+        description="`no_answer`: it says so where the score of no answer is higher by more than this than that of the "
+        "best one (scores are sums of two logits).",
     )
     target_text: str | None = Field(
         default=None,
@@ -222,14 +259,16 @@ class DataSpec:
     )
     stride: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
-        json_schema_extra=only(TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION),
-        description="`long_texts: windows`: tokens that neighbouring windows share (default: a quarter of a window).",
+        json_schema_extra=only(TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, QUESTION_ANSWERING),
+        description="`long_texts: windows`, and question answering, which always reads in windows: tokens that "
+        "neighbouring windows share (default: a quarter of a window).",
     )
-    pool: Literal["mean", "max"] | None = Field(
+    pool: Literal["mean", "max", "learned"] | None = Field(
         default=None,
         json_schema_extra=only(TEXT_CLASSIFICATION),
         description="`long_texts: windows`: the logits of a text are the mean of those of its windows (default), or "
-        "the highest of each label.",
+        "the highest of each label, or a mean whose weights are learned (`learned`: the softmax, over windows, of a "
+        "learned vector's product with their logits).",
     )
     image_size: Positive | None = Field(
         default=None,

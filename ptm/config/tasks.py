@@ -19,8 +19,16 @@ Modality = Literal["text", "image"]
 TABLE_SOURCES: tuple[str, ...] = ("csv", "tsv", "json", "parquet", "xlsx")
 IMAGE_SOURCES: tuple[str, ...] = ("imagefolder", "voc", "coco", "yolo", "masks", "labelme")
 TAGGED_SOURCES: tuple[str, ...] = ("conll",)
+QUESTION_SOURCES: tuple[str, ...] = ("squad",)
 ANNOTATED_SOURCES: tuple[str, ...] = ("prodigy", "labelstudio", "doccano")
-ROW_SOURCES: tuple[str, ...] = (*TABLE_SOURCES, *TAGGED_SOURCES, *ANNOTATED_SOURCES, "fasttext", "text")
+ROW_SOURCES: tuple[str, ...] = (
+    *TABLE_SOURCES,
+    *TAGGED_SOURCES,
+    *QUESTION_SOURCES,
+    *ANNOTATED_SOURCES,
+    "fasttext",
+    "text",
+)
 FILE_SOURCES: tuple[str, ...] = (*ROW_SOURCES, "textfolder", *IMAGE_SOURCES)
 SOURCES: tuple[str, ...] = ("hub", *FILE_SOURCES, "builtin")
 
@@ -102,6 +110,17 @@ TOKEN_CLASSIFICATION = Task(
     per_example=False,
     adapter_beside=True,
     transformers_pipeline="token-classification",
+)
+QUESTION_ANSWERING = Task(
+    name="question-answering",
+    module="ptm.text.question_answering",
+    modality="text",
+    sources=(*_TABLES, *QUESTION_SOURCES),
+    evaluation=Evaluation(metrics=("loss", "exact_match", "f1"), headline="f1", comparison="answers"),
+    labelled=False,
+    per_example=False,
+    no_export="an answer is the best span over all windows of a text, by a search around the network that no graph "
+    "holds",
 )
 MASKED_LM = Task(
     name="masked-lm",
@@ -236,6 +255,7 @@ TASKS: dict[str, Task] = {
     for task in (
         TEXT_CLASSIFICATION,
         TOKEN_CLASSIFICATION,
+        QUESTION_ANSWERING,
         MASKED_LM,
         CAUSAL_LM,
         TRANSLATION,

@@ -139,7 +139,9 @@ def _numbers(name: str, examples: Examples, page: int | None) -> list[int]:
     """Characters of each text, or pixels of the longer side of each image; -1 of one that cannot be read."""
     columns = examples.columns
     if name == LENGTH:
-        texts = [columns[role] for role in ("text", "text_pair", "words") if role in columns]
+        texts = [
+            columns[role] for role in ("text", "text_pair", "words", "question", "context") if role in columns
+        ]
         return [sum(map(_characters, row)) for row in zip(*texts, strict=True)]
     if "size" in columns:
         return [max(size) for size in columns["size"]]

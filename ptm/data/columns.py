@@ -67,7 +67,7 @@ def naming_keys(columns: Mapping[str, str]) -> Iterator[None]:
 def _naming_cure(columns: Mapping[str, str], missing: str, close: str) -> str:
     """``columns``: role → name."""
     role = next((role for role, name in columns.items() if name == missing), "text")
-    key = f"data.{'text' if role == 'words' else role.partition(' ')[0]}"
+    key = f"data.{'text' if role in ('words', 'context') else role.partition(' ')[0]}"
     more = "; where each label has a column: data.labels_from" if role == "label" and not close else ""
     if not close:
         return f"name the right column in {key}{more}"

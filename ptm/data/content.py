@@ -16,7 +16,7 @@ from ptm.data.pictures import picture_digest
 from ptm.errors import Problem
 
 # Roles that make up an input; all others are what is to be found out, or describe it.
-_INPUTS = ("text", "text_pair", "words", "image")
+_INPUTS = ("text", "text_pair", "words", "image", "question", "context")
 _CHUNK = 1000  # texts brought into one form at a time
 
 

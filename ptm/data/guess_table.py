@@ -121,7 +121,10 @@ def guess_columns(about: Guess, task: str | None) -> None:
     image = next((c for c in rows.columns if _names_images(rows, c)), None)
     if image is not None and label is None:
         label = _only_numbers(rows)
-    if words is not None:
+    if {"question", "context"} <= columns and columns & {"answers", "answer"}:
+        about.task = "question-answering"
+        about.reasons["task"] = f"columns of questions, contexts and answers ({rows.places[0]})"
+    elif words is not None:
         about.task = "token-classification"
         about.reasons["task"] = f"{words[0]} and {words[1]} are lists of one length ({rows.places[0]})"
         _put_columns(about, {"text": words[0], "label": words[1]}, {"text": "words", "label": ""}, rows)

@@ -31,6 +31,7 @@ from ptm.data.input_lines import LeftOut, opened, text_lines
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
+from ptm.data.squad import seems_squad
 from ptm.data.text_folders import read_textfolder
 from ptm.data.text_format import LINES, ROWS, TextFormat
 from ptm.data.workbooks import WORKBOOK_SUFFIXES
@@ -224,12 +225,15 @@ def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | 
             cure = "" if path.is_dir() else f"say what it is: csv:{path}"
             raise DataError(what, where=path, expected=f"a file that ends in {', '.join(_KINDS)}", cure=cure)
     assert kind is not None
+    written = TextFormat() if data is None else TextFormat.of(data, kind)
+    if kind == "json" and "question" in columns and seems_squad(path, written):
+        kind = "squad"
     if kind == "text":
         _require_one(columns, str(source))
     elif (inputs := _gives(kind)) and not set(columns) <= set(inputs):
         holds, reads = " or ".join(inputs), " and ".join(columns)
         raise ConfigError(f"{kind}: holds {holds}, this run reads {reads}", where=str(source))
-    return _File(path, kind, TextFormat() if data is None else TextFormat.of(data, kind))
+    return _File(path, kind, written)
 
 
 def _gives(kind: str) -> tuple[str, ...]:
@@ -305,7 +309,8 @@ def _file_rows(
         table = _read_whole(path, kind, columns, written)
         notes += table.notes
         for row in range(len(table)):
-            yield table.where(row), {role: table.columns[role][row] for role in columns}, {}
+            others = {name: cells[row] for name, cells in table.columns.items() if name not in columns}
+            yield table.where(row), {role: table.columns[role][row] for role in columns}, others
     else:
         with opened(path) as stream:
             if kind == "text":

@@ -12,6 +12,7 @@ from ptm.data.conll import CONLL_SUFFIXES, read_conll
 from ptm.data.fasttext import read_fasttext
 from ptm.data.packed import with_packed
 from ptm.data.partial import as_rest
+from ptm.data.squad import read_squad, seems_squad
 from ptm.data.tables import READERS, Table, by_role
 from ptm.data.text_format import TextFormat
 from ptm.data.workbooks import WORKBOOK_SUFFIXES, read_workbook
@@ -39,11 +40,22 @@ def _by_column(read: Callable[[Path, Sequence[str], TextFormat], Table]) -> Call
     return read_roles
 
 
+_ROWS_OF_JSON = _by_column(READERS["json"][0])
+
+
+def _rows_or_squad(path: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
+    """Files of JSON; where questions are asked for, SQuAD's as well."""
+    squad = "question" in roles and seems_squad(path, written)
+    return (read_squad if squad else _ROWS_OF_JSON)(path, roles, written)
+
+
 FORMATS: Mapping[str, Format] = {
     **{
         kind: Format(_by_column(read), suffixes if kind == "parquet" else with_packed(suffixes))
         for kind, (read, suffixes) in READERS.items()
     },
+    "json": Format(_rows_or_squad, with_packed(READERS["json"][1])),
+    "squad": Format(read_squad, with_packed((".json",)), ("question", "context")),
     "conll": Format(read_conll, with_packed((*CONLL_SUFFIXES, ".txt", ".tsv")), ("words",)),
     "xlsx": Format(read_workbook, WORKBOOK_SUFFIXES),
     "fasttext": Format(read_fasttext, with_packed((".txt", ".train", ".valid", ".test", ".ft")), ("text",)),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -208,17 +210,33 @@ def require_positive(data: DataSpec, labels: Sequence[str], kind: str) -> None:
     raise DataError(what, where="data.positive_label", expected=f"one of two labels, here: {listing(labels)}")
 
 
-def load_columns(data: DataSpec, columns: Mapping[str, str], *, train: bool = True) -> Dataset:
-    """As :func:`load_dataset`, for tasks whose columns hold all there is to learn: no labels, targets None."""
-    splits = _read(data, columns, train=train)
+def load_columns(
+    data: DataSpec,
+    columns: Mapping[str, str],
+    *,
+    train: bool = True,
+    beside: Mapping[str, str] = MappingProxyType({}),
+    targets: Callable[[Table], tuple[Any, tuple[Problem, ...]]] | None = None,
+) -> Dataset:
+    """As :func:`load_dataset`, for tasks without labels. Their columns hold all there is to learn, and targets are
+    None; or ``targets`` makes them of a table with the columns ``beside``, and says what is to be said of them."""
+    splits = _read(data, {**columns, **beside}, train=train)
+    said: list[Problem] = []
 
     def to_examples(table: Table) -> Examples:
         inputs = {role: table.columns[role] for role in columns}
-        refuse(column_problems(inputs, table.where))
-        return Examples(inputs, None, table.where, attributes=_attributes(data, table))
+        gathered, learned = Gathered(), None
+        with gathered.of():
+            refuse(column_problems(inputs, table.where))
+        if targets is not None:
+            with gathered.of():
+                learned, notes = targets(table)
+                said.extend(notes)
+        gathered.refuse()
+        return Examples(inputs, learned, table.where, attributes=_attributes(data, table))
 
     dataset = make_dataset(data, splits, (), to_examples, train=train)
-    return replace(dataset, warnings=(*_notes(splits), *dataset.warnings))
+    return replace(dataset, warnings=(*_notes(splits), *said, *dataset.warnings))
 
 
 def _read(

@@ -13,7 +13,7 @@ from ptm.errors import Problem
 
 Where = Callable[[int], str]
 
-TEXT_ROLES = ("text", "text_pair", "target_text")
+TEXT_ROLES = ("text", "text_pair", "target_text", "question", "context")
 # Letters and symbols that show nothing either: fillers of Hangul, the empty Braille pattern; selectors of variants.
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0") | frozenset(map(chr, range(0xFE00, 0xFE10)))
 _UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # Unicode categories of characters that show nothing

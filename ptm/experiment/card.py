@@ -20,6 +20,7 @@ from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
+from ptm.data.questions import input_columns
 from ptm.errors import ConfigError, ExpectationMissed, ModelError, RunDirectoryError, first_line
 from ptm.experiment.predict import run_prediction
 from ptm.experiment.push import hub_card
@@ -39,6 +40,7 @@ _TEXTS = {
     "translation": "A text to translate.",
 }
 _PAIR = ("One text.", "The other.")
+_QUESTION = ("Who wrote it?", "Ada wrote it, and Ben read it.")
 _NUMPY = re.compile(r"np\.\w+\(([^()]*)\)")
 
 
@@ -161,6 +163,11 @@ def _predicted(spec: RunSpec, run: Path, folder: Path, reporter: Reporter) -> di
         table = folder / "pair.jsonl"
         table.write_text(json.dumps({spec.data.text or "text": _PAIR[0], spec.data.text_pair: _PAIR[1]}))
         run_prediction(run, [table], receive=rows.append, reporter=reporter)
+    elif spec.task == "question-answering":
+        table = folder / "question.jsonl"
+        table.write_text(json.dumps(dict(zip(input_columns(spec.data).values(), _QUESTION, strict=True))))
+        once = ["data.no_answer=false"]  # as its code looks for an answer
+        run_prediction(run, [table], overrides=once, receive=rows.append, reporter=reporter)
     else:
         text = _TEXTS.get(spec.task, "A text.")
         if spec.task == "masked-lm":
@@ -177,8 +184,9 @@ def _mask_token(run: Path) -> str:
 
 def _difference(spec: RunSpec, printed: str, row: Mapping[str, Any]) -> str | None:
     """What of an answer is not what was predicted; None where nothing is."""
-    if spec.task == "translation":
-        return None if printed == row["prediction"] else f"{printed[:80]!r} and {row['prediction'][:80]!r}"
+    if spec.task in ("translation", "question-answering"):
+        said = row["prediction" if spec.task == "translation" else "answer"]
+        return None if printed == said else f"{printed[:80]!r} and {said[:80]!r}"
     try:
         answer = ast.literal_eval(_NUMPY.sub(r"\1", printed))
         ours, theirs = COMPARED[spec.task](answer, row)

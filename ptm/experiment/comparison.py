@@ -95,6 +95,14 @@ def _right_words(row: Row) -> tuple[float, float]:
     return float(_same(row["tags"], row["predicted_tags"])), float(len(row["tags"]))
 
 
+def _shared_words(row: Row) -> tuple[float, float]:
+    return float(row["f1"]), 1.0
+
+
+def _same_answers(a: Sequence[Row], b: Sequence[Row]) -> float:
+    return float(np.mean([x["answer"] == y["answer"] for x, y in zip(a, b, strict=True)]))
+
+
 def _right_tokens(row: Row) -> tuple[float, float]:
     return float(row["right"]), float(row["tokens"])
 
@@ -157,6 +165,7 @@ MEASURES: Mapping[str, Measure] = {
     ),
     "pairs": _rate("recall1", "pairs", _found, agreement=_same_found),
     "words": _rate("accuracy", "words", _right_words, agreement=_same_words),
+    "answers": _rate("f1", "questions", _shared_words, agreement=_same_answers),
     "masked tokens": _rate("masked_accuracy", "masked tokens", _right_tokens),
     "tokens": Measure(metric="loss", things="tokens", higher_is_better=False, score=_nats),
     "pixels": _rate("pixel_accuracy", "pixels", _right_pixels),

@@ -85,7 +85,7 @@ def _one_line(text: str) -> str:
 def _start(about: Guess) -> _Start:
     """What is installed, so that no network is needed; else a name on the hub, and it says so."""
     batch = _batch(about, 16)
-    if about.task in ("text-classification", "token-classification"):
+    if about.task in ("text-classification", "token-classification", "question-answering"):
         here = is_installed(_TEXT_PACKAGE)
         name = _TEXT_PACKAGE if here else "bert-base-uncased"
         why = (
@@ -96,7 +96,7 @@ def _start(about: Guess) -> _Start:
         rate = 1e-4 if here else 2e-5
         epochs = 5 if about.task == "text-classification" else 10
         train = {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "warmup": 0.1}
-        if about.task == "token-classification":
+        if about.task != "text-classification":
             train["head_learning_rate"] = 10 * rate
         return _Start({"name": name}, why, train, {})
     if about.task in ("masked-lm", "causal-lm", "translation"):

@@ -19,13 +19,14 @@ from ptm.base import files
 from ptm.base.console import Reporter
 from ptm.base.printable import printable_json
 from ptm.config.spec import RunSpec
-from ptm.config.tasks import TASKS, TOKEN_CLASSIFICATION
+from ptm.config.tasks import QUESTION_ANSWERING, TASKS, TOKEN_CLASSIFICATION
 from ptm.data.examples import Examples
 from ptm.data.image_files import left_out as left_out_files
 from ptm.data.image_files import leftovers
 from ptm.data.image_reading import ImageReading
 from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
+from ptm.data.questions import input_columns
 from ptm.data.texts import input_problem
 from ptm.errors import ConfigError, DataError, refuse
 from ptm.experiment.outputs import (
@@ -256,7 +257,8 @@ def _column_names(spec: RunSpec, sources: Sequence[Source]) -> dict[str, str]:
         single = "words"
     own = data.image if single == "image" else data.text
     pair = {} if data.text_pair is None else {"text": data.text or "text", "text_pair": data.text_pair}
-    return {"input": own or single, **pair}
+    asked = {} if spec.task != QUESTION_ANSWERING.name else input_columns(data)
+    return {"input": own or single, **pair, **asked}
 
 
 def _readable_images(

@@ -116,7 +116,8 @@ class Predictor:
     def columns(self) -> tuple[str, ...]:
         """What the values of an input are called, in the order of ``roles``."""
         data = self.spec.data
-        names = {"text": data.text, "words": data.text, "text_pair": data.text_pair}
+        names = dict.fromkeys(("text", "words", "context"), data.text)
+        names |= {"text_pair": data.text_pair, "question": data.question}
         return tuple(names.get(role) or role for role in self.roles)
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptm.data.examples import Examples
 from ptm.data.masks import Mask
+from ptm.data.questions import answer_texts
 from ptm.errors import listing
 
 _SHOWN = 6  # tags or labels of an answer that a message shows
@@ -32,6 +33,8 @@ def answers_of(examples: Examples, labels: Sequence[str]) -> AnswerOf | None:
     models, translations (a text may have several), examples without labels."""
     if isinstance(examples.targets, np.ndarray):
         targets = examples.targets
+        if "question" in examples.columns:
+            return _spoken
         if targets.dtype == object:
             return lambda rows, row: _tags(rows.targets[row], labels)
         if targets.ndim == 2:
@@ -48,6 +51,12 @@ def answers_of(examples: Examples, labels: Sequence[str]) -> AnswerOf | None:
 
 def _tags(tags: np.ndarray, labels: Sequence[str]) -> Answer:
     return Answer(tags.tobytes(), listing((labels[tag] for tag in tags), most=_SHOWN, separator=" "))
+
+
+def _spoken(examples: Examples, row: int) -> Answer:
+    """The parts of a context that answer a question; the same are those of the same words."""
+    texts = answer_texts(examples.targets[row], examples.columns["context"][row])
+    return Answer(tuple(sorted(texts)), listing(map(repr, texts), most=_SHOWN) or "no answer")
 
 
 def _classes(row: np.ndarray, labels: Sequence[str]) -> Answer:

@@ -32,7 +32,7 @@ from ptm.quality.figures import (
 from ptm.quality.findings import Finding, Rows
 from ptm.quality.minhash import near_pairs
 
-_TEXTS = ("text", "text_pair", "words")  # that an input is made of
+_TEXTS = ("text", "text_pair", "words", "question", "context")  # that an input is made of
 _LENGTHS = (*_TEXTS, "target_text")
 
 
@@ -137,14 +137,15 @@ def _texts(rows: Rows, labels: Sequence[str]) -> Duplicates:
         plain = list(map("\n".join, zip(*sides, strict=True)))
     groups = _first_rows(plain)
     firsts = np.flatnonzero(groups == np.arange(len(groups)))
-    near = near_pairs([plain[row] for row in firsts])
+    # Questions about one context differ in few words, and are meant to.
+    alike = near_pairs([] if "context" in roles else [plain[row] for row in firsts])
     return Duplicates(
         rows=rows,
-        noun={"words": "sentence", "text_pair": "pair"}.get(roles[-1], "text"),
+        noun={"words": "sentence", "text_pair": "pair", "context": "question"}.get(roles[-1], "text"),
         groups=groups,
         # Tags depend on capitals.
         exact=_first_rows(joined) if roles == ["words"] else groups,
-        near=near.of_rows(firsts),
+        near=alike.of_rows(firsts),
         answer=answers_of(rows.splits[0], labels),
     )
 

@@ -51,8 +51,8 @@ _ARM = re.compile(r"(distilled|control)-[0-9]+")
 # What is saved into model/ by ptm, transformers, tokenizers and peft: known where its seal is lost.
 _OF_MODEL = re.compile(
     r"(model|adapter_model|pytorch_model)(-\d+-of-\d+)?\.safetensors(\.index\.json)?|"
-    r"(config|generation_config|preprocessor_config|model|adapter_config|manifest|decisions|conformal|tokenizer|tokenizer_config|"
-    r"special_tokens_map|added_tokens|vocab|merges|source|target|target_vocab|tokenizer\.model|spiece|"
+    r"(config|generation_config|preprocessor_config|model|adapter_config|manifest|decisions|conformal|window_pool|"
+    r"tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|merges|source|target|target_vocab|tokenizer\.model|spiece|"
     r"sentencepiece\.bpe|spm|bpe|chat_template|dict)\.(json|txt|model|spm|jinja|codes)|README\.md"
 )
 _SUFFIXES_OF_MODELS = frozenset(

@@ -29,6 +29,7 @@ DECIDED_KEYS = (
         for key in ("longest_side", "mean", "std", "mask_share", "whole_words", "pack", "labels")
     ),
     "data.mask_values",
+    *(f"data.{key}" for key in ("question", "answers", "answer_start", "no_answer")),
     *(f"generate.{key}" for key in ("beams", "max_length", "length_penalty")),
 )
 

@@ -12,6 +12,7 @@ from ptm.config.tasks import (
     IMAGE_CLASSIFICATION,
     INSTANCE_SEGMENTATION,
     MASKED_LM,
+    QUESTION_ANSWERING,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
     TEXT_SIMILARITY,
@@ -86,6 +87,9 @@ def _fields(spec: RunSpec, with_sets: bool) -> dict[str, Schema]:
             "scores": scores,
             "entities": _list(entity),
         }
+    if task == QUESTION_ANSWERING.name:
+        character: Schema = {"type": ["integer", "null"]}  # null: no answer
+        return {"answer": _TEXT, "start": character, "end": character, "probability": _SCORE}
     if spec.descriptor.boxes:
         found = {"boxes": _list(_list(_SCORE)), "labels": _list(_TEXT), "scores": _list(_SCORE)}
         code = _object({"size": _list({"type": "integer"}), "counts": _TEXT})

@@ -23,7 +23,13 @@ class TextModel:
     figures: Mapping[str, tuple[str, float, str]] = field(default_factory=dict)
 
 
-_ENCODER = ("text-classification", "token-classification", "masked-lm", "text-similarity")
+_ENCODER = (
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "masked-lm",
+    "text-similarity",
+)
 _DECODER = ("text-classification", "causal-lm")
 _BASE: Mapping[str, Any] = {"model_type": "bert"}
 _LARGE: Mapping[str, Any] = {
@@ -59,7 +65,7 @@ TEXT_MODELS: tuple[TextModel, ...] = (
     ),
     TextModel(
         name="microsoft/MiniLM-L12-H384-uncased",
-        tasks=("text-classification", "token-classification"),
+        tasks=("text-classification", "token-classification", "question-answering"),
         parameters=33_360_000,
         config={**_BASE, **_SMALL},
         figures=_sst2("dev", 93.0, "its model card (arXiv:2002.10957)"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,13 @@ from ptm.metrics.decisions import stored_decisions
 from ptm.metrics.label_types import new_metrics, supervised_loss
 from ptm.metrics.training_loss import TrainingLoss
 from ptm.pipeline import Batch, Metrics, Output, Split, class_logits
-from ptm.text import features, origins
+from ptm.text import features, origins, window_pool
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
 from ptm.text.insight import STEPS, by_word, integrated_gradients
 from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import Tokens, longest_text, separate_pairs, tokenize
+from ptm.text.window_pool import WindowPool, load_pool, save_pool
 from ptm.text.windows import LongTexts, pooled
 
 missing, stored_labels = origins.missing_downloads, origins.stored_labels
@@ -68,6 +71,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     requested = requested or (trained_length(loaded) if complete else None)
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     long_texts = LongTexts.of(spec.data, max_length, added)
+    if long_texts.mode == "windows" and long_texts.pool == "learned":
+        loaded = _with_pool(loaded, model, complete=complete)
     encode = partial(
         tokenize, loaded.tokenizer, max_length=max_length, segments=loaded.segments, long_texts=long_texts
     )
@@ -76,6 +81,16 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
         pipeline.decisions = stored_decisions(model.name, data.labels)
     pipeline.cuts_to(max_length, text=_columns(spec)["text"], **label_column(spec.data))
     return pipeline
+
+
+def _with_pool(loaded: Classifier, ref: ModelRef, *, complete: bool) -> Classifier:
+    """With a layer that weighs windows: that of a trained model, else a new one."""
+    outputs = int(loaded.model.config.num_labels)
+    pool = load_pool(Path(ref.name), outputs, ref.where) if complete else WindowPool(outputs)
+    loaded.model.add_module(window_pool.NAME, pool)
+    new = () if complete or not loaded.report.loaded else (f"{window_pool.NAME}.weight",)
+    report = replace(loaded.report, new=(*loaded.report.new, *new))
+    return replace(loaded, head=(*loaded.head, f"{window_pool.NAME}."), report=report)
 
 
 def _taught_length(spec: RunSpec, model: ModelRef, loaded: Classifier) -> int | None:
@@ -131,7 +146,11 @@ class TextClassification(ClassifierPipeline[Tokens]):
         result, inside = features.run(self.model, model, inputs, requested)
         logits = result.logits
         if "windows" in batch.inputs:
-            logits = pooled(logits.float(), batch.inputs["windows"], self._pool)
+            own: Any = self.model
+            learned = getattr(own, window_pool.NAME, None)
+            counts = batch.inputs["windows"]
+            logits = logits.float()
+            logits = pooled(logits, counts, self._pool) if learned is None else learned(logits, counts)
         return self._output(logits, batch, inside)
 
     def forward_head(self, batch: Batch, head_input: Tensor) -> Output:
@@ -147,6 +166,15 @@ class TextClassification(ClassifierPipeline[Tokens]):
         else:
             loss_sum = supervised_loss(logits, batch.targets, self._spec.data.label_type)
         return Output(loss_sum=loss_sum, count=len(batch), logits=logits, features=inside)
+
+    def save_model(self, directory: Path) -> None:
+        """What weighs windows stands in a file of its own: transformers knows no such layer."""
+        modules = self._loaded.model._modules
+        pool = modules.pop(window_pool.NAME, None)
+        super().save_model(directory)
+        if pool is not None:
+            modules[window_pool.NAME] = pool
+            save_pool(pool, directory)
 
     def decided(self, batch: Batch, output: Output) -> Output:
         return self.decisions.applied(output, batch, self._spec.data.label_type) if self.decisions else output

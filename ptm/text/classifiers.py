@@ -40,13 +40,22 @@ class Purpose:
     auto: str  # the class of transformers that makes it
     problem_type: str | None  # as transformers calls it
     of_words: bool = False  # whether a text comes as a list of words
-    named: bool = True  # whether its outputs have label names; else there is one, a number
+    named: bool = True  # whether its outputs have label names
+    outputs: int = 1  # how many there are where they have none
+    meaning: str = "a number is predicted by one"
 
 
 PURPOSES = {
     CLASS.name: Purpose("AutoModelForSequenceClassification", "single_label_classification"),
     CLASSES.name: Purpose("AutoModelForSequenceClassification", "multi_label_classification"),
     NUMBER.name: Purpose("AutoModelForSequenceClassification", "regression", named=NUMBER.named),
+    "answers": Purpose(
+        "AutoModelForQuestionAnswering",
+        None,
+        named=False,
+        outputs=2,
+        meaning="the first and the last token of an answer are told by two",
+    ),
     "tags": Purpose("AutoModelForTokenClassification", None, of_words=True),
 }
 
@@ -73,7 +82,7 @@ def build_classifier(
     purpose: Purpose = PURPOSES[CLASS.name],
     texts: Callable[[], Sequence[str]] | None = None,
 ) -> Classifier:
-    """The model with an output a label, or one for a number. New weights are a function of ``seed`` alone.
+    """The model with an output a label, or as many as its ``purpose`` has. New weights are a function of ``seed``.
 
     ``complete``: the output layer must come with the weights (a teacher, an evaluation); its own label names,
     or those of ``ref``, are matched with the data's. ``texts`` gives the training texts, for ``tokenizer: train``.
@@ -146,8 +155,8 @@ def _match_outputs(
 ) -> np.ndarray | None:
     """The permutation that brings the outputs into the order of the data's ``labels``. Raises ModelError."""
     if not purpose.named:
-        if complete and ref.weights == "default" and config.num_labels != 1:
-            what = f"the model has {config.num_labels} outputs, a number is predicted by one"
+        if complete and ref.weights == "default" and config.num_labels != purpose.outputs:
+            what = f"the model has {config.num_labels} outputs, {purpose.meaning}"
             raise ModelError(what, where=ref.where)
         return None
     if complete:
@@ -176,8 +185,9 @@ def _refuse_other_purpose(config: Any, purpose: Purpose, where: str) -> None:
 
 def _set_labels(config: Any, labels: tuple[str, ...], purpose: Purpose) -> None:
     config.problem_type = None  # or transformers holds the new labels against the old one
-    config.num_labels = len(labels) or 1
-    config.id2label = dict(enumerate(labels or ("LABEL_0",)))
+    names = labels or tuple(f"LABEL_{number}" for number in range(purpose.outputs))
+    config.num_labels = len(names)
+    config.id2label = dict(enumerate(names))
     config.label2id = {label: index for index, label in config.id2label.items()}
     config.problem_type = purpose.problem_type
 

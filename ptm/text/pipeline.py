@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -123,17 +123,17 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
     def notes(self) -> list[str]:
         """How many texts are cut, and whether words come to very many tokens."""
         limit = self.effective_data.get("max_length")
-        splits: dict[str, dict[str, Any]] = {}
-        for split in SPLITS:
-            if split in self._encodings:
-                encoding = self._encodings[split]
-                splits[split] = {"examples": len(encoding), **encoding.describe()}
-        mode = self._spec.data.long_texts
-        lines = [cut_note(splits, limit, self._loaded.max_positions, mode)] if limit else []
+        facts = self.describe()
+        splits: dict[str, dict[str, Any]] = {split: facts[split] for split in SPLITS if split in facts}
+        lines = self._length_notes(splits, limit) if limit else []
         examples = self._data.train or self._data.eval
         lines += [pieces_note(self._tokenizer, column) for column in list(examples.columns.values())[:1]]
         lines += [f"the tokens are not kept for the next run: {self._not_cached}"] if self._not_cached else []
         return [line for line in lines if line]
+
+    def _length_notes(self, splits: Mapping[str, Mapping[str, Any]], limit: int) -> list[str]:
+        """What becomes of texts of more than ``limit`` tokens. ``splits``: as in the record."""
+        return [cut_note(splits, limit, self._loaded.max_positions, self._spec.data.long_texts)]
 
     def domain_warnings(self) -> list[str]:
         """Texts that the tokenizer has no words for."""

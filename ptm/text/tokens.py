@@ -86,6 +86,16 @@ class Tokens:
             inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
         return inputs
 
+    def pad_beside(self, examples: np.ndarray, flat: np.ndarray, fill: int) -> np.ndarray:
+        """Values that stand beside the tokens, [total], of these examples: int64 [rows, longest]."""
+        rows = self.rows(examples)
+        lengths = np.diff(self.starts)[rows]
+        width = int(lengths.max())
+        real = np.arange(width) < lengths[:, None]
+        padded = np.full((len(rows), width), fill, dtype=np.int64)
+        padded[real] = flat[(self.starts[rows][:, None] + np.arange(width))[real]]
+        return padded
+
 
 def tokenize(
     tokenizer: Any,

@@ -49,13 +49,7 @@ class WordTokens:
 
     def pad(self, examples: np.ndarray, flat: np.ndarray, fill: int) -> np.ndarray:
         """Values that stand beside the tokens, [total], of these examples: int64 [rows, longest]."""
-        rows = self.tokens.rows(examples)
-        lengths = np.diff(self.tokens.starts)[rows]
-        width = int(lengths.max())
-        real = np.arange(width) < lengths[:, None]
-        padded = np.full((len(rows), width), fill, dtype=np.int64)
-        padded[real] = flat[(self.tokens.starts[rows][:, None] + np.arange(width))[real]]
-        return padded
+        return self.tokens.pad_beside(examples, flat, fill)
 
 
 def tokenize_words(

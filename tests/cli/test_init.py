@@ -82,6 +82,15 @@ def tags(folder):
     return folder / "tags.jsonl", "token-classification", {"text": "tokens", "labels": ["O", "B-LOC"]}
 
 
+def questions(folder):
+    rows = [
+        {"question": "who?", "context": f"Ada {i} wrote", "answers": {"text": ["Ada"], "answer_start": [0]}}
+        for i in range(30)
+    ]
+    lines(folder, "all.jsonl", map(json.dumps, rows))
+    return folder / "all.jsonl", "question-answering", {"eval": "20%"}
+
+
 def texts(folder):
     lines(folder, "train.txt", [f"a line of {WORDS[i % 4]} words, number {i}" for i in range(60)])
     lines(folder, "valid.txt", [f"other lines are {WORDS[i % 4]}, {i}" for i in range(20)])
@@ -159,6 +168,7 @@ MAKERS = (
     several_labels,
     numbers,
     tags,
+    questions,
     texts,
     translations,
     image_folder,

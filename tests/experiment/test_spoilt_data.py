@@ -31,6 +31,7 @@ TASKS = (
     "text-classification-multilabel",
     "text-classification-regression",
     "token-classification",
+    "question-answering",
     "causal-lm",
     "masked-lm",
     "translation",

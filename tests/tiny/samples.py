@@ -82,6 +82,38 @@ def similar_sentences(count: int, seed: int) -> list[tuple[str, str, str]]:
     return rows
 
 
+def questions(count: int, seed: int) -> list[tuple[str, dict[str, Any]]]:
+    """(id, row) of questions about a thing, and a text that says what it was. A row has ``question``, ``context`` and
+    ``answers``, as the hub has SQuAD; every sixth context has no answer."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(count):
+        thing, verdict = draw.choice(THINGS), "" if index % 6 == 5 else draw.choice(GOOD + BAD)
+        before = "really " * draw.choice((draw.randrange(6), 14 + draw.randrange(6)))
+        context = f"{before}the {thing} was {verdict} " + ". " * draw.randrange(5)
+        begin = len(f"{before}the {thing} was ")
+        answers = (
+            {"text": [verdict], "answer_start": [begin]} if verdict else {"text": [], "answer_start": []}
+        )
+        rows.append(
+            (f"q{index}", {"question": f"what was the {thing}", "context": context, "answers": answers})
+        )
+    return rows
+
+
+def squad_json(rows: Iterable[tuple[str, dict[str, Any]]]) -> str:
+    """The same as one file of SQuAD 2.0, an article for all, a paragraph a question."""
+    import json
+
+    paragraphs = []
+    for name, row in rows:
+        pairs = zip(*(row["answers"][key] for key in ("text", "answer_start")), strict=True)
+        answers = [{"text": text, "answer_start": start} for text, start in pairs]
+        asked = {"id": name, "question": row["question"], "answers": answers, "is_impossible": not answers}
+        paragraphs.append({"context": row["context"], "qas": [asked]})
+    return json.dumps({"version": "v2.0", "data": [{"title": "Things", "paragraphs": paragraphs}]}, indent=1)
+
+
 def save_tiny_gpt2(folder: Path) -> Path:
     """A decoder whose tokenizer has no pad token and adds nothing to a text."""
     from transformers import GPT2Tokenizer
