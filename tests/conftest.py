@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ from tiny.samples import (  # noqa: E402
     write_csv,
     write_image_folder,
 )
+
+Done = subprocess.CompletedProcess[str]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -190,11 +194,53 @@ def write_config() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """``run_cli("finetune", config, …)``: ptm in a process of its own, offline."""
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterable[Callable[..., list[Done]]]:
+    """``forked((words, environment), …)``: ptm in processes that run at once, forked from one that has imported it."""
+    folder = tmp_path_factory.mktemp("forked")
+    path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("forkserver.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(path)},
+    )
+    assert server.stdin is not None and server.stdout is not None
 
-    def call(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", **(env or {})}
+    def call(*orders: tuple[Sequence[str], Mapping[str, str]]) -> list[Done]:
+        place = Path(tempfile.mkdtemp(dir=folder))
+        files = [(str(place / f"{i}.out"), str(place / f"{i}.err")) for i in range(len(orders))]
+        lines = [
+            {
+                "words": list(words),
+                "environment": {**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+                "folder": str(Path.cwd()),
+                "stdout": out,
+                "stderr": err,
+            }
+            for (words, environment), (out, err) in zip(orders, files, strict=True)
+        ]
+        server.stdin.write(json.dumps(lines) + "\n")  # type: ignore[union-attr]
+        server.stdin.flush()  # type: ignore[union-attr]
+        codes = json.loads(server.stdout.readline())  # type: ignore[union-attr]
+        return [
+            Done(["ptm", *words], code, Path(out).read_text(), Path(err).read_text())
+            for (words, _), code, (out, err) in zip(orders, codes, files, strict=True)
+        ]
+
+    with server:
+        yield call
+        server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def run_cli(forked: Callable[..., list[Done]]) -> Callable[..., Done]:
+    """``run_cli("finetune", config, …)``: ptm in a process of its own, offline; with ``env``, one that starts anew."""
+
+    def call(*words: object, env: dict[str, str] | None = None) -> Done:
+        if env is None:
+            return forked((list(map(str, words)), {}))[0]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", **env}
         command = [sys.executable, "-m", "ptm", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
 

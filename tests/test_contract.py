@@ -5,8 +5,7 @@ loss is there only in training mode.
 """
 
 import json
-import subprocess
-import sys
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,15 +171,19 @@ def _path(spec):
 
 
 @pytest.mark.processes
-def test_two_processes_equal_one(name, make, worlds, tmp_path):
+def test_two_processes_equal_one(name, make, worlds, tmp_path, forked):
     changes = ("train.epochs=null", "train.steps=3", "train.log_every_steps=1")
     run(make(*changes, f"train.micro_batch_size={_micro(make())}", output="one"))
-    command = [sys.executable, "-m", "ptm", _command(make()), str(worlds(name)), "--nproc", "2"]
-    command += ["--output", str(tmp_path / "two")]
+    words = [_command(make()), str(worlds(name)), "--output", str(tmp_path / "two")]
     for change in (*changes, f"train.micro_batch_size={_micro(make())}"):
-        command += ["--set", change]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+        words += ["--set", change]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # As torchrun starts them.
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    done = forked(*((words, {**group, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"))
+    assert [process.returncode for process in done] == [0, 0], done
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
     close = tolerance(name, rtol=1e-4)["rtol"]
     for a, b in zip(one, two, strict=True):
