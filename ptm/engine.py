@@ -28,7 +28,7 @@ from ptm.errors import Interrupted
 from ptm.models.layers import layers_of
 from ptm.objective import Objective, Step, all_counts
 from ptm.pipeline import Pipeline
-from ptm.run.checkpoint import CheckpointStore, restore
+from ptm.run.checkpoint import CheckpointStore, optimizer_tensors, restore
 from ptm.run.log import MetricsLog
 from ptm.training import optim, order
 from ptm.training.averaging import WeightAverage, share_of
@@ -39,6 +39,8 @@ from ptm.training.meter import Meter, StepNumbers
 from ptm.training.progress import Progress
 from ptm.training.runtime import Runtime, batch_norms
 from ptm.training.selection import Selection
+from ptm.training.sharded import share, weights_of, whole
+from ptm.training.shared_loss import SharedLoss
 
 __all__ = ["RunContext", "Step", "StopRequested", "Trained", "evaluate", "train", "try_steps"]
 
@@ -103,8 +105,10 @@ class _Training:
         spec, pipeline, runtime = context.spec, context.pipeline, context.runtime
         self.model = pipeline.model
         optim.freeze(self.model, spec.model, pipeline.head, pipeline.embeddings, pipeline.new_parameters)
+        self.weights = weights_of(self.model, spec.runtime, runtime)
+        trained = self.weights.model
         groups = optim.parameter_groups(
-            self.model, context.objective.module, spec.train, pipeline.head, pipeline.embeddings
+            trained, context.objective.module, spec.train, pipeline.head, pipeline.embeddings
         )
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = optim.build_optimizer(groups, spec.train)
@@ -120,7 +124,8 @@ class _Training:
         self.lengths = pipeline.lengths("train") if spec.train.group_by_length else None
         self.classes = pipeline.sampled_classes(spec.train)
         self.micro = spec.train.forward_size
-        self.compiled: nn.Module = torch.compile(self.model) if spec.runtime.compile else self.model  # type: ignore[assignment]
+        self.compiled: nn.Module = torch.compile(trained) if spec.runtime.compile else trained  # type: ignore[assignment]
+        self.loss: SharedLoss | None = None  # over what learns now
         share = share_of(spec.train, self.counts)
         self.average = None if share is None else WeightAverage(self.model, share)
         self.progress = Progress()
@@ -139,6 +144,7 @@ class _Training:
         if resume:
             self._restore()
         progress, context, counts = self.progress, self.context, self.counts
+        context.runtime.require_alike({"checkpoint": progress.step})
         self._unfreeze()
         steps: Iterator[Step] | None = None
         while True:
@@ -173,8 +179,9 @@ class _Training:
             optim.train_only(self.model, names & self.trained)
             if len(layers) != self.learning:
                 self.learning = len(layers)
+                self.loss = None
                 self.context.reporter.say(f"epoch {epoch}: {len(layers)} of {len(self.layers)} layers learn")
-        optim.training_mode(self.model)
+        self.weights.training_mode()
         return epoch
 
     # -- one step ------------------------------------------------------------------------------------------
@@ -188,13 +195,14 @@ class _Training:
             first:
         ]
         batches = batches[: self.counts.steps - self.progress.step]
-        shards = [
-            order.shard(order.micro_batches(ids, self.micro, self.lengths), runtime.rank, runtime.ranks)
-            for ids in batches
-        ]
+        shards = [self._shard(order.micro_batches(ids, self.micro, self.lengths), runtime) for ids in batches]
         # One loader for the whole epoch, so that loading runs ahead of training.
         loader = self.context.objective.train_batches([ids for shard in shards for _, ids in shard], epoch)
         return (Step(len(ids), shard, loader) for ids, shard in zip(batches, shards, strict=True))
+
+    def _shard(self, pieces: list[np.ndarray], runtime: Runtime) -> list[tuple[int, np.ndarray]]:
+        mine = order.shard(pieces, runtime.rank, runtime.ranks)
+        return order.filled(mine, pieces, runtime.ranks) if self.weights.spread_out else mine
 
     def _take(self, step: Step) -> None:
         """One optimizer step: gradients of all micro-batches, added up over the processes, applied once."""
@@ -213,18 +221,28 @@ class _Training:
         self.progress.seconds += time.perf_counter() - begun
 
     def _backward(self, step: Step) -> Tensor:
-        """Gradients of this process's micro-batches; float64 [2 + parts]: loss, count, the objective's parts."""
+        """Gradients of this process's micro-batches, added to those of others in the last one; float64 [2 + parts] of
+        its own: loss, count, the objective's parts."""
         context, runtime = self.context, self.context.runtime
         sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)
-        for index, train_batch in step.micro_batches():
+        if self.loss is None:
+            loss, extra, sharded = context.objective.loss, context.objective.module, self.weights.spread_out
+            self.loss = SharedLoss(loss, self.compiled, extra, runtime, sharded=sharded)
+        for done, (index, train_batch) in enumerate(step.micro_batches(), start=1):
             context.lap("data")
-            runtime.seed(context.spec.train.seed, seeds.DROPOUT, self.progress.step, index)
-            with batch_memory(context.pipeline, train_batch.batch, "train.micro_batch_size", training=True):
+            runtime.seed(context.spec.train.seed, seeds.DROPOUT, self.progress.step, max(0, index))
+            memory = batch_memory(
+                context.pipeline, train_batch.batch, "train.micro_batch_size", training=True
+            )
+            with memory, self.loss.part(last=done == len(step.shard)):
                 with runtime.autocast():
-                    output = context.objective.loss(self.compiled, train_batch.to(runtime.device))
+                    output = self.loss(train_batch.to(runtime.device))
                 context.lap("forward")
-                self.scaler.scale(output.loss_sum).backward()
+                filler = index == order.FILLER
+                self.scaler.scale(output.loss_sum * 0 if filler else output.loss_sum).backward()
             context.lap("backward")
+            if filler:
+                continue
             self.part_names = tuple(output.parts)
             row = torch.stack(
                 [output.loss_sum.detach().double(), *(p.double() for p in output.parts.values())]
@@ -233,12 +251,14 @@ class _Training:
             sums[0] += row[0]
             sums[1] += output.count
             sums[2:] += row[1:]
+        if not step.shard:
+            self.loss.take_part()
         return sums
 
     def _combine(
         self, sums: Tensor, norms: list[nn.Module], before: list[tuple[Tensor, Tensor]], examples: int
     ) -> Tensor:
-        """Make all processes hold the sums, gradients and statistics of the whole batch."""
+        """Make all processes hold the sums and statistics of the whole batch, as they hold its gradients."""
         runtime = self.context.runtime
         pieces = [np.empty(0)] * math.ceil(examples / self.micro)
         passes = [len(order.shard(pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)]
@@ -248,7 +268,6 @@ class _Training:
             self.parts_known = True
         sums = torch.nn.functional.pad(sums, (0, 2 + len(self.part_names) - len(sums)))
         runtime.sum(sums)
-        runtime.sum_gradients([p for p in self.parameters if p.requires_grad])
         runtime.chain_batch_norms(norms, before, passes)
         return sums
 
@@ -257,11 +276,13 @@ class _Training:
         spec = self.context.spec.train
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) / count.float()
+        norm = whole(torch.nn.utils.get_total_norm(gradients)) / count.float()
         factor = 1.0 / count.float()
         if spec.max_grad_norm is not None:
             factor = factor * (spec.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(gradients, factor)  # one pass for both the division and the clipping
+        torch._foreach_mul_(
+            [share(gradient) for gradient in gradients], factor
+        )  # one pass for both the division and the clipping
         scale = optim.rate_factor(self.progress.step, self.counts.steps, spec)
         self.rate = spec.learning_rate * scale
         for group in self.optimizer.param_groups:
@@ -269,7 +290,7 @@ class _Training:
         with memory_errors("the optimizer's state of this model", OTHER_MODEL):
             self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self.loss is None or not self.loss.in_buckets)
         return norm
 
     def _count(self, step: Step, sums: Tensor, norm: Tensor) -> None:
@@ -329,7 +350,7 @@ class _Training:
             self._save()
             raise self._interrupted() from None
         seconds = round(time.perf_counter() - begun, 3)
-        optim.training_mode(self.model)
+        self.weights.training_mode()
         epoch = round(progress.step / self.counts.steps_per_epoch, 4)
         line = {"kind": "eval", "step": progress.step, "epoch": epoch, "metrics": values, "seconds": seconds}
         context.log.write(line if trained is None else {**line, "trained_metrics": trained})
@@ -353,9 +374,10 @@ class _Training:
         context, begun = self.context, time.perf_counter()
         size = context.spec.train.eval_batch_size
         outputs: Outputs | None = None if context.spec.decisions is None else []
-        metrics = evaluate(
-            context.pipeline, context.runtime, batch_size=size, stop=context.stop, outputs=outputs
-        )
+        with self.weights.collected():
+            metrics = evaluate(
+                context.pipeline, context.runtime, batch_size=size, stop=context.stop, outputs=outputs
+            )
         return Evaluation(self.progress.step, metrics, time.perf_counter() - begun, outputs)
 
     def _save_due(self) -> bool:
@@ -369,10 +391,12 @@ class _Training:
         self._require_finite_weights()
         context, progress = self.context, self.progress
         progress.counts = all_counts(context.runtime.gather(context.objective.counts))
+        self.weights.collect()
+        state = optimizer_tensors(self.optimizer) if context.runtime.main or self.weights.spread_out else {}
         if context.runtime.main:
             progress.log_bytes = context.log.sync()
             progress.scaler = self.scaler.state_dict()
-            context.store.save(progress, self.model, context.objective.module, self.optimizer, self.average)
+            context.store.save(progress, self.model, context.objective.module, state, self.average)
         self.saved_step = progress.step
         context.runtime.barrier()
 
@@ -390,6 +414,7 @@ class _Training:
             context.reporter.say("no checkpoint yet: starting from the first step")
             return
         self.progress = restore(path, self.model, context.objective.module, self.optimizer, self.average)
+        self.weights.spread()
         self.meter = Meter(self.progress)
         # Not what the file says: a finished run may have been given more epochs.
         self.progress.finished = self.selection.exhausted(self.progress)

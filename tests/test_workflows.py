@@ -97,3 +97,24 @@ def test_12_11_every_block_is_a_workflow_whose_files_are_known_to_it():
         for steps in jobs(block).values():
             configs = re.findall(r"configs/\w+\.yaml", " ".join(steps))
             assert configs and all((PAGE.parents[1] / config).is_file() for config in configs)
+
+
+def test_13_07_the_examples_for_clusters_can_be_read():
+    """docs/scale.md: a script of Slurm that the shell takes, objects of Kubernetes; both start torchrun."""
+    text = (PAGE.parent / "scale.md").read_text(encoding="utf-8")
+    (script,) = (block for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S))
+    assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).stderr == ""
+    (objects,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)
+    service, job = yaml.safe_load_all(objects)
+    assert (service["kind"], job["kind"]) == ("Service", "Job")
+    pod = job["spec"]["template"]["spec"]
+    started = [script, pod["containers"][0]["args"][0]]
+    for command in started:
+        assert "-m ptm finetune /shared/run.yaml --resume" in command and "--master-addr" in command
+    # The first pod of an indexed job is found under its own name at the service.
+    name, service_name = job["metadata"]["name"], service["metadata"]["name"]
+    assert f"--master-addr {name}-0.{service_name} " in started[1] and pod["subdomain"] == service_name
+    assert f"--nnodes {job['spec']['completions']} " in started[1]
+    assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == {
+        v["name"] for v in pod["volumes"]
+    }

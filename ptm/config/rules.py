@@ -23,6 +23,7 @@ from ptm.config.evaluation import best_mode
 from ptm.config.image_rules import check_masks, check_reading
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
+from ptm.config.runtime_rules import check_runtime
 from ptm.config.similarity_rules import check_similarity
 from ptm.config.slices import parse_slice_metric
 from ptm.config.spec import DataSpec, DistillSpec, RunSpec
@@ -79,8 +80,7 @@ def cross_check(
         yield from _check_channels("teacher", spec.teacher.mean, spec.teacher.std)
     if spec.distill is not None:
         yield from _check_distill(spec, spec.distill)
-    if spec.runtime.precision == "fp16" and spec.runtime.device == "cpu":
-        yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
+    yield from check_runtime(spec)
 
 
 def _foreign_keys(section: object, task: str, path: tuple[str, ...] = ()) -> Complaints:

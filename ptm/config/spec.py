@@ -30,8 +30,12 @@ from ptm.config.keys import (
 from ptm.config.label_types import LABEL_TYPES, LabelType
 from ptm.config.model_sections import AdapterSpec, DistillSpec, ModelSpec, ShapeSpec, TeacherSpec
 from ptm.config.tasks import (
+    CAUSAL_LM,
+    MASKED_LM,
     TASKS,
+    TEXT_CLASSIFICATION,
     TEXT_SIMILARITY,
+    TOKEN_CLASSIFICATION,
     TRANSLATION,
     Task,
 )
@@ -285,6 +289,13 @@ class RuntimeSpec:
         default=True, description="Vision: memory layout that convolutions like best."
     )
     compile: bool = Field(default=False, description="Compile the model with torch.compile before training.")
+    shard: Literal["none", "fsdp"] = Field(
+        default="none",
+        json_schema_extra=only(TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, MASKED_LM, CAUSAL_LM),
+        description="`fsdp`: several processes share weights, gradients and the optimizer's state while they train "
+        "(torch's FSDP2), for models that do not fit into one device with all of these; each is evaluated and saved "
+        "whole. docs/scale.md.",
+    )
 
 
 def _whole(value: object) -> object:

@@ -67,7 +67,11 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
     data = load_data(session)
     pipeline = load_model(session, data)
     test = load_test(session, data, pipeline)
-    digests = {"model": weights_digest(pipeline.model)} if session.runtime.main else {}
+    several = session.runtime.ranks > 1
+    digests = {"model": weights_digest(pipeline.model)} if several or session.runtime.main else {}
+    session.runtime.require_alike(
+        {"config": dump_config(session.spec), "data": dict(data.digests), "model": digests.get("model")}
+    )
     pipeline.model.to(session.runtime.device)
     objective, distillation = choose_objective(session, data, pipeline)
     teachers = distillation.pipelines if distillation else {}

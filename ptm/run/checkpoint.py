@@ -24,6 +24,7 @@ from ptm.models import adapters
 from ptm.training.averaging import WeightAverage
 from ptm.training.optim import StepCounts, state_numbers
 from ptm.training.progress import Progress
+from ptm.training.sharded import placed_like, whole
 
 FORMAT = 1
 _FORMER = ("best_metrics", "last_metrics")  # keys of state.json that nobody reads any more
@@ -94,12 +95,13 @@ class CheckpointStore:
         progress: Progress,
         model: nn.Module,
         extra: nn.Module | None,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Mapping[str, Tensor],
         average: WeightAverage | None = None,
     ) -> None:
-        """Write ``step-N`` and remove the oldest. Raises StorageError; what was there before is then intact."""
+        """Write ``step-N`` and remove the oldest. ``optimizer``: its state, :func:`optimizer_tensors`. Raises
+        StorageError; what was there before is then intact."""
         with files.new_directory(self.path(progress.step)) as aside:
-            states = {"model": tensors_of(changing(model)), "optimizer": _optimizer_tensors(optimizer)}
+            states = {"model": tensors_of(changing(model)), "optimizer": optimizer}
             if extra is not None:
                 states["objective"] = tensors_of(extra.state_dict())
             if average is not None:
@@ -308,9 +310,10 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         state[name].copy_(tensor)
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Its state, whole: of parameters that are spread over processes, all of these must ask."""
     return {
-        f"{index}.{key}": value.detach().cpu().contiguous()
+        f"{index}.{key}": whole(value).detach().cpu().contiguous()
         for index, entry in optimizer.state_dict()["state"].items()
         for key, value in entry.items()
         if isinstance(value, Tensor)
@@ -325,7 +328,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
         parameter = parameters[int(index)]
         if tensor.shape == parameter.shape and tensor.dtype == parameter.dtype:
             # In the parameter's own memory layout (channels last): fused optimizers go by memory order.
-            tensor = torch.empty_like(parameter).copy_(tensor)
+            tensor = torch.empty_like(parameter).copy_(placed_like(tensor, parameter))
         elif tensor.dtype != torch.float32 or list(tensor.shape) != _state_shape(key, parameter):
             raise ValueError(f"{name} of the optimizer is {tensor.dtype} {list(tensor.shape)}")
         state.setdefault(int(index), {})[key] = tensor

@@ -49,11 +49,15 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True, config=_READ)
 class TrainSummary(Throughput):
-    """What training took. ``padding_share``: padding among the computed tokens of the first epoch."""
+    """What training took. ``padding_share``: padding among the computed tokens of the first epoch; ``processes``: those
+    that shared the micro-batches of each batch, in the last part of a run that was resumed."""
 
     steps: int
     epochs: float
     padding_share: float | None = None
+    processes: int = 1
+    batch_size: int | None = None
+    micro_batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_READ)

@@ -13,6 +13,7 @@ from torch import nn
 from ptm.errors import NotFinite
 from ptm.pipeline import Metrics, Pipeline
 from ptm.training.meter import StepNumbers
+from ptm.training.sharded import whole
 
 _PLACES = 5  # examples named in a message
 _NOT_SAVED = "finite numbers; this step was not saved"
@@ -67,7 +68,7 @@ def evaluation_not_finite(loss: float, step: int, metrics: Metrics, pipeline: Pi
 def largest_weight(parameters: Sequence[nn.Parameter]) -> float:
     """The largest absolute value in all of them; not finite if one is not."""
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=math.inf)
-    return float(norm.item())
+    return float(whole(norm).item())
 
 
 def weights_not_finite(step: int) -> NotFinite:

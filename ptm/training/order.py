@@ -7,6 +7,8 @@ import numpy as np
 from ptm.base.seeds import ORDER, mix
 from ptm.training.sampling import balanced_draws
 
+FILLER = -1
+
 
 def epoch_plan(
     size: int,
@@ -65,6 +67,15 @@ def shard(pieces: list[np.ndarray], rank: int, ranks: int) -> list[tuple[int, np
     """
     bounds = [len(pieces) * r // ranks for r in range(ranks + 1)]
     return [(index, pieces[index]) for index in range(bounds[rank], bounds[rank + 1])]
+
+
+def filled(
+    shard: list[tuple[int, np.ndarray]], pieces: list[np.ndarray], ranks: int
+) -> list[tuple[int, np.ndarray]]:
+    """A shard with as many pieces as the largest has, where all processes must call their model equally often: what is
+    added has index -1, and is to count for nothing."""
+    missing = -(-len(pieces) // ranks) - len(shard)
+    return [*shard, *[(FILLER, pieces[0])] * missing]
 
 
 def _cut(ids: np.ndarray, size: int) -> list[np.ndarray]:

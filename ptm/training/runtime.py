@@ -1,4 +1,5 @@
-"""Where a run is computed: device, precision, threads, processes. The only file that knows torch.distributed."""
+"""Where a run is computed: device, precision, threads, processes. What these say to each other is here, but gradients:
+those are in :mod:`ptm.training.shared_loss`."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from ptm.base.launch import peer_timeout
 from ptm.base.limits import require_pool
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
-from ptm.errors import ConfigError, PeerLost
+from ptm.errors import ConfigError, PeerLost, listing
 
 _CPU_UNITS = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
 _PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,24 +58,9 @@ class Runtime:
     def sum(self, numbers: Tensor) -> Tensor:
         """Element-wise sum over the processes."""
         if self.ranks > 1:
-            with _peers():
+            with peers():
                 dist.all_reduce(numbers)
         return numbers
-
-    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add up the gradients of all processes, in one message.
-
-        A parameter without a gradient counts as zero, so that all processes send the same layout.
-        """
-        if self.ranks == 1:
-            return
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
-        with _peers():
-            dist.all_reduce(flat)
-        for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-            # In the parameter's own memory layout, which the fused optimizers rely on.
-            parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
 
     def chain_batch_norms(
         self, modules: Sequence[nn.Module], before: Sequence[Sequence[Tensor]], passes: Sequence[int]
@@ -92,7 +78,7 @@ class Runtime:
             for name, start in zip(("running_mean", "running_var"), old, strict=True):
                 buffer = getattr(module, name)
                 images = [torch.empty_like(buffer) for _ in range(self.ranks)]
-                with _peers():
+                with peers():
                     dist.all_gather(images, buffer.contiguous())
                 value = start
                 for image, count in zip(images, passes, strict=True):
@@ -106,9 +92,22 @@ class Runtime:
         if self.ranks == 1:
             return [value]
         values: list[Any] = [None] * self.ranks
-        with _peers():
+        with peers():
             dist.all_gather_object(values, value)
         return values
+
+    def require_alike(self, facts: Mapping[str, Any]) -> None:
+        """Raise ConfigError, in all processes, where another than the first has other facts: on several machines, where
+        each may see files of its own."""
+        of_all = self.gather(dict(facts))
+        for rank, others in enumerate(of_all):
+            names = [name for name, value in of_all[0].items() if others.get(name) != value]
+            if names:
+                raise ConfigError(
+                    f"process {rank} has another {listing(names)} than process 0",
+                    expected="the same on all machines",
+                    cure="put the config, its data and models, and the run directory where all machines see them",
+                )
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
@@ -118,7 +117,7 @@ class Runtime:
 
     def barrier(self) -> None:
         if self.ranks > 1:
-            with _peers():
+            with peers():
                 dist.barrier()
 
 
@@ -128,7 +127,7 @@ _SILENT = re.compile(r"time(d)?[ -]?out", re.I)
 
 
 @contextmanager
-def _peers() -> Iterator[None]:
+def peers() -> Iterator[None]:
     """A call in which all processes take part. Raises PeerLost when one of them does not."""
     try:
         yield
@@ -159,12 +158,11 @@ def environment_ranks() -> tuple[int, int]:
     )
 
 
-def _local_rank() -> int:
-    text = os.environ.get("LOCAL_RANK", "0")
+def _of_machine(name: str, default: int) -> int:
+    """What torchrun says of the processes on this machine: ``LOCAL_RANK``, ``LOCAL_WORLD_SIZE``. Raises ConfigError."""
+    text = os.environ.get(name, str(default))
     if not text.isdecimal():
-        raise ConfigError(
-            f"LOCAL_RANK is {text[:40]!r}", where="the environment", expected="a number from 0 on"
-        )
+        raise ConfigError(f"{name} is {text[:40]!r}", where="the environment", expected="a number from 0 on")
     return int(text)
 
 
@@ -172,10 +170,11 @@ def _local_rank() -> int:
 def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
     """Set torch up for a run and put everything back afterwards. Joins the process group if there is one."""
     rank, ranks = environment_ranks()
-    device = choose_device(spec.device, _local_rank() if ranks > 1 else None)
+    device = choose_device(spec.device, _of_machine("LOCAL_RANK", 0) if ranks > 1 else None)
     if spec.precision == "fp16" and device.type != "cuda":
         raise ConfigError("fp16 needs CUDA", where="runtime.precision", cure="use bf16 or fp32 on the CPU")
-    threads = spec.threads or max(1, (os.cpu_count() or 1) // ranks)
+    here = max(1, _of_machine("LOCAL_WORLD_SIZE", ranks)) if ranks > 1 else 1
+    threads = spec.threads or max(1, (os.cpu_count() or 1) // here)
     require_pool(threads)
     deterministic = spec.deterministic or device.type == "cpu"
     if deterministic and device.type == "cuda":
@@ -196,7 +195,7 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
     if ranks > 1:
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        with _peers():
+        with peers():
             limit = timedelta(seconds=peer_timeout())
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=limit)
     try:

@@ -245,7 +245,7 @@ def test_15_11_what_one_process_alone_finds_wrong_is_told(tiny_bert, reviews, tm
         "from ptm.training import runtime\n"
         "if os.environ.get('RANK') == '1':\n"
         "    def fails(*words): raise DataError('only this one sees it', where='a.png')\n"
-        "    runtime.Runtime.sum_gradients = fails\n"
+        "    runtime.Runtime.sum = fails\n"
     )
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(

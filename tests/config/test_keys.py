@@ -35,7 +35,7 @@ def config(task, path):
     }
     content |= {"teacher": {"name": "t"}} if path[0] == "teacher" else {}
     *section, key = path
-    inner = content[section[0]] if section else content
+    inner = content.setdefault(section[0], {}) if section else content
     inner[key] = value_of(path)
     return json.dumps(content)
 

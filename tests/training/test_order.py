@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptm.base.seeds import mix, uniforms
-from ptm.training.order import epoch_plan, eval_plan, micro_batches, shard
+from ptm.training.order import FILLER, epoch_plan, eval_plan, filled, micro_batches, shard
 
 SIZES = st.tuples(st.integers(1, 400), st.integers(1, 70), st.integers(0, 2**32 - 1), st.integers(0, 50))
 
@@ -174,3 +174,11 @@ def test_13_06_the_longest_batch_is_found_by_its_last_example():
     most = [int(lengths[batch].max()) for batch in batches]
     assert most[0] == max(most) == lengths.max()
     assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
+
+
+def test_13_07_a_shard_is_filled_to_the_length_of_the_largest():
+    pieces = [np.array([4, 5]), np.array([6]), np.array([7])]
+    shards = [filled(shard(pieces, rank, 2), pieces, 2) for rank in (0, 1)]
+    assert [[index for index, _ in part] for part in shards] == [[0, FILLER], [1, 2]]
+    assert shards[0][1][1].tolist() == [4, 5]  # an example that can be loaded, and counts for nothing
+    assert [len(filled(shard(pieces, rank, 5), pieces, 5)) for rank in range(5)] == [1] * 5

@@ -211,3 +211,68 @@ def in_processes(code: str, count: int) -> None:
     finally:
         for child in children:
             child.kill()
+
+
+def two_machines(config, tmp_path) -> list[str]:
+    """What torchrun says that was started on each of two machines, here the same one, with two processes each."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "2"]
+    command += ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+    nodes = [
+        subprocess.Popen(
+            [*command, "--node-rank", str(number), "-m", "ptm", *map(str, config)],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        texts = [node.communicate(timeout=240)[1] for node in nodes]
+        assert [node.returncode for node in nodes] == [0, 0], texts
+        return texts
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+@pytest.mark.slow
+def test_13_07_a_run_of_one_process_goes_on_in_four_on_two_machines(tiny_bert, reviews, tmp_path):
+    """Uneven shards, resumed with --allow-drift; the record says in how many processes, and of how large batches."""
+    from helpers import StopAt
+    from ptm.config.load import load_config
+    from ptm.errors import Interrupted, RunDirectoryError
+
+    config = {}
+    for name in ("whole", "parts"):
+        config[name] = tmp_path / f"{name}.yaml"
+        text = TEXT.replace("micro_batch_size: 5", "micro_batch_size: 4").replace(", threads: 1", "")
+        config[name].write_text(text.format(model=tiny_bert, data=reviews, output=tmp_path / name))
+    run(load_config(config["whole"], []))
+    with pytest.raises(Interrupted):
+        run(load_config(config["parts"], []), "new", StopAt(3))
+    texts = two_machines(["finetune", config["parts"], "--resume", "--allow-drift"], tmp_path)
+    assert "resumed at step 3" in texts[0] and "resumed" not in texts[1]
+    whole, parts = history(tmp_path / "whole"), history(tmp_path / "parts")
+    assert [line["kind"] for line in whole] == [line["kind"] for line in parts]
+    for a, b in zip(whole, parts, strict=True):
+        if a["kind"] == "train":
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+        else:
+            assert b["metrics"] == pytest.approx(a["metrics"], rel=1e-4)
+    results = json.loads((tmp_path / "parts" / "results.json").read_text())
+    manifest = json.loads((tmp_path / "parts" / "manifest.json").read_text())
+    assert {name: results["train"][name] for name in ("processes", "batch_size", "micro_batch_size")} == {
+        "processes": 4,
+        "batch_size": 10,
+        "micro_batch_size": 4,
+    }
+    assert "runtime.processes: 1 → 4" in results["drift"] and manifest["runtime"]["processes"] == 4
+    # Half of the cores for each of the two processes of a machine, not a quarter for each of all four.
+    assert manifest["runtime"]["threads"] == max(1, (os.cpu_count() or 1) // 2)
+    with pytest.raises(RunDirectoryError, match=r"runtime\.processes"):
+        (tmp_path / "parts" / "results.json").unlink()
+        run(load_config(config["parts"], []), "resume")

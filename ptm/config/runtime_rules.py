@@ -1,0 +1,33 @@
+"""What must hold between ``runtime`` and the rest of a spec. No torch in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ptm.config.spec import RunSpec
+
+
+def check_runtime(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """(key path, what, cure)."""
+    runtime = spec.runtime
+    if runtime.precision == "fp16" and runtime.device == "cpu":
+        yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
+    if runtime.shard == "none":
+        return
+    train, model = spec.train, spec.model
+    apart = {
+        "teacher": spec.teacher is not None,
+        "model.adapter": model.adapter is not None,
+        "model.freeze": model.freeze != "none",
+        "train.ema": train.ema is not None,
+        "train.average_checkpoints": train.average_checkpoints is not None,
+        "train.unfreeze_every": train.unfreeze_every is not None,
+        "train.optimizer": train.optimizer == "adafactor",
+        "runtime.compile": runtime.compile,
+        "runtime.precision": runtime.precision == "fp16",
+    }
+    for name, present in apart.items():
+        if present:
+            setting = {"train.optimizer": ": adafactor", "runtime.precision": ": fp16"}.get(name, "")
+            what = f"{name}{setting} and runtime.shard: {runtime.shard} were not built together"
+            yield tuple(name.split(".")), what, "remove one of them"
