@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ import typer
 
 from ptm.cli.options import Json
 from ptm.cli.printing import add_row, echo, echo_json, echo_table, new_table
+
+_SHOWN = 2000  # characters of a guess: a label may be a book
 
 
 def init(
@@ -93,10 +96,13 @@ def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
     from ptm.base.regular import NotRegular, kind_of
     from ptm.config.examples import SAMPLES
     from ptm.errors import ConfigError
+    from ptm.export.directory import is_export
     from ptm.run.opening import refuse_inside_run
 
     for path in contents:
         refuse_inside_run(path)
+        if any(map(is_export, Path(os.path.realpath(path)).parents)):
+            raise ConfigError("would lie in an export", where=path, cure="--output FILE for another place")
         with files.storage_errors(path.parent):
             kind = kind_of(path.parent) if path.parent.name == SAMPLES else None
             if kind not in (None, "a directory"):
@@ -140,12 +146,18 @@ def _say(record: Mapping[str, object], *, as_json: bool) -> None:
     guesses, reasons = record.get("guesses"), record.get("reasons")
     if isinstance(guesses, dict) and isinstance(reasons, dict):
         for key, value in guesses.items():
-            because = f"  ({reasons[key]})" if key in reasons else ""
-            echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}{because}")
+            because = f"  ({_cut(str(reasons[key]))})" if key in reasons else ""
+            echo(
+                f"{key}: {_cut(', '.join(map(str, value)) if isinstance(value, list) else str(value))}{because}"
+            )
     for file in record.get("files") or ():  # type: ignore[attr-defined]
         echo(f"wrote {file}")
     echo(f"wrote {record['config']}")
     echo(f"next: ptm check {as_argument(str(record['config']))} --data")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _list(*, as_json: bool) -> None:

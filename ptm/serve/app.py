@@ -52,12 +52,12 @@ class Service:
         """One or several inputs."""
         kind = requests.kind_of(request.headers, images=self.images)
         most = self.settings.body_bytes(images=self.images)
-        announced = requests.announced_length(request.headers, most)
-        with self.room.of(announced):
+        requests.refuse_announced(request.headers, most)
+        with self.room.share() as hold:
             stage, gone = "body", threading.Event()
             try:
                 async with asyncio.timeout(self.settings.timeout):
-                    body = await requests.read_body(request, most)
+                    body = await requests.read_body(request, most, hold)
                     stage = "inputs"
                     inputs = await self._inputs(request, kind, body, gone)
                     predictions = await self.batcher.predict(inputs)

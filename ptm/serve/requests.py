@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
 
@@ -32,15 +32,22 @@ class Room:
         self._left = most
 
     @contextmanager
-    def of(self, size: int) -> Iterator[None]:
-        """Hold ``size`` bytes inside. Raises Refused where there are none left."""
-        if size > self._left:
-            raise busy("too many bytes of requests are held already")
-        self._left -= size
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """What holds so many more bytes until the end, as they come: who only announces bytes, or sends them slowly,
+        takes no room from others. It raises Refused where there are none left."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if size > self._left:
+                raise busy("too many bytes of requests are held already")
+            self._left -= size
+            held += size
+
         try:
-            yield
+            yield hold
         finally:
-            self._left += size
+            self._left += held
 
 
 def kind_of(headers: Mapping[str, str], *, images: bool) -> Kind:
@@ -61,24 +68,21 @@ def kind_of(headers: Mapping[str, str], *, images: bool) -> Kind:
     raise hung_up(415, Problem(what, "Content-Type", f"application/json{more}", "say what the body is"))
 
 
-def announced_length(headers: Mapping[str, str], most: int) -> int:
-    """Bytes that a body will have; where nobody says, the most it may. Raises Refused, with 413."""
+def refuse_announced(headers: Mapping[str, str], most: int) -> None:
+    """Raises Refused, with 413, for a body that will be too large, where its headers say so."""
     said = headers.get("content-length", "")
-    if not (said.isascii() and said.isdecimal()):
-        return most
-    length = int(said) if len(said) < 20 else _NEVER
-    if length > most:
+    if said.isascii() and said.isdecimal() and (len(said) >= 20 or int(said) > most):
         raise _too_large(most)
-    return length
 
 
-async def read_body(request: Request, most: int) -> bytes:
-    """All of it. Raises Refused, with 413, as soon as there is too much."""
+async def read_body(request: Request, most: int, hold: Callable[[int], None]) -> bytes:
+    """All of it; ``hold`` is told of each part. Raises Refused, with 413, as soon as there is too much."""
     body = bytearray()
     async for part in request.stream():
-        body += part
-        if len(body) > most:
+        if len(body) + len(part) > most:
             raise _too_large(most)
+        hold(len(part))
+        body += part
     return bytes(body)
 
 

@@ -374,6 +374,25 @@ def test_15_06_nothing_is_written_into_a_run(tmp_path, monkeypatch, capsys, fini
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
+def test_15_06_nothing_is_written_into_an_export(tmp_path, monkeypatch, capsys):
+    table, place = twenty_reviews(tmp_path), tmp_path / "reviews-onnx"
+    (place / "model").mkdir(parents=True)
+    (place / "config.yaml").write_text("task: text-classification\n")
+    (place / "manifest.json").write_text('{"files": {"export.json": {}, "config.yaml": {}}}')
+    for name in ("config.yaml", "new.yaml", "model/new.yaml"):
+        assert run(["init", str(table), "--output", str(place / name), "--overwrite"]) == 2
+        assert "would lie in an export" in capsys.readouterr().err
+    assert (place / "config.yaml").read_text() == "task: text-classification\n"
+
+
+def test_15_16_a_label_that_is_a_book_is_not_printed_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"a film,{'x' * 9000}\na soup,{'y' * 9000}\n" for _ in range(10))
+    (tmp_path / "t.csv").write_text("text,label\n" + rows)
+    assert run(["init", "t.csv"]) == 0
+    assert len(capsys.readouterr().out) < 5000
+
+
 def test_15_01_samples_are_not_written_through_a_link(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("elsewhere").mkdir()

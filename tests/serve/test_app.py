@@ -275,6 +275,20 @@ def test_14_05_bodies_that_are_held_have_a_bound():
     assert codes.count(503) == 23 and codes.count(200) == 18 and codes[-1] == 200
 
 
+def test_15_11_who_sends_slowly_holds_no_room_that_others_need():
+    async def slowly():
+        yield b'{"inputs": '
+        await asyncio.sleep(5)
+
+    as_json = {"Content-Type": "application/json"}
+    slow = [{"content": slowly(), "headers": as_json} for _ in range(40)]
+    said = [{"content": slowly(), "headers": {**as_json, "Content-Length": "900000"}} for _ in range(40)]
+    codes = [
+        a.status_code for a in ask(app_of(Stand(), timeout=0.5), *slow, *said, {"json": {"inputs": ["abc"]}})
+    ]
+    assert codes[-1] == 200 and set(codes[:-1]) == {408}
+
+
 def test_14_05_a_bug_is_told_without_its_inside_and_harms_no_other_request():
     said = []
     requests = [{"json": {"inputs": [text]}} for text in ("a", "bug", "abc")]
