@@ -292,13 +292,16 @@ def _names(path: Path) -> int:
 
 
 def _places(key: str, path: Path) -> Iterator[str]:
-    """Where an input really lies: the path itself, and, of a model, what the links in its folder lead to.
+    """Where an input really lies: the path itself, and what the links in its folder lead to.
 
-    Not of data: the folders of these may be large, and of what a run holds only tables are data, which are named.
+    A split may be a name without its suffix, or that of shards: ``train`` is ``train.csv``. Not of the whole source,
+    which may be a project with a link to its last run: what is read of it are the splits.
     """
     yield os.path.realpath(path)
-    if key.startswith("data."):
+    if key == "data.source":
         return
+    if key.startswith("data.") and not path.exists() and path.parent.is_dir():
+        yield from (os.path.realpath(e.path) for e in os.scandir(path.parent) if e.name.startswith(path.name))
     for place, folders, names in os.walk(path):
         for entry in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - many
             if os.path.islink(entry):  # noqa: PTH114
