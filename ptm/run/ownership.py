@@ -301,7 +301,9 @@ def _places(key: str, path: Path) -> Iterator[str]:
     if key == "data.source":
         return
     if key.startswith("data.") and not path.exists() and path.parent.is_dir():
-        yield from (os.path.realpath(e.path) for e in os.scandir(path.parent) if e.name.startswith(path.name))
+        for entry in path.parent.iterdir():
+            if entry.name.startswith(path.name):
+                yield os.path.realpath(entry)
     for place, folders, names in os.walk(path):
         for entry in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - many
             if os.path.islink(entry):  # noqa: PTH114

@@ -403,5 +403,10 @@ def test_15_04_weights_and_tables_that_are_links_into_the_run_are_inputs(tmp_pat
     (data / "b.jsonl").symlink_to(output / "predictions.jsonl")
     (data / "part").mkdir()
     (data / "part" / "1.csv").symlink_to(output / "predictions.jsonl")
-    for place in ({"train": "a-*.csv"}, {"train": "b"}, {"train": "part"}, {"source": f"csv:{data}/*.csv", "train": None}):
+    for place in (
+        {"train": "a-*.csv"},
+        {"train": "b"},
+        {"train": "part"},
+        {"source": f"csv:{data}/*.csv", "train": None},
+    ):
         refused(replace(spec, data=replace(spec.data, **place)), "data")
