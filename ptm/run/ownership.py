@@ -301,9 +301,8 @@ def _places(key: str, path: Path) -> Iterator[str]:
     if key == "data.source":
         return
     if key.startswith("data.") and not path.exists() and path.parent.is_dir():
-        for entry in path.parent.iterdir():
-            if entry.name.startswith(path.name):
-                yield os.path.realpath(entry)
+        alike = [other for other in path.parent.iterdir() if other.name.startswith(path.name)]
+        yield from map(os.path.realpath, alike)
     for place, folders, names in os.walk(path):
         for entry in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - many
             if os.path.islink(entry):  # noqa: PTH114
