@@ -11,7 +11,7 @@ from ptm.pipeline import Batch, Pipeline, TaskModule, task_module
 from ptm.text import classification as text_classification
 from ptm.text import language_modeling, question_answering, similarity, token_classification, translation
 from ptm.vision import classification as image_classification
-from ptm.vision import detection, segmentation
+from ptm.vision import detection, instances, segmentation
 
 MODULES: tuple[TaskModule, ...] = (
     text_classification,
@@ -22,6 +22,7 @@ MODULES: tuple[TaskModule, ...] = (
     similarity,
     image_classification,
     detection,
+    instances,
     segmentation,
 )
 
