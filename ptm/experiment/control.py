@@ -149,7 +149,8 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool) -> None:
         {c for c in manifest.drift if _is_of_training(c)} if manifest else set() for manifest in manifests
     ]
     differing += sorted(drift[0] ^ drift[1])
-    steps = [summary.steps if (summary := read_finished(run.path).train) else None for run in runs]
+    results = [run.read_results() for run in runs]
+    steps = [each.train.steps if each is not None and each.train else None for each in results]
     if steps[0] != steps[1] and not may_stop_early:
         differing.append(f"{steps[0]} steps and {steps[1]}")
     if differing:
