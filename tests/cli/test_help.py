@@ -43,6 +43,7 @@ OPTIONS = {
 }
 ANY = set().union(*OPTIONS.values())
 OF_GIT = {
+    "--verify",
     "--get-regexp",
     "--ignore-submodules",
     "--includes",
