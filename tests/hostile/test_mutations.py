@@ -19,7 +19,7 @@ from ptm.base import files
 from ptm.data.tables import READERS
 from ptm.errors import PtmError
 from ptm.models.weights import read_weights
-from ptm.run.checkpoint import CheckpointStore, restore
+from ptm.run.checkpoint import CheckpointStore, optimizer_tensors, restore
 from ptm.run.directory import RunDirectory
 from ptm.run.lockfile import Pins, lock_path, read_lock, require_unchanged
 from ptm.run.log import MetricsLog
@@ -95,7 +95,7 @@ class Checkpoint:
         self.store = CheckpointStore(folder / "checkpoints", 2)
         if not self.store.paths():
             progress = Progress(step=1, best_step=1, best_value=0.5, log_bytes=4)
-            self.store.save(progress, self.model, None, self.optimizer)
+            self.store.save(progress, self.model, None, optimizer_tensors(self.optimizer))
         self.place = self.store.path(1)
 
     def with_file(self, name: str, path: Path, *, sealed: bool) -> object:
