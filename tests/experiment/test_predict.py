@@ -241,6 +241,11 @@ def test_10_22_the_snippet_of_the_card_says_what_predict_says(ready, length, mon
         place, value = '{"text": "One text.", "text_pair": "The other."}', pair
         table = write_jsonl(output / f"{length}.jsonl", [{"text": text, "second": pair["text_pair"]}])
         predict(output, table, receive=rows.append)
+        if spec.task == "text-similarity":
+            code = code.replace('"The other."', repr(pair["text_pair"]))
+            said = said_by(code, '"One text."', text, output, monkeypatch, capsys)
+            assert float(said) == pytest.approx(rows[0]["similarity"], abs=1e-4)
+            return
     else:
         place, value = PLACES[spec.task], text
         predict(output, texts=[text], receive=rows.append)
