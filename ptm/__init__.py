@@ -7,8 +7,10 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
     # the next import would be the first to take one.
     del sys.path[0]
 
+from ptm.base.hub_headers import guard_hub
 from ptm.base.imports import import_elsewhere
 
 __version__ = "0.1.0"
 
 import_elsewhere()
+guard_hub()

@@ -19,6 +19,7 @@ from ptm.errors import MissingDownload, Problem, PtmError, first_line
 
 # Of a model's repository, what transformers reads; of weights the first kind that is there.
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.spm", "LICENSE*", "README.md")
+_NESTED = ("1_Pooling/config.json",)  # how an encoder of sentence-transformers pools its states
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -175,12 +176,13 @@ def described(download: Download) -> Download:
 
 
 def _wanted(names: Sequence[str], download: Download) -> tuple[str, ...]:
-    """The files at the top of a model's repository that are read."""
+    """The files of a model's repository that are read; but for one they stand at its top."""
     if download.kind == "weights":
         first = next((name for name in download.files if name in names), None)
         return () if first is None else (first,)
     top = [name for name in names if "/" not in name]
     small = [name for name in top if any(fnmatch.fnmatch(name, pattern) for pattern in _SMALL)]
+    small += [name for name in _NESTED if name in names]
     for pattern in _WEIGHTS:
         weights = [name for name in top if fnmatch.fnmatch(name, pattern)]
         if weights:
@@ -239,7 +241,7 @@ def _fetch_files(download: Download, reporter: Reporter) -> None:
     for done, file in enumerate(download.files, start=1):
         # By the revision as the config names it: the cache knows by it which commit that was.
         path = Path(hf_hub_download(download.name, file, revision=download.revision))
-        commit = path.parent.name
+        commit = path.parents[file.count("/")].name
         if download.commit is not None and commit != download.commit:
             raise MissingDownload(
                 f"changed on the hub while it was downloaded: {download.commit[:8]} became {commit[:8]}",

@@ -78,7 +78,9 @@ def _sealed(directory: Path) -> bool:
 
 def _stamp(directory: Path) -> tuple[tuple[str, int, int], ...]:
     """Names, sizes and times of the files: while they stay, so does the answer, and a large model is read once."""
-    entries = [(path.name, path.lstat()) for path in sorted(directory.iterdir())]
+    entries = [
+        (path.relative_to(directory).as_posix(), path.lstat()) for path in sorted(directory.rglob("*"))
+    ]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in entries)
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ptm.base import files
-from ptm.base.regular import read_bytes
+from ptm.base.regular import endless
 from ptm.base.seeds import INIT, mix
 from ptm.config.model_ref import ModelRef
-from ptm.errors import ConfigError, ModelError, listing
+from ptm.errors import ConfigError, MissingDownload, ModelError, PtmError, first_line, listing
 from ptm.models import adapters
 from ptm.models.weights import LoadReport, bare_report, fit_weights, read_weights
 from ptm.text import models, origins
@@ -28,6 +28,7 @@ from ptm.text.scratch import is_new
 
 POOLING_FILE = "1_Pooling/config.json"
 _MODULES_FILE = "modules.json"
+_MOST_BYTES = 1_000_000  # of a file that says how states are pooled
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 # What the older form of sentence-transformers' file calls each way to pool.
 _FLAGS = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}
@@ -168,40 +169,87 @@ def _without_prefix(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 
 def _pooling_of(origin: origins.Origin, where: str) -> str:
     """What the files of sentence-transformers beside a model say; ``mean`` where there are none. Raises ModelError for
-    anything but mean and cls, and for layers behind the pooling."""
-    modules = _content(origin, _MODULES_FILE)
-    kinds = [str(one.get("type", "")).rpartition(".")[2] for one in modules or () if isinstance(one, dict)]
+    anything but mean and cls, for layers behind the pooling, and for files that do not say it; MissingDownload where the
+    hub has them, and they cannot be had: another pooling would give other embeddings."""
+    modules = _content(origin, _MODULES_FILE, where)
+    if modules is not None and not (isinstance(modules, list) and all(isinstance(m, dict) for m in modules)):
+        raise ModelError(f"{_MODULES_FILE} is no list of modules", where=where, cure="fetch the model again")
+    kinds = [str(one.get("type", "")).rpartition(".")[2] for one in modules or ()]
     others = [kind for kind in kinds if kind not in _KNOWN_MODULES]
     if others:
         what = f"its embeddings go through {listing(others)} behind the encoder, which ptm has not"
         raise ModelError(what, where=where, expected="an encoder with mean or cls pooling")
-    content = _content(origin, POOLING_FILE)
-    if not isinstance(content, dict):
+    content = _content(origin, POOLING_FILE, where)
+    if content is None and "Pooling" not in kinds:
         return "mean"
+    if content is None:
+        local = Path(origin.place).is_dir()
+        raise (ModelError if local else MissingDownload)(
+            f"{_MODULES_FILE} says that its states are pooled, and {POOLING_FILE}, which says how, is not there",
+            where=where,
+            cure="copy the model with all its folders"
+            if local
+            else f"with a network, once: hf download {origin.place} {POOLING_FILE}",
+        )
+    if not isinstance(content, dict):
+        raise ModelError(f"{POOLING_FILE} is no object", where=where, cure="fetch the model again")
     chosen = content.get("pooling_mode")
     if chosen is None:
         flags = [key for key, on in content.items() if key.startswith("pooling_mode_") and on is True]
         named = [name for name, flag in _FLAGS.items() if flags == [flag]]
         chosen = named[0] if named else listing(flags)
-    if chosen not in _FLAGS:
-        raise ModelError(f"its embeddings are pooled by {chosen}", where=where, expected="mean or cls")
-    return str(chosen)
+    if not isinstance(chosen, str) or chosen not in _FLAGS:
+        raise ModelError(
+            f"its embeddings are pooled by {str(chosen)[:80] or 'nothing'}", where=where, expected="mean or cls"
+        )
+    return chosen
 
 
-def _content(origin: origins.Origin, name: str) -> Any:
-    """A file of JSON beside a model; None where it is not there, or cannot be had."""
-    if not origin.place:
+def _content(origin: origins.Origin, name: str, where: str) -> Any:
+    """A file of JSON beside a model; None where there is none. Links are followed: caches of a hub are made of them.
+
+    Raises ModelError for a file that cannot be read, MissingDownload for one that the hub does not give.
+    """
+    path = _path_of(origin, name, where) if origin.place else None
+    if path is None or not (path.exists() or path.is_symlink()):
         return None
-    path: Path | str | None = Path(origin.place) / name
-    if not Path(origin.place).is_dir():
-        from huggingface_hub import hf_hub_download
-
-        options = {key: origin.options[key] for key in ("revision", "local_files_only")}
-        try:
-            path = hf_hub_download(origin.place, name, **options)
-        except Exception:  # most models have none; whether a hub answers was seen with their other files
-            return None
     try:
-        return files.parse_json(read_bytes(Path(str(path))))
-    except (OSError, ValueError, RecursionError):
-        return None
+        if kind := endless(path):
+            raise ValueError(f"it is {kind}")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
+        return files.parse_json(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{name} cannot be read: {first_line(error)}", where=where, cure="fetch the model again"
+        ) from None
+
+
+def _path_of(origin: origins.Origin, name: str, where: str) -> Path | None:
+    if Path(origin.place).is_dir():
+        return Path(origin.place) / name
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    options = {key: origin.options[key] for key in ("revision", "local_files_only")}
+    try:
+        return Path(hf_hub_download(origin.place, name, **options))
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError) and not options["local_files_only"]:
+            raise _not_had(name, where, error) from None
+        return None  # most models have none
+    except PtmError:
+        raise
+    except Exception as error:  # of HTTP and of disks, each with its own
+        raise _not_had(name, where, error) from None
+
+
+def _not_had(name: str, where: str, error: Exception) -> MissingDownload:
+    return MissingDownload(
+        f"{name} cannot be downloaded: {first_line(error)}",
+        where=where,
+        expected="an answer of the hub, for this file says how embeddings are pooled",
+        cure="try again; what was downloaded is kept",
+    )

@@ -1,13 +1,17 @@
 """Encoders as embedders: pooling, and files of sentence-transformers."""
 
 import json
+import os
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ptm.config.model_ref import ModelRef
-from ptm.errors import ConfigError, ModelError
-from ptm.text.encoders import build_encoder, embed
+from ptm.errors import ConfigError, MissingDownload, ModelError
+from ptm.text.encoders import POOLING_FILE, _pooling_of, build_encoder, embed
+from ptm.text.origins import Origin
 from tiny.samples import save_tiny_bert
 
 
@@ -82,3 +86,62 @@ def test_11_sim_a_model_that_writes_is_no_encoder(tmp_path):
         build_encoder(
             ModelRef(name="new:bert", tokenizer="train"), lambda: ["a text"] * 9, seed=1, complete=True
         )
+
+
+def test_15_08_how_a_model_is_pooled_is_read_through_the_links_of_a_cache(bert, tmp_path):
+    """A hub's cache is made of links: every model that is pooled by its first token was pooled by the mean."""
+    (tmp_path / "blob").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    snapshot = tmp_path / "snapshots" / "c0ffee"
+    shutil.copytree(bert, snapshot)
+    (snapshot / "1_Pooling").mkdir()
+    (snapshot / "1_Pooling" / "config.json").symlink_to("../../../blob")
+    assert built(snapshot).pooling == "cls"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("1_Pooling/config.json", '{"pooling_mode_cls_token": tru', "cannot be read"),
+        ("1_Pooling/config.json", "[]", "is no object"),
+        ("1_Pooling/config.json", '{"pooling_mode": ["cls"]}', "pooled by"),
+        ("1_Pooling/config.json", None, "it is a named pipe"),
+        ("modules.json", "5", "no list of modules"),
+        ("modules.json", '[{"type": "sentence_transformers.models.Pooling"}]', "is not there"),
+    ],
+)
+def test_15_08_files_that_do_not_say_how_a_model_is_pooled_are_refused(bert, tmp_path, name, content, what):
+    """They were taken for none, so that other embeddings came out than its own; or ended in a traceback."""
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "1_Pooling").mkdir()
+    if content is None:
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError, match=what):
+        built(tmp_path)
+
+
+@pytest.mark.parametrize("answer", ["cls", "nothing", "an error"])
+def test_15_08_what_a_hub_says_of_pooling_is_read_and_its_silence_is_none(bert, tmp_path, monkeypatch, answer):
+    """Through its client, in a stand-in for the download: the file lies behind a link."""
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    snapshot = tmp_path / "snapshots" / "c0ffee"
+    shutil.copytree(bert, snapshot)
+    (tmp_path / "blob").write_text(json.dumps({"pooling_mode": "cls"}))
+    (snapshot / "pooling.json").symlink_to("../../blob")
+
+    def download(repository, file, **options):
+        if answer == "an error":
+            raise TimeoutError("no answer")
+        if answer == "nothing" or file != POOLING_FILE:
+            raise RemoteEntryNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
+        return str(snapshot / "pooling.json")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    origin = Origin("someone/tiny", {"revision": None, "local_files_only": False}, None, None)
+    if answer == "an error":
+        with pytest.raises(MissingDownload, match="no answer"):
+            _pooling_of(origin, "model")
+    else:
+        assert _pooling_of(origin, "model") == {"cls": "cls", "nothing": "mean"}[answer]
