@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ptm.errors import NotFinite
 from ptm.pipeline import Metrics, Pipeline
@@ -39,7 +39,7 @@ def finite_values(metrics: Metrics, pipeline: Pipeline, model: str) -> dict[str,
     """
     values = metrics.compute()
     bad = [name for name, value in values.items() if not math.isfinite(value)]
-    largest = largest_weight(list(pipeline.model.parameters()))
+    largest = largest_weight([*pipeline.model.parameters(), *_counted(pipeline.model)])
     if not bad and math.isfinite(largest):
         return values
     places = ", ".join(islice(_places(metrics, pipeline), _PLACES))
@@ -65,10 +65,18 @@ def evaluation_not_finite(loss: float, step: int, metrics: Metrics, pipeline: Pi
     )
 
 
-def largest_weight(parameters: Sequence[nn.Parameter]) -> float:
+def largest_weight(parameters: Sequence[Tensor]) -> float:
     """The largest absolute value in all of them; not finite if one is not."""
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=math.inf)
     return float(whole(norm).item())
+
+
+def _counted(model: nn.Module) -> Iterator[Tensor]:
+    """What normalisations have counted and keep: as much a part of a model as its weights. Other buffers may be masks,
+    of which infinity is a part."""
+    for module in model.modules():
+        if hasattr(module, "running_var"):
+            yield from (tensor for tensor in module.buffers(recurse=False) if tensor.is_floating_point())
 
 
 def weights_not_finite(step: int) -> NotFinite:
