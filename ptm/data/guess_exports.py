@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ptm.base.regular import endless
+from ptm.data.given_paths import is_file
 from ptm.data.image_files import is_hidden
 from ptm.errors import DataError
 
 INSTEAD = "export again as COCO (boxes and outlines), Pascal VOC or YOLO (boxes)"
 # Other tasks of COCO's, which CVAT and COCO itself put beside the instances.
 _NOT_INSTANCES = ("person_keypoints", "captions", "panoptic", "stuff", "labels_")
+_LONGEST_LINE = 10_000  # characters
 _MARKS = ("Annotations", "annotations", "labels", "obj_train_data", "data.yaml", "result.json")
 
 
@@ -38,13 +40,14 @@ def instances_among(files: Sequence[Path]) -> list[Path]:
 def lists_of_images(files: Sequence[Path]) -> list[Path]:
     """Of lists in VOC's ``ImageSets/Main``, those that are splits: not ``cat_train.txt``, which says for each image
     whether there is a cat (a name and 1, 0 or -1 a line)."""
-    own = [file for file in files if not _says_of_a_class(file)]
-    return own or list(files)
+    lists = [file for file in files if is_file(file)]
+    own = [file for file in lists if not _says_of_a_class(file)]
+    return own or lists
 
 
 def _says_of_a_class(file: Path) -> bool:
     with file.open(encoding="utf-8", errors="replace") as lines:
-        fields = next(lines, "").split()
+        fields = lines.readline(_LONGEST_LINE).split()
     return len(fields) == 2 and fields[1] in ("1", "0", "-1")
 
 
@@ -91,11 +94,15 @@ def _marks_an_image(record: Any) -> bool:
     annotations = record.get("annotations") if isinstance(record, dict) else None
     results = [
         one
-        for annotation in (annotations if isinstance(annotations, list) else [])
+        for annotation in _listed(annotations)
         if isinstance(annotation, dict)
-        for one in (annotation.get("result") or [])
+        for one in _listed(annotation.get("result"))
     ]
     return any(isinstance(one, dict) and "original_width" in one for one in results)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _json(file: Path) -> Any:

@@ -22,6 +22,7 @@ QUESTION, CONTEXT, ANSWERS, ANSWER, START = "question", "context", "answers", "a
 _FORMS = '{"text": ["…"], "answer_start": [0]}, or a text beside a column with its first character'
 _KEYS = ("answers", "answer_start")
 _USUAL: tuple[dict[str, str], ...] = ({"answers": ANSWERS}, {"answers": ANSWER, "answer_start": START})
+_MOST = 10**15  # characters: no text is longer
 _SHOWN = 40  # characters of an answer in a message
 
 
@@ -151,14 +152,16 @@ def _printed(text: str) -> Any:
         pass
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return text
 
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, str):
         return re.fullmatch(r"\s*\d{1,15}\s*", value) is not None
-    return not isinstance(value, bool) and isinstance(value, int | float) and float(value).is_integer()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST:
+        return False
+    return float(value).is_integer()
 
 
 def _number(value: Any, text: str, where: str) -> int:

@@ -1,6 +1,7 @@
 """Exports of CVAT, Label Studio and Roboflow as they lie on a disk: what is read of each, and what is refused."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -222,3 +223,22 @@ def test_11_31_images_that_are_missing_from_an_export_have_a_cure(tmp_path, arch
         problem = caught.value.problems[0]
         assert "there is no image 'e.jpg'" in problem.what and problem.where.endswith("images[3]"), content
         assert ("unpack images.zip" if archive else "export with images") in problem.cure
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "link that leads nowhere", "folder"])
+def test_15_17_a_list_of_images_that_is_no_file_is_no_split(tmp_path, kind):
+    """A pipe was waited for, for ever; the others ended in tracebacks."""
+    write(tmp_path / "Annotations" / "a.xml", VOC.format("a.jpg"))
+    images(tmp_path / "JPEGImages", NAMES[:1])
+    write(tmp_path / "ImageSets" / "Main" / "train.txt", "a\n")
+    other = tmp_path / "ImageSets" / "Main" / "val.txt"
+    {"pipe": os.mkfifo, "folder": os.mkdir}.get(kind, lambda path: path.symlink_to("nowhere"))(other)
+    assert guess(tmp_path).data.get("eval") != "val"
+
+
+def test_15_17_results_of_label_studio_that_are_no_list_are_a_message(tmp_path):
+    for result in (5, {"a": 1}, "text", True):
+        write(tmp_path / "x.json", [{"annotations": [{"result": result}], "data": {"text": "a"}}])
+        with pytest.raises(DataError):
+            guess(tmp_path)
