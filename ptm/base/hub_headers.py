@@ -1,7 +1,7 @@
 """What a hub says in headers becomes a part of a path: looked at before the hub's client makes a file of it.
 
-``huggingface_hub`` keeps what it downloads as ``blobs/ETAG`` and ``snapshots/COMMIT``, as the server writes both. An ETag
-that is an absolute path, or leads upwards, was written there, with content of the server's.
+``huggingface_hub`` keeps what it downloads as ``blobs/ETAG`` and ``snapshots/COMMIT``, as the server writes both. An
+ETag that is an absolute path, or leads upwards, was written there, with content of the server's.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,14 +15,16 @@ from ptm.base import files
 from ptm.base.regular import read_bytes
 from ptm.config.folds import MOST, fold_name
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, ModelError, first_line
 from ptm.experiment.outputs import require_own_predictions
 from ptm.experiment.verdict import spread
+from ptm.metrics.regression import pearson
 from ptm.pipeline import Prediction
 from ptm.quality.mislabelled import doubts
 from ptm.report.scores import wilson_interval
 from ptm.run.opening import read_finished
 from ptm.run.predictions import read_predictions
+from ptm.run.results import Results
 
 RESULT, PREDICTIONS, DOUBTS = "folds.json", "predictions.jsonl", "doubtful_labels.jsonl"
 
@@ -65,12 +68,13 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     """Put the predictions of finished folds together, each example by the model that has not seen it.
 
     Writes ``predictions.jsonl``, ``folds.json`` and, of classes, ``doubtful_labels.jsonl`` into ``place``, and returns
-    the content of the second. Raises RunDirectoryError for a run that is not finished, StorageError.
+    the content of the second. Raises RunDirectoryError for a run that is not finished, ModelError for predictions that
+    are damaged, StorageError.
     """
     results = [read_finished(run) for run in runs]
     rows: list[dict[str, Any]] = []
-    for number, run in enumerate(runs, start=1):
-        for _, row in sorted(read_predictions(run / PREDICTIONS).items()):
+    for number, (run, result) in enumerate(zip(runs, results, strict=True), start=1):
+        for row in _predictions(run, result, spec):
             rows.append({**row, "id": len(rows), "fold": number})
     labels = results[0].labels
     metrics = [each.metrics for each in results]
@@ -93,6 +97,39 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     files.write_file(place / PREDICTIONS, _lines(rows))
     files.write_json(place / RESULT, content)
     return content
+
+
+def _predictions(run: Path, results: Results, spec: RunSpec) -> list[Prediction]:
+    """Those of a fold, by rising id. Raises ModelError where they are not as the run wrote them."""
+    path = run / PREDICTIONS
+    try:
+        rows = [row for _, row in sorted(read_predictions(path).items())]
+        expected = results.eval.examples if results.eval is not None else len(rows)
+        if len(rows) != expected:
+            raise ValueError(f"{len(rows):,} of {expected:,} are there")
+        if spec.descriptor.classifies:
+            for row in rows:
+                _require_plausible(row, results.labels, spec)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"are not as the run wrote them: {first_line(error)}",
+            where=path,
+            cure="restore the file from a copy, or remove the run of this fold: the same command trains it again",
+        ) from None
+    return rows
+
+
+def _require_plausible(row: Mapping[str, Any], labels: Sequence[str], spec: RunSpec) -> None:
+    """Raise ValueError, TypeError or LookupError for a row that no classifier gives."""
+    truth, prediction = row["label"], row["prediction"]
+    if not spec.label_type.named:
+        good = all(math.isfinite(number) for number in (truth, prediction))
+    elif not spec.label_type.exclusive:
+        good = isinstance(truth, list) and isinstance(prediction, list) and {*truth, *prediction} <= {*labels}
+    else:
+        good = {truth, prediction} <= {*labels} and all(map(math.isfinite, row["scores"].values()))
+    if not good or not isinstance(row["where"], str):
+        raise ValueError(f"example {row['id']} has a label or a prediction that is none")
 
 
 def told(content: Mapping[str, Any], place: Path) -> list[str]:
@@ -123,7 +160,7 @@ def _pooled(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunS
     if not spec.label_type.named:
         numbers = np.array([(row["label"], row["prediction"]) for row in rows], dtype=float)
         return {
-            "pearson": float(np.corrcoef(numbers.T)[0, 1]),
+            "pearson": pearson(*numbers.T),
             "mean_squared_error": float(np.mean((numbers[:, 0] - numbers[:, 1]) ** 2)),
         }
     if not spec.label_type.exclusive:

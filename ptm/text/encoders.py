@@ -169,8 +169,8 @@ def _without_prefix(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 
 def _pooling_of(origin: origins.Origin, where: str) -> str:
     """What the files of sentence-transformers beside a model say; ``mean`` where there are none. Raises ModelError for
-    anything but mean and cls, for layers behind the pooling, and for files that do not say it; MissingDownload where the
-    hub has them, and they cannot be had: another pooling would give other embeddings."""
+    anything but mean and cls, for layers behind the pooling, and for files that do not say it; MissingDownload where
+    the hub has them, and they cannot be had: another pooling would give other embeddings."""
     modules = _content(origin, _MODULES_FILE, where)
     if modules is not None and not (isinstance(modules, list) and all(isinstance(m, dict) for m in modules)):
         raise ModelError(f"{_MODULES_FILE} is no list of modules", where=where, cure="fetch the model again")
@@ -200,7 +200,9 @@ def _pooling_of(origin: origins.Origin, where: str) -> str:
         chosen = named[0] if named else listing(flags)
     if not isinstance(chosen, str) or chosen not in _FLAGS:
         raise ModelError(
-            f"its embeddings are pooled by {str(chosen)[:80] or 'nothing'}", where=where, expected="mean or cls"
+            f"its embeddings are pooled by {str(chosen)[:80] or 'nothing'}",
+            where=where,
+            expected="mean or cls",
         )
     return chosen
 

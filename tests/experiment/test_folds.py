@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from helpers import text_spec
 from ptm.config.folds import fold_name
 from ptm.config.spec import DataSpec
 from ptm.data.tabular import load_dataset
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, ModelError
 from ptm.experiment.folds import DOUBTS, PREDICTIONS, RESULT, fold_changes, pool, require_place, told
 from tiny.samples import sentences, write_csv
 
@@ -123,3 +124,52 @@ def test_15_06_what_is_written_of_all_folds_replaces_nothing_else(tmp_path, name
     (tmp_path / name).symlink_to(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="--folds would replace a file"):
         require_place(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: [*lines[:-1], lines[-1][:9]],
+        lambda lines: [*lines[:-1], "5"],
+        lambda lines: [*lines[:-1], '{"id": 3, "where": "a:5"}'],
+        lambda lines: [*lines[:-1], lines[-1].replace('"positive", "pred', '"other", "pred')],
+        lambda lines: [*lines[:-1], lines[-1].replace("0.75", '"x"')],
+    ],
+    ids=["a line is gone", "torn", "a number", "without a label", "another label", "no number"],
+)
+def test_15_08_predictions_of_a_fold_that_are_damaged_are_no_result(tmp_path, monkeypatch, spoil):
+    """One that was gone made a result of fewer examples; the others ended in tracebacks."""
+    scores = {"negative": 0.25, "positive": 0.75}
+    rows = [
+        {"id": i, "where": f"a:{i + 2}", "label": label, "prediction": label, "scores": scores}
+        for i, label in enumerate(["negative", "positive"] * 2)
+    ]
+    lines = [json.dumps(row) for row in rows]
+    (tmp_path / "fold").mkdir()
+    (tmp_path / "all").mkdir()
+    labels = ("negative", "positive")
+    results = SimpleNamespace(labels=labels, metrics={}, eval=SimpleNamespace(examples=4))
+    monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    spec = text_spec("new:bert", tmp_path, tmp_path)
+    file = tmp_path / "fold" / PREDICTIONS
+    file.write_text("\n".join(lines) + "\n")
+    assert pool([tmp_path / "fold"], spec, tmp_path / "all")["examples"] == 4
+    for path in (tmp_path / "all").iterdir():
+        path.unlink()
+    file.write_text("\n".join(spoil(lines)) + "\n")
+    with pytest.raises(ModelError, match="not as the run wrote them"):
+        pool([tmp_path / "fold"], spec, tmp_path / "all")
+    assert not list((tmp_path / "all").iterdir())
+
+
+def test_15_08_numbers_that_are_all_alike_have_a_correlation_of_0(tmp_path, monkeypatch):
+    """It was no number, which no JSON holds: a traceback, when all folds were trained."""
+    rows = [{"id": i, "where": f"a:{i}", "label": float(i), "prediction": 2.0} for i in range(4)]
+    (tmp_path / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = SimpleNamespace(labels=(), metrics={}, eval=SimpleNamespace(examples=4))
+    monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    spec = text_spec("new:bert", tmp_path, tmp_path)
+    spec = replace(spec, data=replace(spec.data, label_type="number"))
+    content = pool([tmp_path], spec, tmp_path)
+    assert content["metrics"] == {"pearson": 0.0, "mean_squared_error": 1.5}

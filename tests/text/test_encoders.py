@@ -122,7 +122,9 @@ def test_15_08_files_that_do_not_say_how_a_model_is_pooled_are_refused(bert, tmp
 
 
 @pytest.mark.parametrize("answer", ["cls", "nothing", "an error"])
-def test_15_08_what_a_hub_says_of_pooling_is_read_and_its_silence_is_none(bert, tmp_path, monkeypatch, answer):
+def test_15_08_what_a_hub_says_of_pooling_is_read_and_its_silence_is_none(
+    bert, tmp_path, monkeypatch, answer
+):
     """Through its client, in a stand-in for the download: the file lies behind a link."""
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
