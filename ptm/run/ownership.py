@@ -52,14 +52,20 @@ _ARM = re.compile(r"(distilled|control)-[0-9]+")
 _OF_MODEL = re.compile(
     r"(model|adapter_model|pytorch_model)(-\d+-of-\d+)?\.safetensors(\.index\.json)?|"
     r"(config|generation_config|preprocessor_config|model|adapter_config|manifest|decisions|conformal|window_pool|"
+    r"modules|sentence_bert_config|"
     r"tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|merges|source|target|target_vocab|tokenizer\.model|spiece|"
-    r"sentencepiece\.bpe|spm|bpe|chat_template|dict)\.(json|txt|model|spm|jinja|codes)|README\.md"
+    r"sentencepiece\.bpe|spm|bpe|chat_template|dict)\.(json|txt|model|spm|jinja|codes)|README\.md|"
+    r"1_Pooling(/config\.json)?"
 )
 _SUFFIXES_OF_MODELS = frozenset(
     {".safetensors", ".json", ".txt", ".model", ".spm", ".bpe", ".jinja", ".codes", ".vocab", ".md", ""}
 )
 _OF_CHECKPOINT = frozenset(
-    {"model.safetensors", "objective.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
+    {
+        *(f"{name}.safetensors" for name in ("model", "objective", "optimizer", "average")),
+        "state.json",
+        "manifest.json",
+    }
 )
 
 
@@ -171,12 +177,13 @@ def _foreign_in_model(folder: Path) -> Iterator[str]:
             return _OF_MODEL.fullmatch(name) is not None
         return name in known and may_be_of_model(name)
 
+    def is_known_folder(name: str) -> bool:
+        return is_known(name) if known is None else any(other.startswith(f"{name}/") for other in known)
+
     for entry in sorted(folder.rglob("*")):
         name = entry.relative_to(folder).as_posix()
         kind = kind_of(entry)
-        if (kind != "a directory" and (kind is not None or not is_known(name))) or (
-            kind == "a directory" and not any(other.startswith(f"{name}/") for other in known or ())
-        ):
+        if not (is_known_folder(name) if kind == "a directory" else kind is None and is_known(name)):
             yield f"{folder.name}/{name}"
 
 

@@ -410,3 +410,23 @@ def test_15_04_weights_and_tables_that_are_links_into_the_run_are_inputs(tmp_pat
         {"source": f"csv:{data}/*.csv", "train": None},
     ):
         refused(replace(spec, data=replace(spec.data, **place)), "data")
+
+
+def test_15_04_all_that_ptm_saves_is_known_as_its_own(tmp_path):
+    """Averaged weights of a checkpoint, and of a model that embeds texts what sentence-transformers reads, once its seal
+    is lost."""
+    run_ = _made(tmp_path / "run")
+    (run_ / "checkpoints" / "step-000001" / "average.safetensors").write_bytes(b"")
+    names = ("model.safetensors", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
+    for name in names:
+        (run_ / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_ / "model" / name).write_text("{}")
+    assert foreign_entries(run_) == []
+    (run_ / "model" / "2_Pooling").mkdir()
+    (run_ / "model" / "1_Pooling" / "notes.txt").write_text(PRECIOUS)
+    (run_ / "checkpoints" / "step-000001" / "averages.safetensors").write_text(PRECIOUS)
+    assert foreign_entries(run_) == [
+        "checkpoints/step-000001/averages.safetensors",
+        "model/1_Pooling/notes.txt",
+        "model/2_Pooling",
+    ]
