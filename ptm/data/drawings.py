@@ -98,7 +98,7 @@ def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
     stated = (content.get("imageWidth", size[0]), content.get("imageHeight", size[1]))
     if stated != size and stated != (None, None):
         raise DataError(
-            f"says {stated[0]}x{stated[1]}, its image is {size[0]}x{size[1]}",
+            f"says {stated[0]!s:.20}x{stated[1]!s:.20}, its image is {size[0]}x{size[1]}",
             where=file,
             expected="the size of the image",
             cure="draw the shapes on this image",
@@ -144,7 +144,7 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
         polygon = checked_polygon([value for corner in corners for value in corner], size, where)
     else:
         raise DataError(
-            f"is a {kind} of {len(corners)} points, which {'covers no area' if kind in _FLAT else 'is not read'}",
+            f"is a {kind!s:.60} of {len(corners)} points, which {'covers no area' if kind in _FLAT else 'is not read'}",
             where=where,
             expected="a polygon, a rectangle or a circle",
             cure="remove the shape, or draw a polygon",
@@ -206,7 +206,7 @@ def _stated_size(row: Mapping[str, Any], image: Path, page: int | None, where: s
     stated = (row.get("width"), row.get("height"))
     if stated not in (size, (None, None)):
         raise DataError(
-            f"says {stated[0]}x{stated[1]}, its image is {size[0]}x{size[1]}"[:200],
+            f"says {stated[0]!s:.20}x{stated[1]!s:.20}, its image is {size[0]}x{size[1]}",
             where=where,
             expected="the size of the image",
             cure="draw the shapes on this image, or take the image that they were drawn on",

@@ -17,6 +17,7 @@ from ptm.errors import DataError
 
 BACKGROUND = "background"  # what no shape covers
 NO_LABEL = 255
+_SHORT = 1_000_000  # pixels of an outline, which is never too long
 _TOLERANCE = 1.0  # pixels that a corner may lie outside of its image
 
 
@@ -61,7 +62,7 @@ def _inside(shape: Shape, size: tuple[int, int]) -> np.ndarray:
     from faster_coco_eval.core import mask  # type: ignore[import-untyped]
 
     codes = mask.frPyObjects([list(polygon) for polygon in shape.polygons], height, width)
-    inside: np.ndarray = mask.decode(codes).any(axis=2)
+    inside: np.ndarray = mask.decode(mask.merge(codes)).astype(bool)
     return inside
 
 
@@ -81,7 +82,24 @@ def checked_polygon(values: Any, size: tuple[int, int], where: str) -> tuple[flo
                 expected=expected,
                 cure=cure,
             )
+    _require_short(values, size, where)
     return tuple(float(value) for value in values)
+
+
+def _require_short(values: Sequence[float], size: tuple[int, int], where: str) -> None:
+    """DataError for an outline that goes to and fro: COCO's program keeps every fifth of a pixel of it in memory."""
+    most = max(_SHORT, 2 * size[0] * size[1])
+    if len(values) // 2 * max(size) <= most:
+        return
+    corners = np.array(values, dtype=np.float64).reshape(-1, 2)
+    length = float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
+    if length > most:
+        raise DataError(
+            f"its outline is {length:g} pixels long",
+            where=where,
+            expected=f"an outline around an object in {size[0]}x{size[1]} pixels",
+            cure="correct or remove the shape",
+        )
 
 
 def circle(center: Sequence[float], edge: Sequence[float], size: tuple[int, int]) -> tuple[float, ...]:
@@ -101,7 +119,7 @@ def checked_runs(code: Mapping[str, Any], size: tuple[int, int], where: str) -> 
     whole = isinstance(runs, list) and all(type(run) is int and run >= 0 for run in runs)
     if code.get("size") != [height, width] or not whole or runs is None or sum(runs) != width * height:
         raise DataError(
-            f"the run-length code of size {code.get('size')} does not fill its image",
+            f"the run-length code of size {str(code.get('size'))[:60]} does not fill its image",
             where=where,
             expected=f"size [{height}, {width}], and counts that add up to {width * height}",
             cure="export the annotation anew, or remove it",
