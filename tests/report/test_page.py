@@ -7,13 +7,17 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from ptm.base.printable import printable
+from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, TrainSpec
+from ptm.config.tasks import TASKS
 from ptm.errors import RunDirectoryError
-from ptm.report.page import write_report
+from ptm.experiment.card import code_of
+from ptm.report.page import card_text, write_report
 from report_runs import (
     FILES,
     HOSTILE,
@@ -227,3 +231,21 @@ def test_15_16_nothing_in_a_page_is_obeyed_by_a_terminal(tmp_path):
     for name in ("report.html", "README.md"):
         text = (run / name).read_text()
         assert printable(text) == text, name
+
+
+@pytest.mark.parametrize("task", [name for name, task in TASKS.items() if task.modality == "text"])
+def test_15_01_a_card_of_a_text_model_holds_no_code_of_its_config_s(tmp_path, task):
+    """A stranger's config says whatever it likes in any key; what a reader is to copy is ptm's own."""
+    payload = "2)]; import os; os.system('id')  #"
+    sections = {"data": DataSpec, "model": ModelSpec, "train": TrainSpec, "generate": GenerateSpec}
+    content: dict[str, object] = {
+        section: dict.fromkeys((field.name for field in fields(spec)), payload)  # type: ignore[arg-type]
+        for section, spec in sections.items()
+    }
+    (tmp_path / "model").mkdir()
+    (tmp_path / "config.yaml").write_text(json.dumps({"version": 1, "task": task, **content}))
+    (tmp_path / "results.json").write_text(json.dumps({"task": task, "status": "done", "metrics": {}}))
+    for published in ("", "me/model"):
+        code = code_of(card_text(tmp_path, published))
+        assert code is not None and "import os" not in code
+        compile(code, "card", "exec")
