@@ -19,7 +19,7 @@ from ptm.base.console import Reporter
 from ptm.base.regular import read_bytes
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
-from ptm.errors import Interrupted, PtmError, RunDirectoryError
+from ptm.errors import Interrupted, PtmError, RunDirectoryError, first_line
 from ptm.experiment.comparison import Measure, measure_of, paired_scores
 from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
@@ -178,8 +178,15 @@ def _pair(spec: RunSpec, measure: Measure, seed: int) -> PairedScores:
     _require_alike(output, seed, may_stop_early=spec.train.early_stopping is not None)
     runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
     split = _judged_split(runs)
-    distilled, control = (read_predictions(run.predictions_of(split)) for run in runs)
-    pair = paired_scores(measure, distilled, control, seed)
+    try:
+        distilled, control = (read_predictions(run.predictions_of(split)) for run in runs)
+        pair = paired_scores(measure, distilled, control, seed)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise RunDirectoryError(
+            f"predictions of an arm cannot be read: {first_line(error)}",
+            where=output,
+            cure=f"restore {runs[0].predictions_of(split).name} of both arms, or run them again with --overwrite",
+        ) from None
     if pair is None:
         raise RunDirectoryError("the two arms were evaluated on different examples", where=output)
     return pair

@@ -21,6 +21,7 @@ from ptm.experiment.train import run_training
 from ptm.run.directory import RunDirectory
 from ptm.run.manifest import Manifest, changes
 from ptm.run.opening import read_finished
+from ptm.run.predictions import read_predictions
 from ptm.run.results import Judged, Results
 
 _TIMES = ("seconds", "examples_per_second")
@@ -151,8 +152,10 @@ def _in_processes(spec: RunSpec, config: Path, output: Path, processes: int) -> 
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl without the times."""
+    """The lines of metrics.jsonl without the times. Raises OSError, ValueError, RecursionError."""
     lines = [json.loads(line) for line in read_text(path).split("\n") if line]
+    if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
+        raise ValueError("a line without a step")
     return [{key: value for key, value in line.items() if key not in _TIMES} for line in lines]
 
 
@@ -172,5 +175,6 @@ def weight_digests(model: Path) -> dict[str, str]:
 
 
 def _values(predictions: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in read_text(predictions).split("\n") if line]
-    return [{key: value for key, value in line.items() if key not in ("where", "input")} for line in lines]
+    """Raises OSError, ValueError, RecursionError."""
+    rows = read_predictions(predictions).values()
+    return [{key: value for key, value in row.items() if key not in ("where", "input")} for row in rows]

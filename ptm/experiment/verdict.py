@@ -229,16 +229,16 @@ def sentence(verdict: Mapping[str, Any], wording: Wording = DISTILLATION) -> str
         "worse": f"{wording.worse}{here}",
         "no difference": "no difference shown",
     }[verdict["shown"]]
+    arms = (wording.candidate, wording.baseline)
     end = f"p = {verdict['p']:.2g} ({verdict['test']}): {conclusion}"
     if not verdict["higher_is_better"]:
-        arms = (wording.candidate, wording.baseline)
         candidate, baseline = (np.mean([row[arm] for row in seeds]) for arm in arms)
         by = f"{abs(gain):.3g}" + ("" if spread is None else f" ± {spread:.2g}")
         name = verdict["metric"].replace("_", " ")
         word = "better" if gain > 0 else "worse"
         return f"{name} {candidate:.4g} instead of {baseline:.4g}, {by} {word}{over}, {end}"
     if verdict.get("ratio"):  # there is no number of things that are right
-        candidate, baseline = (np.mean([row[arm] for row in seeds]) for arm in ("distilled", "control"))
+        candidate, baseline = (np.mean([row[arm] for row in seeds]) for arm in arms)
         points = f"{100 * gain:+.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}") + " points"
         values = f"{verdict['metric']} {candidate:.4g} instead of {baseline:.4g}"
         return f"{points}{over}, {values} on {verdict['judged']} {verdict['things']}, {end}"

@@ -27,6 +27,13 @@ def _described(prediction: Prediction, pipeline: Pipeline) -> Prediction:
 
 
 def read_predictions(path: Path) -> Mapping[int, Prediction]:
-    """By example id. Raises OSError or ValueError when they cannot be read."""
-    rows = (json.loads(line) for line in read_text(path).split("\n") if line.strip())
-    return {row["id"]: cast(Prediction, row) for row in rows}
+    """By example id. Raises OSError or ValueError when they cannot be read, RecursionError for what is nested too
+    deeply."""
+    rows: dict[int, Prediction] = {}
+    for line in filter(str.strip, read_text(path).split("\n")):
+        row = json.loads(line)
+        index = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(index, int) or index in rows:
+            raise ValueError(f"a line that is no prediction, or one of two: {line[:60]}")
+        rows[index] = cast(Prediction, row)
+    return rows

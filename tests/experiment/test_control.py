@@ -116,6 +116,11 @@ def test_15_10_an_arm_that_was_trained_before_its_config_changed_is_not_compared
     for change in ("train.micro_batch_size: 8 → 4", "data.max_eval_examples: 8 → 9", "packages.torch: 1 → 2"):
         (distilled / "manifest.json").write_text(json.dumps({**record, "drift": [change]}))
         assert read_verdict(spec("r", 1), [1])["seeds"]
+    predictions = tmp_path / "r" / "control-1" / "predictions.jsonl"
+    for text in (predictions.read_text()[:-20], "5\n", "{}\n"):
+        predictions.write_text(text)
+        with pytest.raises(RunDirectoryError, match="cannot be read"):
+            read_verdict(spec("r", 1), [1])
 
 
 def early_stopping(spec):

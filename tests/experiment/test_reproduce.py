@@ -10,8 +10,9 @@ from helpers import image_spec, run, text_spec
 from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.errors import RunDirectoryError
-from ptm.experiment.reproduce import first_difference, reproduce
+from ptm.experiment.reproduce import first_difference, history, reproduce
 from ptm.run.manifest import changes
+from ptm.run.predictions import read_predictions
 from records import RECORD
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -93,3 +94,14 @@ def test_every_shipped_offline_config_reproduces(name, tmp_path, monkeypatch):
     found = reproduce(Path(spec.output), tmp_path / "again", 0.005, Silent())
     assert found.verdict == "bit-identical"
     assert found.changed == ()
+
+
+@pytest.mark.parametrize("line", ["5", "[]", "{}", '{"step": "x"}', "null", "{"])
+def test_15_09_lines_that_are_none_are_a_damaged_record(tmp_path, line):
+    """Found after the training that they are to be compared with, or never: as a traceback."""
+    (tmp_path / "metrics.jsonl").write_text(f'{{"kind": "train", "step": 1, "loss": 1.0}}\n{line}\n')
+    with pytest.raises(ValueError):
+        history(tmp_path / "metrics.jsonl")
+    (tmp_path / "predictions.jsonl").write_text(f'{{"id": 0}}\n{line}\n')
+    with pytest.raises(ValueError):
+        read_predictions(tmp_path / "predictions.jsonl")

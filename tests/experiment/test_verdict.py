@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptm.experiment.verdict import PairedScores, bootstrap, compare, mcnemar, over_seeds
+from ptm.experiment.verdict import RUNS, PairedScores, bootstrap, compare, mcnemar, over_seeds
 
 
 def pair(only_candidate, only_baseline, both=10, neither=5, seed=1):
@@ -224,3 +224,16 @@ def test_10_30_no_entity_anywhere_is_an_f1_of_0():
         seed=1, candidate=nothing, baseline=nothing, counts=nothing, baseline_counts=np.ones(5)
     )
     assert compare([pair], metric="f1", things="sentences")["gain"] == 0
+
+
+def test_15_08_f1_of_two_runs_that_are_no_distillation_has_a_sentence():
+    """`ptm compare` of models that tag entities ended in a traceback: the sentence knew a distillation alone."""
+    pair = PairedScores(
+        seed=1,
+        candidate=np.array([2.0, 2.0]),
+        baseline=np.array([2.0, 0.0]),
+        counts=np.array([2.0, 2.0]),
+        baseline_counts=np.array([2.0, 2.0]),
+    )
+    said = compare([pair], metric="f1", things="sentences", wording=RUNS)["sentence"]
+    assert "f1 1 instead of 0.5" in said and "+50.00 points" in said

@@ -413,8 +413,8 @@ def test_15_04_weights_and_tables_that_are_links_into_the_run_are_inputs(tmp_pat
 
 
 def test_15_04_all_that_ptm_saves_is_known_as_its_own(tmp_path):
-    """Averaged weights of a checkpoint, and of a model that embeds texts what sentence-transformers reads, once its seal
-    is lost."""
+    """Averaged weights of a checkpoint; of a model that embeds texts what sentence-transformers reads, once its seal is
+    lost."""
     run_ = _made(tmp_path / "run")
     (run_ / "checkpoints" / "step-000001" / "average.safetensors").write_bytes(b"")
     names = ("model.safetensors", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
