@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ptm.base import files
 from ptm.base.extras import require_package
-from ptm.base.regular import NotRegular, kind_to_write, open_regular
+from ptm.base.regular import NotRegular, kind_of, kind_to_write, open_regular
 from ptm.config.evaluation import best_mode
 from ptm.config.load import dump_config, load_config
 from ptm.config.spec import RunSpec
@@ -157,6 +157,10 @@ def _require_study_place(folder: Path) -> None:
     else than a study stands in its place: optuna would write into it, through a link as well."""
     refuse_inside_run(folder / STUDY)
     file = folder / STUDY
+    lock = folder / f"{STUDY}.lock"  # optuna's, which asks for ever after a link that leads nowhere
+    with files.storage_errors(lock):
+        if (kind := kind_of(lock)) is not None:
+            raise NotRegular(kind)
     try:
         with files.storage_errors(file):
             if (kind := kind_to_write(file)) is not None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ptm.cli.app import run
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, PtmError
 from ptm.experiment.batch import Outcome
-from ptm.experiment.search import Space, parse_space
+from ptm.experiment.search import STUDY, Space, _open, parse_space
 from ptm.run.ownership import put_mark
 
 TEXT = """
@@ -163,7 +163,7 @@ def test_15_11_a_study_whose_last_line_is_torn_goes_on(batch):
 
 @pytest.mark.parametrize("values", ['["x"]', "[0.5,2.0]"])
 def test_15_17_a_study_with_a_value_that_is_none_is_damaged(tmp_path, monkeypatch, values):
-    from ptm.errors import ConfigError
+    from ptm.errors import ConfigError, PtmError
     from ptm.experiment.search import _open
 
     _open(tmp_path, "identity", "max").tell(_open(tmp_path, "identity", "max").ask(), 0.5)
@@ -223,3 +223,17 @@ def test_12_03_a_search_that_really_trains(tmp_path, run_cli, monkeypatch):
     assert [row["status"] for row in record["runs"]] == ["finished", "done"]
     results = json.loads((tmp_path / "runs/s/trial-0002/results.json").read_text())
     assert results["metrics"] == record["runs"][1]["metrics"]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["link", "dangling link", "folder"])
+def test_15_11_a_lock_of_a_study_that_is_no_file_is_refused(tmp_path, kind):
+    """optuna asked for ever after one that leads nowhere."""
+    lock = tmp_path / f"{STUDY}.lock"
+    if kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(tmp_path if kind == "link" else "nowhere")
+    with pytest.raises(PtmError, match="cannot be written: is a"):
+        _open(tmp_path, "identity", "max")
+    assert not (tmp_path / STUDY).exists() and os.path.lexists(lock)
