@@ -31,7 +31,7 @@ from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
 from ptm.text.tokens import Tokens, longest_text, separate_pairs, tokenize
 from ptm.text.window_pool import WindowPool, load_pool, save_pool
-from ptm.text.windows import LongTexts, pooled
+from ptm.text.windows import LongTexts, in_parts, pooled
 
 missing, stored_labels = origins.missing_downloads, origins.stored_labels
 
@@ -143,8 +143,12 @@ class TextClassification(ClassifierPipeline[Tokens]):
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "windows"}
-        result, inside = features.run(self.model, model, inputs, requested)
-        logits = result.logits
+        inside: dict[str, Tensor] = {}
+        if "windows" in batch.inputs and not model.training:
+            (logits,) = in_parts(lambda part: (model(**part).logits,), inputs)
+        else:
+            result, inside = features.run(self.model, model, inputs, requested)
+            logits = result.logits
         if "windows" in batch.inputs:
             own: Any = self.model
             learned = getattr(own, window_pool.NAME, None)

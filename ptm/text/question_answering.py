@@ -31,7 +31,7 @@ from ptm.text.notes import cut_note
 from ptm.text.pipeline import TextPipeline
 from ptm.text.question_tokens import NONE, QuestionTokens, tokenize_questions
 from ptm.text.tokens import longest_text, separate_pairs
-from ptm.text.windows import LongTexts
+from ptm.text.windows import LongTexts, in_parts
 
 # The logit of what can be no end of an answer, padding and the question: no probability in fp32 at any temperature, and
 # yet a number, so that differences between two models are numbers.
@@ -123,8 +123,9 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         """Logits fp32 [2 * windows, tokens]: first and last token of the first window, of the second, …"""
         own = ("possible", "windows")
-        result = model(**{name: tensor for name, tensor in batch.inputs.items() if name not in own})
-        scores = torch.stack([result.start_logits, result.end_logits], dim=1).float()
+        inputs = {name: tensor for name, tensor in batch.inputs.items() if name not in own}
+        ends = _ends(model, inputs) if model.training else in_parts(partial(_ends, model), inputs)
+        scores = torch.stack(ends, dim=1).float()
         possible = batch.inputs["possible"][:, None].expand_as(scores).flatten(0, 1)
         logits = scores.flatten(0, 1).masked_fill(~possible, _NEVER)
         if batch.targets is None:
@@ -189,6 +190,12 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
     def _text(self, split: Split, index: int) -> str:
         columns = self._examples(split).columns
         return f"{columns['question'][index]} ⟂ {columns['context'][index]}"
+
+
+def _ends(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Scores of being the first and the last token, fp [windows, tokens] each."""
+    result = model(**inputs)
+    return result.start_logits, result.end_logits
 
 
 def _loss_sum(logits: Tensor, targets: Tensor, possible: Tensor, smoothing: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from ptm.config.spec import DataSpec
 from ptm.errors import ConfigError
 
+_AT_ONCE = 2**16  # tokens of windows in a forward pass of an evaluation
 _HEAD = 4  # of what can be read of a text, its beginning gets one part in so many
 
 
@@ -93,6 +94,24 @@ def word_windows(begins: np.ndarray, room: int, stride: int) -> list[tuple[int, 
         own = places[(places >= max(borders[index], first)) & (places < max(borders[index + 1], first + 1))]
         windows.append((first, end, own - first))
     return windows
+
+
+def in_parts(
+    call: Callable[[dict[str, Tensor]], tuple[Tensor, ...]],
+    inputs: Mapping[str, Tensor],
+    most: int = _AT_ONCE,
+) -> tuple[Tensor, ...]:
+    """What ``call`` gives for the rows of ``inputs``, [windows, tokens] each, as many at once as hold ``most`` tokens:
+    one text of a megabyte is a thousand windows, which in one forward pass took gigabytes."""
+    windows, tokens = next(iter(inputs.values())).shape[:2]
+    rows = max(1, most // max(1, tokens))
+    if windows <= rows:
+        return call(dict(inputs))
+    pieces = [
+        call({name: tensor[start : start + rows] for name, tensor in inputs.items()})
+        for start in range(0, windows, rows)
+    ]
+    return tuple(torch.cat(column) for column in zip(*pieces, strict=True))
 
 
 def pooled(logits: Tensor, counts: Tensor, how: str) -> Tensor:

@@ -163,7 +163,7 @@ def test_15_11_a_study_whose_last_line_is_torn_goes_on(batch):
 
 @pytest.mark.parametrize("values", ['["x"]', "[0.5,2.0]"])
 def test_15_17_a_study_with_a_value_that_is_none_is_damaged(tmp_path, monkeypatch, values):
-    from ptm.errors import ConfigError, PtmError
+    from ptm.errors import ConfigError
     from ptm.experiment.search import _open
 
     _open(tmp_path, "identity", "max").tell(_open(tmp_path, "identity", "max").ask(), 0.5)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from config_texts import TEXT, changed, only
 from helpers import Saying, StopAt, evaluation, history, last_state, run, text_spec
 from ptm.config.spec import DataSpec, DistillSpec, TeacherSpec
+from ptm.data.questions import load_questions
 from ptm.errors import ConfigError, Interrupted
 from ptm.experiment.export import require_exportable
 from ptm.experiment.predict import run_prediction
-from ptm.text import classification, token_classification
-from ptm.text.windows import LongTexts, pooled, window_starts, word_windows
+from ptm.text import classification, question_answering, token_classification
+from ptm.text.windows import LongTexts, in_parts, pooled, window_starts, word_windows
 from tiny.samples import write_csv, write_jsonl
 
 SPECIAL = [1, *[0] * 20, 1]
@@ -236,3 +237,37 @@ def test_11_03_no_word_is_without_a_tag_in_windows(tiny_bert, tagged, tmp_path):
     words = "the film was " + "really " * 40 + "good bad"
     run_prediction(tmp_path / "windows", [], texts=[words], receive=seen.append, reporter=Saying())
     assert None not in seen[0]["predicted_tags"] and seen[0]["predicted_tags"][-2:] == ["B-GOOD", "B-BAD"]
+
+
+@pytest.mark.parametrize("most", [1, 7, 12, 35, 1000])
+def test_15_15_windows_of_a_long_text_go_through_a_model_in_parts(most):
+    """A text of a megabyte sent to a server was one forward pass over a thousand windows, and gigabytes."""
+    sizes = []
+
+    def call(part):
+        sizes.append(part["input_ids"].numel())
+        return part["input_ids"] * 2, part["input_ids"].sum(1)
+
+    ids = torch.arange(35).reshape(7, 5)
+    double, sums = in_parts(call, {"input_ids": ids, "attention_mask": ids}, most)
+    assert torch.equal(double, ids * 2) and torch.equal(sums, ids.sum(1))
+    assert sum(sizes) == 35 and max(sizes) <= max(most, 5)
+
+
+def test_15_15_a_long_question_is_answered_in_parts_as_in_one(tiny_bert, monkeypatch, tmp_path):
+    row = {"question": "Who wrote it?", "context": "Ada wrote it, and Ben read it. " * 40}
+    row |= {"answers": {"text": ["Ada"], "answer_start": [0]}}
+    write_jsonl(tmp_path / "a.jsonl", [row])
+    data = DataSpec(source=f"json:{tmp_path / 'a.jsonl'}", max_length=32)
+    spec = replace(text_spec(tiny_bert, tmp_path, tmp_path / "r"), task="question-answering", data=data)
+    loaded = load_questions(data, train=False)
+    pipeline = question_answering.build(spec, loaded, model=spec.model.ref(), complete=False)
+    pipeline.model.eval()
+    (batch,) = pipeline.batches("eval", [np.array([0])], 0)
+    assert len(batch.inputs["input_ids"]) > 10
+    with torch.inference_mode():
+        whole = pipeline.evaluate_batch(pipeline.model, batch)
+        monkeypatch.setattr(in_parts, "__defaults__", (64,))
+        parts = pipeline.evaluate_batch(pipeline.model, batch)
+    assert torch.allclose(whole.logits, parts.logits, atol=1e-5)
+    assert whole.predictions[0].text == parts.predictions[0].text
