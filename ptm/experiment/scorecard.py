@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def measure_scorecard(run: Path, reporter: Reporter) -> dict[str, Any]:
             size = trained.size(pipeline)
             columns[name] |= {"parameters": size.parameters, "bytes": None, "disk_bytes": size.bytes}
         where = {"device": str(runtime.device), "threads": runtime.threads, "precision": runtime.precision}
-    alone = _control_rows(run, results, results.judged_split)
+    alone = _control_rows(run, results, results.judged_split, measure, sorted(predictions["teacher"]))
     if alone is not None:
         # The same network with other weights: its predictions differ, its times do not.
         predictions["student alone"] = alone
@@ -102,6 +102,8 @@ def _exports(results: Results) -> dict[str, Path]:
     the name of its directory."""
     folders: dict[str, Path] = {}
     for directory, record in (results.exports or {}).items():
+        if not isinstance(record, dict):  # a damaged record
+            continue
         path = Path(str(record.get("path")))
         name = f"student {record.get('quantize') or 'onnx'}"
         if record.get("format") == "onnx" and is_export(path):
@@ -177,10 +179,13 @@ def _disk_bytes(model: Path) -> int | None:
     return sum(path.stat().st_size for path in weights) or None
 
 
-def _control_rows(run: Path, results: Results, split: Judged) -> dict[int, Row] | None:
-    """Predictions of the control run, when there is one."""
+def _control_rows(
+    run: Path, results: Results, split: Judged, measure: Measure, ids: Sequence[int]
+) -> dict[int, Row] | None:
+    """Predictions of the control run; None where there is none, or they are not of the examples ``ids``."""
     control = (results.control or {}).get("run")
     try:
-        return dict(read_predictions(RunDirectory(run / control).predictions_of(split))) if control else None
-    except (OSError, ValueError, KeyError, TypeError):
+        rows = dict(read_predictions(RunDirectory(run / control).predictions_of(split))) if control else {}
+        return rows if sorted(rows) == ids and len(scores_of(measure, rows, ids)[0]) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from helpers import Saying, export_of, run, text_spec
 from ptm.cli.app import app
 from ptm.config.spec import TeacherSpec
 from ptm.experiment import scorecard
-from ptm.experiment.scorecard import latency_ms
+from ptm.experiment.comparison import MEASURES
+from ptm.experiment.scorecard import _control_rows, _exports, latency_ms
+from ptm.run.results import Results
 from ptm.training.runtime import Runtime
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32", threads=1)
@@ -77,3 +80,22 @@ def test_14_03_exports_are_columns_and_what_is_broken_is_left_out(
     done = CliRunner().invoke(app, ["report", str(tmp_path / "r"), "--no-measure"])
     assert done.exit_code == 0, done.output
     assert "student int8" in (tmp_path / "r" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda rows: rows[:1], lambda rows: [*rows[:1], {"id": 1}], lambda rows: []]
+)
+def test_15_08_a_control_whose_predictions_are_damaged_is_no_column(tmp_path, spoil):
+    """It ended in a traceback when all models had been measured."""
+    rows = [{"id": number, "label": "a", "prediction": "a"} for number in range(2)]
+    results = Results(task="text-classification", status="done", control={"run": "../control-1"})
+    (tmp_path / "control-1").mkdir()
+    file = tmp_path / "control-1" / "predictions.jsonl"
+
+    def known(content):
+        file.write_text("".join(json.dumps(row) + "\n" for row in content))
+        return _control_rows(tmp_path / "distilled-1", results, "eval", MEASURES["examples"], [0, 1])
+
+    assert known(rows) == {row["id"]: row for row in rows}
+    assert known(spoil(rows)) is None
+    assert _exports(replace(results, exports={"a": 5, "b": {"path": None}})) == {}
