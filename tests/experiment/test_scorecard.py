@@ -89,7 +89,8 @@ def test_15_08_a_control_whose_predictions_are_damaged_is_no_column(tmp_path, sp
     """It ended in a traceback when all models had been measured."""
     rows = [{"id": number, "label": "a", "prediction": "a"} for number in range(2)]
     results = Results(task="text-classification", status="done", control={"run": "../control-1"})
-    (tmp_path / "control-1").mkdir()
+    for name in ("control-1", "distilled-1"):
+        (tmp_path / name).mkdir()
     file = tmp_path / "control-1" / "predictions.jsonl"
 
     def known(content):
