@@ -12,7 +12,8 @@ from ptm.experiment.verdict import PairedScores
 
 MOST_FLIPS = 200  # of each direction in the record and on the page
 # Of an example as it stands in predictions.jsonl.
-_SHOWN = ("where", "input", "label", "prediction", "tags", "predicted_tags")
+_SHOWN = ("where", "input", "label", "tags", "answers")
+_SAID = ("prediction", "predicted_tags", "answer", "rank")  # what a model says: of each task one of them, or none
 
 
 def flips_of(
@@ -44,6 +45,6 @@ def flips_of(
 
 def _flip(index: int, ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> dict[str, Any]:
     row, other = ours[index], theirs[index]
-    fields = {key: row[key] for key in _SHOWN if key in row and "predict" not in key}
-    predicted = "prediction" if "prediction" in row else "predicted_tags"
-    return {"id": index, **fields, "candidate": row[predicted], "baseline": other[predicted]}
+    fields = {key: row[key] for key in _SHOWN if key in row}
+    said = next((key for key in _SAID if key in row), "")
+    return {"id": index, **fields, "candidate": row.get(said), "baseline": other.get(said)}

@@ -1,7 +1,9 @@
 """Which examples flipped, by hand."""
 
 import numpy as np
+import pytest
 
+from ptm.experiment.comparison import MEASURES, paired_scores
 from ptm.experiment.flips import flips_of
 from ptm.experiment.verdict import PairedScores
 
@@ -45,3 +47,26 @@ def test_12_04_scores_between_right_and_wrong_and_other_examples_flip_nothing():
     assert (
         flips_of([pair(0), PairedScores(seed=1, candidate=np.ones(2), baseline=np.zeros(2))], others) is None
     )
+
+
+@pytest.mark.parametrize(
+    ("comparison", "right", "wrong", "shown"),
+    [
+        ("pairs", {"similarity": 0.9, "rank": 1}, {"similarity": 0.1, "rank": 4}, (1, 4)),
+        (
+            "answers",
+            {"answer": "Ada", "answers": ["Ada"], "f1": 1.0},
+            {"answer": "Ben", "answers": ["Ada"], "f1": 0.0},
+            ("Ada", "Ben"),
+        ),
+        ("masked tokens", {"right": 1, "tokens": 1}, {"right": 0, "tokens": 1}, (None, None)),
+    ],
+)
+def test_15_08_answers_of_every_task_flip(comparison, right, wrong, shown):
+    """Predictions of pairs and of questions were called damaged wherever two runs differed in an example."""
+    ours = {number: {"id": number, "where": "a", **right} for number in range(2)}
+    theirs = {**ours, 1: {"id": 1, "where": "a", **wrong}}
+    scored = paired_scores(MEASURES[comparison], ours, theirs, 1)
+    (flip,) = flips_of([scored], [(ours, theirs)])["only_candidate_right"]["examples"]
+    assert (flip["candidate"], flip["baseline"]) == shown
+    assert flip.get("answers") == right.get("answers")
