@@ -30,7 +30,7 @@ AnswerOf = Callable[[Examples, int], Answer]
 
 def answers_of(examples: Examples, labels: Sequence[str]) -> AnswerOf | None:
     """What gives the answer of a row of these examples; None where there is nothing that could contradict: language
-    models, translations (a text may have several), examples without labels."""
+    models, translations and pairs that belong together (a text may have several), examples without labels."""
     if isinstance(examples.targets, np.ndarray):
         targets = examples.targets
         if "question" in examples.columns:
@@ -41,6 +41,8 @@ def answers_of(examples: Examples, labels: Sequence[str]) -> AnswerOf | None:
             return lambda rows, row: _classes(rows.targets[row], labels)
         if np.issubdtype(targets.dtype, np.floating):
             return lambda rows, row: Answer(float(rows.targets[row]), f"{float(rows.targets[row]):g}")
+        if not labels:  # pairs of texts that belong together
+            return None
         return lambda rows, row: Answer(int(rows.targets[row]), repr(labels[int(rows.targets[row])]))
     if "boxes" in examples.columns:
         return lambda rows, row: _boxes(rows.columns, row, labels)

@@ -231,3 +231,15 @@ def test_15_15_a_limit_on_what_was_compared_is_said(monkeypatch):
         f for f in look_at({"train": split("a", texts, None)}, (), 1).findings if f.rule == "near-limit"
     ]
     assert finding.level == "note" and "10 pairs of texts" in str(finding.problem)
+
+
+def test_15_17_pairs_that_belong_together_contradict_nothing():
+    """`ptm check --data` ended in a traceback where a pair of texts stood twice."""
+    texts = ["who wrote this book?", "when was it written?", "who wrote this book?"]
+    more = {"text_pair": ["a lady called Ada", "in a cold summer", "a lady called Ada"]}
+    splits = {
+        "train": split("a", texts, np.array([1, 0, 1]), **more),
+        "eval": split("b", texts, np.array([0, 1, 0]), **more),  # numbers of a split of its own
+    }
+    look = look_at(splits, (), 1)
+    assert {finding.rule for finding in look.findings} and not found(look, "contradiction")
