@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,6 +13,7 @@ from typing import Any
 
 from ptm.base import network
 from ptm.base.console import Reporter
+from ptm.base.files import file_digest
 from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
@@ -248,5 +250,20 @@ def _fetch_files(download: Download, reporter: Reporter) -> None:
                 where=download.where,
                 cure="the same command again",
             )
+        _require_content(path, download)
         reporter.advance(done, file)
     reporter.end()
+
+
+def _require_content(path: Path, download: Download) -> None:
+    """Raise MissingDownload for a file of LFS, which the cache keeps under its SHA-256, that holds something else; it
+    is removed, to be downloaded again. The hub's client compares the length alone."""
+    blob = path.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name) and file_digest(blob) != blob.name:
+        blob.unlink()
+        raise MissingDownload(
+            f"{path.name} is not what the hub says it is: its SHA-256 is another",
+            where=download.where,
+            expected=blob.name,
+            cure="the same command again; if it stays so, a proxy or the hub gives something else",
+        )

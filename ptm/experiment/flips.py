@@ -13,7 +13,12 @@ from ptm.experiment.verdict import PairedScores
 MOST_FLIPS = 200  # of each direction in the record and on the page
 # Of an example as it stands in predictions.jsonl.
 _SHOWN = ("where", "input", "label", "tags", "answers")
-_SAID = ("prediction", "predicted_tags", "answer", "rank")  # what a model says: of each task one of them, or none
+_SAID = (
+    "prediction",
+    "predicted_tags",
+    "answer",
+    "rank",
+)  # what a model says: of each task one of them, or none
 
 
 def flips_of(

@@ -8,9 +8,11 @@ import pytest
 
 from helpers import text_spec
 from hub_samples import COMMIT, HubHandler, serving
+from ptm.base.console import Silent
 from ptm.cli.app import run
 from ptm.config.load import dump_config
-from ptm.experiment.fetch import Download, described, fetch_all, needs
+from ptm.errors import MissingDownload
+from ptm.experiment.fetch import Download, _fetch_files, _wanted, described, fetch_all, needs
 
 
 @pytest.fixture
@@ -255,3 +257,34 @@ def test_15_17_what_a_mirror_says_of_sizes_is_not_believed(monkeypatch):
     monkeypatch.setattr("ptm.base.network.reachable", lambda: True)
     download = described(Download(kind="model", name="someone/tiny"))
     assert download.bytes == 7 and download.commit == COMMIT
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "1_Pooling/config.json"])
+def test_15_09_what_is_downloaded_is_what_the_hub_says_it_is(monkeypatch, tmp_path, name):
+    """Files in LFS lie under their SHA-256, which nobody compared with them: a page of a proxy's could stay."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / COMMIT
+    blobs.mkdir()
+    (snapshot / name).parent.mkdir(parents=True)
+
+    def download(repository, file, revision):
+        blob = blobs / hashlib.sha256(b"weights").hexdigest()
+        blob.write_bytes(content)
+        (snapshot / file).unlink(missing_ok=True)
+        (snapshot / file).symlink_to(blob)
+        return str(snapshot / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    wanted = Download(kind="model", name="someone/tiny", files=(name,), commit=COMMIT)
+    content = b"weights"
+    _fetch_files(wanted, Silent())
+    content = b"a proxy"
+    with pytest.raises(MissingDownload, match="is not what the hub says"):
+        _fetch_files(wanted, Silent())
+    assert not list(blobs.iterdir()), "the same command downloads it again"
+    assert _wanted(
+        ("config.json", "1_Pooling/config.json", "x/config.json", "model.safetensors"), wanted
+    ) == (
+        "config.json",
+        "1_Pooling/config.json",
+        "model.safetensors",
+    )
