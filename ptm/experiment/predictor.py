@@ -23,6 +23,7 @@ from ptm.experiment.rejection import Rejection, least_in_set, require_rejectable
 from ptm.experiment.session import Session, open_session, require_downloads
 from ptm.experiment.trained import Trained, trained_model
 from ptm.pipeline import Pipeline, Prediction, TaskModule, task_module
+from ptm.training.finite import require_finite_weights
 from ptm.training.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -72,8 +73,11 @@ def output_labels(trained: Trained) -> tuple[str, ...]:
 def open_pipeline(
     trained: Trained, session: Session, examples: Examples, labels: tuple[str, ...], least_score: float | None
 ) -> Pipeline:
-    """The model over ``examples``, on the session's machine. Raises ModelError."""
+    """The model over ``examples``, on the session's machine. Raises ModelError, and NotFinite for a detector that would
+    find nothing."""
     pipeline = trained.build(session, Dataset(None, examples, labels, {}))
+    if trained.spec.descriptor.boxes:  # of others, scores that are no numbers show it
+        require_finite_weights(pipeline.model, str(trained.target))
     pipeline.least_score = least_score
     pipeline.model.to(session.runtime.device)
     return pipeline

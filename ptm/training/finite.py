@@ -39,8 +39,7 @@ def finite_values(metrics: Metrics, pipeline: Pipeline, model: str) -> dict[str,
     """
     values = metrics.compute()
     bad = [name for name, value in values.items() if not math.isfinite(value)]
-    largest = largest_weight([*pipeline.model.parameters(), *_counted(pipeline.model)])
-    if not bad and math.isfinite(largest):
+    if not bad and _weights_are_finite(pipeline.model):
         return values
     places = ", ".join(islice(_places(metrics, pipeline), _PLACES))
     raise NotFinite(
@@ -69,6 +68,19 @@ def largest_weight(parameters: Sequence[Tensor]) -> float:
     """The largest absolute value in all of them; not finite if one is not."""
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=math.inf)
     return float(whole(norm).item())
+
+
+def require_finite_weights(model: nn.Module, where: str) -> None:
+    """Raise NotFinite for a model whose weights are no numbers: a detector with such weights finds nothing, which reads
+    like an answer."""
+    if not _weights_are_finite(model):
+        raise NotFinite(
+            "weights are not finite", where=where, expected="finite numbers", cure="look at the weights"
+        )
+
+
+def _weights_are_finite(model: nn.Module) -> bool:
+    return math.isfinite(largest_weight([*model.parameters(), *_counted(model)]))
 
 
 def _counted(model: nn.Module) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.errors import NotFinite
 from ptm.experiment.evaluate import run_evaluation
+from ptm.experiment.predict import run_prediction
 from ptm.experiment.scorecard import measure_scorecard
 
 pytestmark = pytest.mark.slow  # each trains
@@ -86,6 +87,9 @@ def test_15_08_models_of_other_tasks_that_give_nan_are_not_finite(name, tmp_path
         spoil(tmp_path / "norms", only="running_var")
         with pytest.raises(NotFinite):
             run_evaluation(tmp_path / "norms", reporter=Silent())
+        image = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".jpg", ".png"))
+        with pytest.raises(NotFinite):  # it found nothing, and said so
+            run_prediction(tmp_path / "norms", [image], receive=print, reporter=Silent())
     spoil(tmp_path / "r")
     with pytest.raises(NotFinite):
         run_evaluation(tmp_path / "r", reporter=Silent())
