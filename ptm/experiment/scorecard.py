@@ -185,7 +185,9 @@ def _control_rows(
     """Predictions of the control run; None where there is none, or they are not of the examples ``ids``."""
     control = (results.control or {}).get("run")
     try:
-        rows = dict(read_predictions(RunDirectory(run / control).predictions_of(split))) if control else {}
+        rows: dict[int, Row] = (
+            dict(read_predictions(RunDirectory(run / control).predictions_of(split))) if control else {}
+        )
         return rows if sorted(rows) == ids and len(scores_of(measure, rows, ids)[0]) else None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
