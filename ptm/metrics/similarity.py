@@ -120,7 +120,8 @@ class RetrievalMetrics(EmbeddingMetrics):
             yield prediction
 
     def _places(self, targets: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places from 1, int64 [n], and cross-entropies in nats, float64 [n]. Equal texts are one candidate."""
+        """Places from 1, int64 [n], and cross-entropies in nats, float64 [n]. Equal texts are one candidate; of others
+        with the same cosine a text has the last place: embeddings that are all alike find nothing."""
         first = embeddings[:, 0].astype(np.float64)
         _, where, numbers = np.unique(targets, return_index=True, return_inverse=True)
         second = embeddings[where, 1].astype(np.float64)
@@ -129,7 +130,7 @@ class RetrievalMetrics(EmbeddingMetrics):
             own = numbers[start : start + _CHUNK, None]
             cosines = first[start : start + _CHUNK] @ second.T
             of_pair = np.take_along_axis(cosines, own, axis=1)
-            ranks.append(1 + (cosines > of_pair).sum(1))
+            ranks.append((cosines >= of_pair).sum(1))
             scores = cosines / self._temperature
             highest = scores.max(1, keepdims=True)
             total = np.log(np.exp(scores - highest).sum(1)) + highest[:, 0]

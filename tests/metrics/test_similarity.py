@@ -53,6 +53,15 @@ def test_11_sim_places_are_counted_among_all_second_texts():
     assert rows[2]["similarity"] == pytest.approx(float(PAIRS[2, 0] @ PAIRS[2, 1]), abs=1e-6)
 
 
+def test_11_sim_embeddings_that_are_all_alike_find_nothing():
+    """Of texts with the same cosine each has the last place."""
+    alike = np.zeros((40, 2, 5), np.float32)
+    alike[..., 0] = 1
+    values = of_embeddings(RetrievalMetrics(0.1), range(40), np.arange(40), alike).compute()
+    assert values["recall1"] == values["recall10"] == 0 and values["mrr"] == pytest.approx(1 / 40)
+    assert values["loss"] == pytest.approx(np.log(40))
+
+
 def test_11_sim_pairs_nobody_judged_have_a_similarity_alone():
     (row, *_) = of_embeddings(RetrievalMetrics(0.1), [0, 1], None, PAIRS).predictions()
     assert row.keys() == {"id", "similarity"}
