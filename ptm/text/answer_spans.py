@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,11 +46,22 @@ def best_answer(windows: Sequence[ScoredWindow], longest: int, *, may_be_none: b
         return Span(None, None, math.nan)
     scores = [score for _, score in ranked]
     none = min(window.none for window in windows)
-    powers = np.exp(np.array([*scores, *([none] if may_be_none else [])]) - max(*scores, none))
+    choices = [*scores, none] if may_be_none else scores
+    powers = np.exp(np.array(choices) - max(choices))
     if may_be_none and none - scores[0] > margin:
         return Span(None, None, float(powers[-1] / powers.sum()))
     (start, end), _ = ranked[0]
     return Span(start, end, float(powers[0] / powers.sum()))
+
+
+def without_blanks(span: Span, context: str) -> Span:
+    """Without blanks at its ends: tokens of SentencePiece, and of bytes as GPT-2 has them, begin with the one before
+    the word."""
+    if span.start is None:
+        return span
+    text = context[span.start : span.end]
+    start = span.start + len(text) - len(text.lstrip())
+    return replace(span, start=start, end=start + len(text.strip()))
 
 
 def _best_of(window: ScoredWindow, longest: int) -> list[tuple[float, int, int]]:

@@ -24,7 +24,7 @@ from ptm.data.questions import answer_texts, has_unanswerable, input_columns, lo
 from ptm.metrics.question_answering import AnswerMetrics, FoundAnswer
 from ptm.pipeline import Batch, Output, Split
 from ptm.text import origins
-from ptm.text.answer_spans import ScoredWindow, best_answer
+from ptm.text.answer_spans import ScoredWindow, best_answer, without_blanks
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
 from ptm.text.models import trained_length
 from ptm.text.notes import cut_note
@@ -150,6 +150,7 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
             windows, data.max_answer_length, may_be_none=self._no_answer, margin=data.no_answer_margin
         )
         context = examples.columns["context"][index]
+        span = without_blanks(span, context)
         accepted = None
         if examples.targets is not None:
             accepted = tuple(answer_texts(examples.targets[index], context))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ptm.text.answer_spans import BEST, ScoredWindow, best_answer
+from ptm.text.answer_spans import BEST, ScoredWindow, Span, best_answer, without_blanks
 
 
 def window(draw, begin, tokens, none=-9.0):
@@ -48,3 +48,18 @@ def test_11_13_no_answer_is_said_where_its_lowest_score_is_higher_by_more_than_t
 def test_11_13_scores_that_are_no_numbers_give_no_probability():
     broken = ScoredWindow(np.full(2, np.nan), np.full(2, np.nan), np.array([[0, 3], [4, 7]]), none=np.nan)
     assert np.isnan(best_answer([broken], 30, may_be_none=False, margin=0).probability)
+
+
+def test_11_13_no_answer_that_may_not_be_given_takes_no_probability():
+    """However high its score is."""
+    one = ScoredWindow(np.array([1.0]), np.array([1.0]), np.array([[0, 3]]), none=5000.0)
+    assert best_answer([one], 30, may_be_none=False, margin=0).probability == 1.0
+
+
+def test_11_13_blanks_that_tokens_begin_with_are_no_part_of_an_answer():
+    context = "Ada wrote\u3000it"
+    assert without_blanks(Span(3, 9, 0.5), context) == Span(4, 9, 0.5)
+    assert without_blanks(Span(3, 10, 0.5), context) == Span(4, 9, 0.5)
+    assert without_blanks(Span(0, 3, 0.5), context) == Span(0, 3, 0.5)
+    assert without_blanks(Span(9, 10, 0.5), context) == Span(10, 10, 0.5)
+    assert without_blanks(Span(None, None, 0.5), context) == Span(None, None, 0.5)
