@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -53,6 +54,9 @@ def start(words: list[str], environment: dict[str, str], folder: str, stdout: st
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # as the interpreter would tell it
+        traceback.print_exc()
+        code = 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
