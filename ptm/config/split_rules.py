@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ptm.config import expressions
 from ptm.config.slices import BINS, LENGTH, SIZE, bin_names
 from ptm.config.spec import DataSpec, RunSpec
-from ptm.config.tasks import IMAGE_SOURCES, TABLE_SOURCES
+from ptm.config.tasks import IMAGE_SOURCES, QUESTION_SOURCES, TABLE_SOURCES
 from ptm.errors import listing
 
 Complaints = Iterator[tuple[tuple[str, ...], str, str]]  # key path, what, cure
@@ -18,7 +18,7 @@ _BUILT_IN = {"text": LENGTH, "image": SIZE}  # by modality
 
 def has_columns(source: str) -> bool:
     """Whether the examples of a source have columns with names."""
-    return source.partition(":")[0] in (*TABLE_SOURCES, "hub")
+    return source.partition(":")[0] in (*TABLE_SOURCES, *QUESTION_SOURCES, "hub")
 
 
 def check_splits(spec: RunSpec) -> Complaints:

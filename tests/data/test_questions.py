@@ -8,6 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
 from ptm.data.questions import answer_texts, has_unanswerable, load_questions
 from ptm.errors import DataError
@@ -146,3 +147,34 @@ def test_11_13_equal_questions_stay_on_one_side_and_a_question_names_its_context
     ]
     assert not pairs[0] & pairs[1] and len(data.train) + len(data.eval) == 80
     assert isinstance(data.train.targets, np.ndarray)
+
+
+def test_11_13_articles_of_squad_stay_together_and_kinds_of_questions_are_told_apart(tmp_path):
+    """``split_by: title``, ``slices: [is_impossible]``: keys of tables, which files of SQuAD's are, too."""
+    articles = [
+        {
+            "title": f"t{n}",
+            "paragraphs": [
+                {
+                    "context": f"Ada {n} wrote.",
+                    "qas": [
+                        {"question": f"who {n}?", "answers": [{"text": "Ada", "answer_start": 0}]},
+                        {"question": f"why {n}?", "answers": [], "is_impossible": True},
+                    ],
+                }
+            ],
+        }
+        for n in range(10)
+    ]
+    (tmp_path / "all.json").write_text(json.dumps({"data": articles}))
+    for kind in ("squad", "json"):
+        text = (
+            f"version: 1\ntask: question-answering\nmodel: {{name: bert-base-uncased}}\ndata: {{source: '{kind}:all.json', "
+            "eval: 20%, split_by: title, slices: [is_impossible]}\ntrain: {epochs: 1, batch_size: 2, learning_rate: 1e-3}\n"
+            "output: r\n"
+        )
+        spec = parse_config(text, "c.yaml", base=tmp_path, cwd=tmp_path)
+        data = load_questions(spec.data)
+        numbers = [{c.split()[1] for c in split.columns["context"]} for split in (data.train, data.eval)]
+        assert len(data.eval) == 4 and not numbers[0] & numbers[1]
+        assert sorted(data.eval.attributes["is_impossible"]) == ["(empty)", "(empty)", "true", "true"]
