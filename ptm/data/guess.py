@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ptm.base.regular import endless
-from ptm.config.tasks import ANNOTATED_SOURCES, TABLE_SOURCES, TAGGED_SOURCES, TASKS
+from ptm.config.tasks import ANNOTATED_SOURCES, QUESTION_SOURCES, TABLE_SOURCES, TAGGED_SOURCES, TASKS
 from ptm.data.guess_exports import (
     instances_among,
     lists_of_images,
@@ -21,7 +21,9 @@ from ptm.data.guess_exports import (
     refuse_unread_file,
     unpacked,
 )
-from ptm.data.guess_table import Guess, guess_columns, objection_to_test
+from ptm.data.guess_roles import guess_squad, objection_to_questions
+from ptm.data.guess_rows import Guess
+from ptm.data.guess_table import guess_columns, objection_to_test
 from ptm.data.guess_text import guess_labelled, is_textfolder, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
 from ptm.data.mask_colors import COLOR_FILES
@@ -33,7 +35,7 @@ from ptm.errors import ConfigError, DataError, listing
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing")
-_EVAL = ("val", "valid", "validation", "dev", "eval", *_TEST)
+_EVAL = ("val", "valid", "validation", "dev", "eval")  # else that of _TEST
 
 
 def guess(path: Path, task: str | None = None) -> Guess:
@@ -52,6 +54,8 @@ def guess(path: Path, task: str | None = None) -> Guess:
         guess_columns(about, task)
     elif kind in (*TAGGED_SOURCES, *ANNOTATED_SOURCES, "fasttext", "textfolder"):
         guess_labelled(about)
+    elif kind in QUESTION_SOURCES:
+        guess_squad(about)
     else:
         about.task = {
             "text": "masked-lm",
@@ -195,7 +199,7 @@ def _splits(about: Guess) -> None:
     names = _split_names(about)
     train = _named(names, _TRAIN)
     others = {name: file for name, file in names.items() if file != train}
-    evaluated = _named(others, _EVAL)
+    evaluated = _named(others, _EVAL) or _named(others, _TEST)
     if train is not None:
         about.say("train", train, f"of {listing(names.values(), 6)}")
     elif len(names) == 1:
@@ -226,6 +230,8 @@ def _objection_to_test(about: Guess, test: str) -> str:
     place = about.path / test
     if about.kind in TABLE_SOURCES:
         return objection_to_test(about, place)
+    if about.kind in QUESTION_SOURCES:
+        return objection_to_questions(place)
     if about.kind == "imagefolder":
         classes = {folder.name for folder in _folders(place)}
         known = {folder.name for folder in _folders(about.path / about.data["train"])}
@@ -261,7 +267,7 @@ def _split_names(about: Guess) -> dict[str, str]:
         }
     if kind in ("imagefolder", "masks", "textfolder", "labelme"):
         folders = {folder.name.lower(): folder.name for folder in _folders(path)}
-        return folders if _named(folders, (*_TRAIN, *_EVAL)) else {}
+        return folders if _named(folders, (*_TRAIN, *_EVAL, *_TEST)) else {}
     files = [file for file in _files(path) if kind_of_file(file)[0] == kind]
     return {file.stem.lower(): file.name for file in files}
 

