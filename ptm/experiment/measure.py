@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 32)
 TOKENS = 128  # length of the texts
+_SPECIAL = 4  # tokens that stand between several texts, at most
 WRITTEN = 32  # tokens that a translation may have
 SIDE = (480, 640)  # height and width of the images, in pixels, before they are brought to the model's size
 MOST_SECONDS = 60.0  # a batch that would take longer to measure is left out
@@ -206,16 +207,23 @@ def _write_text_model(model: TextModel, folder: Path) -> Path:
 
 
 def _examples(spec: RunSpec, count: int, folder: Path) -> Any:
-    """Texts of ``TOKENS`` words, which are longer than ``TOKENS`` tokens, or images of noise in ``folder``."""
+    """Texts of ``TOKENS`` words, which are longer than ``TOKENS`` tokens, or images of noise in ``folder``; where an input
+    is several texts, such as a question and its context, they come to ``TOKENS`` together."""
     from ptm.data.examples import Examples
+    from ptm.data.given import Given
     from ptm.data.inputs import Typed
     from ptm.pipeline import task_module
 
     if spec.descriptor.modality == "image":
         images = [_noise(folder / f"{row}.png", seed=row) for row in range(count)]
         return Examples({"image": images}, None, lambda row: str(images[row]))
-    texts = tuple(" ".join(f"w{1 + row + word}" for word in range(TOKENS)) for row in range(count))
-    inputs = next(task_module(spec.task).read_inputs(spec, [Typed(texts)]))
+    module = task_module(spec.task)
+    roles = list(next(module.read_inputs(spec, [Given(())])).columns)
+    words = TOKENS if len(roles) == 1 else (TOKENS - _SPECIAL) // len(roles)
+    texts = tuple(" ".join(f"w{1 + row + word}" for word in range(words)) for row in range(count))
+    if len(roles) > 1:
+        return Examples(dict.fromkeys(roles, texts), None, lambda row: f"text {row}")
+    inputs = next(module.read_inputs(spec, [Typed(texts)]))
     return Examples(inputs.columns, None, inputs.where)  # a plain forward pass of language models, too
 
 

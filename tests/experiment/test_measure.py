@@ -32,7 +32,16 @@ def test_a_network_is_measured(quick):
     assert cost.parameters == sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize("task", ["text-classification", "token-classification", "masked-lm"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "text-classification",
+        "token-classification",
+        "masked-lm",
+        "question-answering",
+        "text-similarity",
+    ],
+)
 def test_a_text_model_is_measured_without_a_hub(quick, monkeypatch, task):
     small = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     small |= {"intermediate_size": 64, "vocab_size": 500}
