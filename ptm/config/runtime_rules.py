@@ -19,6 +19,7 @@ def check_runtime(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
         "teacher": spec.teacher is not None,
         "model.adapter": model.adapter is not None,
         "model.freeze": model.freeze != "none",
+        "data.pool": spec.data.pool == "learned",
         "train.ema": train.ema is not None,
         "train.average_checkpoints": train.average_checkpoints is not None,
         "train.unfreeze_every": train.unfreeze_every is not None,
@@ -26,8 +27,9 @@ def check_runtime(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
         "runtime.compile": runtime.compile,
         "runtime.precision": runtime.precision == "fp16",
     }
+    settings = {"data.pool": ": learned", "train.optimizer": ": adafactor", "runtime.precision": ": fp16"}
     for name, present in apart.items():
         if present:
-            setting = {"train.optimizer": ": adafactor", "runtime.precision": ": fp16"}.get(name, "")
+            setting = settings.get(name, "")
             what = f"{name}{setting} and runtime.shard: {runtime.shard} were not built together"
             yield tuple(name.split(".")), what, "remove one of them"
