@@ -32,6 +32,9 @@ def check_similarity(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]
             yield key, "score_range is the lowest and the highest score", "such as [0, 5]"
     if train.temperature is not None and kind != PAIRS.name:
         yield ("train", "temperature"), f"temperature is for label_type: {PAIRS.name}", "remove it"
+    if kind == PAIRS.name and train.batch_size == 1:
+        what = "a second text is told from those of the other pairs of a batch, and a batch of 1 has none"
+        yield ("train", "batch_size"), what, "use a larger one, such as 32"
     if train.label_smoothing and kind == CLASS.name:  # of the others it is said elsewhere
         yield ("train", "label_smoothing"), "similarities have no classes to smooth over", "remove it"
     if spec.model.freeze == "backbone":

@@ -15,6 +15,7 @@ from ptm.metrics.summary import Summary
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
 _CHUNK = 1024  # queries compared with all candidates at a time
+ALONE = "one text alone has no nearest one"
 _DIGITS = 6  # of a cosine that is shown; fp32 has seven
 
 
@@ -178,7 +179,7 @@ def _neighbours(targets: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray
     """The nearest other text of each, int64 [n], and the loss of :meth:`NeighbourMetrics.compute`. Raises DataError for
     one text alone."""
     if len(targets) < 2:
-        raise DataError("one text alone has no nearest one", where="data.eval", cure="evaluate on several")
+        raise DataError(ALONE, cure="evaluate on several")
     vectors = embeddings.astype(np.float64)
     nearest, losses = [], []
     for start in range(0, len(vectors), _CHUNK):

@@ -27,8 +27,8 @@ from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, is_table, text_inputs
 from ptm.data.label_columns import label_column
 from ptm.data.tabular import load_columns, load_dataset
-from ptm.errors import Problem, refuse
-from ptm.metrics.similarity import NeighbourMetrics, RetrievalMetrics, ScoreMetrics
+from ptm.errors import DataError, Problem, refuse
+from ptm.metrics.similarity import ALONE, NeighbourMetrics, RetrievalMetrics, ScoreMetrics
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import origins
 from ptm.text.encoders import Encoder, build_encoder, embed
@@ -48,15 +48,27 @@ def stored_labels(name: str) -> tuple[str, ...] | None:
 
 
 def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bool = True) -> Dataset:
-    """Raises DataError for scores outside of ``data.score_range``. Targets of ``pairs`` are int64 [n], equal where the
-    second texts are."""
+    """Raises DataError for scores outside of ``data.score_range``, and where there is nothing to tell a text from.
+    Targets of ``pairs`` are int64 [n], equal where the second texts are."""
     columns = _columns(spec)
     if spec.data.label_type == PAIRS.name:
-        return _map_splits(load_columns(spec.data, columns, train=train), _with_numbers)
+        data = _map_splits(load_columns(spec.data, columns, train=train), _with_numbers)
+        if data.train is not None and len(np.unique(data.train.targets)) < 2:
+            what = f"the second text of all {len(data.train)} pairs is the same"
+            raise DataError(what, where="data.train", expected="others, to tell it from")
+        return data
     data = load_dataset(spec.data, columns, train=train, unlabelled=spec.needs_no_labels)
     if spec.data.label_type == NUMBER.name:
         _map_splits(data, partial(_within, _score_range(spec)))
+    else:
+        _require_neighbours(data)
     return data
+
+
+def _require_neighbours(data: Dataset) -> None:
+    for name, examples in (("eval", data.eval), ("test", data.test)):
+        if examples is not None and len(examples) == 1:
+            raise DataError(ALONE, where=f"data.{name}", cure="evaluate on several")
 
 
 def _map_splits(data: Dataset, change: Any) -> Dataset:

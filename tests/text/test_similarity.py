@@ -246,6 +246,23 @@ def test_11_sim_scores_outside_the_range_are_refused_with_the_one_that_fits(make
     assert similarity.load_data(parse_cured(spec)).sizes == {"train": 30, "eval": 16}
 
 
+@pytest.mark.parametrize(
+    ("kind", "file", "rows", "what", "where"),
+    [
+        (TOGETHER, "train", [("a", "z"), ("b", "z"), ("c", "z")], "second text of all 3 pairs", "data.train"),
+        (CLASSES, "eval", [("a", "positive")], "one text alone has no nearest one", "data.eval"),
+    ],
+)
+def test_11_sim_where_there_is_nothing_to_tell_a_text_from_no_step_is_taken(
+    make, world, kind, file, rows, what, where
+):
+    header = ("text", "second") if kind is TOGETHER else ("text", "label")
+    write_csv(world / "few.csv", rows, header)
+    with pytest.raises(DataError) as caught:
+        similarity.load_data(make(*kind, f"data.{file}=few.csv"))
+    assert what in caught.value.problems[0].what and caught.value.problems[0].where == where
+
+
 def parse_cured(spec):
     return replace(spec, data=replace(spec.data, score_range=(0.0, 5.0)))
 
