@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "cli/fetch.py": "tests/experiment/test_fetch.py",
     "config/examples.py": "tests/cli/test_init.py",
     "data/guess.py": "tests/cli/test_init.py",
+    "data/guess_rows.py": "tests/cli/test_init.py",
     "data/guess_table.py": "tests/cli/test_init.py",
     "data/guess_text.py": "tests/data/test_readers.py",
     "data/span_words.py": "tests/data/test_annotated.py",

@@ -207,8 +207,8 @@ def _write_text_model(model: TextModel, folder: Path) -> Path:
 
 
 def _examples(spec: RunSpec, count: int, folder: Path) -> Any:
-    """Texts of ``TOKENS`` words, which are longer than ``TOKENS`` tokens, or images of noise in ``folder``; where an input
-    is several texts, such as a question and its context, they come to ``TOKENS`` together."""
+    """Texts of ``TOKENS`` words, which are longer than ``TOKENS`` tokens, or images of noise in ``folder``; where an
+    input is several texts, such as a question and its context, they come to ``TOKENS`` together."""
     from ptm.data.examples import Examples
     from ptm.data.given import Given
     from ptm.data.inputs import Typed

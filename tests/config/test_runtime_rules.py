@@ -58,7 +58,7 @@ def test_13_07_what_was_not_built_with_shards_is_refused_by_name(change, config)
 def test_13_07_windows_weighed_by_a_learned_vector_are_not_sharded(config):
     """The vector that learned would not be the one that is read."""
     windows = ["data.long_texts=windows", "data.pool=learned"]
-    with pytest.raises(ConfigError, match="data.pool: learned and runtime.shard: fsdp"):
+    with pytest.raises(ConfigError, match=r"data\.pool: learned and runtime\.shard: fsdp"):
         load_config(config, windows)
     assert load_config(config, [*windows, "runtime.shard=none"])
 

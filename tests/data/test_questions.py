@@ -169,9 +169,9 @@ def test_11_13_articles_of_squad_stay_together_and_kinds_of_questions_are_told_a
     (tmp_path / "all.json").write_text(json.dumps({"data": articles}))
     for kind in ("squad", "json"):
         text = (
-            f"version: 1\ntask: question-answering\nmodel: {{name: bert-base-uncased}}\ndata: {{source: '{kind}:all.json', "
-            "eval: 20%, split_by: title, slices: [is_impossible]}\ntrain: {epochs: 1, batch_size: 2, learning_rate: 1e-3}\n"
-            "output: r\n"
+            "version: 1\ntask: question-answering\nmodel: {name: bert-base-uncased}\noutput: r\n"
+            f"data: {{source: '{kind}:all.json', eval: 20%, split_by: title, slices: [is_impossible]}}\n"
+            "train: {epochs: 1, batch_size: 2, learning_rate: 1e-3}\n"
         )
         spec = parse_config(text, "c.yaml", base=tmp_path, cwd=tmp_path)
         data = load_questions(spec.data)
