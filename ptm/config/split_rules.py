@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ptm.config import expressions
+from ptm.config.label_types import PAIRS
 from ptm.config.slices import BINS, LENGTH, SIZE, bin_names
 from ptm.config.spec import DataSpec, RunSpec
 from ptm.config.tasks import IMAGE_SOURCES, QUESTION_SOURCES, TABLE_SOURCES
@@ -30,8 +31,11 @@ def check_splits(spec: RunSpec) -> Complaints:
     for key, value in (("split_by", data.split_by), ("stratify", data.stratify)):
         if isinstance(value, str):
             yield from _check_grouping(data, key, value)
-    if data.stratify is True and not (spec.descriptor.label_types or spec.evaluation.of_entities):
-        what = f"an example of {spec.task} has no label to stratify by"
+    typed = bool(spec.descriptor.label_types)
+    labelled = data.label_type != PAIRS.name if typed else bool(spec.evaluation.of_entities)
+    if data.stratify is True and not labelled:
+        of = f"label_type: {data.label_type}" if typed else spec.task
+        what = f"an example of {of} has no label to stratify by"
         yield ("data", "stratify"), what, "name a column, or remove it"
 
 

@@ -46,6 +46,7 @@ def test_11_sim_three_kinds_of_examples_are_valid():
         (SCORED, ["train.sampling=balanced"], "train.sampling is for text-classification"),
         (TOGETHER, ["train.batch_size=1"], "a second text is told from those of the other pairs of a batch"),
         (TOGETHER, ["data.label=score"], "pairs of texts that belong together have no label"),
+        (TOGETHER, ["data.stratify=true"], "an example of label_type: pairs has no label to stratify by"),
         (TOGETHER, ["data.score_range=[0, 5]"], "label_type: pairs has no scores"),
         (CLASSES, ["data.text_pair=b"], "label_type: class is of single texts"),
         (CLASSES, ["teacher={name: x/y}"], "a teacher is asked how similar two texts are"),
