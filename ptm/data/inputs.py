@@ -188,10 +188,8 @@ def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | Non
     if path.is_dir():  # what cannot be read is told later, or skipped
         paths = sorted(inner for inner in below(path) if is_image_name(inner, path) and not inner.is_dir())
     if not paths:
-        expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}"
-        raise DataError(
-            "no image in this folder", where=path, expected=f"{expected}; there is: {contents(path)}"
-        )
+        expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}; there is: {contents(path)}"
+        raise DataError("no image in this folder", where=path, expected=expected)
     return [(str(inner), {"image": inner}, {}) for inner in paths]
 
 

@@ -39,21 +39,37 @@ def load_questions(data: DataSpec, *, train: bool = True) -> Dataset:
     Raises DataError for an answer that does not stand where its row says.
     """
     named = (data.answers, data.answer_start)
-    if named not in ((None, None), *(tuple(form.get(key) for key in _KEYS) for form in _USUAL)):
-        columns = {"answers": data.answers or ANSWER, "answer_start": data.answer_start}
-        return _load(data, {role: column for role, column in columns.items() if column}, train)
-    # A run's config names one of the usual forms, and other files may have the other one.
-    first, second = _USUAL if data.answers != ANSWER else reversed(_USUAL)
+    if named in ((None, None), *(tuple(form.get(key) for key in _KEYS) for form in _USUAL)):
+        # A run's config names one of the usual forms, and other files may have the other one.
+        first, second = _USUAL if data.answers != ANSWER else reversed(_USUAL)
+        return _load_either(data, first, second, "answers", train)
+    start = {"answer_start": data.answer_start or START}
+    if data.answers is None:
+        return _load_either(data, {"answers": ANSWERS} | start, {"answers": ANSWER} | start, "answers", train)
+    alone = {"answers": data.answers}
+    if data.answer_start is None:
+        return _load_either(data, alone | start, alone, "answer_start", train)
+    return _load(data, alone | start, train)
+
+
+def _load_either(
+    data: DataSpec, first: Mapping[str, str], second: Mapping[str, str], role: str, train: bool
+) -> Dataset:
+    """By the first columns; by the second where that of ``role`` is not there."""
     try:
         return _load(data, first, train)
     except DataError as error:
-        if f"no column {first['answers']!r}" not in {problem.what for problem in error.problems}:
+        if not _lacks(error, first[role]):
             raise
         try:
             return _load(data, second, train)
         except DataError as of_other:
-            neither = f"no column {second['answers']!r}" in {problem.what for problem in of_other.problems}
+            neither = role in second and _lacks(of_other, second[role])
             raise (error if neither else of_other) from None
+
+
+def _lacks(error: DataError, column: str) -> bool:
+    return f"no column {column!r}" in {problem.what for problem in error.problems}
 
 
 def _load(data: DataSpec, columns: Mapping[str, str], train: bool) -> Dataset:

@@ -58,6 +58,19 @@ def test_11_13_answers_in_every_form_come_to_the_same_characters(tmp_path):
     assert spans(load(jsonl(tmp_path / "a.jsonl", {"answers": both}), **written)) == expected
     named = load(table(tmp_path / "a.csv", ["said", "at"], ["Ada", ADA]), answers="said", answer_start="at")
     assert spans(named) == expected
+    # The defaults of one key beside a name for the other.
+    assert (
+        spans(load(table(tmp_path / "a.csv", ["said", "answer_start"], ["Ada", ADA]), answers="said"))
+        == expected
+    )
+    assert spans(load(jsonl(tmp_path / "a.jsonl", {"said": both}), answers="said")) == expected
+    for name in ("answers", "answer"):
+        beside = load(table(tmp_path / "a.csv", [name, "at"], ["Ada", ADA]), answer_start="at")
+        assert spans(beside) == expected
+    cured = load(
+        table(tmp_path / "a.csv", ["answers", "answer_start"], ["Ada", ADA]), answer_start="answer_start"
+    )
+    assert spans(cured) == expected
     assert spans(load(jsonl(tmp_path / "a.jsonl", {"answer": ["Ada"], "answer_start": [ADA]}))) == expected
     columns = {"question": ["Who?"], "context": [CONTEXT], "answers": [both]}
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
