@@ -39,6 +39,9 @@ def check_similarity(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("train", "label_smoothing"), "similarities have no classes to smooth over", "remove it"
     if spec.model.freeze == "backbone":
         yield ("model", "freeze"), f"{spec.task} has no head: nothing would learn", "remove freeze"
+    if train.head_learning_rate is not None:
+        what = f"{spec.task} has no head that could have a rate of its own"
+        yield ("train", "head_learning_rate"), what, "remove it"
     if spec.teacher is not None and kind == CLASS.name:
         what = "a teacher is asked how similar two texts are, and label_type: class has single ones"
         yield ("teacher",), what, "use label_type: number or pairs, or remove teacher"

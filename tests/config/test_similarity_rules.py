@@ -36,6 +36,7 @@ def test_11_sim_three_kinds_of_examples_are_valid():
         (SCORED, ["data.score_range=[5]"], "score_range is the lowest and the highest score"),
         (SCORED, ["train.temperature=1"], "temperature is for label_type: pairs"),
         (SCORED, ["best.metric=mrr"], "there is no metric 'mrr': one of loss, spearman"),
+        (SCORED, ["train.head_learning_rate=1e-3"], "text-similarity has no head that could have a rate"),
         (SCORED, ["model.freeze=backbone"], "text-similarity has no head"),
         (SCORED, ["teacher={name: x/y}", "distill.features=cosine"], "features: cosine compares what is"),
         (
