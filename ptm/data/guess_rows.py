@@ -104,7 +104,7 @@ def longest_columns(rows: Rows) -> list[str]:
 
 def put_columns(about: Guess, roles: Mapping[str, str], usual: Mapping[str, str], rows: Rows) -> None:
     for role, column in roles.items():
-        sample = str(rows.values(column)[0])
+        sample = str(next(iter(rows.values(column)), ""))
         sample = sample if len(sample) <= 40 else sample[:39] + "…"
         reason = f"{rows.places[0]}: {sample!r}"
         if column != usual[role]:

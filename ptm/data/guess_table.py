@@ -71,6 +71,8 @@ def guess_columns(about: Guess, task: str | None) -> None:
     files = [about.path / name for name in names] or [about.path]
     read = [read_rows(file, about) for file in files]
     rows = read[0]
+    if not rows.rows:
+        raise DataError("there are no rows in it", where=files[0], expected="at least one example")
     about.train_examples = len(rows.rows)
     columns = set(rows.columns)
     pair = next((p for p in _TRANSLATIONS if set(p) <= columns), None)

@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from ptm.config.load import parse_config
@@ -65,6 +67,8 @@ def test_11_13_questions_under_other_names(header, expected, tmp_path):
     place = table(tmp_path / "d", header, [f"who?,Ada {n} wrote,Ada,0" for n in range(20)])
     spec = drafted(place, "question-answering")
     assert {key: getattr(spec.data, key) for key in expected} == expected
+    (tmp_path / "none.jsonl").write_text('{"question": "who?", "context": "Ada", "answers": null}\n' * 4)
+    assert drafted(tmp_path / "none.jsonl").task == "question-answering"  # nowhere an answer to show
     with pytest.raises(DataError, match="no columns of questions"):
         guess(table(tmp_path / "e", "question,answer", ["who?,Ada"]), "question-answering")
 
@@ -92,6 +96,13 @@ def test_11_sim_pairs_without_scores_and_texts_of_classes(tmp_path):
     rows = [f"a film so {WORDS[n % 4]} that {n},short,{'ab'[n % 2]}" for n in range(40)]
     data = drafted(table(tmp_path / "e", "body,title,topic", rows), "text-similarity").data
     assert (data.text, data.text_pair, data.label, data.label_type) == ("body", None, "topic", "class")
+
+
+def test_11_13_a_table_without_rows_is_told(tmp_path):
+    columns = {name: pyarrow.array([], pyarrow.string()) for name in ("question", "context", "answers")}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="no rows"):
+        guess(tmp_path / "a.parquet")
 
 
 def test_11_sim_what_are_no_texts_that_are_alike(tmp_path):
