@@ -14,7 +14,8 @@ from ptm.metrics.regression import NumberMetrics
 from ptm.metrics.summary import Summary
 from ptm.pipeline import Batch, Metrics, Output, Prediction
 
-_CHUNK = 1024  # queries compared with all candidates at a time
+_CHUNK = 1024  # queries compared with all candidates at a time, at most
+_COSINES = 2**23  # held at a time: 64 MB
 ALONE = "one text alone has no nearest one"
 _DIGITS = 6  # of a cosine that is shown; fp32 has seven
 
@@ -127,9 +128,9 @@ class RetrievalMetrics(EmbeddingMetrics):
         _, where, numbers = np.unique(targets, return_index=True, return_inverse=True)
         second = embeddings[where, 1].astype(np.float64)
         ranks, losses = [], []
-        for start in range(0, len(first), _CHUNK):
-            own = numbers[start : start + _CHUNK, None]
-            cosines = first[start : start + _CHUNK] @ second.T
+        for part in _parts(len(first), len(second)):
+            own = numbers[part, None]
+            cosines = first[part] @ second.T
             of_pair = np.take_along_axis(cosines, own, axis=1)
             ranks.append((cosines >= of_pair).sum(1))
             scores = cosines / self._temperature
@@ -182,8 +183,7 @@ def _neighbours(targets: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray
         raise DataError(ALONE, cure="evaluate on several")
     vectors = embeddings.astype(np.float64)
     nearest, losses = [], []
-    for start in range(0, len(vectors), _CHUNK):
-        part = np.arange(start, min(start + _CHUNK, len(vectors)))
+    for part in _parts(len(vectors), len(vectors)):
         cosines = vectors[part] @ vectors.T
         same = targets[part, None] == targets
         same[np.arange(len(part)), part] = False
@@ -192,6 +192,13 @@ def _neighbours(targets: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray
         cosines[np.arange(len(part)), part] = -np.inf
         nearest.append(cosines.argmax(1))
     return np.concatenate(nearest), float(np.mean(np.concatenate(losses)))
+
+
+def _parts(queries: int, candidates: int) -> Iterator[np.ndarray]:
+    """The queries in pieces, int64, whose cosines with all candidates take little memory."""
+    size = max(1, min(_CHUNK, _COSINES // candidates))
+    for start in range(0, queries, size):
+        yield np.arange(start, min(start + size, queries))
 
 
 def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -53,6 +53,15 @@ def test_11_sim_places_are_counted_among_all_second_texts():
     assert rows[2]["similarity"] == pytest.approx(float(PAIRS[2, 0] @ PAIRS[2, 1]), abs=1e-6)
 
 
+def test_11_sim_queries_in_pieces_come_to_the_same(monkeypatch):
+    """Many texts are compared a few at a time, for the memory that it takes."""
+    found = of_embeddings(RetrievalMetrics(0.1), range(40), NUMBERS, PAIRS)
+    classes = of_embeddings(NeighbourMetrics("abc"), range(40), NUMBERS % 3, PAIRS[:, :1])
+    whole = found.compute(), classes.compute()
+    monkeypatch.setattr("ptm.metrics.similarity._COSINES", 100)  # 2 of 40 queries
+    assert [found.compute(), classes.compute()] == [pytest.approx(values) for values in whole]
+
+
 def test_11_sim_embeddings_that_are_all_alike_find_nothing():
     """Of texts with the same cosine each has the last place."""
     alike = np.zeros((40, 2, 5), np.float32)
