@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ptm.base import seeds
 from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
 from ptm.config.evaluation import shown_metric
@@ -34,13 +33,13 @@ from ptm.training import optim, order
 from ptm.training.averaging import WeightAverage, share_of
 from ptm.training.evaluation import Evaluation, Outputs, StopRequested, evaluate
 from ptm.training.finite import evaluation_not_finite, largest_weight, step_not_finite, weights_not_finite
-from ptm.training.memory import OTHER_MODEL, batch_memory, memory_errors
+from ptm.training.gradients import Gradients
+from ptm.training.memory import OTHER_MODEL, memory_errors
 from ptm.training.meter import Meter, StepNumbers
 from ptm.training.progress import Progress
 from ptm.training.runtime import Runtime, batch_norms
 from ptm.training.selection import Selection
 from ptm.training.sharded import share, weights_of, whole
-from ptm.training.shared_loss import SharedLoss
 
 __all__ = ["RunContext", "Step", "StopRequested", "Trained", "evaluate", "train", "try_steps"]
 
@@ -124,8 +123,17 @@ class _Training:
         self.lengths = pipeline.lengths("train") if spec.train.group_by_length else None
         self.classes = pipeline.sampled_classes(spec.train)
         self.micro = spec.train.forward_size
-        self.compiled: nn.Module = torch.compile(trained) if spec.runtime.compile else trained  # type: ignore[assignment]
-        self.loss: SharedLoss | None = None  # over what learns now
+        self.gradients = Gradients(
+            context.objective.loss,
+            torch.compile(trained) if spec.runtime.compile else trained,  # type: ignore[arg-type]
+            context.objective.module,
+            pipeline,
+            runtime,
+            seed=spec.train.seed,
+            sharded=self.weights.spread_out,
+            scale=self.scaler.scale,
+            lap=context.lap,
+        )
         share = share_of(spec.train, self.counts)
         self.average = None if share is None else WeightAverage(self.model, share)
         self.progress = Progress()
@@ -137,8 +145,6 @@ class _Training:
         self.learning = 0  # layers that learn, of those in ``layers``
         # The newest step's (examples, ids, sums and norm), whose numbers may still be on the GPU.
         self.unchecked: tuple[int, np.ndarray, Tensor] | None = None
-        self.part_names: tuple[str, ...] = ()
-        self.parts_known = False  # in all processes
 
     def run(self, resume: bool) -> Progress:
         if resume:
@@ -179,7 +185,7 @@ class _Training:
             optim.train_only(self.model, names & self.trained)
             if len(layers) != self.learning:
                 self.learning = len(layers)
-                self.loss = None
+                self.gradients.begin_anew()
                 self.context.reporter.say(f"epoch {epoch}: {len(layers)} of {len(self.layers)} layers learn")
         self.weights.training_mode()
         return epoch
@@ -211,65 +217,14 @@ class _Training:
         lap("between")
         norms = batch_norms(self.model.modules()) if runtime.ranks > 1 else []
         before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[operator]
-        sums = self._backward(step)
+        sums = self.gradients.backward(step.micro_batches(), len(step.shard), self.progress.step)
         if runtime.ranks > 1:
-            sums = self._combine(sums, norms, before, step.examples)
+            sums = self.gradients.combine(sums, norms, before, math.ceil(step.examples / self.micro))
             lap("exchange")
         norm = self._update(sums[1])
         lap("optimizer")
         self._count(step, sums, norm)
         self.progress.seconds += time.perf_counter() - begun
-
-    def _backward(self, step: Step) -> Tensor:
-        """Gradients of this process's micro-batches, added to those of others in the last one; float64 [2 + parts] of
-        its own: loss, count, the objective's parts."""
-        context, runtime = self.context, self.context.runtime
-        sums = torch.zeros(2, dtype=torch.float64, device=runtime.device)
-        if self.loss is None:
-            loss, extra, sharded = context.objective.loss, context.objective.module, self.weights.spread_out
-            self.loss = SharedLoss(loss, self.compiled, extra, runtime, sharded=sharded)
-        for done, (index, train_batch) in enumerate(step.micro_batches(), start=1):
-            context.lap("data")
-            runtime.seed(context.spec.train.seed, seeds.DROPOUT, self.progress.step, max(0, index))
-            memory = batch_memory(
-                context.pipeline, train_batch.batch, "train.micro_batch_size", training=True
-            )
-            with memory, self.loss.part(last=done == len(step.shard)):
-                with runtime.autocast():
-                    output = self.loss(train_batch.to(runtime.device))
-                context.lap("forward")
-                filler = index == order.FILLER
-                self.scaler.scale(output.loss_sum * 0 if filler else output.loss_sum).backward()
-            context.lap("backward")
-            if filler:
-                continue
-            self.part_names = tuple(output.parts)
-            row = torch.stack(
-                [output.loss_sum.detach().double(), *(p.double() for p in output.parts.values())]
-            )
-            sums = torch.nn.functional.pad(sums, (0, 1 + len(row) - len(sums)))
-            sums[0] += row[0]
-            sums[1] += output.count
-            sums[2:] += row[1:]
-        if not step.shard:
-            self.loss.take_part()
-        return sums
-
-    def _combine(
-        self, sums: Tensor, norms: list[nn.Module], before: list[tuple[Tensor, Tensor]], examples: int
-    ) -> Tensor:
-        """Make all processes hold the sums and statistics of the whole batch, as they hold its gradients."""
-        runtime = self.context.runtime
-        pieces = [np.empty(0)] * math.ceil(examples / self.micro)
-        passes = [len(order.shard(pieces, rank, runtime.ranks)) for rank in range(runtime.ranks)]
-        if not self.parts_known:
-            # Every process asks, once a run, whatever it knows itself: one without a micro-batch knows no parts.
-            self.part_names = next((names for names in runtime.gather(self.part_names) if names), ())
-            self.parts_known = True
-        sums = torch.nn.functional.pad(sums, (0, 2 + len(self.part_names) - len(sums)))
-        runtime.sum(sums)
-        runtime.chain_batch_norms(norms, before, passes)
-        return sums
 
     def _update(self, count: Tensor) -> Tensor:
         """Divide the gradient by the count, clip it, apply it. Returns its norm before clipping."""
@@ -290,7 +245,7 @@ class _Training:
         with memory_errors("the optimizer's state of this model", OTHER_MODEL):
             self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=self.loss is None or not self.loss.in_buckets)
+        self.optimizer.zero_grad(set_to_none=not self.gradients.stay)
         return norm
 
     def _count(self, step: Step, sums: Tensor, norm: Tensor) -> None:
@@ -313,7 +268,7 @@ class _Training:
         examples, ids, tensor = self.unchecked
         self.unchecked = None
         loss_sum, count, *values, norm = tensor.tolist()
-        parts = dict(zip(self.part_names, values, strict=True))
+        parts = dict(zip(self.gradients.part_names, values, strict=True))
         numbers = StepNumbers(examples, ids, loss_sum, count, parts, norm)
         # fp16: a gradient that overflows is the scaler's business: it skips the step and scales less.
         bad_norm = not math.isfinite(norm) and not self.scaler.is_enabled()

@@ -37,6 +37,7 @@ TESTED_ELSEWHERE = {
     "cli/batch_progress.py": "tests/experiment/test_batch.py",
     "cli/compare.py": "tests/experiment/test_compare.py",
     "training/evaluation.py": "tests/test_engine.py",
+    "training/gradients.py": "tests/test_engine.py",
     "cli/track.py": "tests/run/test_trackers.py",
     "cli/fetch.py": "tests/experiment/test_fetch.py",
     "config/examples.py": "tests/cli/test_init.py",
