@@ -34,13 +34,14 @@ def are_questions(columns: Sequence[str]) -> bool:
 
 def guess_questions(about: Guess, rows: Rows, file: Path) -> None:
     """Columns of questions, contexts and answers. Raises DataError where one of them is not there."""
-    usual = {"question": "question", "text": "context", "answers": "answers", "answer_start": "answer_start"}
     known = {"question": _QUESTIONS, "text": _CONTEXTS, "answers": _ANSWERS, "answer_start": _STARTS}
     found = {
-        role: next((c for name in names for c in rows.columns if c.lower() == name), None)
+        role: column
         for role, names in known.items()
+        for column in [next((c for name in names for c in rows.columns if c.lower() == name), None)]
+        if column is not None
     }
-    if None in (found["question"], found["text"], found["answers"]):
+    if not {"question", "text", "answers"} <= set(found):
         raise DataError(
             "no columns of questions, contexts and answers",
             where=file,
@@ -49,14 +50,12 @@ def guess_questions(about: Guess, rows: Rows, file: Path) -> None:
         )
     about.task = "question-answering"
     about.reasons["task"] = f"columns of questions, contexts and answers ({rows.places[0]})"
-    columns = {role: column for role, column in found.items() if column is not None}
-    if columns["answers"] == "answer" and columns.get("answer_start", "answer_start") == "answer_start":
-        columns = {role: columns[role] for role in ("question", "text")}  # ptm looks for these two itself
-    elif "answer_start" in columns and columns["answers"] != "answers":
-        usual = {**usual, "answer_start": ""}  # it is looked for where it is named alone
-    elif columns["answers"] == "answers":
-        columns.pop("answer_start", None)
-    put_columns(about, columns, usual, rows)
+    if found["answers"] in _ANSWERS[:2]:  # ptm looks for both
+        del found["answers"]
+    if found.get("answer_start") == _STARTS[0]:
+        del found["answer_start"]
+    usual = {"question": "question", "text": "context", "answers": "", "answer_start": ""}
+    put_columns(about, found, usual, rows)
 
 
 def guess_squad(about: Guess) -> None:
@@ -69,7 +68,7 @@ def guess_squad(about: Guess) -> None:
     except DataError:  # whoever trains on it says what is wrong with it
         return
     about.train_examples = len(titles)
-    if about.data["eval"].endswith("%") and None not in titles and len(set(titles)) >= _ARTICLES:
+    if about.data["eval"].endswith("%") and all(titles) and len(set(titles)) >= _ARTICLES:
         about.say("split_by", "title", f"questions about one of {len(set(titles))} articles stay on one side")
 
 
