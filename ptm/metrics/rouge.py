@@ -2,7 +2,8 @@
 
 Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries" (ROUGE-N, section 2; ROUGE-L of whole texts, section
 3.1), as F1 without stemming. Values of English texts are those of Google's package rouge-score, which needs nltk for
-its stemmer; it drops letters other than a to z, here they are letters of words.
+its stemmer; it drops letters other than a to z, here they are letters of words, and each character of Chinese and
+Japanese, which are written without blanks, is a word (Hu et al. 2015, LCSTS, arXiv:1506.05865, section 4).
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SIGNATURE = "F1, mean over texts, words of letters and digits in lower case, no stemming"
-_WORD = re.compile(r"[^\W_]+")
+SIGNATURE = (
+    "F1, mean over texts, words of letters and digits (Han and kana: each one), lower case, no stemming"
+)
+_ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # kana and Han
+_WORD = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
 
 
 def rouge(written: Sequence[str], targets: Sequence[str]) -> dict[str, float]:

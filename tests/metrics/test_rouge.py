@@ -37,6 +37,13 @@ def test_11_rouge_of_a_text_as_it_should_be_is_100_and_of_no_words_0():
     assert rouge(["one"], ["one"])["rouge2"] == 0.0  # no pair of words
 
 
+def test_11_rouge_of_texts_without_blanks_is_of_characters():
+    scores = rouge(["猫在 GPU 上睡觉。"], ["猫在GPU旁睡"])  # 6 and 5 words, 5 and 4 pairs of them
+    assert scores["rouge1"] == pytest.approx(200 * 4 / 11)
+    assert scores["rouge2"] == pytest.approx(200 * 2 / 9)
+    assert scores["rougeL"] == pytest.approx(200 * 4 / 11)
+
+
 def test_11_rouge_orders_words_of_long_texts_as_a_table_would():
     a = [f"w{(7 * k) % 50}" for k in range(180)]
     b = [f"w{(11 * k) % 60}" for k in range(140)]
