@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from ptm import __version__
-from ptm.base.allocator import keep_freed_memory
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
 from ptm.base.light_imports import import_lightly
@@ -117,8 +116,6 @@ def main() -> None:
     open_streams()
     quiet_hub()
     import_lightly()
-    if sys.argv[1:2] != ["serve"]:  # which runs for days
-        keep_freed_memory()
     sys.exit(run(sys.argv[1:], launcher))
 
 

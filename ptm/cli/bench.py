@@ -28,12 +28,14 @@ def bench(
     json_: Json = False,
 ) -> None:
     """Say where the time of a training step goes, and what would make it shorter, by trying it. Writes no run."""
+    from ptm.base.allocator import keep_freed_memory
     from ptm.config.load import load_config
 
     reporter = new_reporter(quiet=quiet, verbose=verbose)
     spec = load_config(config, set_)
     from ptm.experiment.bench import run_bench
 
+    keep_freed_memory()  # as a training does
     result = run_bench(spec, reporter, steps=steps, rounds=rounds)
     if result.thread_warning:
         reporter.say(f"warning: {result.thread_warning}")

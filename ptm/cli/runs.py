@@ -52,8 +52,10 @@ def reproduce(
     """Run a recorded experiment again and say how far the result is from the record."""
     reporter = new_reporter(quiet=quiet, verbose=verbose)
     count = parse_processes(processes)
+    from ptm.base.allocator import keep_freed_memory
     from ptm.experiment.reproduce import reproduce as run_again
 
+    keep_freed_memory()  # as the recorded training did
     with ExitStack() as stack:
         target = output or Path(stack.enter_context(TemporaryDirectory(prefix="ptm-reproduce-"))) / "run"
         reproduction = run_again(run, target, tolerance, reporter, processes=count)

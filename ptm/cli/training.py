@@ -139,6 +139,7 @@ def distill(
 
 
 def _train(command: Command, options: TrainingOptions, seeds: str | None = None) -> None:
+    from ptm.base.allocator import keep_freed_memory
     from ptm.base.launch import is_first_process, launch
     from ptm.config.commands import require_command
     from ptm.config.load import load_config
@@ -166,6 +167,7 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
     if processes > 1 and "RANK" not in os.environ:
         content = standard_input() if str(options.config) == STANDARD_INPUT else None
         raise typer.Exit(launch(sys.argv[1:], processes, stdin=content))
+    keep_freed_memory()
     if controlled:
         chosen = parse_seeds(seeds) if seeds else [spec.train.seed]
         _train_both_arms(spec, options, pins, chosen, reporter)
