@@ -97,7 +97,37 @@ def six_digits(probability: float) -> float:
     return float(f"{probability:.6g}")
 
 
-class LogitMetrics(ABC):
+class AccumulatedMetrics(ABC):
+    """What metrics share that hold a row an example: parts of an evaluation are put together, and taken out, by it."""
+
+    def __init__(self) -> None:
+        self._accumulator = Accumulator()
+
+    def merge(self, others: Sequence[Metrics]) -> Self:
+        merged = self._empty()
+        for part in (self, *others):
+            assert isinstance(part, type(self))
+            merged._accumulator = merged._accumulator.joined(part._accumulator)
+        return merged
+
+    def subset(self, ids: np.ndarray) -> Self:
+        """These examples among themselves."""
+        subset = self._empty()
+        subset._accumulator = self._accumulator.subset(ids)
+        return subset
+
+    def _empty(self) -> Self:
+        """As this, of no examples."""
+        return type(self)()
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]: ...
+
+    @abstractmethod
+    def predictions(self) -> Iterator[Prediction]: ...
+
+
+class LogitMetrics(AccumulatedMetrics):
     """What metrics of one row of logits an example share: they hold the logits, fp32 [n, outputs], and the targets.
 
     Logits, because probabilities of a certain model are all 0 or 1, and no longer in any order.
@@ -111,35 +141,17 @@ class LogitMetrics(ABC):
     ) -> None:
         """``positive``: of two labels, the one that ``f1`` is of (default: the second). ``thresholds``: label →
         probability from which it applies (default: 0.5, or the highest)."""
+        super().__init__()
         self._labels = tuple(labels)
         self._positive = positive
         self._thresholds = dict(thresholds)
-        self._accumulator = Accumulator()
 
     def update(self, batch: Batch, output: Output) -> None:
         assert output.logits is not None
         self._accumulator.add(batch, output, output.logits.float().cpu().numpy())
 
-    def merge(self, others: Sequence[Metrics]) -> Self:
-        merged = self._empty()
-        for part in (self, *others):
-            assert isinstance(part, type(self))
-            merged._accumulator = merged._accumulator.joined(part._accumulator)
-        return merged
-
-    def subset(self, ids: np.ndarray) -> Self:
-        subset = self._empty()
-        subset._accumulator = self._accumulator.subset(ids)
-        return subset
-
     def _empty(self) -> Self:
         return type(self)(self._labels, self._positive, self._thresholds)
-
-    @abstractmethod
-    def compute(self) -> dict[str, float]: ...
-
-    @abstractmethod
-    def predictions(self) -> Iterator[Prediction]: ...
 
 
 class ClassificationMetrics(LogitMetrics):

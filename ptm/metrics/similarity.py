@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from ptm.errors import DataError
-from ptm.metrics.classification import Accumulator
+from ptm.metrics.classification import AccumulatedMetrics
 from ptm.metrics.regression import NumberMetrics
 from ptm.metrics.summary import Summary
-from ptm.pipeline import Batch, Metrics, Output, Prediction
+from ptm.pipeline import Batch, Output, Prediction
 
 _CHUNK = 1024  # queries compared with all candidates at a time, at most
 _COSINES = 2**23  # held at a time: 64 MB
@@ -53,34 +53,15 @@ class ScoreMetrics(NumberMetrics):
             yield row
 
 
-class EmbeddingMetrics:
+class EmbeddingMetrics(AccumulatedMetrics):
     """What the embeddings of all evaluated examples have in common: they are held, fp32 [n, texts, d].
 
     ``Output.predictions`` are these of a batch; targets int64 [n], equal for texts that belong together, None where
     nobody knows.
     """
 
-    def __init__(self) -> None:
-        self._accumulator = Accumulator()
-
     def update(self, batch: Batch, output: Output) -> None:
         self._accumulator.add(batch, output, output.predictions)
-
-    def merge(self, others: Sequence[Metrics]) -> Self:
-        merged = self._empty()
-        for part in (self, *others):
-            assert isinstance(part, type(self))
-            merged._accumulator = merged._accumulator.joined(part._accumulator)
-        return merged
-
-    def subset(self, ids: np.ndarray) -> Self:
-        """These examples among themselves."""
-        subset = self._empty()
-        subset._accumulator = self._accumulator.subset(ids)
-        return subset
-
-    def _empty(self) -> Self:
-        return type(self)()
 
 
 class RetrievalMetrics(EmbeddingMetrics):
