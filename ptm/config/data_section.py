@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ptm.config.folds import parse_fold
+from ptm.config.folds import held_out_fractions, parse_fold
 from ptm.config.keys import (
     CLASSIFIERS,
     FILES,
@@ -36,7 +36,6 @@ from ptm.config.tasks import (
     TOKEN_CLASSIFICATION,
     TRANSLATION,
 )
-from ptm.errors import ConfigError
 
 # Labels that are written as words: in a column, as names of folders, in annotations of boxes.
 _LABEL_COLUMN = Serves(lambda task: task.classifies or task == TOKEN_CLASSIFICATION or task.boxes)
@@ -416,40 +415,4 @@ class DataSpec:
     def held_out(self) -> dict[str, float]:
         """The fractions of train that are held out, by split: ``{"eval": 0.2}`` for ``eval: 20%``; a split that is
         named has none. Raises ConfigError for percentages that leave nothing, or nothing over."""
-        shares = {split: getattr(self, split) for split in HELD_OUT}
-        fractions = {
-            split: _fraction(split, share)
-            for split, share in shares.items()
-            if share is not None and (share.endswith("%") or (split == "eval" and parse_fold(share)))
-        }
-        if self.fold is not None and "test" in fractions:
-            raise ConfigError(
-                "a test is held out of train, which the folds share out as a whole",
-                where="data.test",
-                expected="a test split of its own, or none",
-            )
-        if sum(fractions.values()) >= 1 - 1e-9:
-            raise ConfigError(
-                f"nothing is left to train on: {' and '.join(f'{split}: {shares[split]}' for split in fractions)}",
-                where=f"data.{[*fractions][-1]}",
-                expected="percentages that come to less than 100%",
-            )
-        return fractions
-
-
-def _fraction(split: str, share: str) -> float:
-    """0.2 for ``20%``, and for ``fold-1-of-5``."""
-    fold = parse_fold(share)
-    if fold is not None:
-        return 1 / fold[1]
-    try:
-        fraction = float(share.removesuffix("%")) / 100
-    except ValueError:
-        fraction = 0.0
-    if not 0 < fraction < 1:
-        raise ConfigError(
-            f"data.{split} is {share!r}",
-            where=f"data.{split}",
-            expected="a percentage between 0% and 100%, such as 20%",
-        )
-    return fraction
+        return held_out_fractions({split: getattr(self, split) for split in HELD_OUT})

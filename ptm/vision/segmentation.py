@@ -96,7 +96,7 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> S
     )
     if complete and outputs_by_position(labels, data.labels):
         report = replace(report, order=data.labels)
-    preprocessing = _preprocessing(spec, plan, data, model, complete=complete)
+    preprocessing = segmenter_plan.preprocessing_of(plan, spec, data, model, complete=complete)
     outputs_named = (labels or data.labels) if complete else data.labels
     pipeline = SemanticSegmentation(spec, data, plan, preprocessing, net, report, outputs_named, permutation)
     pipeline.effective_data = decided_data(preprocessing)
@@ -360,40 +360,6 @@ class SemanticSegmentation(ImagePipeline):
             ((_, scores),) = self._scores(self.model, batch)
         classes: np.ndarray = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
         return classes
-
-
-def _preprocessing(
-    spec: RunSpec, plan: SegmenterPlan, data: Dataset, model: ModelRef, *, complete: bool
-) -> MaskPreprocessing:
-    """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, for their pixels are
-    compared one by one, but has a mean and std of its own; a trained network keeps its scale."""
-    section = spec.data
-    masks = data.eval.columns.get("mask")
-    if masks is not None:
-        values = masks[0].values
-    elif plan.saved is not None:
-        by_label = dict(zip(plan.saved.labels, plan.saved.preprocessing.mask_values, strict=True))
-        same_names = set(by_label) == set(data.labels)
-        values = (
-            tuple(by_label[name] for name in data.labels)
-            if same_names
-            else plan.saved.preprocessing.mask_values
-        )
-    else:
-        values = tuple(range(len(data.labels)))
-    own = MaskPreprocessing(
-        image_size=section.image_size or plan.image_size,
-        whole=section.augment == "none",
-        mean=section.mean or plan.mean,
-        std=section.std or plan.std,
-        mask_values=values,
-    )
-    if model.role == "teacher":
-        student_ref = spec.model.ref()
-        student_plan = segmenter_plan.plan_segmenter(student_ref)
-        student = _preprocessing(spec, student_plan, data, student_ref, complete=False)
-        return replace(student, mean=model.mean or plan.mean, std=model.std or plan.std)
-    return replace(own, whole=plan.saved.preprocessing.whole) if complete and plan.saved is not None else own
 
 
 def _alike(pixels: Sequence[Tensor], *, together: bool) -> Iterator[list[int]]:

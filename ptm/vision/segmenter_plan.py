@@ -6,7 +6,7 @@ small JSON file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,11 +15,14 @@ from torchvision.models import WeightsEnum
 
 from ptm.base.extras import install
 from ptm.config.model_ref import ModelRef
+from ptm.config.spec import RunSpec
+from ptm.data.examples import Dataset
 from ptm.errors import ModelError, Problem
 from ptm.models.weights import is_file_name
 from ptm.vision import timm_models
 from ptm.vision.backbones import BackboneWeights, is_timm_backbone, missing_backbone, plan_backbone
 from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, named_weights, unknown_name
+from ptm.vision.preprocessing import MaskPreprocessing
 from ptm.vision.saved import WEIGHTS, SavedSegmenter, read_segmenter, saved_directory
 from ptm.vision.timm_models import is_timm
 
@@ -204,3 +207,37 @@ def smp_package() -> ModuleType:
         ) from None
     module: ModuleType = segmentation_models_pytorch
     return module
+
+
+def preprocessing_of(
+    plan: SegmenterPlan, spec: RunSpec, data: Dataset, model: ModelRef, *, complete: bool
+) -> MaskPreprocessing:
+    """What ``data:`` says, else what the network comes with. A teacher sees what its student sees, for their pixels are
+    compared one by one, but has a mean and std of its own; a trained network keeps its scale."""
+    section = spec.data
+    masks = data.eval.columns.get("mask")
+    if masks is not None:
+        values = masks[0].values
+    elif plan.saved is not None:
+        by_label = dict(zip(plan.saved.labels, plan.saved.preprocessing.mask_values, strict=True))
+        same_names = set(by_label) == set(data.labels)
+        values = (
+            tuple(by_label[name] for name in data.labels)
+            if same_names
+            else plan.saved.preprocessing.mask_values
+        )
+    else:
+        values = tuple(range(len(data.labels)))
+    own = MaskPreprocessing(
+        image_size=section.image_size or plan.image_size,
+        whole=section.augment == "none",
+        mean=section.mean or plan.mean,
+        std=section.std or plan.std,
+        mask_values=values,
+    )
+    if model.role == "teacher":
+        student_ref = spec.model.ref()
+        student_plan = plan_segmenter(student_ref)
+        student = preprocessing_of(student_plan, spec, data, student_ref, complete=False)
+        return replace(student, mean=model.mean or plan.mean, std=model.std or plan.std)
+    return replace(own, whole=plan.saved.preprocessing.whole) if complete and plan.saved is not None else own
