@@ -54,19 +54,15 @@ def _may_be_replaced(path: Path) -> bool:
     """Whether there is nothing in a file, or predictions: the keys of its first line say so, as ptm writes them."""
     try:
         with open_regular(path, "r", encoding="utf-8", newline="") as file:
-            begin: str = file.read(_FIRST_LINE)
+            begin: str = file.readline(_FIRST_LINE)
     except FileNotFoundError:
         return True
     except (OSError, UnicodeDecodeError):
         return False
-    if not begin.strip():
+    if not begin:
         return True
     try:
-        first = (
-            json.loads(begin.partition("\n")[0])
-            if path.suffix == ".jsonl"
-            else next(csv.reader(begin.splitlines(keepends=True)))
-        )
+        first = json.loads(begin) if path.suffix == ".jsonl" else next(csv.reader([begin]))
     except (ValueError, RecursionError, csv.Error, StopIteration):
         return False
     return isinstance(first, dict | list) and "id" in first and ("where" in first or "input" in first)
