@@ -10,14 +10,14 @@ import numpy as np
 
 from ptm.data.examples import Examples
 from ptm.errors import DataError, ModelError
-from ptm.text.tokens import Tokens, no_limits, require_text
+from ptm.text.tokens import OverTokens, Tokens, no_limits, require_text
 
 SPECIAL = -1  # word number of a token that is no part of a text
 _CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
 
 
 @dataclass(frozen=True)
-class Blocks:
+class Blocks(OverTokens):
     """Blocks of tokens, end to end in ``tokens``."""
 
     tokens: Tokens
@@ -25,17 +25,6 @@ class Blocks:
     rows: np.ndarray  # int64 [blocks]: the row of the text in which a block begins
     text_bytes: int  # UTF-8 bytes of the texts in them, those that were cut off left out
     texts: int  # how many texts they hold
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self.tokens.ids
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.tokens.lengths
 
     def describe(self) -> dict[str, Any]:
         """Counts for the record."""

@@ -207,14 +207,3 @@ class TextClassification(ClassifierPipeline[Tokens]):
         data = self._spec.data
         thresholds = self.decisions.thresholds if self.decisions else {}
         return new_metrics(self.labels, data.label_type, data.positive_label, thresholds, self.least_score)
-
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        """Of a pair, ``inputs`` are both texts by role."""
-        columns = self._examples(split).columns
-        both = (
-            {"inputs": {role: column[index] for role, column in columns.items()}} if len(columns) > 1 else {}
-        )
-        return super().example(split, index) | both
-
-    def _text(self, split: Split, index: int) -> str:
-        return " ⟂ ".join(str(column[index]) for column in self._examples(split).columns.values())

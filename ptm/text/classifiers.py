@@ -26,7 +26,7 @@ from ptm.text.models import (
     embeddings_of,
     head_of,
     keep_layers,
-    max_positions,
+    limit_length,
     output_layer,
     with_prefix,
 )
@@ -121,14 +121,11 @@ def build_classifier(
     head = head_of(model)
     if "score." in head:  # such decoders judge the last token that is not padding, and know it by this number
         model.config.pad_token_id = tokenizer.pad_token_id
-    limit = max_positions(model, tokenizer)
-    # Saved, so that pipelines can cut to it. Of a trained model it may be less: what its texts were cut to.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, limit or tokenizer.model_max_length)
     return Classifier(
         model=model,
         tokenizer=tokenizer,
         report=report,
-        max_positions=limit,
+        max_positions=limit_length(model, tokenizer),
         head=head,
         embeddings=embeddings_of(model),
         permutation=permutation,

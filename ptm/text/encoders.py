@@ -123,14 +123,11 @@ def build_encoder(
     for name, parameter in model.named_parameters():
         if name.startswith("pooler."):
             parameter.requires_grad_(False)
-    limit = models.max_positions(model, tokenizer)
-    # Saved, so that whoever uses the model can cut to it.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, limit or tokenizer.model_max_length)
     return Encoder(
         model=model,
         tokenizer=tokenizer,
         report=replace(report, commit=origin.commit),
-        max_positions=limit,
+        max_positions=models.limit_length(model, tokenizer),
         head=(),
         embeddings=models.embeddings_of(model),
         pooling=pooling,

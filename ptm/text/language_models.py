@@ -67,14 +67,11 @@ def build_language_model(
     models.check_vocabulary(model, tokenizer, ref.where)
     if kind == "causal-lm" and not ref.bare:
         _require_causal(model, ref.name)
-    limit = models.max_positions(model, tokenizer)
-    # Saved, so that pipelines can cut to it.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, limit or tokenizer.model_max_length)
     return TextModel(
         model=model,
         tokenizer=tokenizer,
         report=replace(report, commit=origin.commit),
-        max_positions=limit,
+        max_positions=models.limit_length(model, tokenizer),
         head=models.head_of(model),
         embeddings=models.embeddings_of(model),
     )

@@ -111,6 +111,14 @@ def embeddings_of(model: Any) -> tuple[str, ...]:
     )
 
 
+def limit_length(model: Any, tokenizer: Any) -> int | None:
+    """The most tokens that the model takes, which the tokenizer knows from now on: it is saved, so that whoever uses
+    the model can cut to it. Of a trained one it may know less: what its texts were cut to."""
+    limit = max_positions(model, tokenizer)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, limit or tokenizer.model_max_length)
+    return limit
+
+
 def check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:
     """ModelError for a tokenizer with more tokens than the model has embeddings."""
     embeddings, highest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())

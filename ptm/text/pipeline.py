@@ -53,9 +53,10 @@ EncodingT = TypeVar("EncodingT", bound=Encoding)
 
 
 class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
-    """A model of transformers over the encodings of texts."""
+    """A model of transformers over the encodings of texts. ``read_columns``: roles of the texts that it reads."""
 
     labels: tuple[str, ...] = ()
+    read_columns: tuple[str, ...] = ("text", "text_pair")
 
     def __init__(
         self,
@@ -140,11 +141,18 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         return unknown_words(self._tokenizer, self._encodings["eval"].ids)
 
     def example(self, split: Split, index: int) -> dict[str, Any]:
-        return {"text": self._text(split, index), "where": self._examples(split).where(index)}
+        """Where several texts are read, ``inputs`` are these by role."""
+        shown = {"text": self._text(split, index), "where": self._examples(split).where(index)}
+        read = self._read(split, index)
+        return shown if len(read) < 2 else {**shown, "inputs": read}
 
     def _text(self, split: Split, index: int) -> str:
         """What to show of an example."""
-        return str(self._examples(split).columns["text"][index])
+        return " ⟂ ".join(map(str, self._read(split, index).values()))
+
+    def _read(self, split: Split, index: int) -> dict[str, Any]:
+        columns = self._examples(split).columns
+        return {role: columns[role][index] for role in self.read_columns if role in columns}
 
     def save_model(self, directory: Path) -> None:
         """The layout of save_pretrained, which ``transformers.pipeline(…)`` loads."""

@@ -90,6 +90,7 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
     token of the answer; ``count`` counts them."""
 
     per_example = False
+    read_columns = ("question", "context")
 
     def __init__(
         self,
@@ -182,15 +183,6 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
 
     def new_metrics(self) -> AnswerMetrics:
         return AnswerMetrics()
-
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        columns = self._examples(split).columns
-        inputs = {role: columns[role][index] for role in ("question", "context")}
-        return {**super().example(split, index), "inputs": inputs}
-
-    def _text(self, split: Split, index: int) -> str:
-        columns = self._examples(split).columns
-        return f"{columns['question'][index]} ⟂ {columns['context'][index]}"
 
 
 def _ends(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ptm.data.examples import Examples
 from ptm.errors import DataError, ModelError
-from ptm.text.tokens import Tokens, no_limits, require_text
+from ptm.text.tokens import OverTokens, Tokens, no_limits, require_text
 from ptm.text.windows import LongTexts, window_starts
 
 _CHUNK = 2_000  # questions tokenised at a time: bounds the memory of Python lists
@@ -19,7 +19,7 @@ NONE = -1  # the place of a token that is none of the context
 
 
 @dataclass(frozen=True)
-class QuestionTokens:
+class QuestionTokens(OverTokens):
     """The windows of a split. ``first`` and ``after``: the character of the context where a token begins, and the one
     behind its last, int32 [total]; NONE of questions and special tokens. ``start``: the token of a window that stands
     for no answer ([CLS]), int32 [windows]. ``targets``: int32 [windows, 2], the first and the last token of the answer,
@@ -33,17 +33,6 @@ class QuestionTokens:
     targets: np.ndarray | None
     answered: int
     cut: int
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self.tokens.ids
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.tokens.lengths
 
     def describe(self) -> dict[str, Any]:
         """Counts for the record; ``cut_to_max_length`` are the questions that are cut."""

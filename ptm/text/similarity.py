@@ -237,7 +237,7 @@ class TextSimilarity(TextPipeline[Encoder, Texts]):
         """What gives the ids of ``others``, int64, for those of a batch; None where none are needed."""
         kind, train = self._spec.data.label_type, self._spec.train
         if kind == CLASS.name:
-            return lambda ids: self._partners(ids, epoch)
+            return self._partners(epoch)
         if kind == NUMBER.name:
             return None
         lengths = self.lengths("train") if train.group_by_length else None
@@ -249,19 +249,23 @@ class TextSimilarity(TextPipeline[Encoder, Texts]):
         # are cut and shared out.
         return lambda ids: np.setdiff1d(plan[number[ids[0]]], ids)
 
-    def _partners(self, ids: np.ndarray, epoch: int) -> np.ndarray:
-        """For each example another one of its class, then for each one of another class, int64 [2n]: a function of
-        (seed, epoch, id). An example that is alone in its class is its own partner."""
-        targets = self._examples("train").targets
-        draws = uniforms(mix(self._spec.train.seed, PARTNER), epoch, ids, 2)
+    def _partners(self, epoch: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What gives for each example another one of its class, then for each one of another class, int64 [2n]: a
+        function of (seed, epoch, id). An example that is alone in its class is its own partner."""
+        targets, seed = self._examples("train").targets, mix(self._spec.train.seed, PARTNER)
         order = np.argsort(targets, kind="stable")
-        first, after = (np.searchsorted(targets[order], targets[ids], side) for side in ("left", "right"))
-        place = np.argsort(order, kind="stable")[ids] - first
-        count = after - first
-        step = 1 + (draws[:, 0] * np.maximum(count - 1, 1)).astype(np.int64)
-        same = order[first + np.where(count > 1, (place + step) % count, 0)]
-        different = (draws[:, 1] * (len(targets) - count)).astype(np.int64)
-        return np.concatenate([same, order[(after + different) % len(targets)]])
+        ordered, places = targets[order], np.argsort(order, kind="stable")
+
+        def partners(ids: np.ndarray) -> np.ndarray:
+            draws = uniforms(seed, epoch, ids, 2)
+            first, after = (np.searchsorted(ordered, targets[ids], side) for side in ("left", "right"))
+            count = after - first
+            step = 1 + (draws[:, 0] * np.maximum(count - 1, 1)).astype(np.int64)
+            same = order[first + np.where(count > 1, (places[ids] - first + step) % count, 0)]
+            different = (draws[:, 1] * (len(targets) - count)).astype(np.int64)
+            return np.concatenate([same, order[(after + different) % len(targets)]])
+
+        return partners
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         return self._measured(model, batch)[0]
@@ -325,17 +329,6 @@ class TextSimilarity(TextPipeline[Encoder, Texts]):
     @property
     def _paired(self) -> bool:
         return self._encodings["eval"].paired
-
-    def example(self, split: Split, index: int) -> dict[str, Any]:
-        """Of a pair, ``inputs`` are both texts by role."""
-        columns = self._examples(split).columns
-        both = (
-            {"inputs": {role: column[index] for role, column in columns.items()}} if len(columns) > 1 else {}
-        )
-        return super().example(split, index) | both
-
-    def _text(self, split: Split, index: int) -> str:
-        return " ⟂ ".join(str(column[index]) for column in self._examples(split).columns.values())
 
 
 def ranking_loss(first: Tensor, candidates: Tensor, numbers: Tensor, temperature: float) -> Tensor:

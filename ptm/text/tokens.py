@@ -97,6 +97,23 @@ class Tokens:
         return padded
 
 
+class OverTokens:
+    """What is told of ``tokens``: their ids and lengths are those of it."""
+
+    tokens: Tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.tokens.ids
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.tokens.lengths
+
+
 def tokenize(
     tokenizer: Any,
     examples: Examples,

@@ -11,14 +11,14 @@ import numpy as np
 from ptm.data.examples import Examples
 from ptm.data.texts import word_problems
 from ptm.errors import DataError, ModelError, refuse
-from ptm.text.tokens import Tokens, no_limits
+from ptm.text.tokens import OverTokens, Tokens, no_limits
 from ptm.text.windows import LongTexts, word_windows
 
 _CHUNK = 20_000  # sentences tokenised at a time: bounds the memory of Python lists
 
 
 @dataclass(frozen=True)
-class WordTokens:
+class WordTokens(OverTokens):
     """Tokens of sentences that came as words."""
 
     tokens: Tokens
@@ -26,17 +26,6 @@ class WordTokens:
     count: int  # words in all
     cut: int  # words that lie beyond max_length
     unseen: int  # words before it of which the tokenizer makes no token
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self.tokens.ids
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.tokens.lengths
 
     def describe(self) -> dict[str, Any]:
         """Counts for the record."""
