@@ -39,8 +39,6 @@ def worlds(tmp_path_factory):
     return get
 
 
-# Other networks for a task: how it resumes and is shared does not depend on them, and these take longest.
-OTHER_NETWORKS = ("object-detection-ssdlite", "semantic-segmentation-unet")
 QUICK = ("text-classification", "text-classification-pairs", "text-classification-gpt2")  # a second each
 
 
@@ -156,7 +154,6 @@ def test_one_step_changes_the_weights(make):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in tiny.NAMES if name not in OTHER_NETWORKS])
 def test_stopped_and_resumed_equals_uninterrupted(make):
     changes = ("train.epochs=null", "train.steps=5", "train.save_every_steps=2")
     whole, parts = make(*changes, output="whole"), make(*changes, output="parts")
@@ -174,7 +171,6 @@ def _path(spec):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("name", [name for name in tiny.NAMES if name not in OTHER_NETWORKS])
 def test_two_processes_equal_one(name, make, worlds, tmp_path, forked):
     changes = ("train.epochs=null", "train.steps=3", "train.log_every_steps=1")
     run(make(*changes, f"train.micro_batch_size={_micro(make())}", output="one"))

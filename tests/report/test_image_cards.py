@@ -101,7 +101,7 @@ def test_10_41_the_card_of_several_labels_says_what_predict_says(tmp_path, monke
     "family",
     [
         *("fasterrcnn", "retinanet", "fcos", "ssdlite", "yolox"),
-        "fcos on timm:mobilenetv3_small_050",
+        *("fasterrcnn on timm:resnet10t", "fcos on timm:mobilenetv3_small_050"),
     ],
 )
 def test_10_41_a_detector_s_card_says_what_predict_says(family, tmp_path, monkeypatch, capsys) -> None:

@@ -99,7 +99,7 @@ def test_11_04_two_processes_equal_one_with_methods_of_all_kinds(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [""])
+@pytest.mark.parametrize("settings", ["", "micro_batch_size: 2, "])
 def test_10_14_one_two_and_four_processes_train_the_same(settings, tiny_bert, reviews, tmp_path):
     """Without a micro-batch size, too: dropout depends on it, so that the number of processes must not decide it."""
     by_count = {}

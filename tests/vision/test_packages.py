@@ -114,7 +114,7 @@ def test_it_starts_the_encoder_of_a_unet(stored, backbone, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fasterrcnn", "fcos"])
+@pytest.mark.parametrize("name", ["fasterrcnn", "retinanet", "fcos"])
 def test_it_starts_a_detector(stored, name):
     plan = plan_detector(ModelRef(name=name, backbone=LITE0))
     net, report, plan = build_detector(plan, LABELS, seed=1, complete=False)
