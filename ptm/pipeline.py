@@ -277,6 +277,10 @@ class Pipeline(ABC):
     def example(self, split: Split, index: int) -> dict[str, Any]:
         """What to show of an example: ``{"text": …}`` or ``{"image_png": bytes}``, and ``where`` it is."""
 
+    def named_example(self, split: Split, index: int) -> dict[str, Any]:
+        """``where`` an example is, and its text if it has one: as :meth:`example`, without a picture to draw."""
+        return self.example(split, index)
+
     @abstractmethod
     def save_model(self, directory: Path) -> None:
         """All a stranger needs to use the model: weights, and tokenizer or preprocessing, and label names."""

@@ -19,7 +19,7 @@ def prediction_lines(predictions: Iterable[Prediction], pipeline: Pipeline) -> b
 
 
 def _described(prediction: Prediction, pipeline: Pipeline) -> Prediction:
-    example = pipeline.example("eval", prediction["id"])
+    example = pipeline.named_example("eval", prediction["id"])
     prediction["where"] = example["where"]
     if "text" in example:
         prediction["input"] = example.get("inputs", example["text"])

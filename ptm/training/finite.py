@@ -21,7 +21,7 @@ _NOT_SAVED = "finite numbers; this step was not saved"
 
 def step_not_finite(numbers: StepNumbers, step: int, pipeline: Pipeline) -> NotFinite:
     """For a step whose loss or gradient is none."""
-    places = [str(pipeline.example("train", int(i))["where"]) for i in numbers.ids[:_PLACES]]
+    places = [str(pipeline.named_example("train", int(i))["where"]) for i in numbers.ids[:_PLACES]]
     more = ", …" if len(numbers.ids) > _PLACES else ""
     return NotFinite(
         f"the loss is {numbers.loss} and the gradient's norm {numbers.gradient_norm} at step {step}",
@@ -105,7 +105,7 @@ def _places(metrics: Metrics, pipeline: Pipeline) -> Iterator[str]:
     """Where the examples stand for which the model gives a number that is none."""
     for prediction in metrics.predictions():
         if not _is_finite(prediction):
-            yield str(pipeline.example("eval", prediction["id"])["where"])
+            yield str(pipeline.named_example("eval", prediction["id"])["where"])
 
 
 def _is_finite(value: Any) -> bool:

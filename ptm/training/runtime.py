@@ -207,7 +207,8 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
                 # One for all: the slowest unit decides.
                 units = not runtime.any(not bf16_units(device))
                 runtime = replace(runtime, precision="bf16" if units else "fp32")
-            yield runtime
+            with _deterministic_operations(device):
+                yield runtime
     finally:
         if ranks > 1:
             dist.destroy_process_group()
@@ -215,6 +216,27 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
         torch.set_deterministic_debug_mode(before[1])
         deterministic_options.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before[3]
+
+
+_NO_FIXED_ORDER = re.compile(r"^(\S+) does not have a deterministic implementation")
+
+
+@contextmanager
+def _deterministic_operations(device: torch.device) -> Iterator[None]:
+    """Raises ConfigError for an operation that this device has in no fixed order, where one is asked for."""
+    try:
+        yield
+    except RuntimeError as error:
+        match = _NO_FIXED_ORDER.match(str(error))
+        if match is None:
+            raise
+        gpu = device.type == "cuda"
+        raise ConfigError(
+            f"this model needs {match[1]}, which this device does not compute in a fixed order",
+            where="runtime.deterministic",
+            expected="a model without it" + gpu * ", or a run that may end with other bits each time",
+            cure="--set runtime.deterministic=false" if gpu else "choose another model",
+        ) from error
 
 
 def bf16_units(device: torch.device) -> str | None:

@@ -28,6 +28,7 @@ Fits = Callable[[int, int], None]  # raises Misfit for images of this width and 
 
 _TWELVE_BITS = 1 << 12
 _CHUNK = 256  # images a task of the thread pool
+_SMALL_FILE = 4096  # bytes
 
 Image.init()  # formats asked for by name are not loaded on demand
 _NAMES = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -183,7 +184,8 @@ def decode_all(
 ) -> np.ndarray:
     """``view`` of every image, uint8 [n, image_size, image_size, 3]; DataError names the unreadable ones.
 
-    Pillow decodes and resizes outside the interpreter lock, so threads help with photographs (not at 32x32).
+    Pillow decodes and resizes outside the interpreter lock, so threads help with photographs. Pictures of a kilobyte
+    spend most of their time inside it, and wait for each other: 20,000 of 32x32 take 2.3 s, and 3.5 s in 16 threads.
     """
     pixels = np.empty((len(images), image_size, image_size, 3), dtype=np.uint8)
 
@@ -196,7 +198,9 @@ def decode_all(
                 problems += error.problems
         return problems
 
-    refuse(_in_threads(fill, len(images), threads), noun="images")
+    middle = len(images) // 2
+    small = len(images) > 0 and all(_is_small(images[i]) for i in (0, middle))
+    refuse(_in_threads(fill, len(images), 1 if small else threads), noun="images")
     return pixels
 
 
@@ -276,6 +280,17 @@ def _unreadable(item: Any, where: str, error: Exception) -> Problem:
         "AVIF, HEIC or TGA",
         "replace or remove the image" if where == str(item) else "replace the image or remove the row",
     )
+
+
+def _is_small(item: Any) -> bool:
+    """Whether decoding an image takes about as long as the interpreter's part of it."""
+    if isinstance(item, np.ndarray):
+        return True
+    try:
+        with _stream(item) as stream:
+            return len(stream.read(_SMALL_FILE)) < _SMALL_FILE
+    except (OSError, ValueError):
+        return False
 
 
 def _length(item: Any) -> int:

@@ -45,6 +45,9 @@ class ImagePipeline(Pipeline):
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         return {"image_png": png(image), "where": self._examples(split).where(index)}
 
+    def named_example(self, split: Split, index: int) -> dict[str, Any]:
+        return {"where": self._examples(split).where(index)}
+
     def with_examples(self, examples: Examples) -> Self:
         other = copy(self)
         other._data = Dataset(None, examples, self.labels, {})

@@ -174,26 +174,25 @@ class SemanticSegmentation(ImagePipeline):
         sums: list[Tensor] = []
         auxiliary: list[Tensor] = []
         rows: list[tuple[Tensor, Tensor]] = []
-        count, labelled = 0, True
+        counts: list[Tensor] = []
+        labelled = True
         for index, scores in self._scores(model, batch):
             if batch.targets is None:
                 continue
             classes = batch.targets[index].long()
-            target = classes.masked_fill(classes >= UNKNOWN, -100)[None]
-            labelled &= not bool((classes == UNKNOWN).any())
-            main, *others = (
-                F.cross_entropy(each[None], target, reduction="sum", label_smoothing=smoothing)
-                for each in scores
-            )
+            target = classes.masked_fill(classes >= UNKNOWN, -100)
+            main, *others = (_cross_entropy_sum(each, target, smoothing) for each in scores)
             sums.append(main)
             auxiliary += others
             counted = classes != IGNORED
-            count += int(counted.sum())
+            counts.append(counted.sum())
             if "logits" in requested:
+                labelled &= not bool((classes == UNKNOWN).any())
                 rows.append((scores[0].permute(1, 2, 0)[counted], classes[counted]))
         if not sums:
             return Output(loss_sum=self._mean.new_zeros(()), count=len(batch))
         # All of a batch of crops can lie in what is ignored. Its gradient is 0 then, not 0 / 0.
+        count = int(torch.stack(counts).sum())  # a GPU is waited for here, once a batch
         output = Output(loss_sum=torch.stack(sums).sum(), count=max(1, count))
         if rows:
             logits, targets = (torch.cat(column) for column in zip(*rows, strict=True))
@@ -218,7 +217,7 @@ class SemanticSegmentation(ImagePipeline):
                 continue
             target = batch.targets[index].long()
             target = target.masked_fill(target == IGNORED, -100)
-            loss_sum += F.cross_entropy(scores[0][None], target[None], reduction="sum").double().cpu()
+            loss_sum += _cross_entropy_sum(scores[0], target).double().cpu()
             confusion = confusions(batch.targets[index].cpu().numpy(), predicted, classes)
             count += int(confusion.sum())
             predictions[index] = Segmented(confusion, pixels, None)
@@ -371,6 +370,19 @@ def _alike(pixels: Sequence[Tensor], *, together: bool) -> Iterator[list[int]]:
         most = len(places) if together else max(1, _PIXELS_AT_ONCE // (shape[-1] * shape[-2]))
         for start in range(0, len(places), most):
             yield places[start : start + most]
+
+
+def _cross_entropy_sum(scores: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Over the pixels of an image: scores [classes, h, w], target int64 [h, w], -100 where none counts.
+
+    A row a pixel on a GPU: torch sums pixels of images there in no fixed order, and refuses to under
+    ``runtime.deterministic``.
+    """
+    if scores.is_cuda:
+        scores, target = scores.flatten(1).T, target.flatten()
+    else:
+        scores, target = scores[None], target[None]
+    return F.cross_entropy(scores, target, reduction="sum", label_smoothing=smoothing)
 
 
 def _on_grid(logits: Tensor, size: tuple[int, int]) -> Tensor:

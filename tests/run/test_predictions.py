@@ -10,7 +10,7 @@ from ptm.run.predictions import prediction_lines, read_predictions
 class Shown:
     """Examples with a text, but for the second one."""
 
-    def example(self, split, index):
+    def named_example(self, split, index):
         assert split == "eval"
         return {"where": f"a.csv:{index + 2}"} | ({"text": f"é\u2028{index}"} if index != 1 else {})
 

@@ -34,7 +34,7 @@ class Measured:
 def pipeline(weight=1.0):
     model = nn.Linear(1, 1)
     nn.init.constant_(model.weight, weight)
-    return SimpleNamespace(model=model, example=lambda split, index: {"where": f"{split}.csv:{index}"})
+    return SimpleNamespace(model=model, named_example=lambda split, index: {"where": f"{split}.csv:{index}"})
 
 
 def test_finite_numbers_are_given_as_they_are():

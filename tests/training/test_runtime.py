@@ -75,6 +75,16 @@ def state():
     )
 
 
+def test_13_08_an_operation_in_no_fixed_order_is_refused_by_name():
+    places = torch.tensor([0, 0])
+    with pytest.raises(ConfigError) as caught, open_runtime(RuntimeSpec(device="cpu", threads=1)):
+        torch.zeros(3).put_(places, torch.ones(2))
+    (problem,) = caught.value.problems
+    assert problem.where == "runtime.deterministic" and "put_" in problem.what
+    with pytest.raises(RuntimeError, match="another"), open_runtime(RuntimeSpec(device="cpu", threads=1)):
+        raise RuntimeError("another error")
+
+
 def test_torch_is_set_up_and_put_back_also_after_an_error():
     before = state()
     with pytest.raises(KeyError), open_runtime(RuntimeSpec(device="cpu", threads=1)) as runtime:

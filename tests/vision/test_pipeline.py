@@ -85,3 +85,9 @@ def test_weights_are_saved_whole_and_contiguous(tmp_path):
     stored = load_file(tmp_path / "model.safetensors")
     assert set(stored) == {"weight", "bias"}
     assert torch.equal(stored["weight"], pipeline.model.weight)
+
+
+def test_13_03_where_an_image_is_can_be_told_without_decoding_it():
+    pipeline = plain()
+    pipeline._data = SimpleNamespace(eval=SimpleNamespace(where=lambda i: f"a/{i}.jpg", columns={}))
+    assert pipeline.named_example("eval", 3) == {"where": "a/3.jpg"}
