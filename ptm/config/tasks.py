@@ -119,8 +119,6 @@ QUESTION_ANSWERING = Task(
     evaluation=Evaluation(metrics=("loss", "exact_match", "f1"), headline="f1", comparison="answers"),
     labelled=False,
     per_example=False,
-    no_export="an answer is the best span over all windows of a text, by a search around the network that no graph "
-    "holds",
 )
 MASKED_LM = Task(
     name="masked-lm",
@@ -189,8 +187,6 @@ TEXT_SIMILARITY = Task(
         ),
     },
     labelled=False,
-    no_export="a pair is read as two texts, one after the other, and a graph holds one of them; model/ is in the "
-    "layout of sentence-transformers, which exports it",
 )
 IMAGE_CLASSIFICATION = Task(
     name="image-classification",

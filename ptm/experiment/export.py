@@ -15,7 +15,7 @@ from ptm.base.console import Reporter
 from ptm.config.evaluation import best_mode
 from ptm.config.expect import check_expectations
 from ptm.config.spec import RunSpec
-from ptm.config.tasks import IMAGE_CLASSIFICATION, TASKS
+from ptm.config.tasks import IMAGE_CLASSIFICATION, TASKS, TEXT_SIMILARITY
 from ptm.data.examples import Dataset
 from ptm.errors import ConfigError, ExpectationMissed, ModelError, Problem
 from ptm.experiment.export_files import write_export
@@ -40,6 +40,7 @@ from ptm.pipeline import Pipeline
 from ptm.run.directory import RunDirectory
 from ptm.run.opening import read_finished
 from ptm.run.results import write_results
+from ptm.text.pipeline import TextPipeline
 from ptm.training.finite import finite_values
 
 TOLERANCE = {None: 0.001, "int8": 0.01, "bf16": 0.01}  # by which the metric may get worse
@@ -201,7 +202,7 @@ def _exported(
             opset=options.opset if options.format == "onnx" else None,
             graph=GRAPHS[options.format],
             inputs=graph.inputs,
-            outputs=(OUTPUT,),
+            outputs=(network.output,),
             labels=stored or labels,
             run=str(trained.target.resolve()),
             parameters=size.parameters,
@@ -227,7 +228,10 @@ def _calibration(spec: RunSpec, options: ExportOptions) -> int:
 def _network(spec: RunSpec, pipeline: Pipeline) -> Network:
     if spec.descriptor.modality == "text":
         (batch,) = pipeline.batches("eval", [np.arange(min(2, pipeline.size("eval")))], 0)
-        return text_network(pipeline.model, segments="token_type_ids" in batch.inputs)
+        assert isinstance(pipeline, TextPipeline)
+        segments = "token_type_ids" in batch.inputs
+        output = "embeddings" if spec.task == TEXT_SIMILARITY.name else OUTPUT
+        return text_network(pipeline.model, segments=segments, output_of=pipeline.graph_output, output=output)
     fixed = spec.task == IMAGE_CLASSIFICATION.name
     return image_network(pipeline.model, side=pipeline.effective_data["image_size"] if fixed else None)
 
@@ -278,7 +282,7 @@ def _compared(
         export,
         session.runtime,
         batch_size=spec.train.eval_batch_size,
-        label_type=spec.data.label_type,
+        spec=spec,
         reporter=session.reporter,
     )
     values = finite_values(before, pipeline, spec.model.name), finite_values(after, pipeline, "the export")
@@ -316,7 +320,7 @@ def _require_same_logits(difference: Difference) -> None:
     most = LARGEST_DIFFERENCE * (1 + difference.size)
     if not difference.largest <= most:
         raise ExpectationMissed(
-            f"the export's logits differ from the model's by up to {difference.largest:.4g}",
+            f"the export's outputs differ from the model's by up to {difference.largest:.4g}",
             where="ptm export",
             expected=f"at most {most:.4g}",
             cure="nothing was written; try another --opset, or --format torch",

@@ -11,6 +11,7 @@ from typing import Any
 
 from ptm.base import files
 from ptm.config.spec import RunSpec
+from ptm.config.tasks import QUESTION_ANSWERING, TASKS
 from ptm.experiment.footprint import measure_trained
 from ptm.experiment.session import Session
 from ptm.experiment.trained import Trained
@@ -21,6 +22,7 @@ from ptm.metrics.conformal import stored_conformal
 from ptm.pipeline import Pipeline
 from ptm.report import words
 from ptm.report.exports import export_table
+from ptm.text.pipeline import TextPipeline
 
 _OF_PROGRAM = ("onnxruntime", "tokenizers", "numpy", "pillow")
 
@@ -68,8 +70,16 @@ def write_export(
 def _settings(spec: RunSpec, pipeline: Pipeline, description: Path, record: ExportRecord) -> dict[str, Any]:
     if spec.descriptor.modality == "image":
         return image_settings(spec, description, record.inputs, pipeline.decisions)
-    tokenizer = pipeline.tokenizer  # type: ignore[attr-defined]
-    return text_settings(spec, pipeline.model, tokenizer, record.labels, record.inputs, pipeline.decisions)
+    assert isinstance(pipeline, TextPipeline)
+    return text_settings(
+        spec,
+        pipeline.model,
+        pipeline.tokenizer,
+        record.labels,
+        record.inputs,
+        pipeline.decisions,
+        pipeline.program_settings(),
+    )
 
 
 def _measured(session: Session, trained: Trained, directory: Path, record: ExportRecord) -> ExportRecord:
@@ -96,6 +106,7 @@ def _requirements(spec: RunSpec) -> str:
 _USE: dict[str, Callable[[str], str]] = {
     "text": lambda name: f'python {name} "a text"',
     "image": lambda name: f"python {name} image.jpg",
+    QUESTION_ANSWERING.name: lambda name: f"python {name} $'a question\\ta context that answers it'",
 }
 
 
@@ -107,8 +118,8 @@ def export_card(record: ExportRecord, name: str) -> str:
         f"Exported by ptm {record.ptm}: {record.task}, {record.format}.",
     ]
     if record.format == "onnx":
-        modality = "image" if record.task in ("image-classification", "semantic-segmentation") else "text"
-        lines += ["", "```bash", "pip install -r requirements.txt", _USE[modality](PROGRAM), "```"]
+        use = _USE.get(record.task) or _USE[TASKS[record.task].modality]
+        lines += ["", "```bash", "pip install -r requirements.txt", use(PROGRAM), "```"]
     else:
         lines += ["", "```python", f'program = torch.export.load("{record.graph}").module()', "```"]
     columns, rows = export_table({"export": record.as_dict()})

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ptm.config.spec import RunSpec
-from ptm.config.tasks import TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION
+from ptm.config.tasks import QUESTION_ANSWERING, TEXT_CLASSIFICATION, TEXT_SIMILARITY, TOKEN_CLASSIFICATION
 from ptm.data.examples import Dataset, Examples
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ConfigError, ModelError, listing
 from ptm.experiment.session import Session
 from ptm.experiment.trained import Trained
 from ptm.export.record import Vocabulary
@@ -18,10 +18,13 @@ from ptm.pipeline import Pipeline
 from ptm.text.pipeline import TextPipeline
 from ptm.text.vocabulary import kept_tokens, require_wordpiece, trim_saved
 
+_TASKS = (TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, QUESTION_ANSWERING, TEXT_SIMILARITY)
+
 
 def require_trimmable(spec: RunSpec) -> None:
     """ConfigError, with the reason, for a task whose models keep their vocabulary."""
-    if spec.task in (TEXT_CLASSIFICATION.name, TOKEN_CLASSIFICATION.name):
+    names = [task.name for task in _TASKS]
+    if spec.task in names:
         return
     reason = (
         "their outputs are the tokens of the vocabulary, and with fewer of them a loss means something else"
@@ -31,7 +34,7 @@ def require_trimmable(spec: RunSpec) -> None:
     raise ConfigError(
         f"the vocabulary of models for {spec.task} is not trimmed: {reason}",
         where="--trim-vocabulary",
-        expected=f"a run for {TEXT_CLASSIFICATION.name} or {TOKEN_CLASSIFICATION.name}",
+        expected=f"a run for {listing(names)}",
         cure="leave it out",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,11 @@ from torch import Tensor, nn
 
 from ptm.base.console import Reporter
 from ptm.config.label_types import CLASSES, NUMBER
+from ptm.config.spec import RunSpec
+from ptm.config.tasks import QUESTION_ANSWERING, TEXT_SIMILARITY
+from ptm.export.graph import OutputOf
 from ptm.pipeline import Metrics, Pipeline
+from ptm.text.pipeline import TextPipeline
 from ptm.training import order
 from ptm.training.runtime import Runtime
 
@@ -34,7 +39,7 @@ class Difference:
     def equal_answers(self) -> float | None:
         return self.equal / self.answers if self.answers else None
 
-    def add(self, model: Tensor, export: Tensor, label_type: str) -> None:
+    def add(self, model: Tensor, export: Tensor, spec: RunSpec) -> None:
         """fp [rows, classes] each."""
         if not len(model):
             return
@@ -43,24 +48,38 @@ class Difference:
         self.total += _number(distance.sum())
         self.numbers += distance.numel()
         self.size = max(self.size, _number(model.abs().max()))
-        if label_type != NUMBER.name:
-            several = label_type == CLASSES.name
+        if spec.data.label_type != NUMBER.name and spec.task not in _WITHOUT_CLASSES:
+            several = spec.data.label_type == CLASSES.name
             same = ((model > 0) == (export > 0)).all(-1) if several else model.argmax(-1) == export.argmax(-1)
             self.equal += int(same.sum())
             self.answers += len(model)
 
+    def add_answers(self, model: Sequence[Any], export: Sequence[Any]) -> None:
+        """What was answered, an object an example."""
+        self.equal += sum(one == other for one, other in zip(model, export, strict=True))
+        self.answers += len(model)
+
+
+# Outputs of these are no scores of classes, of which the highest is the answer.
+_WITHOUT_CLASSES = (QUESTION_ANSWERING.name, TEXT_SIMILARITY.name)
+
 
 class _Recorder(nn.Module):
-    """Calls a network and keeps what it gave: [rows, classes], without padding."""
+    """Calls a network and keeps what it gave: [rows, classes], without padding. ``output_of``: of a model over texts
+    what its graph gives."""
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, output_of: OutputOf | None = None) -> None:
         super().__init__()
-        self.inner = inner
+        self.inner, self._output_of = inner, output_of
         self.given: list[Tensor] = []
 
     def forward(self, *arguments: Tensor, **named: Tensor) -> Any:
-        result = self.inner(*arguments, **named)
-        self.given.append(_rows(result, named.get("attention_mask")))
+        result, mask = self.inner(*arguments, **named), named.get("attention_mask")
+        if self._output_of is not None:
+            output = self._output_of(result, torch.ones_like(named["input_ids"]) if mask is None else mask)
+        else:
+            output = result.logits if hasattr(result, "logits") else result
+        self.given.append(_rows(output, mask))
         return result
 
 
@@ -71,7 +90,7 @@ def compare(
     runtime: Runtime,
     *,
     batch_size: int,
-    label_type: str,
+    spec: RunSpec,
     reporter: Reporter,
 ) -> tuple[Metrics, Metrics, Difference]:
     """The metrics of a pipeline's model, those of its export, and how far they are apart, over the evaluation split.
@@ -79,6 +98,7 @@ def compare(
     ``exported``: the pipeline over the same examples whose batches ``export`` is given; the same one, or one with
     another vocabulary.
     """
+    output_of = pipeline.graph_output if isinstance(pipeline, TextPipeline) else None
     plan = order.eval_plan(pipeline.size("eval"), batch_size, pipeline.lengths("eval"))
     both = pipeline.new_metrics(), pipeline.new_metrics()
     difference = Difference()
@@ -87,14 +107,18 @@ def compare(
     with torch.inference_mode():
         batches = zip(pipeline.batches("eval", plan, 0), exported.batches("eval", plan, 0), strict=True)
         for done, pair in enumerate(batches, start=1):
-            recorders = _Recorder(pipeline.model), _Recorder(export)
+            recorders = _Recorder(pipeline.model, output_of), _Recorder(export)
+            outputs = []
             for side, recorder, batch, metrics in zip(
                 (pipeline, exported), recorders, pair, both, strict=True
             ):
                 recorder.eval()
-                metrics.update(batch, side.evaluate_batch(recorder, batch))
+                outputs.append(side.evaluate_batch(recorder, batch))
+                metrics.update(batch, outputs[-1])
             for model, other in zip(recorders[0].given, recorders[1].given, strict=True):
-                difference.add(model, other, label_type)
+                difference.add(model, other, spec)
+            if spec.task == QUESTION_ANSWERING.name:
+                difference.add_answers(*([each.place for each in one.predictions] for one in outputs))
             reporter.advance(done, "")
     reporter.end()
     return *both, difference
@@ -102,10 +126,7 @@ def compare(
 
 def _rows(result: Any, mask: Tensor | None) -> Tensor:
     """What a network gave as fp32 [rows, classes]: of tokens those that are none of padding, of images each pixel."""
-    if hasattr(result, "logits"):
-        tensor: Tensor = result.logits
-    else:
-        tensor = result["out"] if isinstance(result, dict) else result
+    tensor: Tensor = result["out"] if isinstance(result, dict) else result
     if tensor.ndim == 4:
         return tensor.float().permute(0, 2, 3, 1).flatten(0, 2)
     if tensor.ndim == 3:

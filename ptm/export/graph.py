@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,28 @@ _LONGEST_SIDE = 256 * 32  # pixels
 
 @dataclass(frozen=True)
 class Network:
-    """A network as it is exported: ``inputs`` are examples, ``dynamic`` their axes of any size."""
+    """A network as it is exported: ``inputs`` are examples, ``dynamic`` their axes of any size; ``output``: what its
+    output is called."""
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
     dynamic: Mapping[str, Mapping[int, Any]]
+    output: str = OUTPUT
+
+
+OutputOf = Callable[[Any, Tensor], Tensor]
 
 
 class _TextNetwork(nn.Module):
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, names: tuple[str, ...], output_of: OutputOf) -> None:
         super().__init__()
-        self.model, self._names = model, names
+        self.model, self._names, self._output_of = model, names, output_of
 
     def forward(self, *tensors: Tensor) -> Tensor:
         options = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
-        result: Tensor = self.model(**dict(zip(self._names, tensors, strict=True)), **options).logits
-        return result.float()
+        inputs = dict(zip(self._names, tensors, strict=True))
+        result = self.model(**inputs, **options)
+        return self._output_of(result, inputs["attention_mask"]).float()
 
 
 class _ImageNetwork(nn.Module):
@@ -69,9 +75,9 @@ class _Reduced(nn.Module):
         return result.float()
 
 
-def text_network(model: Any, *, segments: bool) -> Network:
+def text_network(model: Any, *, segments: bool, output_of: OutputOf, output: str = OUTPUT) -> Network:
     """``input_ids``, ``attention_mask`` and, of a model that tells two texts apart, ``token_type_ids``: int64 [batch,
-    length]; gives fp32 [batch, labels], or [batch, length, labels]."""
+    length]; gives fp32 [batch, labels], or [batch, length, labels]: ``output_of`` the model's result and the mask."""
     names = ("input_ids", "attention_mask", *(["token_type_ids"] if segments else []))
     longest = min(position_limit(model), _MOST_TOKENS)
     length = min(7, longest)
@@ -80,8 +86,8 @@ def text_network(model: Any, *, segments: bool) -> Network:
     mask[1, length - 1 :] = 0
     tensors = (ids, mask, torch.zeros_like(ids))[: len(names)]
     axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("length", min=1, max=longest)}
-    module = _TextNetwork(model, names)
-    return Network(module, dict(zip(names, tensors, strict=True)), dict.fromkeys(names, axes))
+    module = _TextNetwork(model, names, output_of)
+    return Network(module, dict(zip(names, tensors, strict=True)), dict.fromkeys(names, axes), output)
 
 
 def image_network(model: nn.Module, *, side: int | None) -> Network:
@@ -110,7 +116,7 @@ def to_onnx(network: Network, opset: int, where: object) -> bytes:
             tuple(network.inputs.values()),
             dynamo=True,
             input_names=list(network.inputs),
-            output_names=[OUTPUT],
+            output_names=[network.output],
             dynamic_shapes=_shapes(network),
             opset_version=opset,
             external_data=False,

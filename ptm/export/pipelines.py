@@ -9,8 +9,10 @@ from ptm.config.model_ref import ModelRef
 from ptm.config.spec import RunSpec
 from ptm.config.tasks import (
     IMAGE_CLASSIFICATION,
+    QUESTION_ANSWERING,
     SEMANTIC_SEGMENTATION,
     TEXT_CLASSIFICATION,
+    TEXT_SIMILARITY,
     TOKEN_CLASSIFICATION,
 )
 from ptm.data.examples import Dataset
@@ -57,6 +59,10 @@ def _shape_of(spec: RunSpec, network: Any, outputs: int) -> ShapeOf:
         return lambda shape: (shape[0], outputs)
     if spec.task == TEXT_CLASSIFICATION.name:
         return lambda shape: (shape[0], network.config.num_labels)
+    if spec.task == TEXT_SIMILARITY.name:
+        return lambda shape: (shape[0], network.config.hidden_size)
+    if spec.task == QUESTION_ANSWERING.name:
+        return lambda shape: (*shape, 2)
     words = spec.task == TOKEN_CLASSIFICATION.name
     width = network.config.num_labels if words else network.get_input_embeddings().num_embeddings
     return lambda shape: (*shape, width)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ptm.config.spec import RunSpec
@@ -31,9 +32,10 @@ def text_settings(
     labels: tuple[str, ...],
     inputs: tuple[str, ...],
     decisions: Decisions | None = None,
+    of_task: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """``labels`` by output. ``max_length``: tokens that a text is cut to. Raises ModelError for a tokenizer that the
-    tokenizers package cannot load."""
+    """``labels`` by output. ``max_length``: tokens that a text is cut to. ``of_task``: what else its program needs.
+    Raises ModelError for a tokenizer that the tokenizers package cannot load."""
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise ModelError(
             "its tokenizer is not one of the tokenizers package",
@@ -51,6 +53,7 @@ def text_settings(
         "max_length": min(int(tokenizer.model_max_length), position_limit(model)),
         "pad_id": int(tokenizer.pad_token_id or 0),
         "pad_token": str(tokenizer.pad_token),
+        **of_task,
     }
     if spec.task == MASKED_LM.name:
         settings["mask_id"] = int(tokenizer.mask_token_id)

@@ -31,6 +31,11 @@ class FoundAnswer:
     probability: float
     accepted: tuple[str, ...] | None
 
+    @property
+    def place(self) -> tuple[int | None, int | None]:
+        """Where in the context it stands."""
+        return self.start, self.end
+
 
 class AnswerMetrics:
     """Loss a window and end of the answer, exact match and F1 a question, against the accepted answer that fits

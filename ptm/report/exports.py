@@ -27,7 +27,7 @@ def export_table(exports: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
     rows += [
         ["Same answers as the model", "", *(words.percent(c.get("equal_answers")) for c in compared)],
         [
-            "Largest difference of a logit",
+            "Largest difference of an output",
             "",
             *(words.decimal(c.get("largest_difference")) for c in compared),
         ],

@@ -172,6 +172,16 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         """Ids of the tokens of all texts of a split, as far as they are read, one text after the other, int32 [n]."""
         return self._encodings[split].ids
 
+    def graph_output(self, result: Any, mask: Tensor) -> Tensor:
+        """The one tensor of the model's ``result`` that a graph of it gives: fp [batch, …]. ``mask``: int64 [batch,
+        length], 1 where a token is none that fills up. A graph gives it as ``logits`` wherever the model is called."""
+        logits: Tensor = result.logits
+        return logits
+
+    def program_settings(self) -> dict[str, Any]:
+        """What predict.py of an export needs to know besides tokenizer, labels and lengths; content for JSON."""
+        return {}
+
     def describe(self) -> dict[str, Any]:
         return {
             split: {"examples": len(encoding), **encoding.describe()}

@@ -79,7 +79,16 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> Q
     no_answer = spec.data.no_answer
     no_answer = has_unanswerable(data) if no_answer is None else no_answer
     encode = partial(tokenize_questions, loaded.tokenizer, long_texts, loaded.segments)
-    pipeline = QuestionAnswering(spec, data, loaded, encode, max_length, long_texts.name, no_answer=no_answer)
+    pipeline = QuestionAnswering(
+        spec,
+        data,
+        loaded,
+        encode,
+        max_length,
+        long_texts.name,
+        no_answer=no_answer,
+        stride=long_texts.stride,
+    )
     columns = {"text": input_columns(spec.data)["context"], "question": input_columns(spec.data)["question"]}
     pipeline.cuts_to(max_length, **columns, **data.decided, no_answer=no_answer)
     return pipeline
@@ -101,9 +110,10 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
         max_length: int,
         *settings: object,
         no_answer: bool,
+        stride: int,
     ) -> None:
         super().__init__(spec, data, loaded, encode, max_length, *settings)
-        self._no_answer = no_answer
+        self._no_answer, self._stride = no_answer, stride
         self.reads = f"questions with windows of their contexts, {max_length} tokens together"
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
@@ -184,10 +194,27 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
     def new_metrics(self) -> AnswerMetrics:
         return AnswerMetrics()
 
+    def graph_output(self, result: Any, mask: Tensor) -> Tensor:
+        """Scores of being the first and the last token of the answer, fp [batch, length, 2]."""
+        return torch.stack([result.start_logits, result.end_logits], dim=-1)
+
+    def program_settings(self) -> dict[str, Any]:
+        """How windows are cut, and how the answer is searched in them."""
+        data = self._spec.data
+        return {
+            "cls_id": int(self._tokenizer.cls_token_id),
+            "stride": self._stride,
+            "max_answer_length": data.max_answer_length,
+            "no_answer": self._no_answer,
+            "no_answer_margin": data.no_answer_margin,
+        }
+
 
 def _ends(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Scores of being the first and the last token, fp [windows, tokens] each."""
     result = model(**inputs)
+    if hasattr(result, "logits"):  # the graph of an export
+        return result.logits[..., 0], result.logits[..., 1]
     return result.start_logits, result.end_logits
 
 

@@ -287,8 +287,20 @@ class TextSimilarity(TextPipeline[Encoder, Texts]):
     def _embeddings(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         """fp32 [rows, d], of length 1."""
         given = {name: tensor for name, tensor in inputs.items() if name != "others"}
-        states = model(**given).last_hidden_state
-        return embed(states, given.get("attention_mask"), self._loaded.pooling)
+        result = model(**given)
+        if hasattr(result, "logits"):  # the graph of an export, which pools by itself
+            embeddings: Tensor = result.logits
+            return embeddings
+        return self.graph_output(result, given.get("attention_mask"))
+
+    def graph_output(self, result: Any, mask: Tensor | None) -> Tensor:
+        """Embeddings, fp32 [batch, d], of length 1."""
+        return embed(result.last_hidden_state, mask, self._loaded.pooling)
+
+    def program_settings(self) -> dict[str, Any]:
+        """The scores whose cosines are 0 and 1, where it predicts scores."""
+        scored = self._spec.data.label_type == NUMBER.name
+        return {"score_range": list(_score_range(self._spec))} if scored else {}
 
     def _loss(self, model: nn.Module, batch: Batch, first: Tensor, second: Tensor | None) -> Tensor:
         """Summed over examples; 0 where there are no targets, and of ``pairs`` and ``class`` in evaluation, where the

@@ -2,17 +2,19 @@
 
 import json
 import re
+import runpy
 
 import numpy as np
 import pytest
 import torch
 
-from helpers import evaluation, run
+from helpers import evaluation, export_of, run
 from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ConfigError, DataError, ModelError
 from ptm.experiment.predict import run_prediction
+from ptm.export.record import read_record
 from ptm.text import question_answering
 from tiny import prepare
 from tiny.samples import write_csv, write_jsonl
@@ -176,3 +178,33 @@ def test_11_13_a_classifier_cannot_answer_and_is_refused(tiny_bert, tmp_path):
     data = question_answering.load_data(spec)
     with pytest.raises(ModelError, match=r"its output layer would be random"):
         question_answering.build(spec, data, model=ModelRef(name=str(tiny_bert)), complete=True)
+
+
+@pytest.mark.slow
+def test_11_17_an_export_answers_over_all_windows_as_its_run_and_so_does_its_program(trained, tmp_path):
+    folder, results = trained
+    export = export_of(folder / "r", tmp_path / "e")
+    record = read_record(export)
+    assert (record.outputs, record.inputs) == (
+        ("logits",),
+        ("input_ids", "attention_mask", "token_type_ids"),
+    )
+    assert record.comparison.equal_answers == 1 and record.comparison.largest_difference < 1e-4
+    assert evaluation(export)["metrics"] == pytest.approx(results["metrics"], abs=1e-5)
+    program = runpy.run_path(str(export / "predict.py"))["predict"]
+    asked = [
+        ("what was the film", LATE),  # the answer is in the last of several windows
+        ("what was the soup", "the film was good ."),
+        ("what was the film " * 9, "  the   film was  really good , the soup was awful"),
+        ("film", "good"),
+    ]
+    write_jsonl(tmp_path / "a.jsonl", [{"question": q, "context": c} for q, c in asked])
+    rows = []
+    run_prediction(export, [tmp_path / "a.jsonl"], receive=rows.append, reporter=Silent())
+    of_run = rows_of(folder, tmp_path / "a.jsonl")
+    for (question, context), row, own in zip(asked, rows, of_run, strict=True):
+        said = program(question, context)
+        assert (said["answer"], said["start"], said["end"]) == (row["answer"], row["start"], row["end"])
+        assert said["probability"] == pytest.approx(row["probability"], abs=1e-4)
+        assert (row["answer"], row["start"]) == (own["answer"], own["start"])
+    assert rows[0]["answer"] == "superb"

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from helpers import StopAt, evaluation, last_state, run, weights
+from helpers import StopAt, evaluation, export_of, last_state, run, weights
 from ptm.base.console import Silent
 from ptm.config.load import parse_config
 from ptm.config.model_ref import ModelRef
 from ptm.errors import DataError, Interrupted
 from ptm.experiment.card import COMPARED, code_of
 from ptm.experiment.predict import run_prediction
+from ptm.export.record import read_record
 from ptm.text import similarity
 from ptm.training.order import epoch_plan, micro_batches
 from tiny.samples import save_tiny_bert, sentences, similar_sentences, write_csv
@@ -288,3 +290,28 @@ def test_11_sim_a_teacher_that_is_an_encoder_alone_can_be_asked(make):
     teacher = ModelRef(name=spec.model.name, role="teacher")
     pipeline = similarity.build(spec, data, model=teacher, complete=True)
     assert pipeline.per_example and pipeline.distillable and pipeline.feature_names == ()
+
+
+@pytest.mark.slow
+def test_11_17_an_export_gives_embeddings_and_so_does_its_program(trained, world, tmp_path):
+    _, spec = trained
+    of_run = Path(spec.output)
+    export = export_of(of_run, tmp_path / "e")
+    record = read_record(export)
+    assert (record.outputs, record.comparison.equal_answers) == (("embeddings",), None)
+    assert record.comparison.largest_difference < 1e-5
+    assert evaluation(export)["metrics"] == pytest.approx(evaluation(of_run)["metrics"], abs=1e-5)
+    texts = ["the film was good", "the soup was " + "really " * 40 + "awful"]
+    program = runpy.run_path(str(export / "predict.py"))["predict"]
+    alone, other, pair = program([*texts, "\t".join(texts)])
+    rows = []
+    run_prediction(export, (), texts=texts, receive=rows.append, reporter=Silent())
+    own = []
+    run_prediction(of_run, (), texts=texts, receive=own.append, reporter=Silent())
+    for said, row, of_model in zip((alone, other), rows, own, strict=True):
+        assert said["embedding"] == pytest.approx(row["embedding"], abs=1e-5)
+        assert row["embedding"] == pytest.approx(of_model["embedding"], abs=1e-5)
+        assert np.linalg.norm(said["embedding"]) == pytest.approx(1, abs=1e-5)
+    cosine = float(np.dot(alone["embedding"], other["embedding"]))
+    assert pair["similarity"] == pytest.approx(cosine, abs=1e-5)
+    assert pair["prediction"] == pytest.approx(5 * cosine, abs=1e-4)  # of scores from 0 to 5
