@@ -76,8 +76,10 @@ TESTED_ELSEWHERE = {
             "causal_lm",
             "image_classification",
             "masked_lm",
+            "question_answering",
             "semantic_segmentation",
             "text_classification",
+            "text_similarity",
             "token_classification",
         )
     },
