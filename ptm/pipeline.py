@@ -187,6 +187,7 @@ class Pipeline(ABC):
         ""  # what decides outputs besides weights and inputs: architecture, order of outputs
     )
     reads: str = ""  # what its preprocessing makes of an example, in words
+    told: tuple[str, ...] = ()  # what it took from files beside the model, a line each
     decisions: Any = None  # :class:`ptm.metrics.decisions.Decisions` of a classifier that has them
     # Of a detection that is written or drawn, of a label in a prediction set; None: as usual, no sets.
     least_score: float | None = None

@@ -166,6 +166,8 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
         pipeline = session.task.build(spec, data, model=spec.model.ref(), complete=False)
     size_of_model = sum(p.numel() for p in pipeline.model.parameters())
     session.reporter.say(f"model: {spec.model.name}, {parameters(size_of_model)}; {pipeline.load_report}")
+    for line in pipeline.told:
+        session.reporter.say(line)
     _say_precision(session, size_of_model)
     if spec.train.gradient_checkpointing:
         recompute_layers(pipeline.model, spec.model.ref().where)

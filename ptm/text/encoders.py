@@ -27,6 +27,7 @@ from ptm.text.models import TextModel
 from ptm.text.scratch import is_new
 
 POOLING_FILE = "1_Pooling/config.json"
+LENGTH_FILE = "sentence_bert_config.json"
 _MODULES_FILE = "modules.json"
 _MOST_BYTES = 1_000_000  # of a file that says how states are pooled
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
@@ -36,9 +37,11 @@ _FLAGS = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder(TextModel):
-    """``pooling``: ``mean`` of the last hidden states over tokens, or ``cls``, that of the first token."""
+    """``pooling``: ``mean`` of the last hidden states over tokens, or ``cls``, that of the first token. ``own_length``:
+    tokens that its texts are cut to by LENGTH_FILE; None where nobody says."""
 
     pooling: str = "mean"
+    own_length: int | None = None
 
     @property
     def output_fingerprint(self) -> str:
@@ -56,7 +59,7 @@ class Encoder(TextModel):
         contents: dict[str, Any] = {
             _MODULES_FILE: modules,
             POOLING_FILE: pooling | {flag: name == self.pooling for name, flag in _FLAGS.items()},
-            "sentence_bert_config.json": {
+            LENGTH_FILE: {
                 "max_seq_length": int(self.tokenizer.model_max_length),
                 "do_lower_case": False,
             },
@@ -97,6 +100,7 @@ def build_encoder(
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     pooling = _pooling_of(origin, ref.where)
+    own_length = _own_length(origin, ref.where)
     with torch.random.fork_rng(devices=[]), origins.loading(ref.where):
         torch.manual_seed(mix(seed, INIT))
         if ref.bare:
@@ -123,14 +127,16 @@ def build_encoder(
     for name, parameter in model.named_parameters():
         if name.startswith("pooler."):
             parameter.requires_grad_(False)
+    longest = models.limit_length(model, tokenizer)
     return Encoder(
         model=model,
         tokenizer=tokenizer,
         report=replace(report, commit=origin.commit),
-        max_positions=models.limit_length(model, tokenizer),
+        max_positions=longest,
         head=(),
         embeddings=models.embeddings_of(model),
         pooling=pooling,
+        own_length=min(own_length, longest or own_length) if own_length else None,
     )
 
 
@@ -202,6 +208,33 @@ def _pooling_of(origin: origins.Origin, where: str) -> str:
             expected="mean or cls",
         )
     return chosen
+
+
+def _own_length(origin: origins.Origin, where: str) -> int | None:
+    """Tokens that sentence-transformers cuts texts to; None where it says none. Raises ModelError for what is no
+    number, and for a model whose texts are brought to lower case before a tokenizer that does not do so."""
+    content = _content(origin, LENGTH_FILE, where)
+    if content is None:
+        return None
+    length = content.get("max_seq_length") if isinstance(content, dict) else 0
+    if length is not None and (type(length) is not int or length < 1):
+        raise ModelError(
+            f"{LENGTH_FILE} does not say how long texts are",
+            where=where,
+            expected="max_seq_length, a number of tokens",
+            cure="fetch the model again",
+        )
+    if (
+        content.get("do_lower_case") is True
+        and origin.tokenizer("A").input_ids != origin.tokenizer("a").input_ids
+    ):
+        raise ModelError(
+            f"{LENGTH_FILE} brings texts to lower case, and its tokenizer does not, which ptm follows",
+            where=where,
+            expected="a tokenizer that does what the model needs",
+            cure="choose another encoder: ptm models --task text-similarity",
+        )
+    return length
 
 
 def _content(origin: origins.Origin, name: str, where: str) -> Any:

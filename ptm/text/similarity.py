@@ -31,7 +31,7 @@ from ptm.errors import DataError, Problem, refuse
 from ptm.metrics.similarity import ALONE, NeighbourMetrics, RetrievalMetrics, ScoreMetrics
 from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import origins
-from ptm.text.encoders import Encoder, build_encoder, embed
+from ptm.text.encoders import LENGTH_FILE, Encoder, build_encoder, embed
 from ptm.text.models import trained_length
 from ptm.text.pipeline import TextPipeline
 from ptm.text.tokens import Tokens, longest_text, tokenize
@@ -130,7 +130,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     texts = None if data.train is None else partial(_all_texts, data.train)
     loaded = build_encoder(model, texts, seed=spec.train.seed, complete=complete)
     added = loaded.tokenizer.num_special_tokens_to_add(pair=False)
-    requested = spec.data.max_length or (trained_length(loaded) if complete else None)
+    own = loaded.own_length or (trained_length(loaded) if complete else None)
+    requested = spec.data.max_length or own
     max_length = longest_text(requested, loaded.max_positions, model, added=added)
     pipeline = TextSimilarity(
         spec, data, loaded, partial(_tokenize, loaded.tokenizer, max_length), max_length
@@ -138,6 +139,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
     label = {} if spec.data.label_type == PAIRS.name else label_column(spec.data)
     pipeline.cuts_to(max_length, text=_columns(spec)["text"], **label)
     pipeline.reads = f"texts of at most {max_length} tokens"
+    if loaded.own_length and spec.data.max_length is None:
+        pipeline.told = (f"data.max_length: {max_length}, as {LENGTH_FILE} of the model has it",)
     return pipeline
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ptm.config.model_ref import ModelRef
 from ptm.errors import ConfigError, MissingDownload, ModelError
-from ptm.text.encoders import POOLING_FILE, _pooling_of, build_encoder, embed
+from ptm.text.encoders import LENGTH_FILE, POOLING_FILE, _pooling_of, build_encoder, embed
 from ptm.text.origins import Origin
 from tiny.samples import save_tiny_bert
 
@@ -119,6 +119,32 @@ def test_15_08_files_that_do_not_say_how_a_model_is_pooled_are_refused(bert, tmp
         (tmp_path / name).write_text(content)
     with pytest.raises(ModelError, match=what):
         built(tmp_path)
+
+
+def test_11_18_texts_are_cut_to_the_length_that_the_encoder_says(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "m")
+    assert built(folder).own_length is None
+    for content, length in (
+        ({"max_seq_length": 20, "do_lower_case": False}, 20),
+        ({"max_seq_length": 10_000, "do_lower_case": True}, built(bert).max_positions),  # its tokenizer does
+        ({"max_seq_length": None}, None),
+        ({"transformer_task": "feature-extraction"}, None),  # of newer versions
+    ):
+        (folder / LENGTH_FILE).write_text(json.dumps(content))
+        assert built(folder).own_length == length
+    for content, what in (
+        ({"max_seq_length": "20"}, "does not say how long texts are"),
+        ({"max_seq_length": 0}, "does not say how long texts are"),
+        ([20], "does not say how long texts are"),
+    ):
+        (folder / LENGTH_FILE).write_text(json.dumps(content))
+        with pytest.raises(ModelError, match=what):
+            built(folder)
+    (folder / LENGTH_FILE).write_text(json.dumps({"max_seq_length": 20, "do_lower_case": True}))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "do_lower_case": False}))
+    with pytest.raises(ModelError, match="brings texts to lower case"):
+        built(folder)
 
 
 @pytest.mark.parametrize("answer", ["cls", "nothing", "an error"])

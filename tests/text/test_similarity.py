@@ -3,6 +3,7 @@
 import ast
 import json
 import runpy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from helpers import StopAt, evaluation, export_of, last_state, run, weights
+from helpers import Saying, StopAt, evaluation, export_of, last_state, run, weights
 from ptm.base.console import Silent
-from ptm.config.load import parse_config
+from ptm.config.load import load_config, parse_config
 from ptm.config.model_ref import ModelRef
 from ptm.errors import DataError, Interrupted
 from ptm.experiment.card import COMPARED, code_of
@@ -315,3 +316,19 @@ def test_11_17_an_export_gives_embeddings_and_so_does_its_program(trained, world
     cosine = float(np.dot(alone["embedding"], other["embedding"]))
     assert pair["similarity"] == pytest.approx(cosine, abs=1e-5)
     assert pair["prediction"] == pytest.approx(5 * cosine, abs=1e-4)  # of scores from 0 to 5
+
+
+@pytest.mark.slow
+def test_11_18_the_length_of_the_encoder_is_taken_and_said_and_a_key_of_one_s_own_wins(make, world):
+    place = world / "of its own"
+    shutil.copytree(world / "bert", place)
+    (place / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12}))
+    told = Saying()
+    spec = make(*SCORED, f"model.name={place}", "train.steps=1", output="own")
+    run(spec, reporter=told)
+    assert "data.max_length: 12, as sentence_bert_config.json of the model has it" in told.lines
+    assert load_config(Path(spec.output) / "config.yaml").data.max_length == 12
+    saved = json.loads((Path(spec.output) / "model" / "sentence_bert_config.json").read_text())
+    assert saved["max_seq_length"] == 12
+    other = build(make(*SCORED, f"model.name={place}", "data.max_length=9"))
+    assert (other.effective_data["max_length"], other.told) == (9, ())
