@@ -1,5 +1,7 @@
 """Files of LabelMe that several test modules write."""
 
+import base64
+import io
 import json
 
 from PIL import Image
@@ -20,6 +22,13 @@ def labelme(folder, stem, drawn_shapes, **changes):
         "imageWidth": 10,
     }
     (folder / f"{stem}.json").write_text(json.dumps(content | changes))
+
+
+def mask_shape(label, box, pixels):
+    """As LabelMe 5 writes what its brush drew: a box from the first pixel to the last one, and 0 and 1 in a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return shape(label, box, "mask") | {"mask": base64.b64encode(file.getvalue()).decode()}
 
 
 def shape(label, points, kind="polygon"):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import math
 import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from ptm.data.annotations import digest_of
 from ptm.data.coco import (
@@ -21,9 +28,18 @@ from ptm.data.coco import (
 from ptm.data.given_paths import is_file
 from ptm.data.image_files import contents, images_below, is_hidden
 from ptm.data.image_headers import read_header
-from ptm.data.polygons import BACKGROUND, Drawing, Shape, checked_polygon, checked_runs, circle
+from ptm.data.polygons import (
+    BACKGROUND,
+    Drawing,
+    Shape,
+    checked_polygon,
+    checked_runs,
+    circle,
+    is_number,
+    runs_of,
+)
 from ptm.data.tables import no_source
-from ptm.errors import DataError, Problem, refuse
+from ptm.errors import DataError, Problem, first_line, refuse
 
 _BACKGROUNDS = ("_background_", "__background__")  # as other programs call it
 
@@ -114,6 +130,7 @@ def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
     return image, Drawing(size, tuple(drawn))
 
 
+_PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins
 _FLAT = ("point", "points", "line", "linestrip")
 
 
@@ -131,6 +148,10 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
         list(point) if isinstance(point, list) and len(point) == 2 else [None, None] for point in points
     ]
     kind = kind or "polygon"
+    group = shape.get("group_id")
+    if kind == "mask":
+        runs = _labelme_mask(corners, shape.get("mask"), size, where)
+        return Shape(_plain(label), runs=runs, group=group, where=where)
     polygon: tuple[float, ...]
     if kind in ("rectangle", "circle") and len(corners) == 2:
         (x1, y1), (x2, y2) = corners
@@ -146,11 +167,57 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
         raise DataError(
             f"is a {kind!s:.60} of {len(corners)} points, which {'covers no area' if kind in _FLAT else 'is not read'}",
             where=where,
-            expected="a polygon, a rectangle or a circle",
+            expected="a polygon, a rectangle, a circle or a mask",
             cure="remove the shape, or draw a polygon",
         )
     whole = tuple(float(value) for value in polygon)
-    return Shape(_plain(label), (whole,), group=shape.get("group_id"), where=where)
+    return Shape(_plain(label), (whole,), group=group, where=where)
+
+
+def _labelme_mask(corners: list[list[Any]], text: Any, size: tuple[int, int], where: str) -> tuple[int, ...]:
+    """The runs of a mask as LabelMe's brush and its models draw it: a PNG in base64, whose pixels that are not 0 are
+    the object, at a box from its first pixel to its last one, ``corners``."""
+    expected = (
+        '{"points": [[x1, y1], [x2, y2]], "mask": a PNG in base64, x2 - x1 + 1 wide and y2 - y1 + 1 high}'
+    )
+    cure = "draw it anew in LabelMe, or remove the shape"
+    numbers = [value for corner in corners for value in corner]
+    if len(numbers) != 4 or not all(is_number(value) for value in numbers):
+        what = f"is a mask whose box is {str(corners)[:60]}"
+        raise DataError(what, where=where, expected=expected, cure=cure)
+    x1, y1, x2, y2 = (math.floor(value) for value in numbers)  # as LabelMe itself rounds
+    if not (0 <= x1 <= x2 < size[0] and 0 <= y1 <= y2 < size[1]):
+        raise DataError(
+            f"is a mask from [{x1}, {y1}] to [{x2}, {y2}], outside of its image",
+            where=where,
+            expected=f"a box within {size[0]}x{size[1]} pixels, its first corner at the top left",
+            cure=cure,
+        )
+    try:
+        inside = _png_pixels(text, (x2 - x1 + 1, y2 - y1 + 1))
+    except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: Pillow's, of broken PNG files
+        raise DataError(
+            f"its mask cannot be read: {first_line(error)}", where=where, expected=expected, cure=cure
+        ) from None
+    whole = np.zeros((size[1], size[0]), dtype=bool)
+    whole[y1 : y2 + 1, x1 : x2 + 1] = inside
+    return runs_of(whole)
+
+
+def _png_pixels(text: Any, size: tuple[int, int]) -> np.ndarray:
+    """Whether each pixel is not 0, bool [height, width]. Raises OSError, ValueError or SyntaxError."""
+    if not isinstance(text, str) or not text:
+        raise ValueError("there is none")
+    content = base64.b64decode(text, validate=True)
+    if content[:8] != _PNG or len(content) < 24:
+        raise ValueError("it is no PNG")
+    width, height = struct.unpack(">II", content[16:24])  # before Pillow makes room for them
+    if (width, height) != size:
+        raise ValueError(f"it is {width}x{height}, its box {size[0]}x{size[1]}")
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        if image.mode not in ("1", "L"):
+            raise ValueError(f"it has colours ({image.mode}), not 0 and 1")
+        return np.asarray(image) != 0
 
 
 def read_coco_drawings(folder: Path, split: str | None, page: int | None = None) -> DrawnSplit:

@@ -71,7 +71,7 @@ def checked_polygon(values: Any, size: tuple[int, int], where: str) -> tuple[flo
     expected = f"x1, y1, x2, y2, … of at least three corners, within {size[0]}x{size[1]} pixels"
     cure = "correct or remove the shape"
     whole = isinstance(values, list) and len(values) >= 6 and len(values) % 2 == 0
-    if not whole or not all(_is_number(value) for value in values):
+    if not whole or not all(is_number(value) for value in values):
         raise DataError(f"the polygon is {str(values)[:60]}", where=where, expected=expected, cure=cure)
     for limit, coordinates in zip(size, (values[0::2], values[1::2]), strict=True):
         outside = [value for value in coordinates if not -_TOLERANCE <= value <= limit + _TOLERANCE]
@@ -111,6 +111,14 @@ def circle(center: Sequence[float], edge: Sequence[float], size: tuple[int, int]
     return tuple(np.stack([x, y], axis=1).ravel().tolist())
 
 
+def runs_of(mask: np.ndarray) -> tuple[int, ...]:
+    """The lengths of the runs of a mask, bool [height, width], as :class:`Shape` has them."""
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    lengths = np.diff(np.concatenate([[0], changes, [len(flat)]])).tolist()
+    return tuple([0, *lengths] if flat[0] else lengths)
+
+
 def checked_runs(code: Mapping[str, Any], size: tuple[int, int], where: str) -> tuple[int, ...]:
     """The lengths of a run-length code of COCO's, ``{"size": [height, width], "counts": …}``. Raises DataError."""
     width, height = size
@@ -145,5 +153,6 @@ def _unpacked(text: str) -> list[int]:
     return runs
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a number that can be a coordinate in pixels."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawing_samples import CAT, labelme, shape
+from drawing_samples import CAT, labelme, mask_shape, shape
 from ptm.config.spec import DataSpec
 from ptm.data.guess import guess
 from ptm.data.masks import load_masks
@@ -153,11 +153,56 @@ def test_11_06_an_image_beside_the_folder_of_its_json_is_not_called_left_out(tmp
     assert not any("left out" in warning.what for warning in data.warnings)
 
 
-def test_11_06_rectangles_of_four_corners_are_polygons_and_brush_masks_are_named(tmp_path):
+def test_11_06_rectangles_of_four_corners_are_polygons(tmp_path):
     turned = shape("dog", [[5, 0], [9, 0], [9, 2], [5, 2]], "rotation")
     for split in ("train", "val"):
         labelme(tmp_path / split, "a", [shape("cat", CAT, "rectangle"), turned])
     np.testing.assert_array_equal(load(tmp_path).train.columns["mask"][0].classes(), EXPECTED)
-    labelme(tmp_path / "train", "a", [shape("cat", [[0, 0], [4, 4]], "mask")])
-    with pytest.raises(DataError, match="is a mask of 2 points, which is not read"):
-        load(tmp_path)
+
+
+def test_11_19_masks_of_labelme_are_painted_pixel_by_pixel(drawn):
+    ring = np.ones((3, 4), np.uint8)
+    ring[1, 1] = 0
+    labelme(
+        drawn / "train",
+        "b",
+        [
+            mask_shape("cat", [[2.0, 1.9], [5.4, 3.0]], ring),
+            shape("dog", [[7, 0], [9, 2]], "rectangle"),
+            mask_shape("dog", [[0, 5], [9, 5]], np.full((1, 10), 255, np.uint8)),
+        ],
+    )
+    columns = load(drawn).train.columns
+    mask = columns["mask"][[path.stem for path in columns["image"]].index("b")]
+    painted = np.zeros((6, 10), int)
+    painted[1:4, 2:6] = 1
+    painted[2, 3] = 0
+    painted[0:2, 7:9] = painted[5] = 2
+    names = np.array(["background", "cat", "dog"])
+    assert [mask.keys[c] for c in mask.classes().ravel()] == names[painted.ravel()].tolist()
+
+
+def broken_mask(**changes):
+    return mask_shape("cat", [[2, 1], [5, 3]], np.ones((3, 4), np.uint8)) | changes
+
+
+@pytest.mark.parametrize(
+    ("one", "what"),
+    [
+        (broken_mask(mask=None), "there is none"),
+        (broken_mask(mask="a PNG"), "cannot be read"),
+        (broken_mask(mask="AAAA"), "it is no PNG"),
+        (broken_mask(mask=broken_mask()["mask"][:60]), "cannot be read"),
+        (broken_mask(points=[[2, 1], [6, 3]]), "it is 4x3, its box 5x3"),
+        (broken_mask(points=[[8, 1], [11, 3]]), "outside of its image"),
+        (broken_mask(points=[[5, 3], [2, 1]]), "outside of its image"),
+        (broken_mask(points=[[5, 3]]), "is a mask whose box is"),
+        (mask_shape("cat", [[0, 0], [1, 1]], np.ones((2, 2, 3), np.uint8)), "it has colours"),
+    ],
+)
+def test_11_19_masks_that_are_none_or_lie_elsewhere_are_refused(drawn, one, what):
+    labelme(drawn / "train", "b", [shape("dog", CAT), one])
+    with pytest.raises(DataError) as caught:
+        load(drawn)
+    (problem,) = caught.value.problems
+    assert what in problem.what and problem.where.endswith("b.json, shapes[1]") and problem.cure

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawing_samples import CAT, labelme, shape
+from drawing_samples import CAT, labelme, mask_shape, shape
 from ptm.config.spec import DataSpec
 from ptm.data.instances import as_text, decoded, encoded, from_text, load_instances, pixels_of
 from ptm.errors import DataError
 
 SQUARE = [1, 1, 5, 1, 5, 4, 1, 4]  # x 1 to 5, y 1 to 4
 FAR = [7, 0, 9, 0, 9, 2, 7, 2]
+FAR_CORNERS = [[7, 0], [9, 0], [9, 2], [7, 2]]
 
 
 def coco(folder, annotations, *, name="train", size=(10, 6), **changes):
@@ -71,6 +72,22 @@ def test_11_30_shapes_of_one_label_and_group_are_one_instance(tmp_path):
     assert data.train.columns["classes"][0].tolist() == [0, 0, 1]
     assert data.train.columns["boxes"][0].tolist() == [[2, 0, 9, 4], [0, 4, 2, 6], [2, 1, 6, 4]]
     assert masks_of(data).sum(axis=(1, 2)).tolist() == [12 + 4, 4, 12]
+
+
+def test_11_19_masks_of_labelme_are_instances(tmp_path):
+    ring = np.ones((3, 4), np.uint8)
+    ring[1, 1] = 0
+    parts = [mask_shape("cat", [[2, 1], [5, 3]], ring), shape("cat", FAR_CORNERS)]
+    alone = [mask_shape("dog", [[0, 0], [1, 1]], np.eye(2, dtype=np.uint8))]
+    empty = [mask_shape("dog", [[0, 0], [1, 1]], np.zeros((2, 2), np.uint8))]
+    labelme(tmp_path / "train", "a", [*(one | {"group_id": 4} for one in parts), *alone, *empty])
+    data = load(tmp_path, "labelme")
+    expected = np.zeros((2, 6, 10), np.uint8)
+    expected[0, 1:4, 2:6], expected[0, 2, 3], expected[0, 0:2, 7:9] = 1, 0, 1
+    expected[1, 0, 0] = expected[1, 1, 1] = 1
+    np.testing.assert_array_equal(masks_of(data), expected)
+    assert data.train.columns["boxes"][0].tolist() == [[2, 0, 9, 4], [0, 0, 2, 2]]
+    assert data.train.columns["empty"] == [1]
 
 
 @pytest.mark.parametrize(
