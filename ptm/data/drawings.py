@@ -217,7 +217,8 @@ def _png_pixels(text: Any, size: tuple[int, int]) -> np.ndarray:
     with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
         if image.mode not in ("1", "L"):
             raise ValueError(f"it has colours ({image.mode}), not 0 and 1")
-        return np.asarray(image) != 0
+        inside: np.ndarray = np.asarray(image) != 0
+        return inside
 
 
 def read_coco_drawings(folder: Path, split: str | None, page: int | None = None) -> DrawnSplit:

@@ -172,6 +172,9 @@ def families() -> Iterator[Family]:
     tasks = tuple(name for name, task in TASKS.items() if task.modality == "text")
     yield Family(tasks=tasks, pattern="OWNER/NAME", example="any type that transformers knows, from a hub")
     yield Family(
+        tasks=tasks, pattern="package:NAME", example="from an installed package: its name, then folders in it"
+    )
+    yield Family(
         tasks=tuple(name for name in tasks if name != "translation"),
         pattern="new:TYPE",
         example="from scratch: new:bert, new:gpt2, with model.shape",

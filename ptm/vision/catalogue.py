@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 
@@ -23,6 +24,7 @@ _CIFAR: Mapping[str, tuple[int, float | None]] = {
     "resnet56": (853_018, 93.03),
     "resnet110": (1_727_962, 93.57),
 }
+_SMALL_PARAMETERS = 16_265_329  # of maskrcnn_small on ResNet-18, with COCO's 91 outputs
 # Task → the modules of torchvision that have models for it, and how the metric is called there and here.
 _METRICS = {
     "image-classification": ("acc@1", "ImageNet-1K top-1 accuracy"),
@@ -60,6 +62,20 @@ def choices() -> Iterator[Choice]:
         key, metric = _METRICS[task]
         for name in names:
             yield _of_torchvision(task, name, key, metric)
+    yield from _on_a_backbone()
+
+
+def _on_a_backbone() -> Iterator[Choice]:
+    """Detectors on ``model.backbone``, with the figures of their usual one; those on ResNet-50 are torchvision's."""
+    from ptm.vision.detector_plan import MASK_NAMES, PYRAMIDS, SMALL
+
+    for name, usual in PYRAMIDS.items():
+        task = "instance-segmentation" if name in MASK_NAMES else "object-detection"
+        if name == SMALL:
+            size = BYTES_A_PARAMETER * _SMALL_PARAMETERS
+            yield Choice(task=task, name=name, parameters=_SMALL_PARAMETERS, file_bytes=size)
+        else:
+            yield replace(_of_torchvision(task, usual, *_METRICS[task]), name=name)
 
 
 @cache

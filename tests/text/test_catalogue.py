@@ -41,6 +41,10 @@ def test_a_configuration_is_of_a_type_that_transformers_knows(model):
 def test_every_text_task_has_a_pattern_from_a_hub_and_one_from_scratch():
     told = list(families())
     for task in TEXT_TASKS:
-        assert [family.pattern for family in told if task in family.tasks] == ["OWNER/NAME", "new:TYPE"]
+        assert [family.pattern for family in told if task in family.tasks] == [
+            "OWNER/NAME",
+            "package:NAME",
+            "new:TYPE",
+        ]
     (translation,) = [f for f in told if f.tasks == ("translation",)]
     assert "new:marian" in translation.example

@@ -1,11 +1,16 @@
 """Vision models that are listed, and what their weights state."""
 
 import pytest
+import torch
 from torchvision.models import get_model_weights
 
 from ptm.base.extras import install
+from ptm.config.model_ref import ModelRef
 from ptm.config.tasks import TASKS
+from ptm.vision import classifier_plan, detector_plan, segmenter_plan
 from ptm.vision.catalogue import choices, families
+from ptm.vision.detectors import construct
+from ptm.vision.packages import PACKAGES
 
 CHOICES = {(choice.task, choice.name): choice for choice in choices()}
 
@@ -53,3 +58,21 @@ def test_patterns_say_how_to_install_what_is_not_there(monkeypatch):
         "libreyolo:NAME": install("yolo"),
     }
     assert told["timm:NAME"].count is None and told["smp:NAME"].count > 3
+
+
+def test_11_20_every_name_that_a_config_can_have_is_listed():
+    patterns = [family.pattern.removesuffix("NAME") for family in families()]
+    accepted = {
+        "image-classification": (*classifier_plan.architectures(), *PACKAGES),
+        "object-detection": detector_plan.NAMES,
+        "instance-segmentation": detector_plan.MASK_NAMES,
+        "semantic-segmentation": (*segmenter_plan.TORCHVISION, *segmenter_plan.SMP),
+    }
+    for task, names in accepted.items():
+        plain = {name for name in names if not name.startswith(tuple(patterns))}
+        assert plain == {name for of_task, name in CHOICES if of_task == task}, task
+    small = CHOICES["instance-segmentation", detector_plan.SMALL]
+    plan = detector_plan.plan_detector(ModelRef(name=detector_plan.SMALL, weights="none"), masks=True)
+    with torch.device("meta"):
+        built = construct(plan, 90)
+    assert sum(p.numel() for p in built.parameters()) == small.parameters
