@@ -23,7 +23,12 @@ from pathlib import Path
 from typing import Any
 
 STEPS_SECONDS = 5.0  # of training after the first step
-WORDS = [a + b + c for a in ("ba", "du", "ki", "lo", "me", "ra") for b in ("n", "r", "st") for c in ("a", "o", "im")]
+WORDS = [
+    a + b + c
+    for a in ("ba", "du", "ki", "lo", "me", "ra")
+    for b in ("n", "r", "st")
+    for c in ("a", "o", "im")
+]
 MOODS = {"positive": ["good", "fine", "great"], "negative": ["bad", "poor", "sad"]}
 
 
@@ -91,7 +96,12 @@ def write_texts(folder: Path, rows: int, kind: str) -> Path:
             _write_rows(folder / f"{name}.{kind}", count, random.Random(seed), kind)
     _write_bert(folder / "bert")
     source = {"csv": "csv", "jsonl": "json", "parquet": "parquet"}[kind]
-    data = {"source": f"{source}:{folder}", "train": f"train.{kind}", "eval": f"eval.{kind}", "max_length": 32}
+    data = {
+        "source": f"{source}:{folder}",
+        "train": f"train.{kind}",
+        "eval": f"eval.{kind}",
+        "max_length": 32,
+    }
     return _write_config(folder, "text-classification", {"name": str(folder / "bert")}, data)
 
 
@@ -113,7 +123,9 @@ def _write_rows(path: Path, count: int, rng: random.Random, kind: str) -> None:
             file.write("text,label\n")
         for _ in range(count):
             text, label = _sentence(rng, names)
-            file.write(f"{text},{label}\n" if kind == "csv" else json.dumps({"text": text, "label": label}) + "\n")
+            file.write(
+                f"{text},{label}\n" if kind == "csv" else json.dumps({"text": text, "label": label}) + "\n"
+            )
 
 
 def _sentence(rng: random.Random, names: list[str]) -> tuple[str, str]:
@@ -127,7 +139,15 @@ def _write_bert(folder: Path) -> None:
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
     folder.mkdir(exist_ok=True)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *(word for mood in MOODS.values() for word in mood)]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *WORDS,
+        *(word for mood in MOODS.values() for word in mood),
+    ]
     BertTokenizerFast(vocab={word: number for number, word in enumerate(words)}).save_pretrained(folder)
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     BertForSequenceClassification(BertConfig(vocab_size=len(words), **size)).save_pretrained(folder)
@@ -149,9 +169,14 @@ def write_images(folder: Path, rows: int) -> Path:
                 name = folder / "data" / split / ("red", "green")[number % 2] / f"{number // 10_000:03d}"
                 if number % 10_000 < 2:
                     name.mkdir(parents=True, exist_ok=True)
-                _link(folder / "originals" / f"{number % 100 + 100 * (split == 'eval')}.png", name / f"{number:08d}.png")
+                _link(
+                    folder / "originals" / f"{number % 100 + 100 * (split == 'eval')}.png",
+                    name / f"{number:08d}.png",
+                )
     data = {"source": f"imagefolder:{folder / 'data'}", "train": "train", "eval": "eval", "image_size": 8}
-    return _write_config(folder, "image-classification", {"name": "torchvision:resnet18", "weights": "none"}, data)
+    return _write_config(
+        folder, "image-classification", {"name": "torchvision:resnet18", "weights": "none"}, data
+    )
 
 
 def _link(original: Path, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Directories that keep what was computed once, outputs of teachers and tokens: what is there or damaged, making room.
+"""Directories that keep what was computed once, outputs, tokens, rows: what is there or damaged, making room.
 
 Each is named by the digest of its **identity**: all that decides what is in it. Whatever differs gives another name, so
 what does not match is never found. Numbers stand in ``NAME.bin``, a CRC-32 of each of their blocks in ``NAME.crc``: a
@@ -134,10 +134,17 @@ class Entry:
     bytes: int  # on the disk
     used: float  # seconds since the epoch
     teacher: str  # "" of what is no teacher's
-    tokens: str  # the model whose tokens they are; "" of a teacher's outputs
+    tokens: str  # the model whose tokens they are; "" of anything else
+    rows: str  # the file whose rows they are; "" of anything else
     split: str
     blocks_filled: int
     blocks: int
+
+    @property
+    def what(self) -> str:
+        """What it holds, in words."""
+        rows = f"rows of {self.rows}" if self.rows else self.teacher
+        return f"tokens for {self.tokens}" if self.tokens else rows
 
 
 def entries(root: Path) -> list[Entry]:
@@ -205,8 +212,9 @@ def _described(path: Path) -> Entry:
         path=path,
         bytes=sum(file.lstat().st_blocks * 512 for file in path.iterdir()),
         used=(path / "lock").lstat().st_mtime,
-        teacher="" if "tokens" in about else str(about.get("teacher", "unknown")),
+        teacher="" if "tokens" in about or "rows" in about else str(about.get("teacher", "unknown")),
         tokens=str(about.get("tokens", "")),
+        rows=str(about.get("rows", "")),
         split=str(about.get("split", "unknown")),
         blocks_filled=sum(int((s != 0).sum()) for s in sums),
         blocks=sum(len(s) for s in sums),
@@ -278,7 +286,7 @@ def prune(root: Path, limit: float, report: Callable[[str], None] = lambda line:
             problem = _remove(entry.path)
             if problem is None:
                 freed += entry.bytes
-                what = f"tokens for {entry.tokens}" if entry.tokens else f"teacher {entry.teacher}"
+                what = f"teacher {entry.teacher}" if entry.teacher else entry.what
                 report(f"removed {entry.name}: {entry.bytes / 1e6:.1f} MB, {what}")
             else:
                 report(f"{entry.name} is left: {problem}")

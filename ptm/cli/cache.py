@@ -1,4 +1,4 @@
-"""``ptm cache list | verify | prune``: the stored outputs of teachers, and tokens."""
+"""``ptm cache list | verify | prune``: the stored outputs of teachers, tokens, and rows of large files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ptm.base.cache import Entry
 
 cache = typer.Typer(
-    help="Stored outputs of teachers, and tokens ($PTM_CACHE, else ptm/teachers in $XDG_CACHE_HOME or ~/.cache).",
+    help="Stored outputs of teachers, tokens, and rows of large files "
+    "($PTM_CACHE, else ptm/teachers in $XDG_CACHE_HOME or ~/.cache).",
     no_args_is_help=True,
 )
 Store = Annotated[
@@ -120,5 +121,4 @@ def _root(store: Path | None) -> Path:
 def _line(entry: Entry) -> str:
     used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
     full = f"{entry.blocks_filled / entry.blocks:.0%} full" if entry.blocks else "metrics"
-    what = f"tokens for {entry.tokens}" if entry.tokens else entry.teacher
-    return f"{entry.name}  {entry.bytes / 1e6:9.2f} MB  {used}  {entry.split:5}  {full:9}  {what}"
+    return f"{entry.name}  {entry.bytes / 1e6:9.2f} MB  {used}  {entry.split:5}  {full:9}  {entry.what}"

@@ -5,6 +5,7 @@ In tables these are columns; in folders of images, what a regular expression fin
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from ptm.config.expressions import found
 from ptm.config.slices import BINS, EMPTY, LENGTH, bin_names, bin_of
 from ptm.config.spec import DataSpec
 from ptm.data import heif
+from ptm.data.arrow import mapped, rows_where
 from ptm.data.examples import Examples
 from ptm.errors import DataError, Problem, refuse
 
@@ -43,25 +45,28 @@ def attribute_roles(data: DataSpec, split: str, *, train: bool) -> dict[str, str
 
 def column_attributes(
     columns: Mapping[str, Sequence[Any]], roles: Mapping[str, str], where: Callable[[int], str]
-) -> dict[str, list[str]]:
+) -> dict[str, Sequence[str]]:
     """The values of these columns by the names of the columns. ``roles`` that a table has not been read with are left
     out. Raises DataError for cells that hold no single value, and for empty ones where groups are made of them."""
-    attributes: dict[str, list[str]] = {}
+    attributes: dict[str, Sequence[str]] = {}
     problems: list[Problem] = []
     for role, name in roles.items():
         if role not in columns:
             continue
         key = role.partition(" ")[0]
-        texts = [_text(value) for value in columns[role]]
-        for row, text in enumerate(texts):
-            if text is None or (not text and key != "slices"):
-                what = f"{name} holds no single value" if text is None else f"{name} is empty"
-                problems.append(
-                    Problem(what, where(row), f"a value for data.{key}", "fill it in, or remove the row")
-                )
-        attributes[name] = [text or EMPTY for text in texts]
+        texts = mapped(columns[role], _text)
+        for row in rows_where(texts, _is_missing if key == "slices" else operator.not_):
+            what = f"{name} holds no single value" if texts[row] is None else f"{name} is empty"
+            problems.append(
+                Problem(what, where(row), f"a value for data.{key}", "fill it in, or remove the row")
+            )
+        attributes[name] = mapped(texts, lambda text: text or EMPTY)
     refuse(problems)
     return attributes
+
+
+def _is_missing(text: str | None) -> bool:
+    return text is None
 
 
 def _text(value: Any) -> str | None:

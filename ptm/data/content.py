@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptm.base import array_cache
+from ptm.base.growing import Growing
+from ptm.data.arrow import Coded, Texts
 from ptm.data.examples import Examples
 from ptm.data.pictures import picture_digest
 from ptm.errors import Problem
@@ -18,6 +22,9 @@ from ptm.errors import Problem
 # Roles that make up an input; all others are what is to be found out, or describe it.
 _INPUTS = ("text", "text_pair", "words", "image", "question", "context")
 _CHUNK = 1000  # texts brought into one form at a time
+_KEYS = 1_000_000  # looked up at a time
+_FORM = 1  # of the keys that are kept: another number where :func:`plain_text` or :func:`_hash64` changes
+_LEAST_BYTES = 10_000_000  # of texts whose keys are kept: 0.2 s to make them
 
 
 def equal_groups(columns: Mapping[str, Sequence[Any]], page: int | None = None) -> np.ndarray:
@@ -26,9 +33,9 @@ def equal_groups(columns: Mapping[str, Sequence[Any]], page: int | None = None) 
     Texts are equal that differ in blanks, case and Unicode forms only; images that show the same, however their files
     are written (:func:`ptm.data.pictures.picture_digest`), on their ``page``.
     """
-    first: dict[int, int] = {}
     keys = input_keys(columns, of_file=partial(picture_digest, page=page))
-    return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    return np.asarray(first[group], dtype=np.int64)
 
 
 def shared_inputs(
@@ -40,13 +47,17 @@ def shared_inputs(
     common = (sizes[0] & sizes[1]) - {None}
     if sizes[0] and not common and None not in sizes[0]:
         return 0, None
-    # Of the two, train is mostly the larger one: its keys are looked up and not kept.
-    rows_of: dict[int, list[int]] = {}
-    for row, key in enumerate(input_keys(evaluation, common)):
-        rows_of.setdefault(key, []).append(row)
-    shared = {key for key in input_keys(train, common) if key in rows_of}
-    rows = [row for key in shared for row in rows_of[key]]
-    return len(rows), min(rows, default=None)
+    keys, of_train = input_keys(evaluation, common), input_keys(train, common)
+    if not len(keys):
+        return 0, None
+    looked_for, key = np.unique(keys, return_inverse=True)
+    shared = np.zeros(len(looked_for), dtype=bool)
+    for start in range(0, len(of_train), _KEYS):
+        some = of_train[start : start + _KEYS]
+        place = np.minimum(np.searchsorted(looked_for, some), len(looked_for) - 1)
+        shared[place[looked_for[place] == some]] = True
+    rows = np.flatnonzero(shared[key])
+    return len(rows), int(rows[0]) if len(rows) else None
 
 
 _NOUNS = {"eval": "evaluation", "test": "test"}
@@ -128,22 +139,59 @@ def input_keys(
     columns: Mapping[str, Sequence[Any]],
     sizes: set[int | None] | None = None,
     of_file: Callable[[bytes], bytes] = _of_bytes,
-) -> Iterator[int]:
-    """A hash of 64 bits a row: two of a million different rows have the same one once in 30 million data sets.
+) -> np.ndarray:
+    """A hash of 64 bits a row, uint64 [n]: two of a million different rows have the same one once in 30 million data
+    sets.
 
     ``sizes``: those of the image files whose content counts; the others are told apart by place. ``of_file``: the
     digest of the content of an image file."""
     inputs = [columns[role] for role in _INPUTS if role in columns] or list(columns.values())
-    contents = [_contents(column, sizes, of_file) for column in inputs]
-    return map(hash, contents[0]) if len(contents) == 1 else map(hash, zip(*contents, strict=True))
+    keys = [_column_keys(column, sizes, of_file) for column in inputs]
+    return reduce(lambda before, own: _mixed(before) ^ own, keys)
 
 
-def _contents(
+def _column_keys(
     column: Sequence[Any], sizes: set[int | None] | None, of_file: Callable[[bytes], bytes]
-) -> Iterator[str | bytes]:
+) -> np.ndarray:
+    """uint64 [n]. Those of many texts are kept in the cache."""
+    if isinstance(column, Coded):
+        return np.asarray(_keys(column.values, sizes, of_file)[column.codes])
+    if not isinstance(column, Texts) or column.nbytes < _LEAST_BYTES:
+        return _keys(column, sizes, of_file)
+    identity = {"keys of": column.digest, "unicode": unicodedata.unidata_version, "form": _FORM}
+    present = array_cache.load(identity)
+    if present is None or "keys" not in present.arrays:
+        made = array_cache.Content({"keys": _keys(column, sizes, of_file)}, {})
+        array_cache.save(identity, {"rows": "texts, to compare them", "split": "all"}, made)
+        return made.arrays["keys"]
+    return present.arrays["keys"]
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64, as :func:`ptm.base.seeds.mix` has it."""
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(state ^ (state >> np.uint64(31)))
+
+
+def _keys(
+    column: Sequence[Any], sizes: set[int | None] | None, of_file: Callable[[bytes], bytes]
+) -> np.ndarray:
     if any(isinstance(value, str) for value in column[:1]):
-        return plain_texts(column)
-    return (_content(value, sizes, of_file) for value in column)
+        contents: Iterator[str | bytes] = plain_texts(column)
+    else:
+        contents = (_content(value, sizes, of_file) for value in column)
+    keys = Growing("<u8")
+    while some := list(islice(contents, _CHUNK)):
+        keys.extend(np.frombuffer(b"".join(map(_hash64, some)), dtype="<u8"))
+    return keys.array()
+
+
+def _hash64(content: str | bytes) -> bytes:
+    """The same in each process, so that it can be kept."""
+    text = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return hashlib.blake2b(text, digest_size=8).digest()
 
 
 def _content(value: Any, sizes: set[int | None] | None, of_file: Callable[[bytes], bytes]) -> str | bytes:

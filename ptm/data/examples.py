@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ptm.data.arrow import select
 from ptm.errors import Problem
 
 
@@ -32,9 +33,9 @@ class Examples:
 
     def select(self, rows: np.ndarray) -> Examples:
         """Only these rows, in this order; the i-th of them gets id i."""
-        columns = {role: [values[row] for row in rows] for role, values in self.columns.items()}
+        columns = {role: select(values, rows) for role, values in self.columns.items()}
         targets = None if self.targets is None else self.targets[rows]
-        attributes = {name: [values[row] for row in rows] for name, values in self.attributes.items()}
+        attributes = {name: select(values, rows) for name, values in self.attributes.items()}
         return Examples(columns, targets, lambda i: self.where(int(rows[i])), attributes=attributes)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptm.config.data_section import LABEL, DataSpec
+from ptm.data.arrow import distinct, mapped, rows_where
 from ptm.data.label_cells import (
     SEPARATOR,
     is_vector,
@@ -82,8 +83,7 @@ def plain_labels(
 
 def _mapped(table: Table, change: Callable[[Any], Any]) -> Table:
     """``change`` gives None where a cell is to be left as it is."""
-    cells = table.columns["label"]
-    changed = [cell if (new := change(cell)) is None else new for cell in cells]
+    changed = mapped(table.columns["label"], lambda cell: cell if (new := change(cell)) is None else new)
     return replace(table, columns={**table.columns, "label": changed})
 
 
@@ -100,8 +100,8 @@ def _from_columns(table: Table, names: Sequence[str], kind: str) -> Table:
             "correct the cell, or take the column out of data.labels_from",
         )
         for name, column in zip(names, columns, strict=True)
-        for row, cell in enumerate(column)
-        if _truth(cell) is None
+        for row in rows_where(column, lambda cell: _truth(cell) is None)
+        for cell in [column[row]]
     ]
     refuse(problems, noun="cells")
     rows: list[Any] = [
@@ -202,16 +202,22 @@ def _require_separator(table: Table) -> None:
 
 def _require_single(table: Table, stated: Sequence[str]) -> None:
     """DataError for printed lists where there is to be one label."""
+    cells = table.columns["label"]
+
+    def is_list(cell: Any) -> bool:
+        return isinstance(cell, str) and cell not in stated and bool(quoted_list(cell) or is_vector(cell))
+
     refuse(
-        Problem(f"the label is a list: {cell!r}", table.where(row), "one label", _CLASSES)
-        for row, cell in enumerate(table.columns["label"])
-        if isinstance(cell, str) and cell not in stated and (quoted_list(cell) or is_vector(cell))
+        Problem(f"the label is a list: {cells[row]!r}", table.where(row), "one label", _CLASSES)
+        for row in rows_where(cells, is_list)
     )
 
 
 def _may_be_several(table: Table) -> list[Problem]:
     """A warning where labels seem to be put together of others."""
-    cells = {cell for cell in table.columns["label"] if isinstance(cell, str) and cell.strip()}
+    cells = {
+        cell for cell, _, _ in distinct(table.columns["label"]) if isinstance(cell, str) and cell.strip()
+    }
     for separator in (SEPARATOR, ",", ";"):
         joined = sorted(cell for cell in cells if separator in cell)
         parts = {part.strip() for cell in cells for part in cell.split(separator)}
@@ -254,7 +260,8 @@ def _renamed(table: Table, names: Mapping[str, str], numbered: bool) -> Table:
 def _unused_spellings(names: Mapping[str, str], tables: Sequence[Table], numbered: bool) -> list[Problem]:
     """A warning for what ``data.label_map`` names and no row has. ``tables``: before it is applied."""
     there = {name for table in tables for name in table.label_names or ()}
-    for label in (label for table in tables for cell in table.columns["label"] for label in _elements(cell)):
+    cells = (cell for table in tables for cell, _, _ in distinct(table.columns["label"]))
+    for label in (label for cell in cells for label in _elements(cell)):
         if numbered or isinstance(label, str):
             there |= {str(label), label_name(label) or ""}
         if isinstance(label, bool):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ptm.config.data_section import DataSpec
+from ptm.data.arrow import distinct
 from ptm.data.columns import yaml_text
 from ptm.data.label_spelling import Spelling, map_cure, spelling_warnings
 from ptm.data.labels import label_name, positions_used, unnamed
@@ -25,13 +26,13 @@ def found_labels(tables: Sequence[Table], labels: Sequence[str], kind: TargetKin
     first: dict[str, str] = {}
     for table in {table.digest: table for table in reversed(tables)}.values():  # train, if both are one file
         stored = table.label_names or ()
-        for row, cell in enumerate(table.columns["label"]):
+        for cell, count, row in distinct(table.columns["label"]):
             for label in kind.elements([cell]):
                 name = stored[label] if type(label) is int and 0 <= label < len(stored) else label_name(label)
                 if name is None:
                     continue
-                rows[name] += 1
-                raw.setdefault(name, Counter())[str(label)] += 1
+                rows[name] += count
+                raw.setdefault(name, Counter())[str(label)] += count
                 if name not in first:
                     first[name] = table.where(row)
     spellings = {name: Spelling(name, count, first[name]) for name, count in rows.items()}
@@ -65,7 +66,7 @@ def matched_by_position(
     own: those of the source, and those of a trained model."""
     warnings = []
     for table in tables:
-        cells = table.columns["label"]
+        cells = [cell for cell, _, _ in distinct(table.columns["label"])]
         numbers = positions_used(kind.elements(cells), labels, table.label_names)
         if not numbers:
             continue

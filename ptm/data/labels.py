@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ptm.data.arrow import Coded, numbers
 from ptm.data.label_spelling import closest_label, map_cure
 from ptm.data.label_values import number_of, whole_number
 from ptm.errors import ModelError, Problem, listing, refuse
@@ -74,20 +75,20 @@ def encode_labels(
     DataError naming the rows that fit nothing.
     """
     known = class_numbers(_distinct(values), labels, stored_names)
-    classes = [known.get(value) if isinstance(value, Hashable) else None for value in values]
-    wrong = [row for row, number in enumerate(classes) if number is None]
+    classes = numbers(values, lambda value: known.get(value) if isinstance(value, Hashable) else None)
+    wrong = np.flatnonzero(classes < 0).tolist()
     if wrong:
-        numbers = "" if _numbers(labels) else _numbers_known(_by_number(labels, stored_names))
+        numbered = "" if _numbers(labels) else _numbers_known(_by_number(labels, stored_names))
         refuse(
             Problem(
                 f"label {values[row]!r} is not one of the {len(labels)} labels",
                 where(row),
-                one_of(labels) + numbers if labels else "a name or a whole number",
+                one_of(labels) + numbered if labels else "a name or a whole number",
                 _cure(values[row], labels),
             )
             for row in wrong
         )
-    return np.array(classes, dtype=np.int64)
+    return classes
 
 
 def _cure(value: Any, labels: tuple[str, ...]) -> str:
@@ -246,6 +247,8 @@ def unnamed(labels: Sequence[str]) -> bool:
 
 def _distinct(values: Sequence[Any]) -> Iterable[Any]:
     """Each value once; lists and objects, which can be no labels, are left out."""
+    if isinstance(values, Coded):
+        values = [value for value, _, _ in values.distinct()]
     try:
         return set(values)
     except TypeError:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ptm.config.spec import DataSpec
 from ptm.config.split_rules import has_columns
+from ptm.data.arrow import Texts, distinct, mapped
 from ptm.data.attributes import attribute_roles, column_attributes, path_attributes
 from ptm.data.examples import Dataset, Examples, rare_labels
 from ptm.data.image_files import (
@@ -165,11 +166,19 @@ def _kept_quotes(data: DataSpec, splits: Splits[Table]) -> list[Problem]:
     """For a tsv in which quotes seem to protect fields, though they are read as ordinary characters."""
     if data.quoting is not None or not data.source.startswith("tsv:"):
         return []
-    cells = [cell for table in splits.tables for role in table.columns for cell in table.columns[role]]
-    doubled = [c for c in cells if len(c) > 3 and c[0] == c[-1] == '"' and '""' in c[1:-1]]
-    if not doubled:
+    columns = [column for table in splits.tables for column in table.columns.values()]
+    quoted = [
+        (cell, rows)
+        for column in columns
+        for cell, rows, _ in distinct(
+            [column[r] for r in column.between('"')] if isinstance(column, Texts) else column
+        )
+        if len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in cell[1:-1]
+    ]
+    if not quoted:
         return []
-    what = f"{len(doubled)} fields stand in quotes, with quotes in them doubled, as in {doubled[0][:60]!r}"
+    count, first = sum(rows for _, rows in quoted), quoted[0][0]
+    what = f"{count} fields stand in quotes, with quotes in them doubled, as in {first[:60]!r}"
     return [Problem(what, data.source, cure="if quotes protect fields here: data.quoting: standard")]
 
 
@@ -266,7 +275,7 @@ def _read(
     return read_splits(data, read, train=train)
 
 
-def _attributes(data: DataSpec, table: Table) -> dict[str, list[str]]:
+def _attributes(data: DataSpec, table: Table) -> Mapping[str, Sequence[str]]:
     """What ``data.split_by``, ``stratify`` and ``slices`` need, as far as the table was read with it."""
     if not has_columns(data.source):
         return path_attributes(data, table.columns["image"]) if data.source.startswith("imagefolder:") else {}
@@ -301,7 +310,7 @@ def _examples(
     """Raises DataError with what is wrong with texts and labels."""
     inputs = {role: table.columns[role] for role in columns}
     if "words" in inputs:
-        inputs["words"] = [plain_words(cell) for cell in inputs["words"]]
+        inputs["words"] = mapped(inputs["words"], plain_words)
     gathered = Gathered()
     with gathered.of():
         refuse(column_problems(inputs, table.where))
@@ -309,7 +318,7 @@ def _examples(
     with gathered.of():
         if "label" in table.columns:
             targets = kind.encode(table.columns["label"], labels, table.label_names, table.where)
-    attributes: dict[str, list[str]] = {}
+    attributes: Mapping[str, Sequence[str]] = {}
     with gathered.of():
         attributes = _attributes(data, table)
     gathered.refuse()

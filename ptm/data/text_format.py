@@ -5,14 +5,18 @@ from __future__ import annotations
 import codecs
 import csv
 import hashlib
+import io
+import os
 import shlex
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ptm.config.data_section import DataSpec
-from ptm.data.packed import is_packed, unpacked
+from ptm.data.packed import is_packed, unpacked, unpacked_stream, unpacking
 from ptm.errors import DataError
 
 UTF8 = "utf-8"
@@ -33,6 +37,8 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "a PDF", "take its text out first"),
 )
 _SINGLE_BYTE = ("iso8859-1", "iso8859-15", "cp1252")
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"  # of byte order
+_BLOCK = 2**22  # bytes read at a time
 _BEGINNING = 2000  # bytes that show an order
 _WINDOWS = bytes(range(0x80, 0xA0))  # control characters in ISO-8859-1, letters and quotes in Windows-1252
 
@@ -88,7 +94,7 @@ def read_text(path: Path, holds: str = ROWS, text_format: TextFormat | None = No
     content = unpacked_raw.removeprefix(codecs.BOM_UTF8) if codec == UTF8 else unpacked_raw
     _refuse_utf8(content, path, codec)
     try:
-        text = content.decode(codec).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+        text = content.decode(codec).removeprefix(_MARK)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise undecoded(content[error.start], content, path, line, codec) from None
@@ -97,6 +103,82 @@ def read_text(path: Path, holds: str = ROWS, text_format: TextFormat | None = No
     if not text.strip():
         raise is_empty(path, holds)
     return text, hashlib.sha256(raw).hexdigest()
+
+
+@contextmanager
+def opened_text(
+    path: Path, holds: str = ROWS, text_format: TextFormat | None = None, *, newline: str = ""
+) -> Iterator[tuple[Iterator[str], str]]:
+    """(lines with their ends, SHA-256 of the bytes) of a file of any size, as :func:`read_text` has them all at once;
+    ``newline`` as of ``open()``. What is no text in its encoding is refused before the first line, with the same words.
+    """
+    codec = (text_format or TextFormat()).codec
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+    with file:
+        before = os.fstat(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not _is_text(_content(file, path), codec):
+            read_text(path, holds, text_format)  # which says why
+        with suppress(UnicodeError):  # there was none when it was looked at
+            yield _lines(_content(file, path), path, codec, newline), digest
+            after = os.fstat(file.fileno())
+            if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+                return
+        raise DataError("the file was changed while it was read", where=path, cure="try it again")
+
+
+def _content(file: BinaryIO, path: Path) -> BinaryIO:
+    """What is in it, from the beginning."""
+    file.seek(0)
+    return unpacked_stream(file, path) if is_packed(path) else file
+
+
+def _is_text(content: BinaryIO, codec: str) -> bool:
+    """Whether :func:`read_text` finds nothing to refuse."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    utf8 = codecs.getincrementaldecoder(UTF8)() if codec in _SINGLE_BYTE else None
+    ascii_only, shows = True, False
+    try:
+        block = content.read(_BLOCK)
+        refuse_other_kinds(block[:16], "-", codec)
+        while block:
+            text = decoder.decode(block)
+            if "\0" in text:
+                return False
+            shows = shows or bool(text.strip().strip(_MARK))
+            if utf8 is not None:
+                ascii_only = ascii_only and block.isascii()
+                utf8 = utf8 if _goes_on(utf8, block) else None
+            block = content.read(_BLOCK)
+        decoder.decode(b"", final=True)
+        is_utf8 = utf8 is not None and not ascii_only and _goes_on(utf8, b"", final=True)
+    except (DataError, UnicodeError, EOFError, OSError, zlib.error):
+        return False
+    return shows and not is_utf8
+
+
+def _goes_on(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
+    try:
+        decoder.decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(content: BinaryIO, path: Path, codec: str, newline: str) -> Iterator[str]:
+    with unpacking(path):
+        lines = io.TextIOWrapper(content, encoding=codec, newline=newline)
+        try:
+            first = next(lines, "").removeprefix(_MARK)
+            if first:
+                yield first.removeprefix(_MARK) if codec == UTF8 else first
+            yield from lines
+        finally:
+            with suppress(ValueError):  # it was closed before
+                lines.detach()  # whoever opened it closes it
 
 
 def _refuse_utf8(content: bytes, path: Path, codec: str) -> None:

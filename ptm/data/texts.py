@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ptm.data.arrow import Texts, rows_where, seen
 from ptm.data.label_cells import quoted_list
 from ptm.errors import Problem
 
 Where = Callable[[int], str]
 
 TEXT_ROLES = ("text", "text_pair", "target_text", "question", "context")
-# Letters and symbols that show nothing either: fillers of Hangul, the empty Braille pattern; selectors of variants.
-_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0") | frozenset(map(chr, range(0xFE00, 0xFE10)))
-_UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # Unicode categories of characters that show nothing
 
 
 def column_problems(columns: Mapping[str, Sequence[Any]], where: Where) -> Iterator[Problem]:
@@ -30,10 +27,15 @@ def column_problems(columns: Mapping[str, Sequence[Any]], where: Where) -> Itera
 
 def text_problems(column: Sequence[Any], role: str, where: Where) -> Iterator[Problem]:
     """The rows whose value is not a text, or holds no word."""
-    for row, value in enumerate(column):
-        if not isinstance(value, str) or not _seen(value):
-            what = f"no {role} here" if value is None or value == "" else f"the {role} is {value!r}"
-            yield Problem(what, where(row), "a text", "remove the row or fill it in")
+    unseen = column.unseen if isinstance(column, Texts) else rows_where(column, _is_no_text)
+    for row in unseen:
+        value = column[row]
+        what = f"no {role} here" if value is None or value == "" else f"the {role} is {value!r}"
+        yield Problem(what, where(row), "a text", "remove the row or fill it in")
+
+
+def _is_no_text(value: Any) -> bool:
+    return not isinstance(value, str) or not seen(value)
 
 
 def word_problems(sentences: Sequence[Any], where: Where) -> Iterator[Problem]:
@@ -70,14 +72,4 @@ def _defect(sentence: Any) -> str:
     for place, word in enumerate(sentence, start=1):
         if not isinstance(word, str) or not word.strip():
             return f"word {place} is {word!r}"
-    return "" if any(map(_seen, sentence)) else f"the words are {list(sentence)!r}"
-
-
-def _seen(text: str) -> bool:
-    """Whether a character of it can be seen."""
-    stripped = text.strip()
-    if stripped[:1].isascii() and stripped[:1].isprintable():
-        return bool(stripped)
-    return any(
-        character not in _BLANKS and unicodedata.category(character) not in _UNSEEN for character in stripped
-    )
+    return "" if any(map(seen, sentence)) else f"the words are {list(sentence)!r}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ptm.config.spec import DataSpec
+from ptm.data.arrow import join
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import read_images
 from ptm.data.partial import read_parts
@@ -47,7 +48,7 @@ def with_unlabelled(load: Callable[[], Dataset], data: DataSpec, columns: Mappin
             cure="name these texts or images in data.train, with distill.ce_weight: 0",
         )
     joined = Examples(
-        {role: [*train.columns[role], *values] for role, values in inputs.items()},
+        {role: join([train.columns[role], values]) for role, values in inputs.items()},
         np.concatenate([train.targets, np.full(len(table), UNKNOWN)]),
         lambda row: train.where(row) if row < known else table.where(row - known),
     )

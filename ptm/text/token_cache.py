@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import numpy as np
 
 from ptm.base import array_cache
+from ptm.data.arrow import Texts
 from ptm.data.examples import Examples
 from ptm.text.tokens import tokenizer_digest
 from ptm.text.windows import LongTexts
@@ -40,15 +41,23 @@ def encode_once(
     identity = identity_of(encode, examples)
     if identity is None:
         return encode(examples), ""
-    present = array_cache.load(identity)
-    if present is not None:
-        kind = get_type_hints(encode.func)["return"]  # type: ignore[attr-defined]
-        with suppress(ValueError):  # of another form than was written: as if it were not there
-            return _from_json(present.values, present.arrays, kind), ""
+    kind = get_type_hints(encode.func)["return"]  # type: ignore[attr-defined]
+    if (present := _present(identity, kind)) is not None:
+        return present, ""
     encoding = encode(examples)
     arrays: dict[str, np.ndarray] = {}
     values = _as_json(encoding, "", arrays)
-    return encoding, array_cache.save(identity, about, array_cache.Content(arrays, values)) or ""
+    problem = array_cache.save(identity, about, array_cache.Content(arrays, values))
+    present = None if problem else _present(identity, kind)  # mapped, where this one is in memory
+    return encoding if present is None else present, problem or ""
+
+
+def _present(identity: Mapping[str, Any], kind: Any) -> Any:
+    """What was kept, of this type; None where nothing was, or of another form than was written."""
+    present = array_cache.load(identity)
+    with suppress(ValueError):
+        return None if present is None else _from_json(present.values, present.arrays, kind)
+    return None
 
 
 def identity_of(encode: Callable[[Examples], Any], examples: Examples) -> dict[str, Any] | None:
@@ -89,6 +98,10 @@ def _content(examples: Examples) -> tuple[str, int] | None:
     sha, size = hashlib.sha256(), 0
     for role, column in examples.columns.items():
         sha.update(f"{role}\0{len(column)}\0".encode())
+        if isinstance(column, Texts):
+            sha.update(column.digest.encode())
+            size += column.nbytes
+            continue
         for start in range(0, len(column), _CHUNK):
             chunk: Sequence[Any] = column[start : start + _CHUNK]
             if not all(type(value) is str for value in chunk):

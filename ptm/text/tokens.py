@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptm.base.growing import Growing
 from ptm.config.model_ref import ModelRef
 from ptm.data.examples import Examples
 from ptm.data.texts import text_problems
@@ -133,10 +134,9 @@ def tokenize(
     for role, column in examples.columns.items():
         require_text(column, role, examples)
     with_types = segments and pairs is not None
-    ids: list[np.ndarray] = []
-    types: list[np.ndarray] = []
-    lengths: list[int] = []
-    cut = 0
+    ids, types, starts = Growing("<i4"), Growing("u1"), Growing("<i8")
+    starts.extend([0])
+    total = cut = 0
     for start in range(0, len(texts), _CHUNK):
         chunk = list(texts[start : start + _CHUNK])
         encoded = tokenizer(
@@ -149,26 +149,23 @@ def tokenize(
             return_token_type_ids=with_types,
         )
         sizes = [len(row) for row in encoded["input_ids"]]
-        lengths += sizes
+        if 0 in sizes:
+            empty = start + sizes.index(0)
+            raise DataError("the tokenizer makes no token of this text", where=examples.where(empty))
+        starts.extend(total + np.cumsum(sizes))
+        total += sum(sizes)
         cut += sum(bool(getattr(e, "overflowing", None)) for e in (encoded.encodings or ()))
-        ids.append(
+        ids.extend(
             np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32, count=sum(sizes))
         )
         if with_types:
-            types.append(
+            types.extend(
                 np.fromiter(
                     (t for r in encoded["token_type_ids"] for t in r), dtype=np.uint8, count=sum(sizes)
                 )
             )
     no_limits(getattr(tokenizer, "backend_tokenizer", None))  # or they would be saved with the model
-    if min(lengths) == 0:
-        raise DataError("the tokenizer makes no token of this text", where=examples.where(lengths.index(0)))
-    return Tokens(
-        np.concatenate(ids),
-        np.concatenate(types) if with_types else None,
-        np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-        cut,
-    )
+    return Tokens(ids.array(), types.array() if with_types else None, starts.array(), cut)
 
 
 def _tokenize_whole(tokenizer: Any, examples: Examples, long_texts: LongTexts) -> Tokens:

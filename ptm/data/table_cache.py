@@ -1,0 +1,118 @@
+"""Rows of a large file that were read once are not read again: kept in the cache, and mapped into memory.
+
+They are found by the SHA-256 of the file's bytes, never by its name or date, and by all else that decides them: the
+kind of reader, its columns, how the file is said to be written, and ptm's own code. Tables with a column that is a list
+are not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptm.base import array_cache
+from ptm.data.arrow import Coded, Part, Texts
+from ptm.data.text_format import TextFormat
+from ptm.errors import Problem
+
+LEAST_BYTES = 2_000_000  # of a file, about 30,000 sentences: 0.1 s to read
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Of a file, without its name: ``between``, ``numbers`` as :class:`ptm.data.tables.Place` has them; where ``notes``
+    name the file, it is that of whoever asks."""
+
+    columns: Mapping[str, Sequence[Any]]
+    between: str
+    numbers: np.ndarray | None
+    label_names: tuple[str, ...] | None
+    notes: tuple[Problem, ...]
+
+
+def identity_of(reader: str, digest: str, columns: Sequence[str], text_format: TextFormat) -> dict[str, Any]:
+    """All that decides the rows of a file with this SHA-256."""
+    return {
+        "rows": reader,
+        "file": digest,
+        "columns": list(columns),
+        "written": asdict(text_format) | {"columns": text_format.columns and list(text_format.columns)},
+        "code": _own_code(),
+    }
+
+
+def load(identity: Mapping[str, Any], path: Path) -> Rows | None:
+    """What was kept of the file that stands at ``path`` now; None where nothing was, or not as it was written."""
+    content = array_cache.load(identity)
+    if content is None:
+        return None
+    with suppress(ValueError, KeyError, TypeError, IndexError):  # whoever wrote into the cache
+        return _from_arrays(content.arrays, content.values, path)
+    return None
+
+
+def kept(identity: Mapping[str, Any], path: Path, rows: Rows) -> Rows:
+    """The same rows: from the cache where they could be kept, else as they are."""
+    arrays: dict[str, np.ndarray] = {}
+    kinds = [_to_arrays(column, f"c{n}", arrays) for n, column in enumerate(rows.columns.values())]
+    if None in kinds:
+        return rows
+    if rows.numbers is not None:
+        arrays["numbers"] = rows.numbers
+    values = {
+        "columns": dict(zip(rows.columns, kinds, strict=True)),
+        "between": rows.between,
+        "label_names": rows.label_names,
+        "notes": [asdict(note) | {"where": note.where.removeprefix(str(path))} for note in rows.notes],
+    }
+    array_cache.save(identity, {"rows": path.name, "split": "all"}, array_cache.Content(arrays, values))
+    return load(identity, path) or rows
+
+
+def _to_arrays(column: Sequence[Any], name: str, arrays: dict[str, np.ndarray]) -> str | None:
+    """What it takes to make it again; None for what is not kept."""
+    if isinstance(column, Texts) and len(column.parts) == 1 and column.rows is None:
+        (part,) = column.parts
+        arrays |= {f"{name}.data": part.data, f"{name}.starts": part.starts, f"{name}.unseen": part.unseen}
+        return part.digest
+    if isinstance(column, Coded):
+        values = json.dumps(column.values).encode()
+        arrays |= {f"{name}.codes": column.codes, f"{name}.values": np.frombuffer(values, dtype=np.uint8)}
+        return ""
+    return None
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], values: Any, path: Path) -> Rows:
+    """The inverse."""
+    columns: dict[str, Sequence[Any]] = {}
+    for n, (name, digest) in enumerate(values["columns"].items()):
+        if digest:
+            data, starts, unseen = (arrays[f"c{n}.{part}"] for part in ("data", "starts", "unseen"))
+            columns[name] = Texts([Part(data, starts, unseen, str(digest))])
+        else:
+            columns[name] = Coded(arrays[f"c{n}.codes"], json.loads(arrays[f"c{n}.values"].tobytes()))
+    names, notes = values["label_names"], [Problem(**note) for note in values["notes"]]
+    return Rows(
+        columns,
+        str(values["between"]),
+        arrays.get("numbers"),
+        None if names is None else tuple(map(str, names)),
+        tuple(replace(note, where=f"{path}{note.where}") for note in notes),
+    )
+
+
+@cache
+def _own_code() -> str:
+    """SHA-256 of the modules beside this one: how files are read today."""
+    sha = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
