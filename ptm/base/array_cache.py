@@ -168,7 +168,7 @@ def _mapped(directory: Path, name: str, dtype: np.dtype, shape: tuple[int, ...] 
         content = np.memmap(file, np.uint8, "r")  # ValueError for an empty file
         size = len(content)
         file.seek(0)  # read, not through the map: what is touched there stays resident
-        sums_there = [checksum(file.read(_BLOCK)) for _ in range(0, size, _BLOCK)]
+        sums_there = [checksum(file.read(min(_BLOCK, size - start))) for start in range(0, size, _BLOCK)]
     if shape is None and size > _MOST_LAYOUT:
         raise ValueError(f"{name} is too large")
     sums = checksums(directory / f"{name}.crc")

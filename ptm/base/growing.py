@@ -36,8 +36,8 @@ class Growing:
         if self._file is None:
             return np.concatenate([np.empty(0, self._dtype), *self._blocks])
         self._write()
-        self._file.flush()
-        return np.asarray(np.memmap(self._file, self._dtype, "r"))
+        with self._file:  # which the map needs no more
+            return np.asarray(np.memmap(self._file, self._dtype, "r"))
 
     def _write(self) -> None:
         try:
@@ -45,10 +45,13 @@ class Growing:
             for block in self._blocks:
                 self._file.write(block.data)
         except OSError as error:
+            if self._file is not None:
+                self._file.close()
             raise StorageError(
                 f"no room for what is made of large data: {error.strerror}",
                 cure="make room, or name another directory in $PTM_CACHE",
             ) from None
+        self._file.flush()
         self._blocks, self._held = [], 0
 
 
