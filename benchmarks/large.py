@@ -4,8 +4,8 @@
     python benchmarks/large.py --images --rows 1000 200000 --folder FOLDER
 
 Texts: a CSV of that many sentences with two labels. Images: that many names of small PNGs, hard links of a few, in
-folders that are classes. A tiny model takes a few steps in a process of its own, with a cache that is empty at the first
-start; what is told is read from outside, of `/proc`: the peak of what is resident, and of that what no file holds.
+folders that are classes. A tiny model takes a few steps in a process of its own, with a cache that is empty at the
+first start; what is told is read of `/proc`: the peak of what is resident, and of that what no file holds.
 """
 
 from __future__ import annotations

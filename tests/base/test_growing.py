@@ -1,6 +1,7 @@
 """Issue 13, line 6: what grows stands in a file without a name as soon as it is large."""
 
 import mmap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ def test_13_06_small_and_large_arrays_are_the_same_numbers(root, monkeypatch):
 
 def test_13_06_a_full_disk_is_told(monkeypatch):
     monkeypatch.setattr(growing, "MOST_HELD", 64)
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=0))
-    with pytest.raises(StorageError, match=r"No space left on device(.|\n)*PTM_CACHE"):
-        filled()
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+        with pytest.raises(StorageError, match=r"No space left on device(.|\n)*PTM_CACHE"):
+            filled()
