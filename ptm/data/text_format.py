@@ -121,7 +121,9 @@ def opened_text(
         before = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         if not _is_text(_content(file, path), codec):
-            read_text(path, holds, text_format)  # which says why
+            text, digest = read_text(path, holds, text_format)  # which says why
+            yield io.StringIO(text, newline=newline), digest  # UTF-16 without a mark, which no stream takes
+            return
         with suppress(UnicodeError):  # there was none when it was looked at
             yield _lines(_content(file, path), path, codec, newline), digest
             after = os.fstat(file.fileno())

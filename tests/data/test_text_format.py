@@ -6,14 +6,19 @@ import re
 import shlex
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
+from ptm.data import text_format
 from ptm.data.inputs import text_inputs
 from ptm.data.tabular import load_dataset
-from ptm.data.text_format import TextFormat, read_text
+from ptm.data.text_format import ROWS as EXPECTED
+from ptm.data.text_format import TextFormat, opened_text, read_text
 from ptm.errors import ConfigError, DataError
 
 TEXT = {"text": "text"}
@@ -220,3 +225,54 @@ def test_15_17_utf_16_without_a_mark_is_known_by_its_order(tmp_path, encoding, t
         read_text(path)
     assert f"--set data.encoding={encoding}" in caught.value.problems[0].cure.replace("utf-16-", "utf-16")
     assert read_text(path, text_format=TextFormat(encoding=encoding))[0] == text
+
+
+PIECES = [
+    b"a,b\n",
+    b"\r\n",
+    b"\r",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\x00",
+    "é漢".encode(),
+    b"\xe9",
+    b"\x85",
+    b" ",
+    b'"x',
+]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=6).map(b"".join),
+    st.sampled_from([None, "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "iso8859-1", "shift_jis"]),
+    st.sampled_from(["", "\n"]),
+    st.booleans(),
+)
+def test_13_06_lines_of_a_file_of_any_size_are_those_of_its_text(
+    tmp_path_factory, raw, encoding, newline, packed
+):
+    """A block of 3 bytes cuts characters and line ends apart."""
+    path = tmp_path_factory.mktemp("lines") / ("a.csv.gz" if packed else "a.csv")
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    written = TextFormat(encoding=encoding)
+    try:
+        text, digest = read_text(path, EXPECTED, written)
+        expected = (list(io.StringIO(text, newline=newline)), digest)
+    except DataError as error:
+        expected = error.problems
+    with patch.object(text_format, "_BLOCK", 3):
+        try:
+            with opened_text(path, EXPECTED, written, newline=newline) as (lines, sha):
+                found = (list(lines), sha)
+        except DataError as error:
+            found = error.problems
+    assert found == expected
+
+
+def test_13_06_a_file_that_is_changed_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text\n" + "a\n" * 10)
+    with pytest.raises(DataError, match="changed while it was read"), opened_text(path) as (lines, _):
+        next(lines)
+        path.write_text("text\n" + "b\n" * 11)
