@@ -174,9 +174,7 @@ def write_images(folder: Path, rows: int) -> Path:
                     name / f"{number:08d}.png",
                 )
     data = {"source": f"imagefolder:{folder / 'data'}", "train": "train", "eval": "eval", "image_size": 8}
-    return _write_config(
-        folder, "image-classification", {"name": "torchvision:resnet18", "weights": "none"}, data
-    )
+    return _write_config(folder, "image-classification", {"name": "resnet8", "weights": "none"}, data)
 
 
 def _link(original: Path, path: Path) -> None:
