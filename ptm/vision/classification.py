@@ -39,6 +39,7 @@ from ptm.vision.insight import grad_cam, heat_picture
 from ptm.vision.loader import ViewLoader
 from ptm.vision.names import output_names
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
+from ptm.vision.pixel_cache import decode_once
 from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.saved import SavedClassifier
 from ptm.vision.timm_models import is_timm
@@ -158,6 +159,7 @@ class ImageClassification(ImagePipeline):
         self._spec = spec
         self._data = data
         self._plan = plan
+        self._not_cached = ""  # why pixels could not be kept
         self._output_labels = output_labels
         targets = None if data.train is None else data.train.targets
         self._training_loss = TrainingLoss.of(spec.train, spec.data.label_type, targets, data.labels)
@@ -287,6 +289,9 @@ class ImageClassification(ImagePipeline):
             "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augmentation.name},
         }
 
+    def notes(self) -> list[str]:
+        return [f"the decoded images are not kept: {self._not_cached}"] if self._not_cached else []
+
     def _per_label(self, split: Split) -> dict[str, dict[str, int]]:
         """``examples_per_label``, where there are labels."""
         if not self._spec.label_type.named:
@@ -315,16 +320,17 @@ class ImageClassification(ImagePipeline):
         threads = runtime.threads or torch.get_num_threads()
         pixels = None
         if fits_memory(len(images), preprocessing.image_size, augmentation.views):
-            view = lambda image: evaluation_view(image, preprocessing)  # noqa: E731
-            pixels = decode_all(
+            side, fits, reading = preprocessing.image_size, fits_view(preprocessing), self._reading
+            view = partial(evaluation_view, preprocessing=preprocessing)
+            about = {"pixels": f"{side} x {side}", "data": self._spec.data.source, "split": split}
+            pixels, problem = decode_once(
+                lambda: decode_all(images, examples.where, view, side, threads, fits, reading),
                 images,
-                examples.where,
-                view,
-                preprocessing.image_size,
-                threads,
-                fits_view(preprocessing),
-                self._reading,
+                preprocessing,
+                reading,
+                None if self._data.train is None else about,  # what is asked once is not kept
             )
+            self._not_cached = problem or self._not_cached
             self._decoded_bytes[split] = pixels.nbytes
         else:
             check_headers(images, examples.where, threads, fits_view(preprocessing), self._reading.page)

@@ -61,7 +61,7 @@ def decode(item: Any, where: str, fits: Fits = any_size, reading: ImageReading =
             image = at_page(Image.fromarray(_as_pixels(item)), reading.page)
             fits(*image.size)
             return to_rgb(image, reading.limits)
-        with _stream(item) as stream:
+        with stream_of(item) as stream:
             image = _open(stream, reading.page)
             fits(*image.size)
             image.load()  # nothing is decoded before
@@ -112,7 +112,7 @@ def check_headers(
                 if isinstance(item, np.ndarray):
                     fits(*_as_pixels(item).shape[1::-1])
                     continue
-                with _stream(item) as stream:
+                with stream_of(item) as stream:
                     fits(*_open(stream, page).size)
             except Exception as error:  # as in decode
                 problems.append(_unreadable(item, where(row), error))
@@ -156,7 +156,7 @@ def few_bits(item: Any, page: int | None = None) -> int | None:
     if isinstance(item, np.ndarray):
         return None
     try:
-        with _stream(item) as stream, _open(stream, page) as image:
+        with stream_of(item) as stream, _open(stream, page) as image:
             highest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
     except Exception:  # told by whoever decodes it
         return None
@@ -167,7 +167,7 @@ def mode_of(item: Any, page: int | None = None) -> str:
     """What Pillow calls the channels of an image as it is stored: ``RGB``, ``L``, ``RGBA``, ``P``, ``CMYK``, …; "" for
     what cannot be opened."""
     try:
-        with _stream(item) as stream, _open(stream, page) as image:
+        with stream_of(item) as stream, _open(stream, page) as image:
             return str(image.mode)
     except Exception:  # told by whoever decodes it
         return ""
@@ -214,7 +214,8 @@ def _chunks(count: int, threads: int) -> list[range]:
     return [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
 
 
-def _stream(item: Any) -> io.BufferedIOBase:
+def stream_of(item: Any) -> io.BufferedIOBase:
+    """The encoded bytes of an image. Raises OSError or ValueError where there are none."""
     if isinstance(item, Mapping):
         item = item.get("bytes") or item.get("path")
     if isinstance(item, (bytes, bytearray)):
@@ -287,7 +288,7 @@ def _is_small(item: Any) -> bool:
     if isinstance(item, np.ndarray):
         return True
     try:
-        with _stream(item) as stream:
+        with stream_of(item) as stream:
             return len(stream.read(_SMALL_FILE)) < _SMALL_FILE
     except (OSError, ValueError):
         return False
@@ -295,7 +296,7 @@ def _is_small(item: Any) -> bool:
 
 def _length(item: Any) -> int:
     try:
-        with _stream(item) as stream:
+        with stream_of(item) as stream:
             return len(stream.read(1))
     except (OSError, ValueError):
         return 0

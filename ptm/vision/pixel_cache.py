@@ -1,0 +1,93 @@
+"""Images that were decoded once are not decoded again: their pixels are kept in the cache by all that decides them.
+
+That is the content of the image files, what the network sees of them, how they are read, Pillow's version, and ptm's
+own code for it. Arrays need no decoding, and few images no time: neither is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+from ptm.base import array_cache
+from ptm.data import heif, image_reading
+from ptm.data.image_reading import ImageReading
+from ptm.vision.augmentation import Augmentation
+from ptm.vision.images import stream_of
+from ptm.vision.preprocessing import Preprocessing
+from ptm.vision.views import view_name
+
+LEAST_BYTES = 4_000_000  # of pixels: 1,300 images of 32 x 32 pixels, or 27 of 224 x 224, 0.2 s to decode
+_PIXELS = "pixels"
+
+
+def decode_once(
+    decode: Callable[[], np.ndarray],
+    images: Sequence[Any],
+    preprocessing: Preprocessing,
+    reading: ImageReading,
+    about: Mapping[str, Any] | None,
+) -> tuple[np.ndarray, str]:
+    """What ``decode`` makes of these images, uint8 [n, s, s, 3], by :func:`ptm.vision.views.evaluation_view`; and why
+    it could not be kept ("" where it was, or was not to be).
+
+    ``about`` is for people (``ptm cache list``); None keeps nothing. What comes from the cache is equal to the bit,
+    mapped into memory, and can only be read.
+    """
+    side = preprocessing.image_size
+    shape = (len(images), side, side, 3)
+    if about is None or math.prod(shape) < LEAST_BYTES:
+        return decode(), ""
+    view = view_name(preprocessing, Augmentation()) + reading.name
+    identity = _identity(images, view)
+    if identity is None:
+        return decode(), ""
+    present = array_cache.load(identity)
+    if present is not None:
+        pixels = present.arrays.get(_PIXELS)
+        if pixels is not None and pixels.shape == shape and pixels.dtype == np.uint8:
+            return pixels, ""
+    pixels = decode()
+    if _identity(images, view) != identity:
+        return pixels, "they changed while they were read"
+    return pixels, array_cache.save(identity, about, array_cache.Content({_PIXELS: pixels}, {})) or ""
+
+
+def _identity(images: Sequence[Any], view: str) -> dict[str, Any] | None:
+    """All that decides the pixels of these images; None for arrays, and for what cannot be read."""
+    sha = hashlib.sha256()
+    for image in images:
+        if isinstance(image, np.ndarray):
+            return None
+        try:
+            with stream_of(image) as stream:
+                content = stream.read()
+                # The one format that is told by the file's name.
+                targa = str(getattr(stream, "name", "")).lower().endswith(".tga")
+        except (OSError, ValueError):
+            return None
+        sha.update(f"{len(content)}{' TGA' * targa}\0".encode())
+        sha.update(content)
+    return {
+        "images": sha.hexdigest(),
+        "view": view,
+        "code": _own_code(),
+        "versions": [PIL.__version__, np.__version__],
+    }
+
+
+@cache
+def _own_code() -> str:
+    """SHA-256 of the modules that make pixels of files today."""
+    sha = hashlib.sha256()
+    modules = [Path(__file__).with_name(f"{name}.py") for name in ("images", "views", "preprocessing")]
+    for path in [*modules, Path(str(image_reading.__file__)), Path(str(heif.__file__))]:
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
