@@ -32,6 +32,8 @@ FORMAT = 1
 NAME_LENGTH = 32  # hexadecimal digits of the identity's digest
 DATA = "data"  # the folder of what is no teacher's
 DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB is set
+# What is no teacher's, by the key of about.json that says so, and in words.
+_DATA = {"tokens": "tokens for {}", "rows": "rows of {}", "pixels": "images of {} pixels"}
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _OWN = re.compile(r"lock|(identity|about|facts)\.json|[\w.-]+\.(bin|crc|json)")
 
@@ -136,6 +138,7 @@ class Entry:
     teacher: str  # "" of what is no teacher's
     tokens: str  # the model whose tokens they are; "" of anything else
     rows: str  # the file whose rows they are; "" of anything else
+    pixels: str  # the size of the images whose pixels they are; "" of anything else
     split: str
     blocks_filled: int
     blocks: int
@@ -143,8 +146,8 @@ class Entry:
     @property
     def what(self) -> str:
         """What it holds, in words."""
-        rows = f"rows of {self.rows}" if self.rows else self.teacher
-        return f"tokens for {self.tokens}" if self.tokens else rows
+        values = {name: getattr(self, name) for name in _DATA}
+        return next((_DATA[name].format(value) for name, value in values.items() if value), self.teacher)
 
 
 def entries(root: Path) -> list[Entry]:
@@ -212,9 +215,8 @@ def _described(path: Path) -> Entry:
         path=path,
         bytes=sum(file.lstat().st_blocks * 512 for file in path.iterdir()),
         used=(path / "lock").lstat().st_mtime,
-        teacher="" if "tokens" in about or "rows" in about else str(about.get("teacher", "unknown")),
-        tokens=str(about.get("tokens", "")),
-        rows=str(about.get("rows", "")),
+        teacher="" if _DATA.keys() & about.keys() else str(about.get("teacher", "unknown")),
+        **{name: str(about.get(name, "")) for name in _DATA},
         split=str(about.get("split", "unknown")),
         blocks_filled=sum(int((s != 0).sum()) for s in sums),
         blocks=sum(len(s) for s in sums),

@@ -1,4 +1,4 @@
-"""``ptm cache list | verify | prune``: the stored outputs of teachers, tokens, and rows of large files."""
+"""``ptm cache list | verify | prune``: the stored outputs of teachers, tokens, rows of large files, and decoded images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ptm.base.cache import Entry
 
 cache = typer.Typer(
-    help="Stored outputs of teachers, tokens, and rows of large files "
+    help="Stored outputs of teachers, tokens, rows of large files, and decoded images "
     "($PTM_CACHE, else ptm/teachers in $XDG_CACHE_HOME or ~/.cache).",
     no_args_is_help=True,
 )

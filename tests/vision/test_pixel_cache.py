@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ptm.base.cache import entries
 from ptm.data.image_reading import AS_STORED, ImageReading
 from ptm.vision import pixel_cache
 from ptm.vision.images import decode_all
@@ -43,7 +44,7 @@ def pixels_of(images, calls, *, seen=SEEN, reading=AS_STORED, spoil=None):
     return decode_once(decode, images, seen, reading, {"pixels": "8 x 8", "data": "d", "split": "train"})
 
 
-def test_13_03_images_are_decoded_once_whether_files_rows_or_bytes(tmp_path):
+def test_13_03_images_are_decoded_once_whether_files_rows_or_bytes(tmp_path, root):
     for value in (1, 2):
         (tmp_path / f"{value}.png").write_bytes(png(value))
     files = [tmp_path / "1.png", str(tmp_path / "2.png")]
@@ -58,6 +59,8 @@ def test_13_03_images_are_decoded_once_whether_files_rows_or_bytes(tmp_path):
         again, problem = pixels_of(same, calls)
         assert problem == "" and np.array_equal(again, first)
     assert calls == [2]
+    (entry,) = entries(root)
+    assert (entry.what, entry.split, entry.teacher) == ("images of 8 x 8 pixels", "train", "")
 
 
 def test_13_03_whatever_decides_pixels_decodes_anew():
