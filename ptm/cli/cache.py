@@ -1,4 +1,4 @@
-"""``ptm cache list | verify | prune``: the stored outputs of teachers, tokens, rows of large files, and decoded images."""
+"""``ptm cache list | verify | prune``: stored outputs of teachers, tokens, rows of large files, decoded images."""
 
 from __future__ import annotations
 
