@@ -180,6 +180,7 @@ class Coded(_Column):
     def select(self, rows: np.ndarray) -> Self:
         return type(self)(self.codes[rows], self.values)
 
+    @cached_property
     def distinct(self) -> list[tuple[Any, int, int]]:
         """(value, rows that have it, the first of them) of those that occur, in the order of their first rows."""
         counts = np.bincount(self.codes, minlength=len(self.values))
@@ -195,7 +196,7 @@ class Coded(_Column):
 def distinct(column: Iterable[ItemT]) -> Iterator[tuple[ItemT, int, int]]:
     """(value, rows, the first of them): each value of a coded column once, those of any other row by row."""
     if isinstance(column, Coded):
-        yield from column.distinct()
+        yield from column.distinct
     else:
         yield from ((value, 1, row) for row, value in enumerate(column))
 

@@ -248,7 +248,7 @@ def unnamed(labels: Sequence[str]) -> bool:
 def _distinct(values: Sequence[Any]) -> Iterable[Any]:
     """Each value once; lists and objects, which can be no labels, are left out."""
     if isinstance(values, Coded):
-        values = [value for value, _, _ in values.distinct()]
+        values = [value for value, _, _ in values.distinct]
     try:
         return set(values)
     except TypeError:

@@ -31,16 +31,19 @@ def epoch_plan(
         return _cut(order, batch_size)
     window = 50 * batch_size
     batches: list[np.ndarray] = []
+    longest: list[np.ndarray] = []  # of each whole batch, its last id: within a batch, lengths rise
     for start in range(0, size, window):
         part = order[start : start + window]
-        batches += _cut(part[np.argsort(lengths[part], kind="stable")], batch_size)
+        rising = part[np.argsort(lengths[part], kind="stable")]
+        batches += _cut(rising, batch_size)
+        longest.append(rising[batch_size - 1 :: batch_size])
     # The one short batch stays last, so that steps of an epoch differ in size as little as possible.
     tail = [batches.pop()] if len(batches[-1]) < batch_size else []
-    batches = [batches[i] for i in rng.permutation(len(batches))]
+    shuffled = rng.permutation(len(batches))
+    batches = [batches[i] for i in shuffled.tolist()]
     if epoch == 0 and batches:
-        last = np.fromiter((batch[-1] for batch in batches), dtype=np.int64, count=len(batches))
-        longest = int(lengths[last].argmax())  # within a batch, lengths rise
-        batches.insert(0, batches.pop(longest))
+        first = int(lengths[np.concatenate(longest)[shuffled]].argmax())
+        batches.insert(0, batches.pop(first))
     return batches + tail
 
 
