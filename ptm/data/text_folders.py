@@ -84,7 +84,8 @@ def _class(path: Path, root: Path) -> str:
 
 
 def _notes(files: Sequence[Path], labelled: Sequence[Path], root: Path) -> tuple[Problem, ...]:
-    out = [path for path in files if path not in set(labelled)]
+    known = set(labelled)
+    out = [path for path in files if path not in known]
     if not out:
         return ()
     places = sorted(
