@@ -7,6 +7,7 @@ their seed alone (``A/seed-1``, ``A/seed-2``, as ``ptm batch --seeds`` leaves th
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from ptm.config.load import load_config
 from ptm.config.slices import SliceMetric, parse_slice_metric
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, RunDirectoryError, listing
-from ptm.experiment.comparison import Measure, Row, measure_of, paired_scores
+from ptm.experiment.comparison import Measure, Row, has_texts, measure_of, paired_scores, same_examples
 from ptm.experiment.flips import flips_of
 from ptm.experiment.slices import slice_metrics
 from ptm.experiment.verdict import RUNS, spread
@@ -83,6 +84,7 @@ def read_side(path: Path) -> Side:
         runs = [path]
     elif path.is_dir():
         runs = sorted((entry for entry in path.iterdir() if is_run(entry)), key=_seed_in_name)
+        _refuse_remains(path)
     else:
         raise RunDirectoryError("there is no such directory", where=path, cure="name a finished run")
     if not runs:
@@ -122,6 +124,15 @@ def read_side(path: Path) -> Side:
         config=saved_config(runs[0] / "config.yaml"),
         manifest=RunDirectory(runs[0]).read_manifest(),
     )
+
+
+def _refuse_remains(folder: Path) -> None:
+    """RunDirectoryError for a folder of a run that has lost what makes it one: its seed would silently be left out."""
+    for entry in sorted(folder.iterdir()):
+        there = [name for name in ("results.json", "manifest.json") if os.path.lexists(entry / name)]
+        if there and not is_run(entry):
+            what, cure = f"holds {listing(there)} and no config.yaml", "restore it, or move the folder away"
+            raise RunDirectoryError(what, where=entry, expected="a whole run", cure=cure)
 
 
 def _seed_in_name(run: Path) -> tuple[int, str]:
@@ -273,10 +284,13 @@ def _tested(
     split = baseline.split
     rows = [(_rows(candidate.runs[b], split), _rows(baseline.runs[a], split), b) for a, b in pairs]
     try:
+        if any(not same_examples(rows[0][0], ours) for ours, _, _ in rows[1:]):
+            return None, None, "their seeds were evaluated on different examples"
         scored = [
             pair
-            for ours, theirs, seed in rows
-            if _same_examples(ours, theirs)
+            for (ours, theirs, seed), (a, b) in zip(rows, pairs, strict=True)
+            if same_examples(ours, theirs)
+            and (has_texts(ours) or _same_data(baseline.runs[a], candidate.runs[b], split))
             and (pair := paired_scores(measure, ours, theirs, seed)) is not None
         ]
         flips = flips_of(scored, [seed[:2] for seed in rows]) if len(scored) == len(rows) else None
@@ -317,12 +331,11 @@ def _rows(run: RunDirectory, split: Judged) -> Mapping[int, Row]:
         ) from None
 
 
-def _same_examples(ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> bool:
-    """Whether they are about the same examples: the same numbers, with the same truth and the same input."""
-    if ours.keys() != theirs.keys():
-        return False
-    keys = ("label", "tags", "input")
-    return all(ours[index].get(key) == theirs[index].get(key) for index in ours for key in keys)
+def _same_data(baseline: RunDirectory, candidate: RunDirectory, split: Judged) -> bool:
+    """Whether a split has the same content, as far as both records say; of pictures nothing else tells."""
+    manifests = [run.read_manifest() for run in (baseline, candidate)]
+    digests = {manifest.digests.data.get(split) for manifest in manifests if manifest is not None}
+    return len(digests - {None}) < 2
 
 
 def worse_than(record: Mapping[str, Any], limit: str) -> list[str]:

@@ -148,6 +148,22 @@ def _correlation(a: Sequence[Row], b: Sequence[Row]) -> float:
     return pearson(*(np.array([row["prediction"] for row in rows], dtype=np.float64) for rows in (a, b)))
 
 
+# What a line of predictions.jsonl says of its example, whatever a model answers.
+_OF_EXAMPLE = ("input", "label", "tags", "answers", "target", "target_boxes", "target_labels", "target_masks")
+
+
+def same_examples(ours: Mapping[int, Row], theirs: Mapping[int, Row]) -> bool:
+    """Whether two sides' predictions are of the same examples: the same numbers, inputs and right answers."""
+    if ours.keys() != theirs.keys():
+        return False
+    return all(ours[index].get(key) == theirs[index].get(key) for index in ours for key in _OF_EXAMPLE)
+
+
+def has_texts(rows: Mapping[int, Row]) -> bool:
+    """Whether each line holds its whole input."""
+    return all("input" in row for row in rows.values())
+
+
 def _rate(metric: str, things: str, score: Callable[[Row], tuple[float, float]], **more: Any) -> Measure:
     return Measure(metric=metric, things=things, higher_is_better=True, score=score, **more)
 

@@ -16,6 +16,7 @@ from helpers import run
 from ptm.cli import app
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, PtmError, RunDirectoryError
+from ptm.experiment import compare
 from ptm.experiment.compare import check_limit, compare_sides, read_side, worse_than
 from ptm.experiment.flips import MOST_FLIPS
 from ptm.experiment.outputs import require_report_file
@@ -204,6 +205,36 @@ def test_other_examples_are_not_paired(runs, tmp_path):
     (tmp_path / "r/predictions.jsonl").write_text("no json\n")
     with pytest.raises(RunDirectoryError, match="cannot be read"):
         compared(runs / "short/seed-1", tmp_path / "r")
+
+
+def test_15_08_pictures_that_were_others_are_not_paired(runs, tmp_path):
+    shutil.copytree(runs / "long/seed-1", tmp_path / "r")
+    manifest = json.loads((tmp_path / "r/manifest.json").read_text())
+    manifest["digests"]["data"]["eval"] = "0" * 64
+    (tmp_path / "r/manifest.json").write_text(json.dumps(manifest))
+    (row,) = compared(runs / "short/seed-1", tmp_path / "r")["comparisons"]
+    assert row["verdict"] is None and "different examples" in row["not_tested"]
+    with pytest.raises(ConfigError, match="no paired test"):
+        worse_than(compared(runs / "short/seed-1", tmp_path / "r"), "significant")
+
+
+def test_15_08_seeds_that_saw_other_examples_are_not_tested_together(runs, tmp_path, monkeypatch):
+    known = compare._rows
+
+    def rows(run, split):
+        found = dict(known(run, split))
+        return {k: found[k] for k in sorted(found)[:-5]} if run.path.name == "seed-2" else found
+
+    monkeypatch.setattr(compare, "_rows", rows)
+    (row,) = compared(runs / "short", runs / "long")["comparisons"]
+    assert row["verdict"] is None and row["not_tested"] == "their seeds were evaluated on different examples"
+
+
+def test_15_08_a_seed_whose_folder_is_no_run_any_more_is_refused(runs, tmp_path):
+    shutil.copytree(runs / "long", tmp_path / "long")
+    (tmp_path / "long/seed-2/config.yaml").unlink()
+    with pytest.raises(RunDirectoryError, match=r"seed-2: holds results.json, manifest.json and no config.yaml"):
+        compared(runs / "short", tmp_path / "long")
 
 
 def test_what_is_no_side_is_refused(runs, tmp_path):

@@ -12,7 +12,7 @@ from ptm.base.console import Silent
 from ptm.config.load import dump_config, load_config
 from ptm.config.tasks import TASKS
 from ptm.errors import ConfigError, RunDirectoryError
-from ptm.experiment.comparison import MEASURES, measure_of, scores_of
+from ptm.experiment.comparison import MEASURES, measure_of, same_examples, scores_of
 from ptm.experiment.control import run_with_control
 from ptm.experiment.scorecard import measure_scorecard
 from ptm.run.predictions import read_predictions
@@ -126,3 +126,11 @@ def test_arms_that_were_evaluated_on_other_examples_are_refused(tmp_path):
     rows = read_predictions(tmp_path / "r" / "control-1" / "predictions.jsonl")
     assert list(rows) == [0]
     assert np.isfinite(scores_of(measure_of(spec), rows, [0])[0]).all()
+
+
+@pytest.mark.parametrize("key", ["input", "label", "tags", "answers", "target", "target_masks"])
+def test_15_08_examples_with_other_right_answers_are_others(key):
+    row = {"id": 0, "prediction": "a", key: ["x"]}
+    assert same_examples({0: row}, {0: {**row, "prediction": "b", "scores": {}}})
+    assert not same_examples({0: row}, {0: {**row, key: ["y"]}})
+    assert not same_examples({0: row}, {0: row, 1: row}) and not same_examples({0: row}, {1: row})
