@@ -18,6 +18,7 @@ from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, ModelError, first_line
 from ptm.experiment.outputs import require_own_predictions
 from ptm.experiment.verdict import spread
+from ptm.metrics.multilabel import flag_scores
 from ptm.metrics.regression import pearson
 from ptm.pipeline import Prediction
 from ptm.quality.mislabelled import doubts
@@ -168,10 +169,7 @@ def _pooled(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunS
             np.array([[label in row[key] for label in labels] for row in rows])
             for key in ("label", "prediction")
         ]
-        return {
-            f"f1_{how}": float(metrics.f1_score(*sides, average=how, zero_division=0))
-            for how in ("micro", "macro")
-        } | {"subset_accuracy": float((sides[0] == sides[1]).all(1).mean())}
+        return {name: float(value) for name, value in flag_scores(*sides).items()}
     truth, predicted = ([row[key] for row in rows] for key in ("label", "prediction"))
     return {
         "accuracy": float(metrics.accuracy_score(truth, predicted)),

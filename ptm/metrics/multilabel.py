@@ -29,7 +29,7 @@ class MultiLabelMetrics(LogitMetrics):
         classes that have examples with and without them, and left out where there is none."""
         _, targets, logits = self._accumulator.labelled()
         truth, predicted = targets > 0, self._applies(logits)
-        values = {**self._accumulator.loss(), **_scores(truth, predicted)}
+        values = {**self._accumulator.loss(), **flag_scores(truth, predicted)}
         both = truth.any(0) & ~truth.all(0)
         if both.any() and np.isfinite(logits).all():
             areas = [roc_auc(truth[:, k], logits[:, k]) for k in np.flatnonzero(both)]
@@ -86,7 +86,7 @@ class MultiLabelMetrics(LogitMetrics):
         return [self._labels[k] for k in np.flatnonzero(applies)]
 
 
-def _scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+def flag_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """What is computed of yes and no alone, bool [n, classes]."""
     counts = count_flags(truth, predicted)
     # Of a class that is neither there nor predicted nothing is known: the macro average leaves it out.

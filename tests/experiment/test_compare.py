@@ -233,7 +233,9 @@ def test_15_08_seeds_that_saw_other_examples_are_not_tested_together(runs, tmp_p
 def test_15_08_a_seed_whose_folder_is_no_run_any_more_is_refused(runs, tmp_path):
     shutil.copytree(runs / "long", tmp_path / "long")
     (tmp_path / "long/seed-2/config.yaml").unlink()
-    with pytest.raises(RunDirectoryError, match=r"seed-2: holds results.json, manifest.json and no config.yaml"):
+    with pytest.raises(
+        RunDirectoryError, match=r"seed-2: holds results.json, manifest.json and no config.yaml"
+    ):
         compared(runs / "short", tmp_path / "long")
 
 

@@ -173,3 +173,21 @@ def test_15_08_numbers_that_are_all_alike_have_a_correlation_of_0(tmp_path, monk
     spec = replace(spec, data=replace(spec.data, label_type="number"))
     content = pool([tmp_path], spec, tmp_path)
     assert content["metrics"] == {"pearson": 0.0, "mean_squared_error": 1.5}
+
+
+def test_15_08_pooled_label_sets_leave_out_what_is_neither_there_nor_predicted(tmp_path, monkeypatch):
+    """As the runs' own metrics do: it counted as 0."""
+    said = [(["a"], ["a"]), (["b"], ["a", "b"]), ([], [])]
+    rows = [
+        {"id": i, "where": f"a:{i}", "label": truth, "prediction": answer}
+        for i, (truth, answer) in enumerate(said)
+    ]
+    (tmp_path / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = SimpleNamespace(labels=("a", "b", "c"), metrics={}, eval=SimpleNamespace(examples=3))
+    monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    spec = text_spec("new:bert", tmp_path, tmp_path)
+    spec = replace(spec, data=replace(spec.data, label_type="classes"))
+    metrics = pool([tmp_path], spec, tmp_path)["metrics"]
+    assert metrics == pytest.approx(
+        {"f1_micro": 4 / 5, "f1_macro": (2 / 3 + 1) / 2, "subset_accuracy": 2 / 3}
+    )
