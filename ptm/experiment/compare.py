@@ -321,11 +321,13 @@ def _tested(
 def _rows(run: RunDirectory, split: Judged) -> Mapping[int, Row]:
     path = run.predictions_of(split)
     try:
+        if problem := run.damaged_predictions(split):
+            raise ValueError(f"{problem} since the results were written")
         return read_predictions(path)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         of_test = " --split test" if split == "test" else ""
         raise RunDirectoryError(
-            f"its predictions cannot be read: {error}",
+            f"its predictions cannot be used: {error}",
             where=path,
             cure=f"write them again: ptm eval {run.path}{of_test} --predictions FILE.jsonl",
         ) from None

@@ -179,6 +179,8 @@ def _pair(spec: RunSpec, measure: Measure, seed: int) -> PairedScores:
     runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
     split = _judged_split(runs)
     try:
+        if problem := next(filter(None, (run.damaged_predictions(split) for run in runs)), None):
+            raise ValueError(f"{problem} since the results were written")
         distilled, control = (read_predictions(run.predictions_of(split)) for run in runs)
         pair = paired_scores(measure, distilled, control, seed)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:

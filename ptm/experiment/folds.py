@@ -23,6 +23,7 @@ from ptm.metrics.regression import pearson
 from ptm.pipeline import Prediction
 from ptm.quality.mislabelled import doubts
 from ptm.report.scores import wilson_interval
+from ptm.run.directory import RunDirectory
 from ptm.run.opening import read_finished
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Results
@@ -104,6 +105,8 @@ def _predictions(run: Path, results: Results, spec: RunSpec) -> list[Prediction]
     """Those of a fold, by rising id. Raises ModelError where they are not as the run wrote them."""
     path = run / PREDICTIONS
     try:
+        if problem := RunDirectory(run).damaged_predictions("eval"):
+            raise ValueError(problem)
         rows = [row for _, row in sorted(read_predictions(path).items())]
         expected = results.eval.examples if results.eval is not None else len(rows)
         if len(rows) != expected:

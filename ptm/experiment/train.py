@@ -86,8 +86,7 @@ def run_training(
                 measured = measure_chosen(session, prepared, context, trained)
                 tested = None if prepared.test is None else measure(session, prepared.test, context)
                 results = _results(run, session, prepared, progress, trainable, measured, tested)
-                _finish(run, session, prepared.pipeline, results, measured, tested)
-                return results
+                return _finish(run, session, prepared.pipeline, results, measured, tested)
 
 
 @contextmanager
@@ -218,8 +217,8 @@ def _finish(
     results: Results,
     measured: Measured,
     tested: Measured | None,
-) -> None:
-    """Write what the run has to show: the first process does."""
+) -> Results:
+    """Write what the run has to show: the first process does. Returns the results as they were written."""
     adapter = session.spec.model.adapter
 
     def save_model(directory: Path) -> None:
@@ -238,10 +237,11 @@ def _finish(
         predictions: dict[Judged, bytes] = {"eval": _lines(measured)}
         if tested is not None:
             predictions["test"] = _lines(tested)
-        run.finish(results, predictions, save_model)
+        results = run.finish(results, predictions, save_model)
         example = lambda index: judged.example("eval", index)  # noqa: E731
         write_report(run.path, Views(example, judged.render_prediction, Insights(judged)))
     session.runtime.barrier()
+    return results
 
 
 def _lines(measured: Measured) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,22 +147,41 @@ class RunDirectory:
             return f"model/{problem}"
         results = self.read_results()
         tested = results is not None and results.test is not None
-        files_of_split = (self.predictions, *([self.test_predictions] if tested else []))
-        return next((f"{path.name} is missing" for path in files_of_split if not path.is_file()), None)
+        splits: tuple[Judged, ...] = ("eval", "test") if tested else ("eval",)
+        return next((problem for split in splits if (problem := self.damaged_predictions(split))), None)
+
+    def damaged_predictions(self, split: Judged) -> str | None:
+        """Why the predictions of a split are not those that ``results.json`` was written with; None where they are, or
+        where it says nothing of them, as that of an earlier ptm does not."""
+        path, results = self.predictions_of(split), self.read_results()
+        if not path.is_file():
+            return f"{path.name} is missing"
+        digests = results.prediction_digests if results is not None else None
+        expected = (digests or {}).get(split)
+        if expected is None:
+            return None
+        try:
+            content = read_bytes(path)
+        except (OSError, ValueError) as error:
+            return f"{path.name} cannot be read: {error}"
+        return None if hashlib.sha256(content).hexdigest() == expected else f"{path.name} was changed"
 
     def finish(
         self,
         results: Results,
         predictions: Mapping[Judged, bytes],
         save_model: Callable[[Path], None],
-    ) -> None:
-        """Write the model, what it predicts, by split, and last what it came to. Raises StorageError."""
+    ) -> Results:
+        """Write the model, what it predicts, by split, and last what it came to, returned. Raises StorageError."""
         with files.new_directory(self.model) as directory:
             save_model(directory)
             files.seal(directory)
         for split, content in predictions.items():
             files.write_file(self.predictions_of(split), content)
+        digests = {str(split): hashlib.sha256(content).hexdigest() for split, content in predictions.items()}
+        results = replace(results, prediction_digests=digests)
         write_results(self.results, results)
+        return results
 
     def fail(self, task: str, error: Interrupted | NotFinite) -> None:
         """Write down why the run ended early."""

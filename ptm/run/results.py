@@ -167,6 +167,7 @@ class Results:
     backbone: BackboneSummary | None = None
     expect: tuple[Expectation, ...] = ()
     labels: tuple[str, ...] = ()
+    prediction_digests: dict[str, str] | None = None  # SHA-256 of the file of each split
     output: str | None = None
     drift: tuple[str, ...] = ()
     extended: tuple[tuple[int, int], ...] = ()
@@ -225,8 +226,11 @@ _EVALUATED = (
     *("model", "expect", "labels"),
 )
 _TRAINED = ("best", "train", "teacher", "distill", "backbone", "output", "drift", "extended")
-# What only some runs have; all but the first three are added to a finished one, by a later step or command.
-_ADDED = ("average", "decisions", "prediction_sets", "verdict", "control", "scorecard", "exports")
+# What only some runs have; all but the first four are added to a finished one, by a later step or command.
+_ADDED = (
+    *("prediction_digests", "average", "decisions", "prediction_sets"),
+    *("verdict", "control", "scorecard", "exports"),
+)
 _ADAPTER = TypeAdapter(Results)
 
 

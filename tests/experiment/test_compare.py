@@ -22,6 +22,7 @@ from ptm.experiment.flips import MOST_FLIPS
 from ptm.experiment.outputs import require_report_file
 from ptm.experiment.runs import list_runs
 from ptm.report.comparison import PAGE_MARK, comparison_page
+from ptm.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow  # its runs are trained
 
@@ -54,6 +55,13 @@ def runs(tmp_path_factory):
 
 def compared(*paths, metric=None):
     return compare_sides([read_side(path) for path in paths], metric)
+
+
+def unseal(path):
+    """As if an earlier ptm had written the run, whose record says nothing of predictions."""
+    results = json.loads((path / "results.json").read_text())
+    assert len(results.pop("prediction_digests")["eval"]) == 64
+    (path / "results.json").write_text(json.dumps(results))
 
 
 def predictions(path):
@@ -198,13 +206,34 @@ def test_of_a_loss_the_lower_one_is_better(runs):
 
 def test_other_examples_are_not_paired(runs, tmp_path):
     shutil.copytree(runs / "long/seed-1", tmp_path / "r")
+    unseal(tmp_path / "r")
     lines = (tmp_path / "r/predictions.jsonl").read_text().splitlines()
     (tmp_path / "r/predictions.jsonl").write_text("\n".join(lines[:-1]) + "\n")
     (row,) = compared(runs / "short/seed-1", tmp_path / "r")["comparisons"]
     assert row["verdict"] is None and "different examples" in row["not_tested"]
     (tmp_path / "r/predictions.jsonl").write_text("no json\n")
-    with pytest.raises(RunDirectoryError, match="cannot be read"):
+    with pytest.raises(RunDirectoryError, match="cannot be used"):
         compared(runs / "short/seed-1", tmp_path / "r")
+
+
+def test_15_08_predictions_of_another_run_are_noticed_and_made_again(runs, tmp_path):
+    """With those of the baseline, a candidate of half its accuracy was "no different"."""
+    for name in ("short", "long"):
+        shutil.copytree(runs / name / "seed-1", tmp_path / name)
+    own = (tmp_path / "short/predictions.jsonl").read_bytes()
+    shutil.copy(tmp_path / "long/predictions.jsonl", tmp_path / "short/predictions.jsonl")
+    with pytest.raises(
+        RunDirectoryError, match=r"predictions.jsonl was changed since the results were written"
+    ):
+        compared(tmp_path / "long", tmp_path / "short")
+    for content in (b"", own[: len(own) // 2], own + b"\n"):
+        (tmp_path / "short/predictions.jsonl").write_bytes(content)
+        assert RunDirectory(tmp_path / "short").damage() == "predictions.jsonl was changed"
+    (tmp_path / "short/predictions.jsonl").write_bytes(own)
+    assert RunDirectory(tmp_path / "short").damage() is None
+    unseal(tmp_path / "short")
+    (tmp_path / "short/predictions.jsonl").write_bytes(own + b"\n")
+    assert RunDirectory(tmp_path / "short").damage() is None
 
 
 def test_15_08_pictures_that_were_others_are_not_paired(runs, tmp_path):
@@ -357,7 +386,7 @@ def test_15_17_a_broken_picture_is_left_out_of_the_page(tmp_path, monkeypatch):
 def test_15_17_predictions_without_end_are_one_message(runs, tmp_path):
     shutil.copytree(runs / "short/seed-1", tmp_path / "deep")
     (tmp_path / "deep" / "predictions.jsonl").write_text("[" * 50_000)
-    with pytest.raises(RunDirectoryError, match="predictions cannot be read"):
+    with pytest.raises(RunDirectoryError, match="predictions cannot be used"):
         compared(runs / "short/seed-1", tmp_path / "deep")
 
 
@@ -388,6 +417,7 @@ def test_15_17_predictions_that_lack_something_are_one_message(runs, tmp_path, r
     sides = []
     for name in ("a", "b"):
         sides.append(shutil.copytree(runs / "short/seed-1", tmp_path / name))
+        unseal(sides[-1])
         (sides[-1] / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     if isinstance(row, dict) and "prediction" in row:
         compared(*sides)  # both are wrong

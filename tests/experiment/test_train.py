@@ -113,7 +113,7 @@ def test_15_09_a_run_that_was_killed_before_its_record_begins_again(tiny_bert, r
     assert list(run(spec, "resume")["drift"]) == []
 
 
-@pytest.mark.parametrize("part", ["model", "model/model.safetensors", "predictions.jsonl"])
+@pytest.mark.parametrize("part", ["model", "model/model.safetensors", "predictions.jsonl", "cut"])
 def test_15_09_a_finished_run_whose_model_is_gone_is_restored_from_its_checkpoint(
     part, tiny_bert, reviews, tmp_path
 ):
@@ -121,8 +121,11 @@ def test_15_09_a_finished_run_whose_model_is_gone_is_restored_from_its_checkpoin
     results = run(spec)
     bits, lines = weights(tmp_path / "r"), history(tmp_path / "r")
     predictions = (tmp_path / "r" / "predictions.jsonl").read_bytes()
-    gone = tmp_path / "r" / part
-    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    if part == "cut":
+        (tmp_path / "r" / "predictions.jsonl").write_bytes(predictions[:99])
+    else:
+        gone = tmp_path / "r" / part
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     reporter = Saying()
     again = run(spec, "resume", reporter)
     assert any("restored from its checkpoint" in line for line in reporter.lines)
