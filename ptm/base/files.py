@@ -25,7 +25,7 @@ from ptm.errors import StorageError
 _ASIDE = ".writing-"  # and a random number: a write that is under way, or did not finish
 _OLD = ".replaced-"  # and a random number and a name: it was whole under that name, and was being replaced
 _DEBRIS = re.compile(
-    rf"{re.escape(_ASIDE)}[0-9a-f]{{16}}|{re.escape(_OLD)}[0-9a-f]{{16}}-(?P<name>.+)", re.DOTALL
+    rf"{re.escape(_ASIDE)}[0-9a-f]{{16}}|{re.escape(_OLD)}[0-9a-f]{{16}}-(?P<name>(?!\.\.?$).+)", re.DOTALL
 )
 
 # What a reader takes of a saved model, wherever it lies in it, besides what is sealed: weights, settings (of a
@@ -216,10 +216,12 @@ def clear_debris(directory: Path) -> None:
         debris = _DEBRIS.fullmatch(entry.name)
         if debris is None:
             continue
-        name = debris["name"]
-        if name is not None and not entry.with_name(name).exists():
+        name, kind = debris["name"], kind_of(entry)
+        # ptm replaces files and directories: a link that got the name of either would lead out of the directory.
+        ours = kind in (None, "a directory")
+        if ours and name is not None and not os.path.lexists(entry.with_name(name)):
             os.rename(entry, entry.with_name(name))
-        elif entry.is_dir() and not entry.is_symlink():
+        elif kind == "a directory":
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)

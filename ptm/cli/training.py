@@ -157,13 +157,16 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
         spec = _where_it_is(spec, options.config)
     pins = read_lock(options.config) if options.locked else None
     controlled = spec.distill is not None and spec.distill.control
-    if not controlled and is_first_process():
+    if is_first_process():
         from ptm.run.opening import refuse_early
-        from ptm.run.ownership import input_paths
+        from ptm.run.ownership import input_paths, refuse_inputs_below
 
         # Before the seconds that torch takes to import.
         inputs = [("the config", options.config), *input_paths(spec)]
-        refuse_early(Path(spec.output), mode, inputs)
+        if not controlled:
+            refuse_early(Path(spec.output), mode, inputs)
+        elif mode == "overwrite":
+            refuse_inputs_below(Path(spec.output), inputs)
     if processes > 1 and "RANK" not in os.environ:
         content = standard_input() if str(options.config) == STANDARD_INPUT else None
         raise typer.Exit(launch(sys.argv[1:], processes, stdin=content))
@@ -191,7 +194,7 @@ def _train_folds(options: TrainingOptions, folds: int, seeds: str | None) -> Non
     require_place(place)
 
     def finish(plan: BatchPlan, content: dict[str, Any]) -> list[str]:
-        if any(run["metrics"] is None for run in content["runs"]) or len(plan.jobs) < folds:
+        if any(run.get("metrics") is None for run in content["runs"]) or len(plan.jobs) < folds:
             return ["not all folds are finished: the same command goes on with them"]
         content["folds"] = pool([job.output for job in plan.jobs], spec, place)
         return told(content["folds"], place)

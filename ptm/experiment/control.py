@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,15 @@ from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
 from ptm.run.directory import RunDirectory
+from ptm.run.manifest import Manifest, flat
 from ptm.run.opening import Mode, read_finished
-from ptm.run.ownership import OVERWRITING, is_run, refuse_foreign_distillation
+from ptm.run.ownership import (
+    OVERWRITING,
+    input_paths,
+    is_run,
+    refuse_foreign_distillation,
+    refuse_inputs_below,
+)
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Judged, write_results
 from ptm.run.saved_config import CURE_KEYS, differing_keys, saved_config
@@ -48,6 +55,9 @@ def run_with_control(
             "holds a run, not a distillation with its control", where=output, cure="choose another --output"
         )
     refuse_foreign_distillation(output)
+    if mode == "overwrite" or (output / OVERWRITING).exists():
+        # Of both arms before either begins: a control has no teacher, and would delete the one of the other.
+        refuse_inputs_below(output, tuple(input_paths(spec)))
     with _overwriting(spec, seeds, mode):
         for seed in seeds:
             for arm in ARMS:
@@ -135,7 +145,7 @@ def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     return {**verdict, "split": split, "runs": runs}
 
 
-def _require_alike(output: Path, seed: int, *, may_stop_early: bool) -> None:
+def _require_alike(output: Path, seed: int, *, may_stop_early: bool, unlabelled: bool) -> None:
     """Raise RunDirectoryError for arms that differ in how they were trained, in length for instance."""
     runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
     keys = differing_keys(*(saved_config(run.config) for run in runs))
@@ -149,6 +159,7 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool) -> None:
         {c for c in manifest.drift if _is_of_training(c)} if manifest else set() for manifest in manifests
     ]
     differing += sorted(drift[0] ^ drift[1])
+    differing += _other_inputs(manifests, with_unlabelled=unlabelled)
     results = [run.read_results() for run in runs]
     steps = [each.train.steps if each is not None and each.train else None for each in results]
     if steps[0] != steps[1] and not may_stop_early:
@@ -160,6 +171,16 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool) -> None:
             expected="arms that differ in the teacher alone",
             cure="train both anew: --control --overwrite",
         )
+
+
+def _other_inputs(manifests: Sequence[Manifest | None], *, with_unlabelled: bool) -> list[str]:
+    """What the records say that the arms were made of, where it differs: a finished arm is not trained again when its
+    data or its first weights have changed, and the other one is. ``with_unlabelled``: one arm has more in its train."""
+    distilled, control = ({} if each is None else flat(asdict(each.digests)) for each in manifests)
+    names = [name for name in control if name in distilled and name.startswith(("data.", "weights.model"))]
+    if with_unlabelled:
+        names.remove("data.train")
+    return [f"digests.{name}" for name in names if distilled[name] != control[name]]
 
 
 # What decides what a student learns besides its teacher, and what of it decides something else.
@@ -175,7 +196,12 @@ def _is_of_training(change: str) -> bool:
 
 def _pair(spec: RunSpec, measure: Measure, seed: int) -> PairedScores:
     output = Path(spec.output)
-    _require_alike(output, seed, may_stop_early=spec.train.early_stopping is not None)
+    _require_alike(
+        output,
+        seed,
+        may_stop_early=spec.train.early_stopping is not None,
+        unlabelled=spec.data.unlabelled is not None,
+    )
     runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
     split = _judged_split(runs)
     try:

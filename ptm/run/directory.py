@@ -17,6 +17,7 @@ from ptm.run.ownership import (
     delete_run,
     put_mark,
     refuse_foreign_entries,
+    refuse_foreign_parts,
 )
 from ptm.run.results import Judged, Results, read_results, write_results
 from ptm.run.saved_config import (
@@ -101,6 +102,7 @@ class RunDirectory:
             write_lock(self.config, pins)
 
     def _begin_again(self, config: str, manifest: Manifest, say: Callable[[str], None]) -> None:
+        refuse_foreign_parts(self.path)
         old = self.read_manifest()
         changed = changes(old, manifest) if old else self._record_lost()
         # Keys that this config leaves open, and the one of the run did not: now it is known what they come to.
@@ -172,7 +174,9 @@ class RunDirectory:
         predictions: Mapping[Judged, bytes],
         save_model: Callable[[Path], None],
     ) -> Results:
-        """Write the model, what it predicts, by split, and last what it came to, returned. Raises StorageError."""
+        """Write the model, what it predicts, by split, and last what it came to, returned. Raises StorageError;
+        RunDirectoryError where ``model/`` holds what ptm did not write, which would be deleted."""
+        refuse_foreign_parts(self.path)
         with files.new_directory(self.model) as directory:
             save_model(directory)
             files.seal(directory)

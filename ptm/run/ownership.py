@@ -189,20 +189,39 @@ def _foreign_in_model(folder: Path) -> Iterator[str]:
 
 def refuse_foreign_entries(path: Path) -> None:
     """Raise RunDirectoryError with the names of what ``--overwrite`` would delete without having written it."""
+    foreign = _foreign(path)
+    if foreign:
+        raise RunDirectoryError(
+            f"--overwrite would delete what ptm did not write: {_listed(foreign)}",
+            where=path,
+            cure="move it elsewhere, or choose another --output",
+        )
+
+
+def _foreign(path: Path) -> list[str]:
     try:
-        foreign = foreign_entries(path)
+        return foreign_entries(path)
     except OSError as error:
         raise RunDirectoryError(
             f"cannot be looked at: {error.strerror}",
             where=error.filename or path,
             cure="change its permissions, or choose another --output",
         ) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def refuse_foreign_parts(path: Path) -> None:
+    """Raise RunDirectoryError with the names of what a run that goes on would delete without having written it: in
+    ``model/``, which is written anew, and in checkpoints, the older of which go. The rest of the directory stays."""
+    foreign = [name for name in _foreign(path) if name.startswith(("model/", "checkpoints/step-"))]
     if foreign:
-        names = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
         raise RunDirectoryError(
-            f"--overwrite would delete what ptm did not write: {names}",
+            f"the run would delete what ptm did not write: {_listed(foreign)}",
             where=path,
-            cure="move it elsewhere, or choose another --output",
+            cure="move it elsewhere; the same command with --resume then goes on",
         )
 
 

@@ -1,12 +1,15 @@
 """Two arms of one comparison: whatever stops them, they are of the same length."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
 from helpers import StopAt, history, image_spec, run, weights
 from ptm.base.console import Silent
+from ptm.cli.app import app
 from ptm.config.spec import DistillSpec, TeacherSpec
 from ptm.errors import Interrupted, RunDirectoryError
 from ptm.experiment.control import arm_spec, read_verdict, run_with_control
@@ -82,6 +85,39 @@ def test_15_10_both_arms_take_more_epochs_together(spec, tmp_path):
     for arm in ("distilled-1", "control-1"):
         manifest = json.loads((tmp_path / "r" / arm / "manifest.json").read_text())
         assert manifest["extended"] == [[1, 2]]
+
+
+@pytest.mark.parametrize("part", ["control-1", "control-1/model", "distilled-2"])
+def test_15_04_overwriting_both_arms_deletes_no_teacher(part, spec, tmp_path):
+    """The control has no teacher, so that its arm was not held against it: it was deleted once it had taught."""
+    compare(spec("r", 1), "new")
+    shutil.copytree(tmp_path / "teacher", tmp_path / "r" / "distilled-2")
+    before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
+    new = replace(spec("r", 1), teacher=TeacherSpec(name=str(tmp_path / "r" / part)))
+    with pytest.raises(RunDirectoryError, match=r"would delete an input of the run: teacher\.name"):
+        run_with_control(new, [1, 2], mode="overwrite", reporter=Silent())
+    assert {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()} == before
+
+
+def test_15_04_overwriting_both_arms_does_not_delete_the_config(spec, tmp_path):
+    compare(spec("r", 1), "new")
+    config = tmp_path / "r" / "distilled-1" / "config.yaml"
+    words = ["distill", str(config), "--control", "--overwrite", "--output", str(tmp_path / "r"), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert "the config is" in str(done.exception)
+
+
+@pytest.mark.parametrize("what", ["data", "weights"])
+def test_15_10_arms_that_learned_from_other_data_are_not_compared(what, spec, tmp_path):
+    """Stopped between the arms, and the table or the model was changed: the finished one is not trained again."""
+    compare(spec("r", 1), "new")
+    manifest = tmp_path / "r" / "control-1" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    part = content["digests"][what]
+    part["train" if what == "data" else "model"] = "0" * 64
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(RunDirectoryError, match=f"not trained alike: digests.{what}"):
+        compare(spec("r", 1), "resume")
 
 
 def test_15_10_arms_of_different_length_are_not_compared(spec, tmp_path):

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from helpers import Saying, StopAt, history, image_spec, run, text_spec, weights
+from helpers import Saying, StopAt, history, image_spec, run, small_spec, text_spec, weights
 from ptm.base.console import Silent
 from ptm.config.spec import TeacherSpec
 from ptm.errors import Interrupted, ModelError, RunDirectoryError
@@ -111,6 +112,42 @@ def test_15_09_a_run_that_was_killed_before_its_record_begins_again(tiny_bert, r
     shutil.rmtree(tmp_path / "r" / "checkpoints")
     (tmp_path / "r" / "checkpoints").mkdir()
     assert list(run(spec, "resume")["drift"]) == []
+
+
+@pytest.mark.parametrize("part", ["model/handler.py", "model/notes.md", "model/onnx/m.onnx", "checkpoints/step-000006/a"])
+def test_15_04_resuming_deletes_nothing_that_was_put_into_a_run(part, tmp_path):
+    """Restoring ``model/``, and writing it after more epochs, replaced the folder with whatever lay in it."""
+    spec = small_spec(tmp_path / "r")
+    longer = replace(spec, train=replace(spec.train, epochs=2))
+    run(spec)
+    theirs = tmp_path / "r" / part
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("mine")
+    if theirs.suffix not in (".py", ""):  # nothing is damaged by it: the run is finished already
+        run(spec, "resume")
+    for again in (*([spec] if theirs.suffix == ".py" else []), longer):
+        with pytest.raises(RunDirectoryError, match=f"did not write: {part}"):
+            run(again, "resume")
+        assert theirs.read_text() == "mine"
+    theirs.unlink()
+    if theirs.parent.name == "onnx":
+        theirs.parent.rmdir()
+    assert run(longer, "resume")["train"]["epochs"] == 2
+
+
+def test_15_04_what_was_put_into_a_model_while_it_was_trained_stays(tmp_path):
+    spec = small_spec(tmp_path / "r")
+
+    class Busy(Saying):
+        def advance(self, done, note):
+            (tmp_path / "r" / "model").mkdir(exist_ok=True)
+            (tmp_path / "r" / "model" / "notes.md").write_text("mine")
+
+    with pytest.raises(RunDirectoryError, match=r"model/notes\.md"):
+        run(spec, "new", Busy())
+    assert (tmp_path / "r" / "model" / "notes.md").read_text() == "mine"
+    shutil.rmtree(tmp_path / "r" / "model")
+    assert run(spec, "resume")["status"] == "done"
 
 
 @pytest.mark.parametrize("part", ["model", "model/model.safetensors", "predictions.jsonl", "cut"])

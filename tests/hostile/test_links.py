@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from helpers import run, small_spec
 from ptm.base import files
 from ptm.base.console import Silent
+from ptm.base.regular import kind_of
 from ptm.cli.app import app
 from ptm.distill.store import Field, Store
 from ptm.errors import PtmError, StorageError
@@ -109,6 +110,41 @@ def test_15_1_only_debris_in_ptm_s_own_form_is_removed(tmp_path):
     ours.write_text("{")
     files.clear_debris(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(theirs)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "model", "metrics.jsonl"])
+def test_15_01_a_link_among_debris_gets_no_name_of_a_run(tmp_path, name):
+    """The attack: ``checkpoints`` is missing, and what --resume takes for the old one leads out of the run."""
+    (tmp_path / "outside").mkdir()
+    folder = tmp_path / "r"
+    folder.mkdir()
+    (folder / f".replaced-0123456789abcdef-{name}").symlink_to(tmp_path / "outside")
+    (folder / ".replaced-0123456789abcde0-config.yaml").symlink_to(tmp_path / "nothing")
+    os.mkfifo(folder / ".replaced-0123456789abcde1-manifest.json")
+    files.clear_debris(folder)
+    assert list(folder.iterdir()) == []
+    assert (tmp_path / "outside").is_dir()
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_15_17_debris_is_never_called_by_a_name_of_a_folder_itself(tmp_path, name):
+    theirs = tmp_path / f".replaced-0123456789abcdef-{name}"
+    theirs.write_text(PRECIOUS)
+    files.clear_debris(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [theirs.name]
+
+
+@pytest.mark.slow
+def test_15_01_a_resumed_run_writes_no_checkpoint_through_debris(finished, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.rmtree(finished / "checkpoints")
+    (finished / "README.md").unlink()
+    (finished / ".replaced-0123456789abcdef-checkpoints").symlink_to(outside)
+    done = CliRunner().invoke(app, ["finetune", str(finished / "config.yaml"), "--resume", "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert not list(outside.iterdir())
+    assert kind_of(finished / "checkpoints") == "a directory"
 
 
 @pytest.mark.slow
