@@ -191,7 +191,7 @@ def _train_folds(options: TrainingOptions, folds: int, seeds: str | None) -> Non
     spec = load_config(options.config, options.overrides)
     changes, axis = fold_changes(spec, folds)
     place = Path(spec.output)
-    require_place(place)
+    require_place(place, options.config, spec)
 
     def finish(plan: BatchPlan, content: dict[str, Any]) -> list[str]:
         if any(run.get("metrics") is None for run in content["runs"]) or len(plan.jobs) < folds:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ptm
-from ptm.base.regular import read_bytes
+from ptm.base.regular import kind_of, read_bytes
 from ptm.base.standard_input import STANDARD_INPUT
 from ptm.config.commands import Command
 from ptm.config.load import dump_config, load_config
@@ -160,6 +160,7 @@ def _jobs_of(
         parts = [*_folders(point), *([] if seed is None else [f"seed-{seed}"])]
         own = [*changes, *(f"{key}={value}" for key, value in point.items())]
         own += [] if seed is None else [f"train.seed={seed}"]
+        refuse_links(base, parts)
         own.append(f"output={json.dumps(str(base.joinpath(*parts)))}")
         spec = load_config(config, own)
         jobs.append(
@@ -174,6 +175,19 @@ def _jobs_of(
             )
         )
     return jobs
+
+
+def refuse_links(folder: Path, names: Sequence[str]) -> None:
+    """Raise RunDirectoryError for a link among the folders of these names, one in the other, below ``folder``: what it
+    leads to is another run, or a place where nobody asked for one. They may have been received."""
+    for name in names:
+        folder /= name
+        if kind_of(folder) == "a symbolic link":
+            raise RunDirectoryError(
+                "is a symbolic link, not a folder of a run",
+                where=folder,
+                cure="remove it, or choose another --output",
+            )
 
 
 def command_of(spec: RunSpec) -> Command:
@@ -196,7 +210,9 @@ def base_output(config: Path, spec: RunSpec, output: str | None) -> Path:
     stem = stem_of(config)
     if stem in ("", ".", ".."):
         raise ConfigError("cannot name a folder", where=config, cure="rename it, or leave --output out")
-    return Path(output).expanduser().absolute() / stem
+    folder = Path(output).expanduser().absolute()
+    refuse_links(folder, [stem])
+    return folder / stem
 
 
 def _folders(point: Mapping[str, str]) -> list[str]:

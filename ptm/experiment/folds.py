@@ -15,8 +15,8 @@ from ptm.base import files
 from ptm.base.regular import read_bytes
 from ptm.config.folds import MOST, fold_name
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError, ModelError, first_line
-from ptm.experiment.outputs import require_own_predictions
+from ptm.errors import ConfigError, ModelError, RunDirectoryError, first_line
+from ptm.experiment.outputs import refuse_inputs, require_own_predictions
 from ptm.experiment.verdict import spread
 from ptm.metrics.multilabel import flag_scores
 from ptm.metrics.regression import pearson
@@ -49,8 +49,10 @@ def fold_changes(spec: RunSpec, folds: int) -> tuple[list[str], str]:
     return ([] if spec.data.test is None else ["data.test=null"]), f"data.eval={names}"
 
 
-def require_place(place: Path) -> None:
-    """Raise ConfigError where what is written of all folds would replace something else than that."""
+def require_place(place: Path, config: Path, spec: RunSpec) -> None:
+    """Raise ConfigError where what is written of all folds would replace something else than that, or an input."""
+    for name in (RESULT, PREDICTIONS, DOUBTS):
+        refuse_inputs(place / name, "--folds", config, spec)
     for name in (PREDICTIONS, DOUBTS):
         require_own_predictions(place / name, "--folds")
     path = place / RESULT
@@ -70,10 +72,11 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     """Put the predictions of finished folds together, each example by the model that has not seen it.
 
     Writes ``predictions.jsonl``, ``folds.json`` and, of classes, ``doubtful_labels.jsonl`` into ``place``, and returns
-    the content of the second. Raises RunDirectoryError for a run that is not finished, ModelError for predictions that
-    are damaged, StorageError.
+    the content of the second. Raises RunDirectoryError for a run that is not finished, or was trained on other data
+    than the first, ModelError for predictions that are damaged, StorageError.
     """
     results = [read_finished(run) for run in runs]
+    _require_same_data(runs)
     rows: list[dict[str, Any]] = []
     for number, (run, result) in enumerate(zip(runs, results, strict=True), start=1):
         for row in _predictions(run, result, spec):
@@ -99,6 +102,25 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     files.write_file(place / PREDICTIONS, _lines(rows))
     files.write_json(place / RESULT, content)
     return content
+
+
+def _require_same_data(runs: Sequence[Path]) -> None:
+    """Raise RunDirectoryError where the data changed between two folds: their shares are then not of one table, and
+    rows stand in none of them, or in two. A finished fold is not trained again for it."""
+    other = next((run for run in runs[1:] if _train_digest(run) != _train_digest(runs[0])), None)
+    if other is not None:
+        raise RunDirectoryError(
+            f"{other.name} was not trained on the data of {runs[0].name}: they have changed in between",
+            where=other,
+            expected="folds of one table",
+            cure="put the data back, or train all folds again: --overwrite, or another --output",
+        )
+
+
+def _train_digest(run: Path) -> str | None:
+    """SHA-256 of what a fold is a share of; None of a run whose record is lost."""
+    manifest = RunDirectory(run).read_manifest()
+    return manifest.digests.data.get("train") if manifest else None
 
 
 def _predictions(run: Path, results: Results, spec: RunSpec) -> list[Prediction]:

@@ -65,7 +65,26 @@ def _may_be_replaced(path: Path) -> bool:
         first = json.loads(begin) if path.suffix == ".jsonl" else next(csv.reader([begin]))
     except (ValueError, RecursionError, csv.Error, StopIteration):
         return False
-    return isinstance(first, dict | list) and "id" in first and ("where" in first or "input" in first)
+    return _is_prediction(first, path.suffix)
+
+
+# What a model answers, of each task (docs/run_directory.md, docs/predict.md): tables of data have ids, inputs and
+# labels as well.
+_ANSWERS = (
+    {"prediction"}, {"predicted_tags"}, {"tags", "entities"}, {"answer", "probability"}, {"loss", "tokens"},
+    {"similarity"}, {"embedding"}, {"boxes", "scores"}, {"shares"}, {"likely", "scores"},
+)  # fmt: skip
+
+
+def _is_prediction(first: object, suffix: str) -> bool:
+    """Whether it is the first row that ptm writes of predictions, or of a table the names of its columns."""
+    if suffix == ".jsonl":
+        named = isinstance(first, dict) and type(first.get("id")) is int
+    else:
+        named = isinstance(first, list) and all(isinstance(name, str) for name in first)
+    names: list[str] = list(first) if named and isinstance(first, dict | list) else []
+    answers = any(answer <= {*names} for answer in _ANSWERS)
+    return names[:1] == ["id"] and answers and ("where" in names or "input" in names)
 
 
 def require_report_file(path: Path, option: str, mark: bytes) -> None:

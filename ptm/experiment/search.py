@@ -23,7 +23,15 @@ from ptm.config.load import dump_config, load_config
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, StorageError
 from ptm.experiment.batch import Outcome, Watcher, run_batch
-from ptm.experiment.batch_plan import BatchPlan, Job, base_output, plan_batch, split_values, stem_of
+from ptm.experiment.batch_plan import (
+    BatchPlan,
+    Job,
+    base_output,
+    plan_batch,
+    refuse_links,
+    split_values,
+    stem_of,
+)
 from ptm.run.opening import refuse_inside_run
 
 Sampler = Literal["tpe", "random"]
@@ -262,6 +270,7 @@ def _plan(config: Path, trial: Any, folder: Path, changes: Sequence[str], seeds:
     values: Mapping[str, str] = trial.user_attrs["changes"]
     name = f"trial-{trial.number + 1:04d}"
     own = [*changes, *(f"{key}={value}" for key, value in values.items())]
+    refuse_links(folder, [name])
     own.append(f"output={json.dumps(str(folder / name))}")
     plan = plan_batch([config], seeds=seeds, changes=own)
     if plan.faults:

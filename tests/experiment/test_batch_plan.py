@@ -183,3 +183,16 @@ def test_15_15_a_grid_of_very_many_runs_is_refused_before_it_is_planned(config):
     assert "at most 10,000" in str(caught.value)
     with pytest.raises(ConfigError, match="these are 30,000 runs"):
         plan_batch([config("a")] * 3, grid=["train.warmup=1,2,3,4,5,6,7,8,9,10"], seeds=range(1000))
+
+
+@pytest.mark.parametrize("link", ["o/a", "o/a/epochs=2", "o/a/epochs=2/seed-1"])
+def test_15_04_no_folder_of_a_batch_is_a_link(config, tmp_path, link):
+    """The attack: a batch that was received, whose run leads to one of the user's; --overwrite deleted that."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(tmp_path / "mine")
+    plan = plan_batch([config("a")], seeds=[1], grid=["train.epochs=2"], output="o")
+    assert not plan.jobs
+    assert "symbolic link" in plan.faults[0].problems[0].what
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "mine")  # by a name that the user gave
+    assert plan_batch([config("a")], seeds=[1], output="elsewhere").jobs

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from typer.testing import CliRunner
 
 from helpers import text_spec
+from ptm.cli.app import app
 from ptm.config.folds import fold_name
 from ptm.config.spec import DataSpec
 from ptm.data.tabular import load_dataset
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ConfigError, ModelError, RunDirectoryError
 from ptm.experiment.folds import DOUBTS, PREDICTIONS, RESULT, fold_changes, pool, require_place, told
 from tiny.samples import sentences, write_csv
 
@@ -113,17 +115,20 @@ output: {tmp_path / "r"}
 
 @pytest.mark.parametrize("name", [RESULT, PREDICTIONS, DOUBTS])
 def test_15_06_what_is_written_of_all_folds_replaces_nothing_else(tmp_path, name):
+    spec = text_spec("new:bert", tmp_path / "data", tmp_path)
     for content in ('{"text": "years of work"}\n', "years of work\n", "[1]\n", "1\n"):
         (tmp_path / name).write_text(content)
         with pytest.raises(ConfigError, match="--folds would replace a file"):
-            require_place(tmp_path)
-    own = '{"over_folds": {}}\n' if name == RESULT else '{"id": 0, "where": "a.csv:2", "fold": 1}\n'
-    (tmp_path / name).write_text(own)
-    require_place(tmp_path)
+            require_place(tmp_path, tmp_path / "c.yaml", spec)
+    row = {"id": 0, "where": "a.csv:2", "label": "a"}
+    own = {RESULT: {"over_folds": {}}, PREDICTIONS: row | {"prediction": "a"}}
+    doubt = row | {"likely": "b", "scores": {"a": 0.1, "b": 0.9}}
+    (tmp_path / name).write_text(json.dumps(own.get(name, doubt)) + "\n")
+    require_place(tmp_path, tmp_path / "c.yaml", spec)
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="--folds would replace a file"):
-        require_place(tmp_path)
+        require_place(tmp_path, tmp_path / "c.yaml", spec)
 
 
 @pytest.mark.parametrize(
@@ -191,3 +196,58 @@ def test_15_08_pooled_label_sets_leave_out_what_is_neither_there_nor_predicted(t
     assert metrics == pytest.approx(
         {"f1_micro": 4 / 5, "f1_macro": (2 / 3 + 1) / 2, "subset_accuracy": 2 / 3}
     )
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS, DOUBTS])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_15_06_what_is_written_of_all_folds_replaces_no_input(tmp_path, name, split, tiny_bert):
+    """Somebody corrects the doubtful labels of a cross-validation, and trains on them in the same place."""
+    row = {"id": 0, "where": "a.csv:2", "input": "fine", "label": "positive", "prediction": "positive"}
+    (tmp_path / name).write_text(json.dumps(row) + "\n")
+    keys = {"train": "train.jsonl", "eval": "20%", "text": "input"} | {split: name}
+    (tmp_path / "c.yaml").write_text(
+        f"""
+version: 1
+task: text-classification
+model: {{name: {tiny_bert}}}
+data: {json.dumps({"source": f"json:{tmp_path}", **keys})}
+train: {{epochs: 1, batch_size: 8, learning_rate: 1e-3}}
+output: {tmp_path}
+"""
+    )
+    before = (tmp_path / name).read_bytes()
+    done = CliRunner().invoke(app, ["finetune", str(tmp_path / "c.yaml"), "--folds", "2"])
+    assert isinstance(done.exception, ConfigError)
+    assert "--folds would overwrite an input" in str(done.exception)
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_15_08_folds_of_different_data_are_no_result(tmp_path, monkeypatch):
+    """Stopped between two folds, and rows were removed: some stood in no fold, others in two."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        row = {"id": 0, "where": "a:2", "label": "negative", "prediction": "negative", "scores": {}}
+        (tmp_path / name / PREDICTIONS).write_text(json.dumps(row) + "\n")
+    results = SimpleNamespace(labels=("negative",), metrics={}, eval=SimpleNamespace(examples=1))
+    monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    # The digest of the table that each was trained on, as its manifest.json has it.
+    monkeypatch.setattr("ptm.experiment.folds._train_digest", lambda run: run.name)
+    spec = text_spec("new:bert", tmp_path, tmp_path)
+    with pytest.raises(RunDirectoryError, match="second was not trained on the data of"):
+        pool([tmp_path / "first", tmp_path / "second"], spec, tmp_path)
+
+
+def test_15_08_folds_in_the_place_of_a_run_are_a_message(finished, tmp_path):
+    """It ended in a traceback, after the message."""
+    words = [
+        "finetune",
+        str(finished / "config.yaml"),
+        "--folds",
+        "2",
+        "--output",
+        str(finished),
+        "--overwrite",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert not isinstance(done.exception, KeyError)

@@ -237,3 +237,13 @@ def test_15_11_a_lock_of_a_study_that_is_no_file_is_refused(tmp_path, kind):
     with pytest.raises(PtmError, match="cannot be written: is a"):
         _open(tmp_path, "identity", "max")
     assert not (tmp_path / STUDY).exists() and os.path.lexists(lock)
+
+
+def test_15_04_no_trial_is_a_link(batch, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "o" / "run").mkdir(parents=True)
+    (tmp_path / "o" / "run" / "trial-0002").symlink_to(tmp_path / "mine")
+    code, content, ran = batch("--trials", "2", "--output", "o")
+    assert code == 2
+    assert "symbolic link" in content["error"]["problems"][0]["what"]
+    assert [job.name for job in ran] == ["trial-0001"]

@@ -114,7 +114,9 @@ def test_15_09_a_run_that_was_killed_before_its_record_begins_again(tiny_bert, r
     assert list(run(spec, "resume")["drift"]) == []
 
 
-@pytest.mark.parametrize("part", ["model/handler.py", "model/notes.md", "model/onnx/m.onnx", "checkpoints/step-000006/a"])
+@pytest.mark.parametrize(
+    "part", ["model/handler.py", "model/notes.md", "model/onnx/m.onnx", "checkpoints/step-000006/a"]
+)
 def test_15_04_resuming_deletes_nothing_that_was_put_into_a_run(part, tmp_path):
     """Restoring ``model/``, and writing it after more epochs, replaced the folder with whatever lay in it."""
     spec = small_spec(tmp_path / "r")
@@ -126,7 +128,7 @@ def test_15_04_resuming_deletes_nothing_that_was_put_into_a_run(part, tmp_path):
     if theirs.suffix not in (".py", ""):  # nothing is damaged by it: the run is finished already
         run(spec, "resume")
     for again in (*([spec] if theirs.suffix == ".py" else []), longer):
-        with pytest.raises(RunDirectoryError, match=f"did not write: {part}"):
+        with pytest.raises(RunDirectoryError, match=rf"did not write: .*{part}"):
             run(again, "resume")
         assert theirs.read_text() == "mine"
     theirs.unlink()
