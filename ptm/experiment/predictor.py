@@ -73,11 +73,10 @@ def output_labels(trained: Trained) -> tuple[str, ...]:
 def open_pipeline(
     trained: Trained, session: Session, examples: Examples, labels: tuple[str, ...], least_score: float | None
 ) -> Pipeline:
-    """The model over ``examples``, on the session's machine. Raises ModelError, and NotFinite for a detector that would
-    find nothing."""
+    """The model over ``examples``, on the session's machine. Raises ModelError, and NotFinite for weights that are
+    no numbers: a detector then finds nothing, and a translation is of some one word."""
     pipeline = trained.build(session, Dataset(None, examples, labels, {}))
-    if trained.spec.descriptor.boxes:  # of others, scores that are no numbers show it
-        require_finite_weights(pipeline.model, str(trained.target))
+    require_finite_weights(pipeline.model, str(trained.target))
     pipeline.least_score = least_score
     pipeline.model.to(session.runtime.device)
     return pipeline

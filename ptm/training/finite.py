@@ -72,7 +72,7 @@ def largest_weight(parameters: Sequence[Tensor]) -> float:
 
 def require_finite_weights(model: nn.Module, where: str) -> None:
     """Raise NotFinite for a model whose weights are no numbers: a detector with such weights finds nothing, which reads
-    like an answer."""
+    like an answer, as do the words of a translation and the classes of pixels."""
     if not _weights_are_finite(model):
         raise NotFinite(
             "weights are not finite", where=where, expected="finite numbers", cure="look at the weights"

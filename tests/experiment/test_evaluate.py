@@ -73,7 +73,11 @@ def test_15_08_a_model_that_gives_nan_is_exit_7_and_names_examples(run_cli, tiny
 
 
 @pytest.mark.parametrize(
-    "name", ["text-classification-regression", "object-detection", "semantic-segmentation", "causal-lm"]
+    "name",
+    [
+        *("text-classification-regression", "object-detection", "semantic-segmentation", "causal-lm"),
+        *("translation", "question-answering", "text-similarity"),
+    ],
 )
 def test_15_08_models_of_other_tasks_that_give_nan_are_not_finite(name, tmp_path):
     config = tiny.prepare(name, tmp_path)
@@ -93,6 +97,14 @@ def test_15_08_models_of_other_tasks_that_give_nan_are_not_finite(name, tmp_path
     spoil(tmp_path / "r")
     with pytest.raises(NotFinite):
         run_evaluation(tmp_path / "r", reporter=Silent())
+    pictures = [path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".jpg", ".png")]
+    (tmp_path / "in.jsonl").write_text(
+        json.dumps(dict.fromkeys(("text", "en", "context", "question", "first", "second"), "a film")) + "\n"
+    )
+    with pytest.raises(NotFinite):  # a translation of "!", a picture of background alone
+        run_prediction(
+            tmp_path / "r", (pictures or [tmp_path / "in.jsonl"])[:1], receive=print, reporter=Silent()
+        )
 
 
 def test_15_08_a_teacher_that_gives_nan_is_told_before_the_first_step(tiny_bert, reviews, tmp_path):
