@@ -574,7 +574,7 @@ def test_tables_with_other_columns_do_not_fit_into_one_csv(trained, tmp_path):
 
 def test_a_bad_row_late_leaves_the_old_output_as_it_was(trained, tmp_path):
     output = tmp_path / "p.jsonl"
-    old = '{"id": 0, "input": "an earlier one"}'
+    old = '{"id": 0, "input": "an earlier one", "prediction": "positive"}'
     output.write_text(old, encoding="utf-8")
     bad = tmp_path / "bad.csv"
     bad.write_text("text\n" + "the film was good\n" * 2000 + "a,b\n", encoding="utf-8")
