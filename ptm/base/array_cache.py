@@ -8,6 +8,7 @@ when it is loaded: what is spoilt counts as not there, and is made anew.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,16 @@ class Content:
 
     arrays: Mapping[str, np.ndarray]
     values: Any
+
+
+@cache
+def code_digest(*modules: Path) -> str:
+    """SHA-256 of these files of Python, or of all directly in a folder: what made an array, as it is today."""
+    sha = hashlib.sha256()
+    for place in modules:
+        for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+            sha.update(path.read_bytes())
+    return sha.hexdigest()
 
 
 def load(identity: Mapping[str, Any]) -> Content | None:

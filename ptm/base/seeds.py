@@ -31,10 +31,14 @@ def uniforms(seed: int, epoch: int, ids: np.ndarray, draws: int) -> np.ndarray:
     """
     base = np.uint64(mix(seed, VIEW, epoch))
     words = np.arange(draws, dtype=np.uint64)
+    state = finalised((ids.astype(np.uint64)[:, None] * np.uint64(draws) + words) ^ base)
+    return (state >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def finalised(state: np.ndarray) -> np.ndarray:
+    """One round of :func:`mix` of each number, uint64 of any shape."""
     with np.errstate(over="ignore"):
-        state: np.ndarray = (ids.astype(np.uint64)[:, None] * np.uint64(draws) + words) ^ base
         state = state + np.uint64(0x9E3779B97F4A7C15)
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state = state ^ (state >> np.uint64(31))
-    return (state >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+        return np.asarray(state ^ (state >> np.uint64(31)))

@@ -14,6 +14,7 @@ import numpy as np
 
 from ptm.base import array_cache
 from ptm.base.growing import Growing
+from ptm.base.seeds import finalised
 from ptm.data.arrow import Coded, Texts
 from ptm.data.examples import Examples
 from ptm.data.pictures import picture_digest
@@ -147,7 +148,7 @@ def input_keys(
     digest of the content of an image file."""
     inputs = [columns[role] for role in _INPUTS if role in columns] or list(columns.values())
     keys = [_column_keys(column, sizes, of_file) for column in inputs]
-    return reduce(lambda before, own: _mixed(before) ^ own, keys)
+    return reduce(lambda before, own: finalised(before) ^ own, keys)
 
 
 def _column_keys(
@@ -165,14 +166,6 @@ def _column_keys(
         array_cache.save(identity, {"rows": "texts, to compare them", "split": "all"}, made)
         return made.arrays["keys"]
     return present.arrays["keys"]
-
-
-def _mixed(state: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64, as :func:`ptm.base.seeds.mix` has it."""
-    state = state + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(state ^ (state >> np.uint64(31)))
 
 
 def _keys(

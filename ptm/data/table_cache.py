@@ -7,12 +7,10 @@ are not kept.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +43,7 @@ def identity_of(reader: str, digest: str, columns: Sequence[str], text_format: T
         "file": digest,
         "columns": list(columns),
         "written": asdict(text_format) | {"columns": text_format.columns and list(text_format.columns)},
-        "code": _own_code(),
+        "code": array_cache.code_digest(Path(__file__).parent),
     }
 
 
@@ -107,12 +105,3 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], values: Any, path: Path) -> R
         None if names is None else tuple(map(str, names)),
         tuple(replace(note, where=f"{path}{note.where}") for note in notes),
     )
-
-
-@cache
-def _own_code() -> str:
-    """SHA-256 of the modules beside this one: how files are read today."""
-    sha = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        sha.update(path.read_bytes())
-    return sha.hexdigest()

@@ -279,9 +279,8 @@ def _read_separated(
         _, header = next(rows)
         places = [header.index(name) for name in columns]
         filled = _Filled(columns)
-        with (
-            gathered.of()
-        ):  # of what is malformed, nobody can say where it ends: the rows before it are the rest
+        with gathered.of():
+            # Of what is malformed, nobody can say where it ends: the rows before it are the rest.
             for some in _chunks(rows):
                 filled.extend(
                     [n for n, _ in some], [[fields[place] for place in places] for _, fields in some]

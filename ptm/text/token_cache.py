@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
-from functools import cache, partial
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -74,7 +74,7 @@ def identity_of(encode: Callable[[Examples], Any], examples: Examples) -> dict[s
         "function": f"{encode.func.__module__}.{encode.func.__qualname__}",
         "arguments": [*arguments, *encode.keywords],
         "content": found[0],
-        "code": _own_code(),
+        "code": array_cache.code_digest(Path(__file__).parent),
         "versions": [metadata.version(name) for name in ("tokenizers", "transformers", "numpy")],
     }
 
@@ -123,15 +123,6 @@ def _content(examples: Examples) -> tuple[str, int] | None:
         sha.update(f"{array.dtype.str}{array.shape}".encode())
         sha.update(array.tobytes())
     return sha.hexdigest(), size
-
-
-@cache
-def _own_code() -> str:
-    """SHA-256 of the modules beside this one: what makes tokens today."""
-    sha = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        sha.update(path.read_bytes())
-    return sha.hexdigest()
 
 
 def _as_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,11 @@ from ptm.vision.views import view_name
 
 LEAST_BYTES = 4_000_000  # of pixels: 1,300 images of 32 x 32 pixels, or 27 of 224 x 224, 0.2 s to decode
 _PIXELS = "pixels"
+# What makes pixels of files.
+_MODULES = (
+    *(Path(__file__).with_name(f"{name}.py") for name in ("images", "views", "preprocessing")),
+    *(Path(str(module.__file__)) for module in (image_reading, heif)),
+)
 
 
 def decode_once(
@@ -78,16 +82,6 @@ def _identity(images: Sequence[Any], view: str) -> dict[str, Any] | None:
     return {
         "images": sha.hexdigest(),
         "view": view,
-        "code": _own_code(),
+        "code": array_cache.code_digest(*_MODULES),
         "versions": [PIL.__version__, np.__version__],
     }
-
-
-@cache
-def _own_code() -> str:
-    """SHA-256 of the modules that make pixels of files today."""
-    sha = hashlib.sha256()
-    modules = [Path(__file__).with_name(f"{name}.py") for name in ("images", "views", "preprocessing")]
-    for path in [*modules, Path(str(image_reading.__file__)), Path(str(heif.__file__))]:
-        sha.update(path.read_bytes())
-    return sha.hexdigest()

@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from ptm.data import text_folders
 from ptm.data.inputs import text_inputs
 from ptm.data.sources import read_split
 from ptm.data.text_format import TextFormat
@@ -84,3 +85,19 @@ def test_11_06_what_is_no_such_folder_is_refused(imdb, tmp_path):
     (tmp_path / "one" / "a.txt").write_text("x")
     with pytest.raises(DataError, match="1 text and no folder that names a class"):
         read(tmp_path / "one")
+
+
+def test_files_without_a_label_are_told_apart_in_one_pass(tmp_path):
+    """They were put into a set anew for each file: 40,000 texts took six minutes."""
+
+    class Counted(list):
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+
+    files = [tmp_path / "a" / f"{n}.txt" for n in range(50)]
+    labelled = Counted(files[1:])
+    (note,) = text_folders._notes(files, labelled, tmp_path)
+    assert labelled.passes == 1 and "1" in note.what
