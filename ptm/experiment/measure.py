@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from ptm.base.allocator import give_back_freed_memory
 from ptm.config.schema import is_for
 from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
 from ptm.errors import PtmError
@@ -160,6 +161,7 @@ def forget_peak(device: Any) -> None:
 
         torch.cuda.reset_peak_memory_stats(device)
         return
+    give_back_freed_memory()  # or a step would find it there, and seem to need nothing
     with suppress(OSError):  # then the peak is that of everything so far, not of what is held now
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -122,8 +122,8 @@ def _pass(session: Session, pipeline: Pipeline, objective: Objective, size: int)
 
 def _growth(session: Session, pipeline: Pipeline, objective: Objective, size: int) -> float:
     """Infinite where memory ran out."""
-    before = held()
     forget_peak(session.runtime.device)
+    before = held()
     try:
         _pass(session, pipeline, objective, size)
     except (MemoryError, RuntimeError) as error:

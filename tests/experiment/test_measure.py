@@ -1,6 +1,7 @@
 """What a model costs is measured through its task's pipeline, in a process of its own."""
 
 import json
+import platform
 import subprocess
 import sys
 
@@ -89,3 +90,27 @@ def test_14_02_the_memory_of_a_process_is_not_that_of_the_one_that_started_it():
     code = "from types import SimpleNamespace as S; from ptm.experiment.measure import peak; print(peak(S(type='cpu')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1_000_000 < int(done.stdout) < len(large)
+
+
+KEPT = """
+import numpy as np, torch
+from ptm.base.allocator import keep_freed_memory
+from ptm.experiment.measure import forget_peak, held, peak
+
+keep_freed_memory()
+device = torch.device("cpu")
+float(np.ones(40_000_000)[0])  # 320 MB, freed, which stay with the process
+for _ in range(2):
+    forget_peak(device)
+    before = held()
+    float(np.ones(20_000_000)[0])
+    print(peak(device) - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's switch")
+def test_13_06_memory_that_was_freed_and_kept_hides_nothing_of_a_peak():
+    """Growth was 0 where it fits into what had been freed: micro_batch_size: auto took too large a batch for one that
+    fits."""
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    assert all(150e6 < float(growth) < 200e6 for growth in done.stdout.split())
