@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,7 +100,17 @@ def ratio_lines(workload: Workload, runs: dict[str, list[Run]], *, final: bool =
 
 
 def beginning(command: str) -> str:
-    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average {load_average()}"
+    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average {_load()}"
+
+
+def _load() -> str:
+    load = load_average()
+    return "unknown" if load is None else f"{load:.2f}"
+
+
+def without_folders(settings: str) -> str:
+    """``csv:/home/me/samples`` as ``csv:samples``: results are read on other machines."""
+    return re.sub(r'(?<=:)/[^",}]*/', "", settings)
 
 
 def section(
@@ -107,10 +118,10 @@ def section(
 ) -> list[str]:
     """``began``: what stands for :func:`beginning`, from before the first process."""
     doubts = doubts_of(runs, cores)
-    lines = [f"{began}, afterwards {load_average()}", ""]
+    lines = [f"{began}, afterwards {_load()}", ""]
     lines += [f"{NOT_FINAL} {'; '.join(doubts)}.", ""] if doubts else []
     told = {k: v for k, v in workload.settings.items() if k in ("data", "epochs", "batch_size", "threads")}
-    lines += ["; ".join(f"{key} {value}" for key, value in told.items()), ""]
+    lines += [without_folders("; ".join(f"{key} {value}" for key, value in told.items())), ""]
     unit = "runs/s" if workload.name == "distill" else "examples/s"
     lines.append(
         f"| arm | {unit}, loop | evaluation/s | whole process | peak memory | accuracy by seed | mean |"

@@ -159,7 +159,7 @@ def workloads(options: argparse.Namespace, folder: Path) -> list[Workload]:
 def distilling(options: argparse.Namespace, texts: str, folder: Path) -> Workload:
     """By ``distill/against_trainer.py``, whose arms are processes as well."""
     words = ("--data", texts, "--teacher", str(folder / "teacher"), "--threads", str(options.threads))
-    words += ("--examples", "96" if options.quick else "1600", "--epochs", "5")
+    words += ("--examples", "96" if options.quick else "480", "--epochs", "5")
     script, trainer = "../distill/against_trainer.py", ("transformers", "accelerate", "datasets")
     names = {
         "ptm, store empty": (),

@@ -1,7 +1,9 @@
 """What ``make bench`` says of its figures, and ``make bench-gpu`` where there is no GPU."""
 
+import ast
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,14 @@ def test_13_01_sections_that_are_not_measured_again_stay(tmp_path):
     text = path.read_text()
     assert text.index("first, afterwards") < text.index("## B") < text.index("second, afterwards")
     assert "Not all figures are final" in text and text.count("# ptm beside its peers") == 1
+
+
+def test_13_01_what_benchmarks_import_from_ptm_is_there():
+    """Their imports stand in functions, in processes of their own, where no other test comes by."""
+    for path in sorted(FOLDER.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ptm"):
+                module = import_module(node.module)
+                missing = [a.name for a in node.names if not hasattr(module, a.name)]
+                submodules = [n for n in missing if import_module(f"{node.module}.{n}")]
+                assert missing == submodules, (path.name, node.module, missing)

@@ -242,12 +242,12 @@ def prepare(spec: Any, options: argparse.Namespace) -> Prepared:
     from datasets import Dataset
 
     from ptm.text.classification import build, load_data
-    from ptm.text.models import build_model
+    from ptm.text.classifiers import build_classifier
 
     torch.set_num_threads(options.threads)
     data = load_data(spec)
-    student = build_model(spec.model, data.labels, seed=options.seed, complete=False, where="student")
-    teacher = build(spec, data, model=spec.teacher, complete=True).model.eval().requires_grad_(False)
+    student = build_classifier(spec.model.ref(), data.labels, seed=options.seed, complete=False)
+    teacher = build(spec, data, model=spec.teacher.refs()[0], complete=True).model.eval().requires_grad_(False)
     spent, begun = [0.0], [0.0]
 
     def start(*_: Any) -> None:
