@@ -247,7 +247,9 @@ def prepare(spec: Any, options: argparse.Namespace) -> Prepared:
     torch.set_num_threads(options.threads)
     data = load_data(spec)
     student = build_classifier(spec.model.ref(), data.labels, seed=options.seed, complete=False)
-    teacher = build(spec, data, model=spec.teacher.refs()[0], complete=True).model.eval().requires_grad_(False)
+    teacher = (
+        build(spec, data, model=spec.teacher.refs()[0], complete=True).model.eval().requires_grad_(False)
+    )
     spent, begun = [0.0], [0.0]
 
     def start(*_: Any) -> None:

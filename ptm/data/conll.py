@@ -21,6 +21,7 @@ from ptm.errors import DataError, Gathered, Problem, listing
 HOLDS = "a word a line with its tags, a blank line behind each sentence"
 WORDS, LABEL = "words", "label"
 CONLL_SUFFIXES = (".conll", ".conllu", ".conllup", ".iob", ".iob2", ".bio")
+CONLLU_SUFFIX = ".conllu"  # ten columns: the first counts the words, of which 1 is the word and 3 its class
 _DOCUMENT = "-DOCSTART-"  # between the documents of CoNLL 2003
 _NAMES = re.compile(r"#\s*global\.columns\s*=\s*(.+)")  # CoNLL-U Plus says what its columns are
 _WORD_NAMES = ("form", "word", "words", "token", "tokens", "text")
@@ -174,8 +175,10 @@ def _line_problems(sentence: Sequence[_Line], places: Mapping[str, int], path: P
 
 
 def _refuse_counted(sentences: Sequence[Sequence[_Line]], place: int, path: Path) -> None:
-    """DataError where the words are the numbers of the words, as in the first column of CoNLL-U."""
-    counted = [[word.fields[place] for word in sentence] for sentence in sentences]
+    """DataError where the words are the numbers of the words, as in the first column of CoNLL-U; ranges and empty nodes
+    may stand between these."""
+    fields = [[word.fields[place] for word in sentence] for sentence in sentences]
+    counted = [[word for word in words if not _NO_WORD.fullmatch(word)] for words in fields]
     if all(words == [str(n) for n in range(1, len(words) + 1)] for words in counted) and len(counted[0]) > 1:
         raise DataError(
             f"the words are the numbers 1, 2, …: column {place} counts them",

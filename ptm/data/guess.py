@@ -34,8 +34,8 @@ from ptm.data.yolo import NAME_FILES, config_of, splits_of
 from ptm.errors import ConfigError, DataError, listing
 
 _TRAIN = ("train", "training")
-_TEST = ("test", "testing")
-_EVAL = ("val", "valid", "validation", "dev", "eval")  # else that of _TEST
+_TEST = ("test", "testing", "testb")
+_EVAL = ("val", "valid", "validation", "dev", "eval", "testa")  # else that of _TEST
 
 
 def guess(path: Path, task: str | None = None) -> Guess:
@@ -269,7 +269,8 @@ def _split_names(about: Guess) -> dict[str, str]:
         folders = {folder.name.lower(): folder.name for folder in _folders(path)}
         return folders if _named(folders, (*_TRAIN, *_EVAL, *_TEST)) else {}
     files = [file for file in _files(path) if kind_of_file(file)[0] == kind]
-    return {file.stem.lower(): file.name for file in files}
+    sharing = Counter(file.stem for file in files)  # eng.train and eng.testa share theirs
+    return {(file.stem if sharing[file.stem] == 1 else file.name).lower(): file.name for file in files}
 
 
 def _coco_name(stem: str) -> str:

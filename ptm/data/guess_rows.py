@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.packed import is_packed, unpacked
-from ptm.data.separated import MAX_FIELD_CHARS
+from ptm.data.separated import MAX_FIELD_CHARS, SEPARATOR_LINE, separated_rows
 from ptm.data.tables import json_records
 from ptm.data.workbooks import cell_text, read_sheet
 from ptm.errors import DataError
@@ -61,12 +62,14 @@ def read_rows(path: Path, about: Guess) -> Rows:
         rows = [dict(zip(sheet.header, map(cell_text, cells), strict=True)) for _, cells in sheet.rows]
         return Rows(sheet.header, rows, [f"{path.name}, row {row}" for row, _ in sheet.rows])
     raw = path.read_bytes()
-    text = (unpacked(raw, path) if is_packed(path) else raw).decode("utf-8-sig", "replace")
+    text = _decoded(unpacked(raw, path) if is_packed(path) else raw, path, about)
     if about.kind == "json":
         pairs = list(json_records(io.StringIO(text, newline="\n"), path.name, []))
         columns = dict.fromkeys(name for _, record in pairs[:100] for name in record)
         return Rows(tuple(columns), [record for _, record in pairs], [place for place, _ in pairs])
     first = text.partition("\n")[0]
+    if SEPARATOR_LINE.fullmatch(first):
+        next(separated_rows([first], path.name, (), {}), None)  # which refuses it
     usual = "," if about.kind == "csv" else "\t"
     delimiter = usual if usual in first else max(";,\t|", key=first.count)
     if delimiter != usual and delimiter in first:
@@ -92,12 +95,29 @@ def read_rows(path: Path, about: Guess) -> Rows:
     return Rows(tuple(header), rows, places)
 
 
+def _decoded(raw: bytes, path: Path, about: Guess) -> str:
+    """The text; what is no UTF-8 is UTF-16 where it has its mark, and else most likely Windows-1252, which is said."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        about.say("encoding", "utf-16", f"{path.name} begins with its mark")
+        return raw.decode("utf-16", "replace")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        about.say(
+            "encoding",
+            "windows-1252",
+            f"byte 0x{raw[error.start]:02x} in {path.name}:{raw.count(10, 0, error.start) + 1} is not UTF-8; "
+            "whoever wrote the file knows",
+        )
+        return raw.decode("cp1252", "replace")
+
+
 def longest_columns(rows: Rows) -> list[str]:
     """Columns of texts, those with the longest first."""
     lengths = {}
     for column in rows.columns:
         values = rows.values(column)[:200]
-        if values and all(isinstance(v, str) for v in values) and not all(is_number(v) for v in values):
+        if values and all(isinstance(v, str) for v in values) and not all(map(_is_plain, values)):
             lengths[column] = sum(map(len, values)) / len(values)
     return sorted(lengths, key=lambda column: -lengths[column])
 
@@ -111,6 +131,15 @@ def put_columns(about: Guess, roles: Mapping[str, str], usual: Mapping[str, str]
             about.say(role, column, reason)
         else:
             about.reasons[f"column {column}"] = reason
+
+
+def _is_plain(cell: str) -> bool:
+    return is_number(cell) or is_flag(cell)
+
+
+def is_flag(cell: object) -> bool:
+    """Whether it says yes or no of one class, as columns of ``data.labels_from`` do; or nothing."""
+    return str(cell).strip().lower() in ("0", "1", "0.0", "1.0", "true", "false", "")
 
 
 def is_number(text: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptm.config.tasks import QUESTION_ANSWERING, TASKS, TEXT_SIMILARITY
 from ptm.data.guess_roles import PAIRS, are_questions, guess_questions, guess_similar
-from ptm.data.guess_rows import Guess, Rows, is_number, longest_columns, put_columns, read_rows
+from ptm.data.guess_rows import Guess, Rows, is_flag, is_number, longest_columns, put_columns, read_rows
 from ptm.data.image_files import IMAGE_SUFFIXES
 from ptm.errors import DataError, listing
 
@@ -114,10 +114,14 @@ def guess_columns(about: Guess, task: str | None) -> None:
             rows,
         )
     else:
-        _texts(about, rows, read, label if task is None or TASKS[task].label_types else None, files[0])
+        labelled = task is None or bool(TASKS[task].label_types)
+        classes = task is None or "classes" in TASKS[task].label_types
+        _texts(about, rows, read, label if labelled else None, files[0], may_be_classes=classes)
 
 
-def _texts(about: Guess, rows: Rows, read: Sequence[Rows], label: str | None, file: Path) -> None:
+def _texts(
+    about: Guess, rows: Rows, read: Sequence[Rows], label: str | None, file: Path, *, may_be_classes: bool
+) -> None:
     pair = next((p for p in PAIRS if set(p) <= set(rows.columns)), None)
     others = [c for c in longest_columns(rows) if c != label]
     text = (
@@ -130,6 +134,12 @@ def _texts(about: Guess, rows: Rows, read: Sequence[Rows], label: str | None, fi
             expected=f"a column of texts, or of names of images; there is {listing(rows.columns)}",
         )
     put_columns(about, {"text": text}, {"text": "text"}, rows)
+    flags = [c for c in rows.columns if c.lower() not in _LABELS and _are_flags(rows.values(c))]
+    if len(flags) > 1 and (label is None or label in flags) and may_be_classes:
+        about.task = "text-classification"
+        about.reasons["task"] = f"texts in {text}, labels in {listing(flags)}"
+        about.say("labels_from", flags, f"columns of 0 and 1, or true and false ({rows.places[0]})")
+        return
     if label is None:
         about.task = "masked-lm"
         about.reasons["task"] = f"texts in {text}, and no column with labels"
@@ -162,6 +172,10 @@ def _label_column(rows: Rows) -> str | None:
         return named[0]
     few = [c for c in rows.columns if _few_values(rows.values(c))]
     return few[-1] if few else None
+
+
+def _are_flags(values: Sequence[Any]) -> bool:
+    return len(values) > 1 and all(map(is_flag, values)) and len(set(map(str, values))) > 1
 
 
 def _only_numbers(rows: Rows) -> str | None:

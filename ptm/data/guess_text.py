@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ptm.config.tags import OUTSIDE
 from ptm.data.annotated import TOOLS, seems
-from ptm.data.conll import CONLL_SUFFIXES
+from ptm.data.conll import CONLL_SUFFIXES, CONLLU_SUFFIX
 from ptm.data.fasttext import PREFIX
 from ptm.data.guess_rows import Guess
 from ptm.data.input_lines import opened
@@ -25,6 +25,7 @@ from ptm.data.text_format import TextFormat
 from ptm.errors import DataError, listing
 
 _FIRST_LINES = 40  # looked at
+_CONLL_2003 = (".train", ".testa", ".testb", ".dev", ".test")  # as the shared task called its files
 _TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
 
 
@@ -34,6 +35,8 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
     ends = f"{path.name} ends in {suffix_of(path)}"
     if suffix in CONLL_SUFFIXES:
         return "conll", ends
+    if suffix in _CONLL_2003 and _is_tagged(_first_lines(path)):
+        return "conll", f"a word a line with a tag behind it in {path.name}, and blank lines"
     if suffix in (".txt", ".text", ".tsv"):
         lines = _first_lines(path)
         if lines and lines[0].startswith(PREFIX):
@@ -102,8 +105,15 @@ def guess_labelled(about: Guess) -> None:
         inputs: tuple[str, ...] = ("text",)
     else:
         read, inputs = FORMATS[about.kind].read, FORMATS[about.kind].inputs
+    label = "label"
+    if about.kind == "conll" and suffix_of(path).removesuffix(GZIP_SUFFIX) == CONLLU_SUFFIX:
+        inputs, label = (inputs[0],), "3"
+        about.say("text", "1", f"the words of CoNLL-U ({path.name})")
+        about.say(
+            "label", label, "their classes (UPOS); others stand in the columns 4 (XPOS) and 7 (relations)"
+        )
     try:
-        table = read(path, {inputs[0]: inputs[0], "label": "label"}, TextFormat())
+        table = read(path, {inputs[0]: about.data.get("text", inputs[0]), "label": label}, TextFormat())
     except DataError:
         if len(inputs) < 2:
             raise

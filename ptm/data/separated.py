@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,7 @@ TSV: Mapping[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
 _KINDS = {",": "csv", "\t": "tsv"}  # by what stands between the fields
 _SNIFFED = ";|"  # a tab is what tsv: says
 _AROUND = " \t\ufeff\u00a0"
+SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=([^\r\n"])"?\s*')  # Excel writes and reads it
 
 
 def told(gathered: Gathered | None) -> AbstractContextManager[None]:
@@ -45,6 +47,7 @@ def separated_rows(
     """
     csv.field_size_limit(MAX_FIELD_CHARS)
     chosen = text_format or TextFormat()
+    text = _without_separator_line(iter(text), name)
     text, options = _with_sniffed_delimiter(iter(text), name, columns, chosen, usual, notes)
     text, options = _with_blanks_after_delimiters(text, columns, options)
     reader = csv.reader(text, **options)
@@ -79,6 +82,19 @@ def separated_rows(
             cure="if quotes are ordinary characters: --set data.quoting=none",
         ) from None
     require_rows(rows, name)
+
+
+def _without_separator_line(text: Iterator[str], name: object) -> Iterator[str]:
+    """The same lines. Raises DataError where the first one tells Excel what stands between the fields."""
+    first = next(text, "")
+    if (mark := SEPARATOR_LINE.fullmatch(first)) is not None:
+        cure = f"remove the line; --set {shlex.quote(f'data.delimiter={json.dumps(mark[1])}')} says the same"
+        what, expected = (
+            f"{first.strip()!r} is a line for Excel",
+            "the names of the columns in the first line",
+        )
+        raise DataError(what, where=f"{name}:1", expected=expected, cure=cure)
+    return chain([first], text)
 
 
 def _ragged(

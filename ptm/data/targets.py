@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from ptm.errors import DataError, Problem, refuse
 
 Where = Callable[[int], str]
 
+_DECIMAL_COMMA = re.compile(r"\s*-?[0-9.]*,[0-9]+\s*")  # as Excel writes it in many countries
 _BINS = 10  # a held-out fraction of numbers is taken of each tenth of them
 
 
@@ -79,12 +81,15 @@ def encode_numbers(
     one that float32, in which models compute, can hold as well."""
     numbers = [_finite(value) for value in values]
     wrong = [row for row, number in enumerate(numbers) if number is None]
+    commas = any(isinstance(values[row], str) and _DECIMAL_COMMA.fullmatch(values[row]) for row in wrong)
     _refuse(
         wrong,
         lambda row: f"{values[row]!r} is no finite number",
         where,
         "a number, as label_type: number says",
-        "correct or remove the row",
+        "write decimals with a point in the whole column: 3.5, not 3,5"
+        if commas
+        else "correct or remove the row",
     )
     return np.array(numbers, dtype=np.float64)
 

@@ -36,7 +36,8 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\xd0\xcf\x11\xe0", "a workbook of Excel", "export the sheet as CSV"),
     (b"%PDF", "a PDF", "take its text out first"),
 )
-_SINGLE_BYTE = ("iso8859-1", "iso8859-15", "cp1252")
+_ISO_8859 = ("iso8859-1", "iso8859-15")
+_SINGLE_BYTE = (*_ISO_8859, "cp1252")
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"  # of byte order
 _BLOCK = 2**22  # bytes read at a time
 _BEGINNING = 2000  # bytes that show an order
@@ -93,6 +94,7 @@ def read_text(path: Path, holds: str = ROWS, text_format: TextFormat | None = No
     refuse_other_kinds(unpacked_raw[:16], path, codec)
     content = unpacked_raw.removeprefix(codecs.BOM_UTF8) if codec == UTF8 else unpacked_raw
     _refuse_utf8(content, path, codec)
+    _refuse_windows(content, path, codec)
     try:
         text = content.decode(codec).removeprefix(_MARK)
     except UnicodeDecodeError as error:
@@ -148,7 +150,7 @@ def _is_text(content: BinaryIO, codec: str) -> bool:
         refuse_other_kinds(block[:16], "-", codec)
         while block:
             text = decoder.decode(block)
-            if "\0" in text:
+            if "\0" in text or (codec in _ISO_8859 and _has_controls(block)):
                 return False
             shows = shows or bool(text.strip().strip(_MARK))
             if utf8 is not None:
@@ -197,6 +199,24 @@ def _refuse_utf8(content: bytes, path: Path, codec: str) -> None:
     raise DataError(
         f"this is UTF-8, not {codec}", where=f"{path}:{line}", expected=f"text in {codec}", cure=cure
     )
+
+
+def _refuse_windows(content: bytes, path: Path, codec: str) -> None:
+    """DataError for Windows-1252 that is to be read as ISO-8859: its quotes and dashes would be control characters."""
+    if codec not in _ISO_8859 or not _has_controls(content):
+        return
+    place = next(i for i, byte in enumerate(content) if byte in _WINDOWS)
+    raise _wrong_encoding(
+        f"byte 0x{content[place]:02x} is a control character in {codec}",
+        f"{path}:{content[:place].count(10) + 1}",
+        path,
+        "WINDOWS-1252",
+        codec,
+    )
+
+
+def _has_controls(content: bytes) -> bool:
+    return len(content.translate(None, _WINDOWS)) < len(content)
 
 
 def refuse_other_kinds(first: bytes, path: object, codec: str = UTF8) -> None:

@@ -443,3 +443,56 @@ def test_15_17_damaged_data_are_told_by_init(name, content, code, tmp_path, monk
     else:
         assert run(["init", name]) == code
     assert "bug" not in capsys.readouterr().err
+
+
+def test_11_01_files_of_conll_2003_and_fasttext_go_by_their_endings(tmp_path):
+    sentences = "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nsaid VBD I-VP O\n\nPeter NNP I-NP I-PER\n\n"
+    for name in ("eng.train", "eng.testa", "eng.testb"):
+        (tmp_path / name).write_text(sentences)
+    about = guess(tmp_path)
+    assert (about.kind, about.task) == ("conll", "token-classification")
+    assert [about.data[split] for split in ("train", "eval", "test")] == [
+        "eng.train",
+        "eng.testa",
+        "eng.testb",
+    ]
+    for name in ("cooking.train", "cooking.valid"):
+        (tmp_path / "cooking").mkdir(exist_ok=True)
+        (tmp_path / "cooking" / name).write_text("__label__a __label__b how\n__label__a what\n")
+    about = guess(tmp_path / "cooking")
+    assert [about.data[split] for split in ("train", "eval")] == ["cooking.train", "cooking.valid"]
+
+
+def test_11_01_the_words_of_conllu_are_not_their_numbers(tmp_path):
+    words = (
+        "# a\n1\tI\tI\tPRON\tPRP\t_\t2\tnsubj\t_\t_\n2\tdo\tdo\tAUX\tVBP\t_\t0\troot\t_\tSpaceAfter=No\n\n"
+    )
+    (tmp_path / "a.conllu").write_text(words)
+    about = guess(tmp_path / "a.conllu")
+    assert (about.data["text"], about.data["label"]) == ("1", "3")
+    assert "'I' has the tag 'PRON'" in about.reasons["task"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-16", "utf-16"), ("cp1252", "windows-1252"), ("utf-8", None)]
+)
+def test_11_01_an_encoding_is_guessed_and_said(encoding, said, tmp_path):
+    (tmp_path / "a.tsv").write_bytes("text\tlabel\nschön – gut\tja\nübel\tnein\n".encode(encoding))
+    about = guess(tmp_path / "a.tsv")
+    assert about.data.get("encoding") == said
+    assert about.task == "text-classification" and about.data["labels"] == ["ja", "nein"]
+
+
+def test_11_01_columns_of_flags_are_labels_and_no_texts(tmp_path):
+    rows = "id,comment_text,toxic,threat\n1,you,1,True\n2,fine,0,False\n3,hm,,FALSE\n4,x,1.0,true\n"
+    (tmp_path / "a.csv").write_text(rows)
+    about = guess(tmp_path / "a.csv")
+    assert about.task == "text-classification"
+    assert (about.data["text"], about.data["labels_from"]) == ("comment_text", ["toxic", "threat"])
+    assert guess(tmp_path / "a.csv", "masked-lm").data["text"] == "comment_text"
+
+
+def test_11_01_a_line_for_excel_is_no_header_of_a_guess(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("sep=,\ntext,label\nfine,good\nnot,bad\n")
+    assert run(["init", str(tmp_path / "a.csv"), "--output", str(tmp_path / "c.yaml")]) == 3
+    assert "'sep=,' is a line for Excel" in capsys.readouterr().err

@@ -125,3 +125,11 @@ def test_11_01_names_for_other_than_its_columns(make):
     assert (problem.what, problem.cure) == ("2 fields, word, pos, ner are 3 names", "correct data.columns")
     latin = make("h\u00e4user O\n".encode("latin-1"))
     assert read(latin, TextFormat(encoding="iso-8859-1"))[1] == [[("häuser", "O")]]
+
+
+def test_11_01_ranges_of_conllu_hide_no_numbers_of_words(make):
+    """They stood between the numbers, and so the numbers were taken for words."""
+    path = make("1\tdo\tdo\tAUX\n2-3\tcan't\t_\t_\n2\tcan\tcan\tAUX\n3\tn't\tnot\tPART\n3.1\tgo\tgo\tVERB\n")
+    (problem,) = refusal(path)
+    assert problem.what == "the words are the numbers 1, 2, …: column 0 counts them"
+    assert "data.text=" in problem.cure

@@ -133,3 +133,10 @@ def test_11_03_utf_8_is_not_read_as_another_encoding(tmp_path):
     assert read_csv(path, ["text"], TextFormat(encoding="utf-16")).columns["text"] == ["häuser"]
     with pytest.raises(DataError, match=r"(?s)UTF-16.*data\.encoding=utf-16"):
         read_csv(path, ["text"])
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "\ufeffsep=,\r\n", '"sep=|"\n'])
+def test_11_01_a_line_for_excel_names_no_columns(first):
+    problem = refused(first + "text;label\na;b\n")
+    assert problem.where == "a.csv:1" and "is a line for Excel" in problem.what
+    assert problem.cure.startswith("remove the line; --set ")

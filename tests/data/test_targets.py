@@ -125,3 +125,9 @@ def test_a_table_of_numbers(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": 1}])
     with pytest.raises(DataError, match="every training example has the number 1"):
         load(tmp_path, "json", label_type="number")
+
+
+def test_11_01_a_decimal_comma_is_told_as_such():
+    with pytest.raises(DataError) as caught:
+        encode_numbers(["3,5", "x"], (), None, str)
+    assert caught.value.problems[0].cure == "write decimals with a point in the whole column: 3.5, not 3,5"

@@ -276,3 +276,20 @@ def test_13_06_a_file_that_is_changed_while_it_is_read_is_refused(tmp_path):
     with pytest.raises(DataError, match="changed while it was read"), opened_text(path) as (lines, _):
         next(lines)
         path.write_text("text\n" + "b\n" * 11)
+
+
+def test_11_01_windows_quotes_are_no_control_characters(tmp_path):
+    """As Latin-1 says: a dash would be read as U+0096, and nobody would be told."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("text\nplain é\na – b\n".encode("cp1252"))
+    with pytest.raises(DataError) as caught:
+        read_text(path, text_format=TextFormat(encoding="latin-1"))
+    (problem,) = caught.value.problems
+    assert problem.where == f"{path}:3" and "0x96 is a control character" in problem.what
+    assert "data.encoding=windows-1252" in problem.cure
+    with (
+        pytest.raises(DataError, match="0x96"),
+        opened_text(path, text_format=TextFormat(encoding="latin-1")),
+    ):
+        pass
+    assert "–" in read_text(path, text_format=TextFormat(encoding="windows-1252"))[0]
