@@ -8,13 +8,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
+import typer.testing
 from hypothesis import settings
 
 settings.register_profile("ptm", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("ptm")
+# To build all commands takes longer than most of them run; a process of ptm does it once, too.
+typer.main.get_command = typer.testing._get_command = cache(typer.main.get_command)
 sys.path.insert(0, str(Path(__file__).parent))  # tests import helpers.py and tiny/ as modules
 
 from tiny.samples import (  # noqa: E402

@@ -11,9 +11,9 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptm.base import files
 from ptm.base.printable import printable
@@ -27,6 +27,9 @@ from ptm.report.exports import export_table
 from ptm.report.inputs import RunFiles, listing, mapping, number, read_run
 from ptm.report.predictions import ClassScores, label_names, score_classes
 from ptm.report.shown import Recorder, Views, kept_views
+
+if TYPE_CHECKING:
+    import jinja2
 
 # Of a network, as it may stand in code.
 _PLAIN_NAME = re.compile(r"[\w:.-]{1,100}")
@@ -217,11 +220,18 @@ def _contradictions(run: RunFiles, scores: ClassScores | None) -> list[str]:
 
 
 def render_template(template: str, values: Mapping[str, Any]) -> str:
+    # Values of slices and names of labels may hold what a terminal obeys, and pages are read in terminals, too.
+    return printable(_environment(template.endswith(".html.j2")).get_template(template).render(values))
+
+
+@cache
+def _environment(autoescape: bool) -> jinja2.Environment:
+    """Made once: to compile a template takes longer than to fill it."""
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ptm.report", "templates"),
-        autoescape=template.endswith(".html.j2"),
+        autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -230,5 +240,4 @@ def render_template(template: str, values: Mapping[str, Any]) -> str:
     environment.filters |= {"plain": words.plain, "metric": words.metric, "count": words.count}
     environment.filters |= {"md": words.markdown, "code": words.code_span, "finite": math.isfinite}
     environment.globals |= {"matrix_classes": tables.MATRIX_CLASSES, "most_classes": tables.MOST_CLASSES}
-    # Values of slices and names of labels may hold what a terminal obeys, and pages are read in terminals, too.
-    return printable(environment.get_template(template).render(values))
+    return environment
