@@ -20,18 +20,33 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def spec(tmp_path):
     """``spec(output, epochs)``: a student of 6 steps an epoch and its teacher."""
-    run(image_spec(tmp_path / "teacher", epochs=1))
+    return specs_in(tmp_path)
+
+
+def specs_in(folder):
+    run(image_spec(folder / "teacher", epochs=1))
 
     def make(output: str, epochs: int):
         distilled = image_spec(
-            tmp_path / output,
+            folder / output,
             epochs=epochs,
-            teacher=TeacherSpec(name=str(tmp_path / "teacher")),
+            teacher=TeacherSpec(name=str(folder / "teacher")),
             distill=DistillSpec(audit="off", store="off", control=True),
         )
         return replace(distilled, best=None)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """(folder, its specs): what ``r`` is after one epoch and after two lies there as ``whole-1`` and ``whole-2``."""
+    folder = tmp_path_factory.mktemp("compared")
+    spec = specs_in(folder)
+    for epochs in (1, 2):
+        compare(spec("r", epochs), "new")
+        (folder / "r").rename(folder / f"whole-{epochs}")
+    return folder, spec
 
 
 def compare(spec, mode, reporter=None):
@@ -53,19 +68,20 @@ class KilledIn(Silent):
     "stop", [lambda: StopAt(3), lambda: KilledIn("control"), lambda: KilledIn("distilled")]
 )
 @pytest.mark.parametrize("epochs", [(1, 2), (2, 1)])
-def test_15_10_a_control_that_is_overwritten_is_not_the_old_one(epochs, stop, spec, tmp_path):
+def test_15_10_a_control_that_is_overwritten_is_not_the_old_one(epochs, stop, compared):
     before, after = epochs
-    compare(spec("whole", after), "new")
-    compare(spec("r", before), "new")
+    folder, spec = compared
+    shutil.rmtree(folder / "r", ignore_errors=True)
+    shutil.copytree(folder / f"whole-{before}", folder / "r")
     with pytest.raises((Interrupted, KeyboardInterrupt)):
         compare(spec("r", after), "overwrite", stop())
     compare(spec("r", after), "resume")
     for arm in ("distilled-1", "control-1"):
-        manifest = json.loads((tmp_path / "r" / arm / "manifest.json").read_text())
+        manifest = json.loads((folder / "r" / arm / "manifest.json").read_text())
         assert manifest["extended"] == []
-        assert history(tmp_path / "r" / arm) == history(tmp_path / "whole" / arm)
-        assert weights(tmp_path / "r" / arm) == weights(tmp_path / "whole" / arm)
-    assert {path.name for path in (tmp_path / "r").iterdir()} == {"distilled-1", "control-1", "verdict.json"}
+        assert history(folder / "r" / arm) == history(folder / f"whole-{after}" / arm)
+        assert weights(folder / "r" / arm) == weights(folder / f"whole-{after}" / arm)
+    assert {path.name for path in (folder / "r").iterdir()} == {"distilled-1", "control-1", "verdict.json"}
 
 
 def test_15_10_an_overwriting_that_is_refused_changes_nothing(spec, tmp_path):
