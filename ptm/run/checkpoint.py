@@ -21,6 +21,7 @@ from ptm.base.regular import read_bytes
 from ptm.config.spec import RunSpec
 from ptm.errors import ModelError, StorageError
 from ptm.models import adapters
+from ptm.run.ownership import CHECKPOINT, foreign_in_checkpoint
 from ptm.training.averaging import WeightAverage
 from ptm.training.optim import StepCounts, state_numbers
 from ptm.training.progress import Progress
@@ -177,7 +178,7 @@ class CheckpointStore:
         directories = [
             p
             for p in self._directory.glob("step-*")
-            if p.is_dir() and not p.is_symlink() and p.name[5:].isdecimal() and len(p.name) < 20
+            if p.is_dir() and not p.is_symlink() and CHECKPOINT.fullmatch(p.name)
         ]
         return sorted(directories, key=lambda path: int(path.name[5:]))
 
@@ -187,6 +188,10 @@ class CheckpointStore:
             # Renamed first: a kill while deleting must not leave half a checkpoint under its name.
             aside = files.beside(path)
             with files.storage_errors(path):
+                if foreign_in_checkpoint(
+                    path
+                ):  # put there since the run began: the run names it when it ends
+                    continue
                 os.rename(path, aside)
             shutil.rmtree(aside, ignore_errors=True)
 

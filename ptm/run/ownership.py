@@ -43,7 +43,7 @@ FILES = (
     "shown.json",
     "README.md",
 )
-_CHECKPOINT = re.compile(r"step-[0-9]{6,15}")
+CHECKPOINT = re.compile(r"step-[0-9]{6,15}")
 OVERWRITING = (
     ".overwriting"  # in the folder of a distillation with its control: which arms are still the old ones
 )
@@ -113,7 +113,7 @@ def _checkpoints(path: Path) -> list[Path]:
     folder = path / "checkpoints"
     if kind_of(folder) != "a directory":
         return []
-    return [entry for entry in folder.iterdir() if _CHECKPOINT.fullmatch(entry.name)]
+    return [entry for entry in folder.iterdir() if CHECKPOINT.fullmatch(entry.name)]
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -153,12 +153,16 @@ def _foreign_checkpoints(folder: Path) -> Iterator[str]:
     for checkpoint in sorted(folder.iterdir()):
         if files.is_debris(checkpoint.name):
             continue
-        if not _CHECKPOINT.fullmatch(checkpoint.name) or kind_of(checkpoint) != "a directory":
+        if not CHECKPOINT.fullmatch(checkpoint.name) or kind_of(checkpoint) != "a directory":
             yield f"{folder.name}/{checkpoint.name}"
             continue
-        for entry in sorted(checkpoint.iterdir()):
-            if entry.name not in _OF_CHECKPOINT or kind_of(entry) is not None:
-                yield f"{folder.name}/{checkpoint.name}/{entry.name}"
+        yield from (f"{folder.name}/{checkpoint.name}/{name}" for name in foreign_in_checkpoint(checkpoint))
+
+
+def foreign_in_checkpoint(checkpoint: Path) -> list[str]:
+    """Names of what ptm did not write into a checkpoint. Raises OSError."""
+    entries = sorted(checkpoint.iterdir())
+    return [e.name for e in entries if e.name not in _OF_CHECKPOINT or kind_of(e) is not None]
 
 
 def may_be_of_model(name: str) -> bool:

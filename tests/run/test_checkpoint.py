@@ -9,6 +9,7 @@ from helpers import run, text_spec
 from ptm.base import files
 from ptm.errors import StorageError
 from ptm.run.checkpoint import CheckpointStore, SpaceNeeded, checkpoint_bytes, pieces
+from ptm.training.progress import Progress
 
 DTYPES = ["int64", "float64", "float32", "int32", "bfloat16", "float16", "int16", "int8", "uint8", "bool"]
 
@@ -85,3 +86,16 @@ def test_a_run_that_would_not_fit_is_refused_before_its_first_step(tiny_bert, re
     with pytest.raises(StorageError, match="are needed and"):
         run(text_spec(tiny_bert, reviews, tmp_path / "r"))
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("place", ["step-000001/notes.txt", "step-1/mine.txt"])
+def test_15_04_what_was_put_among_checkpoints_while_it_was_trained_stays(place, tmp_path):
+    store, model = CheckpointStore(tmp_path, 1), nn.Linear(2, 2)
+    store.save(Progress(step=1), model, None, {})
+    theirs = tmp_path / place
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("mine")
+    for step in (2, 3):
+        store.save(Progress(step=step), model, None, {})
+    assert theirs.read_text() == "mine"
+    assert not (tmp_path / "step-000002").exists()
