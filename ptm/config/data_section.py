@@ -194,6 +194,7 @@ class DataSpec:
     )
     label: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
+        json_schema_extra=Serves(lambda task: bool(task.label_types) or task.name == "token-classification"),
         description="The column with the label: names or whole numbers (default `label`; token classification: the "
         "list of tags, default `label` if there is such a column, else `tags`; `conll:`: its number, default the "
         "last). `textfolder:`, `imagefolder:`: a regular expression, and what it finds in the path of a file below "

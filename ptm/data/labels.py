@@ -12,6 +12,8 @@ from ptm.data.label_spelling import closest_label, map_cure
 from ptm.data.label_values import number_of, whole_number
 from ptm.errors import ModelError, Problem, listing, refuse
 
+_SHOWN = 80  # characters of a label in a list
+
 
 def choose_labels(
     stated: tuple[str, ...] | None,
@@ -81,7 +83,7 @@ def encode_labels(
         numbered = "" if _numbers(labels) else _numbers_known(_by_number(labels, stored_names))
         refuse(
             Problem(
-                f"label {values[row]!r} is not one of the {len(labels)} labels",
+                f"label {values[row]!r:.200} is not one of the {len(labels)} labels",
                 where(row),
                 one_of(labels) + numbered if labels else "a name or a whole number",
                 _cure(values[row], labels),
@@ -156,7 +158,12 @@ def _finder(labels: tuple[str, ...]) -> Callable[[Any], int | None]:
 
 
 def one_of(labels: Sequence[str]) -> str:
-    return f"one of {listing(labels)}"
+    return f"one of {listing(map(cut_label, labels))}"
+
+
+def cut_label(label: str) -> str:
+    """A label as it is printed among others: a column of texts may be taken for labels."""
+    return label if len(label) <= _SHOWN else f"{label[: _SHOWN - 1]}…"
 
 
 def _numbers_known(by_number: Mapping[int, int]) -> str:

@@ -12,7 +12,7 @@ from ptm.data.conll import CONLL_SUFFIXES, read_conll
 from ptm.data.fasttext import read_fasttext
 from ptm.data.packed import with_packed
 from ptm.data.partial import as_rest
-from ptm.data.squad import read_squad, seems_squad
+from ptm.data.squad import articles_of, read_squad
 from ptm.data.tables import READERS, Table, by_role
 from ptm.data.text_format import TextFormat
 from ptm.data.workbooks import WORKBOOK_SUFFIXES, read_workbook
@@ -45,8 +45,10 @@ _ROWS_OF_JSON = _by_column(READERS["json"][0])
 
 def _rows_or_squad(path: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
     """Files of JSON; where questions are asked for, SQuAD's as well."""
-    squad = "question" in roles and seems_squad(path, written)
-    return (read_squad if squad else _ROWS_OF_JSON)(path, roles, written)
+    content = articles_of(path, written) if "question" in roles else None
+    if content is None:
+        return _ROWS_OF_JSON(path, roles, written)
+    return read_squad(path, roles, written, content)
 
 
 FORMATS: Mapping[str, Format] = {

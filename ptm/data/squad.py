@@ -21,12 +21,13 @@ ID = "id"  # of a question, which the official evaluation goes by
 _COLUMNS = (ID, "title", "question", "context", "answers", "is_impossible")
 
 
-def read_squad(path: Path, roles: Mapping[str, str], written: TextFormat) -> Table:
+def read_squad(path: Path, roles: Mapping[str, str], written: TextFormat, content: Any = None) -> Table:
     """A row a question. ``roles``: role → ``question``, ``context``, ``answers`` (a list of ``{text, answer_start}``),
-    ``title``, ``is_impossible``; ``id`` comes along. Raises DataError naming the place within the file."""
+    ``title``, ``is_impossible``; ``id`` comes along. ``content``: the file's, where it was parsed before. Raises
+    DataError naming the place within the file."""
     text, digest = read_text(path, HOLDS, written)
     require_columns(list(roles.values()), _COLUMNS, str(path))
-    content = _parsed(text, path)
+    content = _parsed(text, path) if content is None else content
     gathered, rows, places = Gathered(), list[Mapping[str, Any]](), list[str]()
     for place, found in _questions(content, str(path), gathered):
         with gathered.of():
@@ -42,20 +43,28 @@ def read_squad(path: Path, roles: Mapping[str, str], written: TextFormat) -> Tab
 
 def seems_squad(path: Path, written: TextFormat) -> bool:
     """Whether a file of JSON is one object with articles in it, not rows."""
+    return articles_of(path, written) is not None
+
+
+def articles_of(path: Path, written: TextFormat) -> Mapping[str, Any] | None:
+    """What is in a file of JSON that is one object with articles in it; None of any other."""
     try:
         text, _ = read_text(path, HOLDS, written)
     except DataError:  # whoever reads it says what is wrong with it
-        return False
+        return None
     if not text.lstrip().startswith("{"):
-        return False
+        return None
     for piece in (text.lstrip().partition("\n")[0], text):  # rows are an object a line
         try:
             found = strict_json.loads(piece)
         except ValueError:
             continue
         articles = found.get("data") if isinstance(found, dict) else None
-        return isinstance(articles, list) and all(isinstance(a, dict) and "paragraphs" in a for a in articles)
-    return False
+        nested = isinstance(articles, list) and all(
+            isinstance(a, dict) and "paragraphs" in a for a in articles
+        )
+        return found if nested else None
+    return None
 
 
 def _parsed(text: str, path: Path) -> Any:
@@ -100,6 +109,13 @@ def _row(found: Mapping[str, Any], place: str, *, answered: bool) -> Mapping[str
     row = {name: found.get(name) for name in _COLUMNS}
     for name in ("question", "context"):
         require_unicode(row[name], place)
+    if isinstance(row[ID], bool) or not isinstance(row[ID], str | int | None):
+        raise DataError(
+            f"the id is {row[ID]!r:.60}",
+            where=place,
+            expected="a text",
+            cure="give each question a name of its own",
+        )
     if not answered:
         return row
     impossible = found.get("is_impossible", False)

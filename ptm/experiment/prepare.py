@@ -12,6 +12,7 @@ from ptm.base.console import Reporter, parameters
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, singleton_labels
+from ptm.data.labels import cut_label
 from ptm.distill.assembly import Distillation, open_distillation, open_frozen_backbone
 from ptm.errors import listing
 from ptm.experiment.decide import require_decidable
@@ -273,4 +274,4 @@ def make_pins(spec: RunSpec, reporter: Reporter) -> Pins:
 
 def _listed(labels: Sequence[str]) -> str:
     more = f", … ({len(labels)})" if len(labels) > _LABELS_TOLD else ""
-    return ", ".join(labels[:_LABELS_TOLD]) + more
+    return ", ".join(map(cut_label, labels[:_LABELS_TOLD])) + more

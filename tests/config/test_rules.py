@@ -108,3 +108,18 @@ def test_a_mode_that_contradicts_its_metric_is_refused(metric, mode):
 )
 def test_columns_of_labels_are_several_and_each_once(columns, what):
     assert only(TEXT, "data.labels=null", f"data.labels_from={columns}").what == what
+
+
+@pytest.mark.parametrize("task", ["masked-lm", "translation", "question-answering", "object-detection"])
+def test_11_04_a_column_of_labels_is_for_tasks_that_have_one(task, tmp_path):
+    from ptm.config.load import parse_config
+    from ptm.errors import ConfigError
+
+    source = "voc:a" if task == "object-detection" else "csv:a"
+    text = (
+        f"version: 1\ntask: {task}\nmodel: {{name: m}}\ndata: {{source: '{source}', eval: 20%, label: y}}\n"
+    )
+    with pytest.raises(ConfigError, match=r"data\.label is for text-classification"):
+        parse_config(
+            text + "train: {epochs: 1, learning_rate: 0.1}\noutput: r\n", "c", base=tmp_path, cwd=tmp_path
+        )

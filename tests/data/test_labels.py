@@ -167,3 +167,12 @@ def test_labels_are_those_stated_then_the_models_then_the_sources_then_those_tha
     stated, of_model, of_source, expected
 ):
     assert choose_labels(stated, of_model, of_source, lambda: ("c",)) == expected
+
+
+def test_11_05_a_label_of_thousands_of_letters_is_cut_where_it_is_printed():
+    from ptm.data.labels import encode_labels
+    from ptm.errors import DataError
+
+    with pytest.raises(DataError) as caught:
+        encode_labels(["x" * 5000], ("y" * 5000, "b"), None, str)
+    assert len(str(caught.value)) < 800

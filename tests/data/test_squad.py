@@ -104,3 +104,34 @@ def test_11_13_what_is_no_question_is_refused_with_place_and_cure(load, content,
 def test_11_13_a_column_that_squad_has_not_is_refused(load):
     with pytest.raises(PtmError, match="no column 'passage'"):
         load(squad(question()), text="passage")
+
+
+def test_11_04_a_nested_file_of_json_is_parsed_once(tmp_path, monkeypatch):
+    from ptm.data import squad
+    from ptm.data.readers import FORMATS
+    from ptm.data.text_format import TextFormat
+
+    path = tmp_path / "a.json"
+    question = '{"id": "x", "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}]}'
+    path.write_text(
+        '{\n"data": [{"title": "t", "paragraphs": [{"context": "Anna is", "qas": [' + question + "]}]}]}"
+    )
+    parsed = []
+    loads = squad.strict_json.loads
+
+    def counted(text):
+        found = loads(text)
+        parsed.append(text)
+        return found
+
+    monkeypatch.setattr(squad.strict_json, "loads", counted)
+    roles = {"question": "question", "context": "context", "answers": "answers"}
+    table = FORMATS["json"].read(path, roles, TextFormat())
+    assert table.columns["context"] == ["Anna is"] and len(parsed) == 1
+
+
+def test_11_04_an_id_that_is_no_name_is_refused(load):
+    asked = '{"id": NaN, "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}]}'
+    with pytest.raises(DataError, match="the id is nan") as caught:
+        load('{"data": [{"paragraphs": [{"context": "Anna is", "qas": [' + asked + "]}]}]}")
+    assert "data[0].paragraphs[0].qas[0]" in caught.value.problems[0].where
