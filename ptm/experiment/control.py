@@ -137,6 +137,7 @@ def read_verdict(spec: RunSpec, seeds: Sequence[int]) -> dict[str, Any]:
     results = RunDirectory(output / f"{ARMS[0]}-{seeds[0]}").read_results()
     measure = measure_of(spec, results.labels if results else ())
     pairs = [_pair(spec, measure, seed) for seed in seeds]
+    _require_same_inputs(output, seeds)
     runs = {f"{arm}-{seed}": _outline(output / f"{arm}-{seed}") for seed in seeds for arm in ARMS}
     verdict = compare(
         pairs, metric=measure.metric, things=measure.things, higher_is_better=measure.higher_is_better
@@ -171,6 +172,24 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool, unlabelled:
             expected="arms that differ in the teacher alone",
             cure="train both anew: --control --overwrite",
         )
+
+
+def _require_same_inputs(output: Path, seeds: Sequence[int]) -> None:
+    """Raise RunDirectoryError where data or teachers changed between two seeds: their gains are then not
+    of one experiment. Arms of a seed that are finished are not trained again."""
+    first, *others = (RunDirectory(output / f"{ARMS[0]}-{seed}").read_manifest() for seed in seeds)
+    for seed, other in zip(seeds[1:], others, strict=True):
+        before, now = ({} if each is None else flat(asdict(each.digests)) for each in (first, other))
+        # Not the student's weights: a new head is drawn by the seed.
+        shared = [name for name in before if name in now and name.startswith(("data.", "weights.teacher"))]
+        names = [name for name in shared if before[name] != now[name]]
+        if names:
+            raise RunDirectoryError(
+                f"seeds {seeds[0]} and {seed} are not of one experiment: digests.{', digests.'.join(names)}",
+                where=output,
+                expected="seeds of the same data and teachers",
+                cure="put back what changed, or train all anew: --control --overwrite",
+            )
 
 
 def _other_inputs(manifests: Sequence[Manifest | None], *, with_unlabelled: bool) -> list[str]:

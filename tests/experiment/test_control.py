@@ -136,6 +136,21 @@ def test_15_10_arms_that_learned_from_other_data_are_not_compared(what, spec, tm
         compare(spec("r", 1), "resume")
 
 
+@pytest.mark.parametrize("name", ["data.eval", "data.train", "weights.teacher"])
+def test_15_10_seeds_of_other_inputs_are_not_pooled(name, spec, tmp_path):
+    """What changed between two seeds was averaged over, and other numbers of examples were a traceback."""
+    compare(spec("r", 1), "new")
+    part, _, key = name.partition(".")
+    for arm in ("distilled", "control"):
+        copy = shutil.copytree(tmp_path / "r" / f"{arm}-1", tmp_path / "r" / f"{arm}-2")
+        content = json.loads((copy / "manifest.json").read_text())
+        if key in content["digests"][part]:
+            content["digests"][part][key] = "0" * 64
+        (copy / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(RunDirectoryError, match=f"not of one experiment: digests.{name}"):
+        read_verdict(spec("r", 1), [1, 2])
+
+
 def test_15_10_arms_of_different_length_are_not_compared(spec, tmp_path):
     compare(spec("r", 1), "new")
     run(arm_spec(spec("r", 2), "distilled", 1), "resume")
