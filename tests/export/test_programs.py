@@ -1,11 +1,15 @@
 """predict.py of an export: the same answers as ptm's, without torch and transformers."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ptm.api import predict
 
@@ -60,3 +64,30 @@ def test_14_01_no_program_is_longer_than_60_lines_nor_imports_torch():
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 60, path
         assert "torch" not in text.replace("onnxruntime", "") and "import ptm" not in text
+
+
+def test_15_06_masks_of_a_segmenter_replace_no_image(tmp_path, monkeypatch):
+    """An export's own program, where its masks would come beside the images that it reads, or two get one name."""
+    settings = {
+        "image_size": 32, "whole": True, "mean": [0, 0, 0], "std": [1, 1, 1], "page": 0,
+        "labels": ["a", "b"], "mask_values": [0, 255],
+    }  # fmt: skip
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    program = tmp_path / "predict.py"
+    program.write_bytes((ROOT / "semantic_segmentation.py").read_bytes())
+    session = SimpleNamespace(run=lambda names, given: [np.zeros((1, 2, 32, 32), np.float32)])
+    stub = SimpleNamespace(InferenceSession=lambda *given, **how: session)
+    monkeypatch.setitem(sys.modules, "onnxruntime", stub)
+    image = tmp_path / "x.png"
+    Image.new("RGB", (32, 32), "red").save(image)
+    before = image.read_bytes()
+    for folder, images in ((tmp_path, [image]), (tmp_path / "new", [image, image])):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr(sys, "argv", ["predict.py", "--masks", str(folder), *map(str, images)])
+        with pytest.raises(SystemExit, match=r"x\.png"):
+            runpy.run_path(str(program), run_name="__main__")
+    assert image.read_bytes() == before
+    monkeypatch.setattr(sys, "argv", ["predict.py", "--masks", str(tmp_path / "new"), str(image)])
+    (tmp_path / "new" / "x.png").unlink(missing_ok=True)
+    runpy.run_path(str(program), run_name="__main__")
+    assert (tmp_path / "new" / "x.png").exists()

@@ -55,6 +55,9 @@ if __name__ == "__main__":
     for path in (word for word in words if word != "--masks"):
         classes = classes_of(path, session)
         if folder is not None:
-            Image.fromarray(table[classes]).save(folder / f"{Path(path).stem}.png")
+            target = folder / f"{Path(path).stem}.png"
+            if target.exists() or target.is_symlink():
+                sys.exit(f"{target} is there already: name another folder, or remove it")
+            Image.fromarray(table[classes]).save(target)
         shares = {name: float((classes == i).mean()) for i, name in enumerate(SETTINGS["labels"])}
         print(json.dumps({"input": path, "shares": shares}, ensure_ascii=False))
