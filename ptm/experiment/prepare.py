@@ -171,7 +171,7 @@ def load_model(session: Session, data: Dataset) -> Pipeline:
         session.reporter.say(line)
     _say_precision(session, size_of_model)
     if spec.train.gradient_checkpointing:
-        recompute_layers(pipeline.model, spec.model.ref().where)
+        recompute_layers(pipeline.model, spec.model.ref().where, session.runtime.recomputation)
     for note in pipeline.notes():
         session.reporter.say(f"{WARNING}{note}")
     require_readable(session, pipeline)

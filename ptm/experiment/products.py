@@ -4,6 +4,7 @@ does them when it does nothing else. That is the least that a step can take; the
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,9 +17,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from ptm.training.one_dnn import one_dnn_is_faster
+
 _SHARE = 0.98  # of the operations are measured; the rest is taken for as fast
 _REPEATS = 3
 _aten: Any = torch.ops.aten
+_one_dnn: Any = torch.ops.mkldnn
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -29,10 +33,15 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any
     return int(sdpa_backward_flop_count(gradient, query, key, value))
 
 
+def _linear(x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return 2 * int(math.prod(x)) * int(weight[0])
+
+
 # What torch's counter does not know.
 _ON_CPU: Mapping[Any, Callable[..., int]] = {
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    **({_one_dnn._linear_pointwise: _linear} if hasattr(_one_dnn, "_linear_pointwise") else {}),
 }
 
 
@@ -108,7 +117,10 @@ def products_of(step: Callable[[], object], device: torch.device) -> StepProduct
 def square_rate(size: int, dtype: torch.dtype, device: torch.device) -> float:
     """Operations a second of the product of two square matrices: what the machine reaches at best."""
     shape = _Shape((size, size), (size, 1), dtype)
-    return 2 * size**3 / _seconds_alone((_aten.mm.default, (shape, shape), ()), device)
+    kind: tuple[Any, Any, Any] = (_aten.mm.default, (shape, shape), ())
+    if device.type == "cpu" and dtype == torch.float32 and one_dnn_is_faster():
+        kind = (_one_dnn._linear_pointwise.default, (shape, shape, None, "none", (), ""), ())
+    return 2 * size**3 / _seconds_alone(kind, device)
 
 
 def _seconds_alone(kind: tuple[Any, Any, Any], device: torch.device) -> float:

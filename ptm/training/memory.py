@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,12 @@ class Part:
     cure: str
 
 
-def recompute_layers(model: Any, where: str) -> None:
+def recompute_layers(
+    model: Any, where: str, entered: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> None:
     """Let the layers of a model of transformers keep only their inputs, in training (arXiv:1604.06174).
+
+    ``entered`` makes what is to be entered while they are computed again, besides torch's own autocast.
 
     Dropout draws the same again, so that the gradients of an encoder are the same bits; a decoder then keeps no keys
     and values, which rounds otherwise. Raises ModelError for a model without it.
@@ -50,7 +54,8 @@ def recompute_layers(model: Any, where: str) -> None:
         )
     # It tells of each decoder that keys and values are not kept; in training nobody asked for them.
     logging.getLogger("transformers.modeling_layers").setLevel(logging.ERROR)
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    how = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), entered())}
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

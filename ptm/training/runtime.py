@@ -21,6 +21,7 @@ from ptm.base.limits import require_pool
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
 from ptm.errors import ConfigError, PeerLost, listing
+from ptm.training.one_dnn import OneDnnLinear, one_dnn_is_faster
 
 _CPU_UNITS = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
 _PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,16 +36,22 @@ class Runtime:
     threads: int
     rank: int = 0
     ranks: int = 1
+    one_dnn: bool = False  # linear layers in fp32 by oneDNN (one_dnn.py)
 
     @property
     def main(self) -> bool:
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Forward passes in bf16 or fp16; losses are computed in fp32 all the same."""
+        """Forward passes in bf16 or fp16, or fp32 by the faster library; losses are computed in fp32 all the same."""
         if self.precision == "fp32":
-            return nullcontext()
+            return self.recomputation()
         return torch.autocast(self.device.type, dtype=self.product_type)
+
+    def recomputation(self) -> AbstractContextManager[Any]:
+        """What layers that gradient checkpointing computes again are to be computed in, so that they are as they were:
+        all of :meth:`autocast` but what torch takes along by itself."""
+        return OneDnnLinear() if self.one_dnn and self.precision == "fp32" else nullcontext()
 
     @property
     def product_type(self) -> torch.dtype:
@@ -200,8 +207,15 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=limit)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            # What the compiler makes of a model is its own; it has no use for another way.
+            one_dnn = device.type == "cpu" and not spec.compile and one_dnn_is_faster()
             runtime = Runtime(
-                device=device, precision=spec.precision, threads=threads, rank=rank, ranks=ranks
+                device=device,
+                precision=spec.precision,
+                threads=threads,
+                rank=rank,
+                ranks=ranks,
+                one_dnn=one_dnn,
             )
             if spec.precision == "auto":
                 # One for all: the slowest unit decides.

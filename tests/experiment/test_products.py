@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ptm.experiment.products import products_of, square_rate
+from ptm.training.one_dnn import OneDnnLinear
 
 CPU = torch.device("cpu")
 
@@ -36,3 +37,21 @@ def test_13_05_nothing_to_multiply():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_13_05_rate_of_squares(dtype):
     assert square_rate(64, dtype, CPU) > 0
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN")
+def test_13_05_layers_by_one_dnn_count_as_those_of_torch():
+    x, layer = torch.rand(64, 256, requires_grad=True), torch.nn.Linear(256, 512)
+
+    def step():
+        layer(x).sum().backward()
+
+    def by_one_dnn():
+        with OneDnnLinear():
+            out = layer(x)
+        out.sum().backward()
+
+    device = torch.device("cpu")
+    found = products_of(by_one_dnn, device)
+    assert found.operations == products_of(step, device).operations == 3 * 2 * 64 * 256 * 512
+    assert found.seconds > 0

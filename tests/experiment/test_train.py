@@ -296,6 +296,19 @@ def test_13_06_a_run_that_computes_layers_again_learns_the_same(
     assert "use_cache" not in capfd.readouterr().err
 
 
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN")
+def test_13_02_linear_layers_by_one_dnn_learn_the_same(tiny_bert, reviews, tmp_path, monkeypatch):
+    """On a processor that gains by it; with layers that are computed again in the backward pass as well."""
+    found = []
+    for index, (used, again) in enumerate([(False, False), (True, False), (True, True)]):
+        monkeypatch.setattr("ptm.training.runtime.one_dnn_is_faster", lambda used=used: used)
+        monkeypatch.setattr("ptm.training.one_dnn._FEWEST_PRODUCTS", 1)
+        run(text_spec(tiny_bert, reviews, tmp_path / str(index), epochs=1, gradient_checkpointing=again))
+        found.append([line["loss"] for line in history(tmp_path / str(index)) if line["kind"] == "train"])
+    assert found[1] == pytest.approx(found[0], rel=1e-3) and found[1] == found[2]
+    assert weights(tmp_path / "0") != weights(tmp_path / "1") == weights(tmp_path / "2")
+
+
 def test_15_14_another_experiment_is_refused_with_what_to_do(tiny_bert, reviews, tmp_path):
     stopped(text_spec(tiny_bert, reviews, tmp_path / "r"))
     changed = text_spec(tiny_bert, reviews, tmp_path / "r", learning_rate=1e-4, micro_batch_size=4)

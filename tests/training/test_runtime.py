@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_13_08_an_operation_in_no_fixed_order_is_refused_by_name():
 def test_torch_is_set_up_and_put_back_also_after_an_error():
     before = state()
     with pytest.raises(KeyError), open_runtime(RuntimeSpec(device="cpu", threads=1)) as runtime:
-        assert runtime == CPU and runtime.main
+        assert replace(runtime, one_dnn=False) == CPU and runtime.main
         assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
         torch.manual_seed(5)
         torch.rand(3)

@@ -1,0 +1,113 @@
+"""Linear layers in fp32 on a CPU, by oneDNN where torch's default is slow.
+
+torch multiplies fp32 matrices by Intel's MKL, which uses half of the vector units' width (AVX2) on a processor of
+another maker. oneDNN, which torch brings along and uses for bf16 and for convolutions, uses all of it (AVX-512): the
+same products in fp32, summed in another order, in half of the time (docs/performance.md). So linear layers go there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+
+_CPU_INFO = Path("/proc/cpuinfo")
+# Below this, choosing and calling oneDNN's kernel costs more than it saves (about 10 µs a call).
+_FEWEST_PRODUCTS = 1_000_000
+
+
+@cache
+def one_dnn_is_faster() -> bool:
+    """Whether this processor has AVX-512, is not Intel's, and this torch has oneDNN: a property of the machine, not a
+    measurement, so that runs on one machine compute alike."""
+    try:
+        lines = _CPU_INFO.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    vendors = {line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")}
+    return (
+        bool(vendors)
+        and "GenuineIntel" not in vendors
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``left @ right.T + bias``; fp32 [m, k], [n, k], [n]. What torch.compile puts in for a linear layer."""
+    done: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    return done
+
+
+class _Linear(torch.autograd.Function):
+    """``x @ weight.T + bias`` and its gradients, all by oneDNN; fp32 [m, k], [n, k], [n]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        needed = ctx.needs_input_grad
+        return (
+            _product(gradient, weight.t()) if needed[0] else None,
+            _product(gradient.t(), x.t()) if needed[1] else None,
+            gradient.sum(0) if needed[2] else None,
+        )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """:func:`torch.nn.functional.linear`: fp32 [..., k], [n, k], [n] to [..., n]."""
+    # Of rows that do not lie side by side (each text's first token) its gradient took 50 times as long.
+    args = (x.reshape(-1, x.shape[-1]).contiguous(), weight, bias)
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args)
+    out = _Linear.apply(*args) if learns else _product(*args)
+    return out.view(*x.shape[:-1], weight.shape[0])
+
+
+def _fits(x: Any, weight: Any, bias: Any) -> bool:
+    return (
+        type(x) in _PLAIN
+        and type(weight) in _PLAIN
+        and (bias is None or (type(bias) in _PLAIN and bias.dtype == torch.float32 and bias.ndim == 1))
+        and x.dtype == weight.dtype == torch.float32
+        and x.device.type == weight.device.type == "cpu"
+        and weight.ndim == 2
+        and weight.is_contiguous()
+        and x.numel() * weight.shape[0] >= _FEWEST_PRODUCTS
+        and x.shape[-1] == weight.shape[1]
+    )
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have products of their own
+
+
+class OneDnnLinear(TorchFunctionMode):
+    """While it is entered, ``torch.nn.functional.linear`` of fp32 tensors on the CPU is :func:`linear`; not so within
+    torch's own functions in Python, which such a mode sees as one (``Tensor.backward``, attention of torch.nn)."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        if function is torch.nn.functional.linear:
+            named = dict(zip(("input", "weight", "bias"), args, strict=False)) | dict(given)
+            x, weight, bias = named["input"], named["weight"], named.get("bias")
+            if _fits(x, weight, bias):
+                return linear(x, weight, bias)
+        return function(*args, **given)
