@@ -94,6 +94,8 @@ def _require_whole(run: RunDirectory) -> Manifest:
             problem = problem or f"{path.name} cannot be read: {error}"
     if manifest is None:
         problem = problem or f"{run.manifest.name} is missing or damaged"
+    if not all(results.metrics_of(split) for split in _measured(results)):
+        problem = problem or f"{run.results.name} has no metrics, of which none is too far away"
     if problem is not None or manifest is None:
         raise ModelError(
             f"the record is damaged: {problem}",

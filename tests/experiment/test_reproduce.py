@@ -9,7 +9,7 @@ import pytest
 from helpers import image_spec, run, text_spec
 from ptm.base.console import Silent
 from ptm.config.load import load_config
-from ptm.errors import RunDirectoryError
+from ptm.errors import ModelError, RunDirectoryError
 from ptm.experiment.reproduce import first_difference, history, reproduce
 from ptm.run.manifest import changes
 from ptm.run.predictions import read_predictions
@@ -57,6 +57,15 @@ def test_what_a_run_did_on_its_way_is_told(tiny_bert, reviews, tmp_path):
     assert found.verdict != "bit-identical"
     assert found.first_difference == 2
     assert found.changed == ("extended from 1 to 2 epochs, not trained so long at once",)
+
+
+def test_15_09_a_record_without_metrics_is_damaged_not_within_tolerance(tiny_bert, reviews, tmp_path):
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
+    results = tmp_path / "r" / "results.json"
+    results.write_text(json.dumps({**json.loads(results.read_text()), "metrics": {}}))
+    with pytest.raises(ModelError, match="no metrics"):
+        reproduce(tmp_path / "r", tmp_path / "again", 0.005, Silent())
+    assert not (tmp_path / "again").exists()
 
 
 def test_an_unfinished_run_is_refused(tmp_path):
