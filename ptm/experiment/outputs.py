@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ptm.base import files
 from ptm.base.regular import kind_of, open_regular
 from ptm.config.folds import is_share
 from ptm.config.spec import RunSpec
@@ -149,6 +150,23 @@ def _same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except (OSError, ValueError):
         return False
+
+
+_MARK, _MARKED_WITHIN = b"tEXtSoftware\0ptm", 256  # bytes: before the pixels of a drawing
+
+
+def refuse_other_picture(path: Path) -> None:
+    """Raise ConfigError where a drawing would replace a file that is none of ptm's drawings."""
+    with files.storage_errors(path):
+        if not os.path.lexists(path):
+            return
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                if _MARK in file.read(_MARKED_WITHIN):
+                    return
+    raise ConfigError(
+        "--draw would replace a file that is no drawing of ptm's", where=path, cure="name another folder"
+    )
 
 
 def refuse_drawing_there(folder: Path, sources: Sequence[Path | str]) -> None:

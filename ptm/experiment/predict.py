@@ -32,6 +32,7 @@ from ptm.errors import ConfigError, DataError, refuse
 from ptm.experiment.outputs import (
     refuse_drawing_there,
     refuse_inputs,
+    refuse_other_picture,
     require_new_file,
     require_own_predictions,
 )
@@ -334,6 +335,7 @@ def _prepare_drawing(pipeline: Pipeline, folder: Path) -> None:
 def _draw(pipeline: Pipeline, prediction: Mapping[str, Any], path: Path) -> None:
     picture = pipeline.render_prediction(prediction["id"], prediction)
     if picture is not None:
+        refuse_other_picture(path)
         files.write_file(path, picture)
 
 

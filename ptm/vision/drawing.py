@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 _GOLDEN_ANGLE = 0.618034  # turns
 _GAP, _LINE, _LEAST_WIDTH = 4, 15, 160  # pixels: between two pictures, of a line of text, of a panel
@@ -17,8 +18,11 @@ _OPACITY = 0.5  # of a mask painted over its image
 
 
 def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    """Marked as ptm's, so that a later drawing knows what it may replace
+    (:func:`ptm.experiment.outputs.refuse_other_picture`)."""
+    buffer, mark = io.BytesIO(), PngInfo()
+    mark.add_text("Software", "ptm")
+    image.save(buffer, "PNG", pnginfo=mark)
     return buffer.getvalue()
 
 

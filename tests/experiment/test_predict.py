@@ -423,6 +423,7 @@ def test_every_task_that_draws_draws_a_png_an_input(ready, tmp_path):
     drawn = sorted((tmp_path / "drawn").iterdir())
     assert [path.name for path in drawn] == [f"{i:06d}_{Path(p).stem}.png" for i, p in enumerate(images)]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+    predict(output, *images, output=tmp_path / "p2.jsonl", draw=tmp_path / "drawn")  # drawn again: replaced
 
 
 def close(ours, theirs):
@@ -706,6 +707,10 @@ def test_drawings_are_numbered_and_named_after_their_images(seeing, image_folder
     rows = rows_of(tmp_path / "p.jsonl")
     drawn = {path.name: path.read_text() for path in (tmp_path / "new" / "drawn").iterdir()}
     assert drawn == {f"{r['id']:06d}_{Path(r['input']).stem}.png": r["prediction"] for r in rows}
+    # These hold no mark of a drawing: as a picture of the user's by such a name, they stay.
+    with pytest.raises(ConfigError, match="no drawing of ptm's"):
+        predict(seeing, folder, output=tmp_path / "p2.jsonl", draw=tmp_path / "new" / "drawn")
+    assert drawn == {path.name: path.read_text() for path in (tmp_path / "new" / "drawn").iterdir()}
 
 
 def test_the_order_of_rows_is_that_of_the_inputs(trained, tmp_path):
