@@ -84,7 +84,7 @@ def test_15_06_masks_of_a_segmenter_replace_no_image(tmp_path, monkeypatch):
     for folder, images in ((tmp_path, [image]), (tmp_path / "new", [image, image])):
         folder.mkdir(exist_ok=True)
         monkeypatch.setattr(sys, "argv", ["predict.py", "--masks", str(folder), *map(str, images)])
-        with pytest.raises(SystemExit, match=r"x\.png"):
+        with pytest.raises(FileExistsError, match=r"x\.png"):
             runpy.run_path(str(program), run_name="__main__")
     assert image.read_bytes() == before
     monkeypatch.setattr(sys, "argv", ["predict.py", "--masks", str(tmp_path / "new"), str(image)])

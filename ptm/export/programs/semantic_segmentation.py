@@ -29,8 +29,7 @@ def classes_of(path: str, session: Any) -> np.ndarray:
         image = rgb(file)
     scale = SETTINGS["image_size"] / max(image.size) if SETTINGS["whole"] else 1.0
     inside = [max(1, round(length * scale)) for length in image.size]
-    width, height = (-(-length // MULTIPLE) * MULTIPLE for length in inside)
-    padded = Image.new("RGB", (width, height), GREY)
+    padded = Image.new("RGB", (inside[0] + -inside[0] % MULTIPLE, inside[1] + -inside[1] % MULTIPLE), GREY)
     padded.paste(image.resize((inside[0], inside[1]), Image.Resampling.BILINEAR) if scale != 1 else image)
     normalised = (np.asarray(padded) / 255 - SETTINGS["mean"]) / SETTINGS["std"]
     logits = session.run(None, {"pixels": np.float32(normalised.transpose(2, 0, 1)[None])})[0][0]
@@ -55,9 +54,7 @@ if __name__ == "__main__":
     for path in (word for word in words if word != "--masks"):
         classes = classes_of(path, session)
         if folder is not None:
-            target = folder / f"{Path(path).stem}.png"
-            if target.exists() or target.is_symlink():
-                sys.exit(f"{target} is there already: name another folder, or remove it")
-            Image.fromarray(table[classes]).save(target)
+            with (folder / f"{Path(path).stem}.png").open("xb") as mask:  # a file that is there stays
+                Image.fromarray(table[classes]).save(mask, "PNG")
         shares = {name: float((classes == i).mean()) for i, name in enumerate(SETTINGS["labels"])}
         print(json.dumps({"input": path, "shares": shares}, ensure_ascii=False))
