@@ -158,9 +158,9 @@ _MARK, _MARKED_WITHIN = b"tEXtSoftware\0ptm", 256  # bytes: before the pixels of
 def refuse_other_picture(path: Path) -> None:
     """Raise ConfigError where a drawing would replace a file that is none of ptm's drawings."""
     with files.storage_errors(path):
-        if not os.path.lexists(path):
-            return
-        if path.is_file() and not path.is_symlink():
+        if path.is_symlink() or not path.exists():
+            return  # the write itself refuses a link
+        if path.is_file():
             with path.open("rb") as file:
                 if _MARK in file.read(_MARKED_WITHIN):
                     return
