@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from ptm.training.one_dnn import one_dnn_is_faster
+from ptm.training.one_dnn import OPERATION, one_dnn_is_faster
 
 _SHARE = 0.98  # of the operations are measured; the rest is taken for as fast
 _REPEATS = 3
 _aten: Any = torch.ops.aten
-_one_dnn: Any = torch.ops.mkldnn
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -41,7 +40,7 @@ def _linear(x: Any, weight: Any, *_: Any, **__: Any) -> int:
 _ON_CPU: Mapping[Any, Callable[..., int]] = {
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-    **({_one_dnn._linear_pointwise: _linear} if hasattr(_one_dnn, "_linear_pointwise") else {}),
+    **({} if OPERATION is None else {OPERATION: _linear}),
 }
 
 
@@ -119,7 +118,7 @@ def square_rate(size: int, dtype: torch.dtype, device: torch.device) -> float:
     shape = _Shape((size, size), (size, 1), dtype)
     kind: tuple[Any, Any, Any] = (_aten.mm.default, (shape, shape), ())
     if device.type == "cpu" and dtype == torch.float32 and one_dnn_is_faster():
-        kind = (_one_dnn._linear_pointwise.default, (shape, shape, None, "none", (), ""), ())
+        kind = (OPERATION.default, (shape, shape, None, "none", (), ""), ())
     return 2 * size**3 / _seconds_alone(kind, device)
 
 

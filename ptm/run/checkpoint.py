@@ -188,9 +188,7 @@ class CheckpointStore:
             # Renamed first: a kill while deleting must not leave half a checkpoint under its name.
             aside = files.beside(path)
             with files.storage_errors(path):
-                if foreign_in_checkpoint(
-                    path
-                ):  # put there since the run began: the run names it when it ends
+                if foreign_in_checkpoint(path):  # put there meanwhile; the run names it when it ends
                     continue
                 os.rename(path, aside)
             shutil.rmtree(aside, ignore_errors=True)

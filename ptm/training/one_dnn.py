@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+# What torch.compile puts in for a linear layer; None in a torch that has no such operation.
+OPERATION: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _CPU_INFO = Path("/proc/cpuinfo")
 # Below this, choosing and calling oneDNN's kernel costs more than it saves (about 10 µs a call).
 _FEWEST_PRODUCTS = 1_000_000
@@ -36,13 +38,13 @@ def one_dnn_is_faster() -> bool:
         and "GenuineIntel" not in vendors
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and OPERATION is not None
     )
 
 
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``left @ right.T + bias``; fp32 [m, k], [n, k], [n]. What torch.compile puts in for a linear layer."""
-    done: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    """``left @ right.T + bias``; fp32 [m, k], [n, k], [n]."""
+    done: Tensor = OPERATION(left, right, bias, "none", [], "")
     return done
 
 
@@ -80,13 +82,22 @@ def _fits(x: Any, weight: Any, bias: Any) -> bool:
     return (
         type(x) in _PLAIN
         and type(weight) in _PLAIN
-        and (bias is None or (type(bias) in _PLAIN and bias.dtype == torch.float32 and bias.ndim == 1))
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and weight.ndim == 2
+        and (bias is None or _fits_bias(bias, weight))
         and weight.is_contiguous()
         and x.numel() * weight.shape[0] >= _FEWEST_PRODUCTS
         and x.shape[-1] == weight.shape[1]
+    )
+
+
+def _fits_bias(bias: Any, weight: Tensor) -> bool:
+    return (
+        type(bias) in _PLAIN
+        and bias.dtype == torch.float32
+        and bias.device.type == "cpu"
+        and bias.shape == weight.shape[:1]  # torch's own also takes one number for all
     )
 
 

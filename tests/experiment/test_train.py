@@ -16,6 +16,7 @@ from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.predict import run_prediction
 from ptm.experiment.reproduce import reproduce
 from ptm.experiment.train import run_training
+from ptm.training.one_dnn import OPERATION
 
 pytestmark = pytest.mark.slow  # each trains
 
@@ -296,7 +297,7 @@ def test_13_06_a_run_that_computes_layers_again_learns_the_same(
     assert "use_cache" not in capfd.readouterr().err
 
 
-@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN")
+@pytest.mark.skipif(OPERATION is None, reason="this torch has no oneDNN")
 def test_13_02_linear_layers_by_one_dnn_learn_the_same(tiny_bert, reviews, tmp_path, monkeypatch):
     """On a processor that gains by it; with layers that are computed again in the backward pass as well."""
     found = []

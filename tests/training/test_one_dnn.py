@@ -8,7 +8,7 @@ from ptm.training import one_dnn
 from ptm.training.one_dnn import OneDnnLinear, linear
 
 pytestmark = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
+    not torch.backends.mkldnn.is_available() or one_dnn.OPERATION is None,
     reason="this torch has no oneDNN",
 )
 
@@ -75,12 +75,19 @@ def test_13_02_small_ones_and_other_types_do_not(calls, rows, kind):
     with OneDnnLinear():
         assert layer(numbers(rows, 256).to(kind)).shape == (rows, 256)
         F.linear(numbers(64, 256), numbers(256, 256).t())  # a weight that is a transposed view
+        assert F.linear(numbers(64, 256), numbers(256, 256), numbers(1)).shape == (
+            64,
+            256,
+        )  # one bias for all
     assert not calls
 
 
 def test_13_02_wrong_shapes_are_torchs_own_error(calls):
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), OneDnnLinear():
         F.linear(numbers(64, 250), numbers(256, 256))
+    with pytest.raises(RuntimeError), OneDnnLinear():
+        F.linear(numbers(64, 256), numbers(256, 256), numbers(7))
+    assert not calls
 
 
 @pytest.mark.parametrize(
