@@ -20,6 +20,7 @@ from ptm.config.classifier_rules import (
     check_unlabelled,
 )
 from ptm.config.evaluation import best_mode
+from ptm.config.hub_rules import check_revisions
 from ptm.config.image_rules import check_masks, check_reading
 from ptm.config.keys import serves
 from ptm.config.label_types import LabelType
@@ -51,6 +52,7 @@ def cross_check(
     if sure("data.source"):
         yield from _check_source(spec, sure("task"))
     yield from _check_model(spec)
+    yield from check_revisions(spec)
     yield from _check_text_format(spec.data)
     yield from check_long_texts(spec)
     yield from check_mixing(spec)

@@ -296,7 +296,7 @@ runs = st.builds(
                 {"name": names},
                 {
                     "weights": st.sampled_from(["default", "a.bin", "a/b"]),
-                    "revision": maybe | texts,
+                    "revision": maybe | st.sampled_from(["main", "refs/pr/1", "v1.0"]),
                     "freeze": st.sampled_from(["none", "backbone"]) | st.lists(texts, max_size=3),
                 },
             ),
