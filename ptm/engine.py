@@ -23,7 +23,7 @@ from ptm.base.console import Reporter
 from ptm.base.signals import StopFlag
 from ptm.config.evaluation import shown_metric
 from ptm.config.spec import RunSpec
-from ptm.errors import Interrupted
+from ptm.errors import Interrupted, NotFinite
 from ptm.models.layers import layers_of
 from ptm.objective import Objective, Step, all_counts
 from ptm.pipeline import Pipeline
@@ -304,6 +304,9 @@ class _Training:
         except StopRequested:
             self._save()
             raise self._interrupted() from None
+        except NotFinite:  # where an evaluation has no loss that would tell
+            context.log.write({"kind": "error", "step": progress.step, "scores": math.nan})
+            raise
         seconds = round(time.perf_counter() - begun, 3)
         self.weights.training_mode()
         epoch = round(progress.step / self.counts.steps_per_epoch, 4)

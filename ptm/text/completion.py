@@ -17,10 +17,12 @@ from ptm.errors import DataError, Problem, refuse
 from ptm.metrics.classification import six_digits
 from ptm.pipeline import Batch, Metrics, Output, Prediction, Split
 from ptm.text.blocks import ends_of
+from ptm.text.generation import write
 from ptm.text.language_models import projecting
 from ptm.text.models import TextModel
 from ptm.text.pipeline import TextPipeline
 from ptm.text.tokens import no_limits, require_text
+from ptm.training.finite import outputs_not_finite
 
 LIKELIEST = 5  # tokens named for a blank
 NEW_TOKENS = 40  # that a text is continued by, at most
@@ -150,7 +152,8 @@ class Continuation(Completion):
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
         ids = batch.inputs["input_ids"]
-        written = self._loaded.model.generate(
+        written, seen = write(
+            self._loaded.model,
             input_ids=ids,
             attention_mask=batch.inputs.get("attention_mask", torch.ones_like(ids)),
             max_new_tokens=self._new_tokens,
@@ -159,6 +162,8 @@ class Continuation(Completion):
             pad_token_id=self._tokenizer.pad_token_id,
             eos_token_id=ends_of(self._tokenizer).end,
         )
+        if rows := seen.not_finite:
+            raise outputs_not_finite(batch.ids[rows].tolist(), self)
         texts = self._tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
         predictions = [{"prediction": text} for text in texts]
         return Output(loss_sum=torch.zeros(()), count=len(batch), predictions=predictions)

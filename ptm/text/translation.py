@@ -24,10 +24,12 @@ from ptm.errors import ConfigError, DataError, Problem
 from ptm.metrics.translation import TranslationMetrics, signatures
 from ptm.pipeline import Batch, Output, Split
 from ptm.text import origins, seq2seq
+from ptm.text.generation import write
 from ptm.text.language_models import projecting
 from ptm.text.models import trained_length
 from ptm.text.pipeline import TextPipeline, unknown_words
 from ptm.text.tokens import Tokens, longest_text, require_text
+from ptm.training.finite import outputs_not_finite
 
 
 def missing(spec: RunSpec) -> list[Problem]:
@@ -145,16 +147,20 @@ class Translation(TextPipeline[seq2seq.Seq2Seq, Pairs]):
         return Output(loss_sum=loss_sum, count=len(batch.targets), logits=logits, targets=batch.targets)
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
-        """As ``forward``, and the texts that the model writes by itself: ``predictions``, a dictionary each."""
+        """As ``forward``, and the texts that the model writes by itself: ``predictions``, a dictionary each. Raises
+        NotFinite where scores of their words are no numbers, and the loss does not tell."""
         ids = batch.inputs["input_ids"]
         mask = batch.inputs.get("attention_mask", torch.ones_like(ids))
-        written = self._loaded.model.generate(input_ids=ids, attention_mask=mask)
+        written, seen = write(self._loaded.model, input_ids=ids, attention_mask=mask)
         texts = self._loaded.target_tokenizer.batch_decode(written, skip_special_tokens=True)
         predictions = [
             {**pair, "prediction": text.strip()}
             for pair, text in zip(batch.inputs["texts"], texts, strict=True)
         ]
-        return replace(self.forward(model, batch), predictions=predictions)
+        output = self.forward(model, batch)
+        if (rows := seen.not_finite) and output.loss_sum.isfinite():
+            raise outputs_not_finite(batch.ids[rows].tolist(), self)
+        return replace(output, predictions=predictions)
 
     def domain_warnings(self) -> list[str]:
         """Texts, on either side, that a tokenizer has no words for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -68,6 +68,18 @@ def largest_weight(parameters: Sequence[Tensor]) -> float:
     """The largest absolute value in all of them; not finite if one is not."""
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=math.inf)
     return float(whole(norm).item())
+
+
+def outputs_not_finite(ids: Iterable[int], pipeline: Pipeline) -> NotFinite:
+    """For examples of whose outputs, which are no numbers, an answer would be chosen all the same: the first word, the
+    first class, no box."""
+    places = list(islice((str(pipeline.named_example("eval", i)["where"]) for i in ids), _PLACES))
+    return NotFinite(
+        "the scores are not finite",
+        where=", ".join(places),
+        expected="finite numbers",
+        cure="use --set runtime.precision=fp32, or look at the weights and at these examples",
+    )
 
 
 def require_finite_weights(model: nn.Module, where: str) -> None:

@@ -27,6 +27,7 @@ from ptm.errors import ConfigError, Problem
 from ptm.metrics.detection import Boxes, DetectionMetrics
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
+from ptm.training.finite import outputs_not_finite
 from ptm.vision import detector_plan, detectors
 from ptm.vision.box_views import BoxViewMaker, decode_each, fits_scale, read_header, upright_targets
 from ptm.vision.detector_plan import FIXED, YOLOX, DetectorPlan
@@ -161,15 +162,24 @@ class ObjectDetection(ImagePipeline):
         """``predictions``: Boxes an image, in the pixels of the image as it was decoded. There is no loss.
 
         One image at a time: torchvision pads a batch to its largest image, so that what is detected in an image would
-        depend on those beside it.
+        depend on those beside it. Raises NotFinite for scores and boxes that are no numbers.
         """
         # One after the other in floating-point numbers, too: they take four times the bytes of the pixels.
-        detections = [model([image.float() / 255])[0] for image in batch.inputs["images"]]
+        found: list[Boxes] = []
+        for index, image in zip(batch.ids, batch.inputs["images"], strict=True):
+            with detectors.outputs_seen(self.model) as finite:
+                found.append(self._find(model, image.float() / 255))
+            if not all(finite):
+                raise outputs_not_finite([int(index)], self)
         return Output(
             loss_sum=torch.zeros((), device=batch.inputs["images"][0].device),
             count=len(batch),
-            predictions=[_detected(row) for row in detections],
+            predictions=found,
         )
+
+    def _find(self, model: nn.Module, image: Tensor) -> Boxes:
+        """What is detected in an image, fp32 [3, height, width]."""
+        return _detected(model([image])[0])
 
     def new_metrics(self) -> DetectionMetrics:
         return DetectionMetrics(

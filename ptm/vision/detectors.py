@@ -215,6 +215,36 @@ def positives_counted(model: nn.Module) -> Iterator[list[int] | None]:
         del owner.compute_loss
 
 
+# What gives the numbers of which boxes, scores and masks are made, of the detectors of torchvision and libreyolo.
+_GIVING = ("head", "rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
+
+
+@contextmanager
+def outputs_seen(model: nn.Module) -> Iterator[list[Tensor]]:
+    """While open, a forward pass leaves whether all its scores and boxes are finite, bool [] each: those that are not
+    are left out of what is detected, as if nothing were there."""
+    finite: list[Tensor] = []
+
+    def look(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        finite.extend(tensor.isfinite().all() for tensor in _tensors(outputs))
+
+    modules = dict(model.named_modules())
+    hooks = [modules[name].register_forward_hook(look) for name in _GIVING if name in modules]
+    try:
+        yield finite
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+        return
+    for inner in value.values() if isinstance(value, Mapping) else value:
+        yield from _tensors(inner)
+
+
 def _leave_untrained(model: nn.Module, plan: DetectorPlan) -> None:
     """The lowest layers keep their pre-trained weights, as in torchvision's recipes; `model.freeze` can say more."""
     if plan.weights is None:

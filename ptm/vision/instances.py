@@ -102,15 +102,9 @@ class InstanceSegmentation(ObjectDetection):
             parts={name: part.detach() for name, part in parts.items()},
         )
 
-    def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
-        """``predictions``: Boxes with masks an image, in the pixels of the image as it was decoded. There is no loss.
-        One image at a time, as in :class:`ObjectDetection`."""
-        images = batch.inputs["images"]
-        return Output(
-            loss_sum=torch.zeros((), device=images[0].device),
-            count=len(batch),
-            predictions=[found_in(model, image.float() / 255) for image in images],
-        )
+    def _find(self, model: nn.Module, image: Tensor) -> Boxes:
+        """Boxes with masks, in the pixels of the image as it was decoded."""
+        return found_in(model, image)
 
     def new_metrics(self) -> InstanceMetrics:
         return InstanceMetrics(self.labels, least=self.least_score)

@@ -25,6 +25,7 @@ from ptm.errors import ConfigError, Problem
 from ptm.metrics.segmentation import SegmentationMetrics, Segmented, confusions
 from ptm.models.weights import LoadReport
 from ptm.pipeline import Batch, Output, Split
+from ptm.training.finite import outputs_not_finite
 from ptm.vision import segmenter_plan, segmenters
 from ptm.vision.drawing import mask_png, paint_classes, read_mask_png, with_truth
 from ptm.vision.images import Fits, any_size, check_headers
@@ -203,7 +204,8 @@ class SemanticSegmentation(ImagePipeline):
         return replace(output, loss_sum=output.loss_sum + extra, parts={"auxiliary": extra.detach()})
 
     def evaluate_batch(self, model: nn.Module, batch: Batch) -> Output:
-        """Loss and confusions on the masks' own grids, image by image, so that no logits are kept."""
+        """Loss and confusions on the masks' own grids, image by image, so that no logits are kept. Without masks there
+        is no loss that would tell of scores which are no numbers: NotFinite."""
         loss_sum, count = self._mean.new_zeros((), dtype=torch.float64), 0
         predictions: dict[int, Segmented] = {}
         classes = len(self.labels)
@@ -211,6 +213,8 @@ class SemanticSegmentation(ImagePipeline):
             predicted = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
             pixels = np.bincount(predicted.ravel(), minlength=classes)
             if batch.targets is None:
+                if not scores[0].isfinite().all():
+                    raise outputs_not_finite([int(batch.ids[index])], self)
                 predictions[index] = Segmented(
                     None, pixels, mask_png(predicted, self._preprocessing.mask_values)
                 )

@@ -21,16 +21,16 @@ from ptm.experiment.scorecard import measure_scorecard
 pytestmark = pytest.mark.slow  # each trains
 
 
-def spoil(run_directory, *, row: int | None = None, only: str = "") -> None:
+def spoil(run_directory, *, row: int | None = None, only: str = "", value: float = math.nan) -> None:
     """Weights that are no numbers, sealed as if they had been written so; ``row``: of one embedding alone; ``only``:
-    of tensors with this in their name."""
+    of tensors with this in their name; ``value``: instead of NaN."""
     model = run_directory / "model"
     state = load_file(model / "model.safetensors")
     if row is None:
         chosen = [t for name, t in state.items() if only in name and t.is_floating_point()]
         assert chosen
         for tensor in chosen:
-            tensor.fill_(math.nan)
+            tensor.fill_(value)
     else:
         next(t for name, t in state.items() if "word_embeddings" in name)[row] = math.nan
     save_file(state, model / "model.safetensors", metadata={"format": "pt"})
@@ -94,6 +94,8 @@ def test_15_08_models_of_other_tasks_that_give_nan_are_not_finite(name, tmp_path
         image = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".jpg", ".png"))
         with pytest.raises(NotFinite):  # it found nothing, and said so
             run_prediction(tmp_path / "norms", [image], receive=print, reporter=Silent())
+    shutil.copytree(tmp_path / "r", tmp_path / "large")
+    spoil(tmp_path / "large", value=1e38)
     spoil(tmp_path / "r")
     with pytest.raises(NotFinite):
         run_evaluation(tmp_path / "r", reporter=Silent())
@@ -101,10 +103,13 @@ def test_15_08_models_of_other_tasks_that_give_nan_are_not_finite(name, tmp_path
     (tmp_path / "in.jsonl").write_text(
         json.dumps(dict.fromkeys(("text", "en", "context", "question", "first", "second"), "a film")) + "\n"
     )
-    with pytest.raises(NotFinite):  # a translation of "!", a picture of background alone
-        run_prediction(
-            tmp_path / "r", (pictures or [tmp_path / "in.jsonl"])[:1], receive=print, reporter=Silent()
-        )
+    for spoilt in ("r", "large"):  # finite weights, whose products are not
+        with pytest.raises(NotFinite):  # a translation of "!", a picture of background alone
+            run_prediction(
+                tmp_path / spoilt, (pictures or [tmp_path / "in.jsonl"])[:1], receive=print, reporter=Silent()
+            )
+    with pytest.raises(NotFinite):
+        run_evaluation(tmp_path / "large", reporter=Silent())
 
 
 def test_15_08_a_teacher_that_gives_nan_is_told_before_the_first_step(tiny_bert, reviews, tmp_path):
