@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -124,17 +125,24 @@ def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
 
 
 def _is_config(path: Path) -> bool:
-    """Whether a file is empty or a config: --overwrite replaces nothing else, such as data."""
+    """Whether a file is empty or a config: --overwrite replaces nothing else, such as data, or notes behind ``#``."""
     import yaml
 
     from ptm.base.regular import read_text
     from ptm.config.plain_yaml import read_plain
+    from ptm.config.spec import RunSpec
+    from ptm.config.tasks import TASKS
 
     try:
-        content = read_plain(read_text(path))
+        text = read_text(path)
+        if not text.strip():
+            return True
+        content = read_plain(text)
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return False
-    return content is None or (isinstance(content, dict) and "task" in content)
+    # Results and lock files name a task as well, among keys that no config has.
+    known = isinstance(content, dict) and content.keys() <= {field.name for field in fields(RunSpec)}
+    return known and content.get("task") in tuple(TASKS)
 
 
 def _say(record: Mapping[str, object], *, as_json: bool) -> None:

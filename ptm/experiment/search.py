@@ -36,6 +36,7 @@ from ptm.run.opening import refuse_inside_run
 
 Sampler = Literal["tpe", "random"]
 STUDY = "study.jsonl"
+STUDY_NAME = "ptm"  # what optuna knows it by, in the first line of the file
 _LONGEST_LINE = 100_000
 _DIGITS = 4  # significant digits of a proposed number, as the config has it
 
@@ -169,15 +170,19 @@ def _require_study_place(folder: Path) -> None:
     with files.storage_errors(lock):
         if (kind := kind_of(lock)) is not None:
             raise NotRegular(kind)
+        if lock.exists() and lock.stat().st_size:  # optuna's is empty; it removes one that stays
+            raise ConfigError(
+                "holds what ptm did not write there", where=lock, cure="choose another --output"
+            )
     try:
         with files.storage_errors(file):
             if (kind := kind_to_write(file)) is not None:
                 raise NotRegular(kind)
             with open_regular(file) as opened:
                 begin = opened.readline(_LONGEST_LINE)
-        if not begin or "op_code" in json.loads(begin):
+        if not begin or json.loads(begin).get("study_name") == STUDY_NAME:  # not a study of somebody's own
             return
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         pass
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
@@ -212,7 +217,7 @@ def _open(folder: Path, identity: str, mode: str) -> Any:
         storage = JournalStorage(JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file))))
         study = optuna.create_study(
             storage=storage,
-            study_name="ptm",
+            study_name=STUDY_NAME,
             direction="maximize" if mode == "max" else "minimize",
             load_if_exists=True,
         )

@@ -261,13 +261,13 @@ def test_12_08_the_rows_that_led_to_a_guess_are_named(tmp_path, monkeypatch, cap
 def test_12_08_nothing_is_overwritten_unasked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data, _, _ = a_csv(tmp_path / "d")
-    Path("reviews.yaml").write_text("task: mine")
+    Path("reviews.yaml").write_text("task: translation")
     Path("ptm.schema.json").write_text("mine, too")
     assert run(["init", str(data)]) == 2 and "--overwrite" in capsys.readouterr().err
-    assert Path("reviews.yaml").read_text() == "task: mine"
+    assert Path("reviews.yaml").read_text() == "task: translation"
     assert run(["init", str(data), "--overwrite"]) == 0
     assert (
-        Path("reviews.yaml").read_text() != "task: mine"
+        Path("reviews.yaml").read_text() != "task: translation"
         and Path("ptm.schema.json").read_text() == "mine, too"
     )
 
@@ -348,15 +348,25 @@ def test_15_02_the_command_that_is_proposed_is_one_command(name, tmp_path, monke
 def test_15_04_overwrite_replaces_configs_and_nothing_else(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     table = twenty_reviews(tmp_path / "data", "train.csv")
-    Path("notes.txt").write_text("two years of work\n")
-    for output in ("data/train.csv", "notes.txt"):
+    mine = {
+        "notes.txt": "two years of work\n",
+        "diary.md": "# of two years\n# of work\n",
+        "todo.yaml": "task: buy milk\n",
+        "folds.json": '{"task": "text-classification", "over_folds": {}}',
+        "list.yaml": "- task\n",
+    }
+    for name, content in mine.items():
+        Path(name).write_text(content)
+    for output in ("data/train.csv", *mine):
         before = Path(output).read_bytes()
         assert run(["init", "data", "--output", output, "--overwrite"]) == 2
         assert "holds what is no config" in capsys.readouterr().err
         assert Path(output).read_bytes() == before
     assert table.exists() and not Path("data/ptm.schema.json").exists()
     Path("mine.yaml").write_text("task: text-classification  # my own\n")
-    assert run(["init", "data", "--output", "mine.yaml", "--overwrite"]) == 0
+    Path("empty.yaml").write_text("\n")
+    for output in ("mine.yaml", "empty.yaml", "empty.yaml"):
+        assert run(["init", "data", "--output", output, "--overwrite"]) == 0
 
 
 @pytest.mark.slow

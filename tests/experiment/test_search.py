@@ -47,7 +47,8 @@ def test_12_03_what_is_no_space_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "kind", ["link", "loose link", "pipe", "second name", "notes", "bytes", "torn", "run"]
+    "kind",
+    ["link", "loose link", "pipe", "second name", "notes", "bytes", "torn", "study of my own", "list", "run"],
 )
 def test_15_01_a_study_is_written_over_nothing_of_somebody_s(tmp_path, monkeypatch, capsys, kind):
     """optuna opens the file by its name, and would write through a link."""
@@ -68,9 +69,16 @@ def test_15_01_a_study_is_written_over_nothing_of_somebody_s(tmp_path, monkeypat
         study.symlink_to(mine if kind == "link" else tmp_path / "nothing")
     else:
         study.write_bytes(
-            {"notes": b'{"mine": 1}\n', "bytes": b"\xff\x00", "torn": b'{"op_code": 0}\n[\n{}\n'}[kind]
+            {
+                "notes": b'{"mine": 1}\n',
+                "bytes": b"\xff\x00",
+                "torn": b'{"op_code": 0, "study_name": "ptm"}\n[\n{}\n',
+                "study of my own": b'{"op_code": 0, "study_name": "mine"}\n{"op_code": 2, "half of a l',
+                "list": b"[]\n",
+            }[kind]
         )
     before = sorted(path.name for path in folder.iterdir())
+    content = study.read_bytes() if study.is_file() else b""
     assert run(["batch", str(config), "--search", "train.learning_rate=1e-4..1e-2:log", "--trials", "1"]) in (
         2,
         3,
@@ -78,6 +86,7 @@ def test_15_01_a_study_is_written_over_nothing_of_somebody_s(tmp_path, monkeypat
     assert "study.jsonl" in capsys.readouterr().err
     assert mine.read_text() == "mine\n" and not (tmp_path / "nothing").exists()
     assert sorted(path.name for path in folder.iterdir()) == before
+    assert content == (study.read_bytes() if study.is_file() else b"")
 
 
 @pytest.fixture
@@ -237,6 +246,15 @@ def test_15_11_a_lock_of_a_study_that_is_no_file_is_refused(tmp_path, kind):
     with pytest.raises(PtmError, match="cannot be written: is a"):
         _open(tmp_path, "identity", "max")
     assert not (tmp_path / STUDY).exists() and os.path.lexists(lock)
+
+
+def test_15_04_a_lock_of_a_study_with_something_in_it_stays(tmp_path):
+    """optuna removed it after half a minute: its own are empty."""
+    lock = tmp_path / f"{STUDY}.lock"
+    lock.write_text("mine")
+    with pytest.raises(PtmError, match="holds what ptm did not write there"):
+        _open(tmp_path, "identity", "max")
+    assert lock.read_text() == "mine" and not (tmp_path / STUDY).exists()
 
 
 def test_15_04_no_trial_is_a_link(batch, tmp_path):
