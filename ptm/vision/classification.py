@@ -38,7 +38,7 @@ from ptm.vision.images import Fits, check_headers, decode_all
 from ptm.vision.insight import grad_cam, heat_picture
 from ptm.vision.loader import ViewLoader
 from ptm.vision.names import output_names
-from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
+from ptm.vision.pipeline import ImagePipeline, decided_data, laid_out
 from ptm.vision.pixel_cache import decode_once
 from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.saved import SavedClassifier
@@ -139,7 +139,7 @@ class ImageClassification(ImagePipeline):
         permutation: np.ndarray | None,
         made_for: int | None,
     ) -> None:
-        self.model = model.to(memory_format=torch.channels_last) if spec.runtime.channels_last else model
+        self.model = laid_out(model, spec)
         self.labels = data.labels
         self.head = classifiers.head_of(model, plan.architecture)
         self.load_report = report
@@ -196,7 +196,7 @@ class ImageClassification(ImagePipeline):
 
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         with features.captured(self.model, requested) as inside:
-            result = apply_model(model, self._normalise(batch.inputs["pixels"]))
+            result = self._apply(model, batch.inputs["pixels"])
         # While training, networks with auxiliary heads return a tuple: logits, then those of the other heads.
         main, *others = result if isinstance(result, tuple) else (result,)
         logits = self._in_data_order(main, 1)  # [n, classes]

@@ -34,7 +34,7 @@ from ptm.vision.detector_plan import FIXED, YOLOX, DetectorPlan
 from ptm.vision.drawing import draw_boxes
 from ptm.vision.images import Fits, any_size, check_headers
 from ptm.vision.loader import ViewLoader
-from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
+from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data, laid_out
 from ptm.vision.saved import SavedDetector
 from ptm.vision.views import MEMORY_LIMIT
 
@@ -116,7 +116,7 @@ class ObjectDetection(ImagePipeline):
     def __init__(
         self, spec: RunSpec, data: Dataset, plan: DetectorPlan, model: nn.Module, report: LoadReport
     ) -> None:
-        self.model = model.to(memory_format=torch.channels_last) if spec.runtime.channels_last else model
+        self.model = laid_out(model, spec)
         self.labels = data.labels
         self.head = detectors.head_of(model)
         self.load_report = report

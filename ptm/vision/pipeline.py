@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import copy
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ptm.base.console import Reporter
 from ptm.config.spec import RunSpec
@@ -23,6 +24,7 @@ from ptm.vision.drawing import png
 from ptm.vision.images import decode, few_bits, find_unreadable
 from ptm.vision.loader import ViewLoader
 from ptm.vision.saved import WEIGHTS
+from ptm.vision.small_maps import SmallMaps
 
 _LOOKED_AT = 8  # images of a split that are examined for unused bits
 _THUMBNAIL = 128  # pixels, the longer side
@@ -134,6 +136,13 @@ class ImagePipeline(Pipeline):
         layout = torch.channels_last if self._spec.runtime.channels_last else torch.contiguous_format
         return pixels.to(torch.float32, memory_format=layout).div_(255).sub_(self._mean).div_(self._std)
 
+    def _apply(self, model: Callable[..., Any], pixels: Tensor) -> Any:
+        """What the model makes of uint8 [n, 3, h, w]."""
+        # A GPU waits for kernels to be started, not for their products; what torch.compile makes is its own.
+        leave_out = pixels.device.type == "cpu" and not self._spec.runtime.compile
+        with SmallMaps() if leave_out else nullcontext():
+            return apply_model(model, self._normalise(pixels))
+
     def _set_order(self, permutation: np.ndarray | None) -> None:
         """Which output stands for each label of the data; None: they are in order."""
         self._permutation = None if permutation is None else torch.from_numpy(permutation)
@@ -176,6 +185,13 @@ def warn_of_few_bits(
                 "65,535 it is nearly black. Say which value is white, of 12 bits data.image_range: [0, 4095]"
             )
             return
+
+
+def laid_out(model: nn.Module, spec: RunSpec) -> nn.Module:
+    """``model``, its weights as ``runtime.channels_last`` wants them. On a CPU the images alone decide the layout of
+    convolutions, whose weights oneDNN copies in any case, and the optimizer reads weights faster as they are."""
+    on_gpu = spec.runtime.device != "cpu" and torch.cuda.is_available()
+    return model.to(memory_format=torch.channels_last) if on_gpu and spec.runtime.channels_last else model
 
 
 def apply_model(model: Callable[..., Any], *inputs: Any) -> Any:

@@ -32,7 +32,7 @@ from ptm.vision.images import Fits, any_size, check_headers
 from ptm.vision.loader import ViewLoader
 from ptm.vision.mask_views import FILL, PairReader, SquareViewMaker, pad, padded_side
 from ptm.vision.names import output_names
-from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data
+from ptm.vision.pipeline import ImagePipeline, decided_data, laid_out
 from ptm.vision.preprocessing import MaskPreprocessing
 from ptm.vision.saved import SavedSegmenter
 from ptm.vision.segmenter_plan import SegmenterPlan
@@ -129,7 +129,7 @@ class SemanticSegmentation(ImagePipeline):
         output_labels: tuple[str, ...],
         permutation: np.ndarray | None,
     ) -> None:
-        self.model = model.to(memory_format=torch.channels_last) if spec.runtime.channels_last else model
+        self.model = laid_out(model, spec)
         self.labels = data.labels
         self.head = tuple(
             prefix
@@ -342,7 +342,7 @@ class SemanticSegmentation(ImagePipeline):
         [classes, height, width], followed by those of an auxiliary head in training."""
         pixels, inside, sizes = (batch.inputs[name] for name in ("pixels", "inside", "size"))
         for places in _alike(pixels, together=model.training):
-            result = apply_model(model, self._normalise(torch.stack([pixels[i] for i in places])))
+            result = self._apply(model, torch.stack([pixels[i] for i in places]))
             outputs = result if isinstance(result, dict) else {"out": result}
             names = ["out", *(["aux"] if model.training and "aux" in outputs else [])]
             for slot, index in enumerate(places):

@@ -122,11 +122,22 @@ def test_labels_are_smoothed_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("gpu", [True, False])
+def test_weights_lie_as_asked_on_a_gpu_alone(channels_last: bool, gpu: bool, monkeypatch) -> None:
+    """13.2: on a CPU the images decide, and the optimizer is faster over weights in their own order."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    for device in ("auto", "cpu"):
+        pipeline = built(spec(runtime={"channels_last": channels_last, "device": device}))
+        expected = gpu and channels_last and device == "auto"
+        layout = torch.channels_last if expected else torch.contiguous_format
+        assert pipeline.model.layer2[0].conv1.weight.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
 def test_the_model_sees_normalised_pixels_in_its_memory_layout(channels_last: bool) -> None:
     data = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
     pipeline = built(spec(data=data, runtime={"channels_last": channels_last}))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    assert pipeline.model.layer2[0].conv1.weight.is_contiguous(memory_format=layout)
     seen: list[torch.Tensor] = []
     pipeline.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     batch = first_batch(pipeline)
