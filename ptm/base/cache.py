@@ -35,7 +35,10 @@ DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB
 # What is no teacher's, by the key of about.json that says so, and in words.
 _DATA = {"tokens": "tokens for {}", "rows": "rows of {}", "pixels": "images of {} pixels"}
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
-_OWN = re.compile(r"lock|(identity|about|facts)\.json|[\w.-]+\.(bin|crc|json)")
+_OWN = re.compile(r"lock|(identity|about|facts)\.json")
+_NUMBERS = re.compile(r"[\w.-]+\.(bin|crc|json)")
+_OF_SHARD = re.compile(r"[\w.-]+\.(fp32|fp16|int32)\.(bin|crc)")  # made before their .json
+_MOST_ENDS = 16_000_000  # bytes of a .json with ends of blocks
 
 
 def root_directory(choice: str) -> Path:
@@ -297,14 +300,14 @@ def prune(root: Path, limit: float, report: Callable[[str], None] = lambda line:
     return freed
 
 
-def _remove(path: Path) -> str | None:
+def _remove(path: Path, *, being_made: bool = False) -> str | None:
     """Remove a store; what keeps it from being removed, if something does. ``lock`` goes last: a kill in here
     leaves what counts as a store still, or an empty lock and no identity."""
-    foreign = holds_foreign(path)
+    foreign = holds_foreign(path, being_made=being_made)
     if foreign:
         return foreign
     try:
-        for entry in sorted(path.iterdir(), key=lambda entry: entry.name in ("identity.json", "lock")):
+        for entry in sorted(path.iterdir(), key=_removed_last):
             entry.unlink(missing_ok=True)
         path.rmdir()
     except OSError as error:
@@ -312,9 +315,15 @@ def _remove(path: Path) -> str | None:
     return None
 
 
-def holds_foreign(path: Path) -> str | None:
-    """That a store holds what ptm did not write, where it does."""
-    foreign = [entry.name for entry in path.iterdir() if not _is_own(entry)]
+def _removed_last(path: Path) -> tuple[bool, bool]:
+    """Order of removing: by the .json of numbers a kill leaves known whose the others are."""
+    return path.name in ("identity.json", "lock"), path.suffix == ".json"
+
+
+def holds_foreign(path: Path, *, being_made: bool = False) -> str | None:
+    """That a store holds what ptm did not write, where it does. One that was ``being_made`` may lack what belongs to a
+    file of numbers."""
+    foreign = [entry.name for entry in path.iterdir() if not _is_own(entry, being_made=being_made)]
     return f"it holds what ptm did not write: {', '.join(sorted(foreign)[:3])}" if foreign else None
 
 
@@ -329,13 +338,29 @@ def _clear_debris(folder: Path) -> None:
             descriptor = open_descriptor(path / "lock", os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(path)
+                _remove(path, being_made=True)
             finally:
                 os.close(descriptor)
 
 
-def _is_own(path: Path) -> bool:
-    return kind_of(path) is None and (_OWN.fullmatch(path.name) is not None or files.is_debris(path.name))
+def _is_own(path: Path, *, being_made: bool) -> bool:
+    if kind_of(path) is not None:
+        return False
+    if _OWN.fullmatch(path.name) or _OF_SHARD.fullmatch(path.name) or files.is_debris(path.name):
+        return True
+    return _NUMBERS.fullmatch(path.name) is not None and (being_made or _is_of_numbers(path))
+
+
+def _is_of_numbers(path: Path) -> bool:
+    """Whether it stands with the two others that make up stored numbers, or all are gone but where its blocks end:
+    another file by such a name is somebody's."""
+    if all(path.with_suffix(suffix).is_file() for suffix in (".bin", ".crc", ".json")):
+        return True
+    try:
+        content = json.loads(read_bytes(path.with_suffix(".json"), _MOST_ENDS))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.keys() == {"ends"}
 
 
 def room_for(root: Path, size: int, reserve: int = 0) -> bool:

@@ -26,7 +26,7 @@ from ptm.experiment.predict import run_prediction
 from ptm.experiment.push import hub_card
 from ptm.models.seals import require_intact
 from ptm.report.page import card_text
-from ptm.run.opening import read_finished, require_run
+from ptm.run.opening import read_finished, refuse_inside_run, require_run
 
 SECONDS = 600  # that the code may take
 _CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -58,6 +58,7 @@ def write_card(run: Path, repository: str | None, output: Path | None) -> str:
     if output is not None:
         if output.exists() or output.is_symlink():
             raise ConfigError("is there already", where=output, cure="name another --output, or remove it")
+        refuse_inside_run(output)
         with files.storage_errors(output):
             files.write_file(output, files.utf8(text))
     return text
@@ -87,8 +88,9 @@ def check_card(run: Path, reporter: Reporter) -> dict[str, Any]:
         if spec.descriptor.modality == "image":
             _picture(place / "photo.jpg")
         reporter.say("running the code of the card")
-        printed = _run(code, place, run)
+        # ptm reads the model first: it refuses files that name code, which others would run.
         predicted = _predicted(spec, run, place, reporter)
+        printed = _run(code, place, run)
     problem = _difference(spec, printed, predicted)
     if problem:
         raise ExpectationMissed(

@@ -207,6 +207,8 @@ def _without(card: str, inputs: RunFiles) -> str:
 def _included(target: Path, name: str) -> list[Upload]:
     path = target / name
     inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    # Nor through a folder that is a link: what is sent is what lies in it.
+    inside = inside and Path(os.path.realpath(path)) == Path(os.path.realpath(target)) / name
     if not inside or not path.exists() or kind_of(path) not in (None, "a directory"):
         raise ConfigError(
             f"{name!r} is no file or folder of it",

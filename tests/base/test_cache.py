@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ptm.base.cache import DEFAULT_LIMIT, entries, prune, room_for, size_limit, verify
+from ptm.base.cache import DEFAULT_LIMIT, entries, holds_foreign, prune, room_for, size_limit, verify
 from ptm.cli.app import app
 from ptm.distill.store import Field, Store
 
@@ -58,7 +58,7 @@ def test_15_5_making_room_removes_no_foreign_folder(store, monkeypatch):
     assert (folder / "thesis.tex").read_text() == PRECIOUS
 
 
-@pytest.mark.parametrize("inside", ["thesis.tex", "folder/thesis.tex"])
+@pytest.mark.parametrize("inside", ["thesis.tex", "folder/thesis.tex", "notes.json", "mine.bin", "a.b.crc"])
 def test_15_5_a_foreign_file_in_a_store_stays(store, inside):
     (store / inside).parent.mkdir(exist_ok=True)
     (store / inside).write_text(PRECIOUS)
@@ -66,6 +66,21 @@ def test_15_5_a_foreign_file_in_a_store_stays(store, inside):
     prune(store.parent, 0, said.append)
     assert (store / inside).read_text() == PRECIOUS
     assert any("did not write" in line for line in said)
+
+
+def test_15_05_numbers_that_are_damaged_or_were_removed_in_part_are_still_ptm_s(store):
+    parts = sorted(path.name for path in store.glob("*.fp32.*"))
+    assert len(parts) == 3
+    (store / parts[2]).write_text("torn")
+    (store / parts[0]).unlink()
+    (store / "layout.json").write_text(
+        '{"ends": [8]}'
+    )  # what a kill leaves of numbers that were being removed
+    prune(store.parent, 0)
+    assert "torn" in (store / parts[2]).read_text() and holds_foreign(store)
+    (store / parts[2]).write_text('{"ends": [24]}')
+    prune(store.parent, 0)
+    assert not store.exists()
 
 
 def test_15_5_a_link_is_not_a_store(store, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from helpers import copy_of, image_spec
 from helpers import run as train
+from ptm.base.files import seal
 from ptm.cli.app import run
 
 pytestmark = pytest.mark.slow  # trains
@@ -46,3 +47,18 @@ def test_14_06_a_card_is_printed_or_written(reviews_run, tmp_path, capsys):
     assert target.read_text().startswith("---\n") and 'model="me/reviews"' in target.read_text()
     assert run(["card", str(reviews_run), "--output", str(target)]) == 2
     assert run(["card", str(tmp_path)]) == 2
+    for name in ("model/notes.json", "config.lock", "card.md"):
+        assert run(["card", str(reviews_run), "--output", str(reviews_run / name)]) == 2
+        assert not (reviews_run / name).exists(), "15.6: a file more in model/ would be damage"
+    assert "would lie in another run" in capsys.readouterr().err
+
+
+def test_15_02_a_model_that_ptm_refuses_is_read_by_nobody(reviews_run, tmp_path, monkeypatch, capsys):
+    """The code of the card gives the folder to libraries that read files of code's names in their own way."""
+    model = copy_of(reviews_run, tmp_path / "r") / "model"
+    (model / "adapter_config.json").write_text('{"megatron_config": {}, "megatron_core": "mine"}')
+    (model / "manifest.json").unlink()
+    seal(model)
+    monkeypatch.setattr("ptm.experiment.card.subprocess", None)
+    assert run(["card", str(tmp_path / "r"), "--check", "--quiet"]) == 3
+    assert "names code of another package" in capsys.readouterr().err

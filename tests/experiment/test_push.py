@@ -12,6 +12,7 @@ from helpers import copy_of
 from hub_samples import COMMIT, HubHandler, serving
 from ptm.base.files import seal
 from ptm.cli.app import app, run
+from ptm.errors import ConfigError
 from ptm.experiment.push import plan_push
 from ptm.models.seals import require_intact
 
@@ -193,3 +194,9 @@ def test_15_01_only_what_ptm_wrote_is_sent(reviews_run, exported_reviews, tmp_pa
         }
         named = plan_push(target, "me/reviews", licence=None, include=[f"{folder}/deep"])
         assert any(upload.name.endswith("key.pem") for upload in named.uploads)
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / "id_rsa").write_text("secret")
+        (target / "link").symlink_to(tmp_path / "mine")
+        for name in ("link/id_rsa", "./link/./id_rsa", "link"):
+            with pytest.raises(ConfigError, match="is no file or folder of it"):
+                plan_push(target, "me/reviews", licence=None, include=[name])
