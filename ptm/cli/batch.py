@@ -343,6 +343,7 @@ def _write(options: BatchOptions, content: Mapping[str, Any]) -> None:
     from ptm.base.regular import open_regular
     from ptm.report.batch import junit, markdown, workflow_commands
 
+    _refuse_outputs(options, ())  # put there meanwhile
     if options.junit is not None:
         files.write_file(options.junit.absolute(), junit(content))
     text = markdown(content)

@@ -72,6 +72,7 @@ def compare(
         from ptm.base import files
         from ptm.report.comparison import comparison_page
 
+        require_report_file(html.absolute(), "--html", PAGE_MARK)  # put there meanwhile
         files.write_file(html.absolute(), files.utf8(comparison_page(record, pictures=pictures)))
     with reader_may_go():
         if json_:

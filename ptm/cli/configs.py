@@ -156,6 +156,7 @@ def lock(
     require_lock_place(config)
 
     pins = make_pins(spec, reporter)
+    require_lock_place(config)  # put there meanwhile
     path = str(write_lock(config, pins))
     if json_:
         echo_json({"lock": path, **pins.as_dict()})

@@ -196,6 +196,7 @@ def _train_folds(options: TrainingOptions, folds: int, seeds: str | None) -> Non
     def finish(plan: BatchPlan, content: dict[str, Any]) -> list[str]:
         if any(run.get("metrics") is None for run in content["runs"]) or len(plan.jobs) < folds:
             return ["not all folds are finished: the same command goes on with them"]
+        require_place(place, options.config, spec)  # put there meanwhile
         content["folds"] = pool([job.output for job in plan.jobs], spec, place)
         return told(content["folds"], place)
 

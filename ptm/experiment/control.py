@@ -66,6 +66,7 @@ def run_with_control(
                 run_training(arm_spec(spec, arm, seed), mode=now, reporter=reporter, allow_drift=allow_drift)
     verdict = read_verdict(spec, seeds)
     if environment_ranks()[0] == 0:
+        refuse_foreign_distillation(output)  # put there meanwhile
         (output / OVERWRITING).unlink(missing_ok=True)
         files.write_json(output / "verdict.json", verdict)
         for seed in seeds:

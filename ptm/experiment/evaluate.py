@@ -89,6 +89,7 @@ def run_evaluation(
         if test is not None and data.test is not None:
             _, on_test = _measured(session, spec, test, data.test, "test")
     if predictions is not None:
+        require_own_predictions(predictions, "--predictions")  # put there meanwhile
         files.write_file(predictions, prediction_lines(metrics.predictions(), pipeline))
     return Results(
         task=spec.task,

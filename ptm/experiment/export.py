@@ -87,7 +87,7 @@ def run_export(
     trained = replace(trained, spec=spec)
     require_downloads(spec, model=trained.model, teacher=False)
     with open_session(spec, reporter) as session:
-        record = _exported(session, trained, place, options, results.labels)
+        record = _exported(session, trained, place, options, results.labels, overwrite=overwrite)
     summary = {**record.as_dict(), "path": str(place.resolve())}
     exports = {**(results.exports or {}), place.name: summary}
     write_results(RunDirectory(run).results, replace(read_finished(run), exports=exports))
@@ -166,7 +166,13 @@ class _Graph:
 
 
 def _exported(
-    session: Session, trained: Trained, place: Path, options: ExportOptions, labels: tuple[str, ...]
+    session: Session,
+    trained: Trained,
+    place: Path,
+    options: ExportOptions,
+    labels: tuple[str, ...],
+    *,
+    overwrite: bool,
 ) -> ExportRecord:
     spec, reporter = session.spec, session.reporter
     calibrate = _calibration(spec, options)
@@ -215,7 +221,9 @@ def _exported(
             packages=_packages(options.format),
         )
         _require_close(record, metrics[0], spec, place)
-        return write_export(session, trained, exported, record, file, place, measure=options.measure)
+        return write_export(
+            session, trained, exported, record, file, place, measure=options.measure, overwrite=overwrite
+        )
 
 
 def _calibration(spec: RunSpec, options: ExportOptions) -> int:

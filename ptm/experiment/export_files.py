@@ -15,7 +15,7 @@ from ptm.config.tasks import QUESTION_ANSWERING, TASKS
 from ptm.experiment.footprint import measure_trained
 from ptm.experiment.session import Session
 from ptm.experiment.trained import Trained
-from ptm.export.directory import CONFIG, DESCRIPTION, PROGRAM, SETTINGS
+from ptm.export.directory import CONFIG, DESCRIPTION, PROGRAM, SETTINGS, require_place
 from ptm.export.record import ExportRecord, Side, write_record
 from ptm.export.settings import image_settings, program_of, text_settings
 from ptm.metrics.conformal import stored_conformal
@@ -36,9 +36,11 @@ def write_export(
     place: Path,
     *,
     measure: bool,
+    overwrite: bool,
 ) -> ExportRecord:
     """Fill the directory ``place``, which appears whole: the graph from ``file``, what else the model has, the record
-    and, if they are to be measured, times and memory. Returns the record as it was written. Raises StorageError."""
+    and, if they are to be measured, times and memory. Returns the record as it was written. Raises StorageError; RunDirectoryError for what was put
+    into ``place`` meanwhile."""
     with files.new_directory(place) as directory:
         shutil.copyfile(file, directory / record.graph)
         description = directory / DESCRIPTION
@@ -64,6 +66,7 @@ def write_export(
             write_record(directory, record)
         (directory / "README.md").write_bytes(files.utf8(export_card(record, place.name)))
         files.seal(directory)
+        require_place(place, overwrite=overwrite, inputs=[trained.target])  # put there meanwhile
     return record
 
 

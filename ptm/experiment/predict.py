@@ -245,6 +245,7 @@ def _writer(
     with files.new_file(output) as file:
         as_json = lambda row: print(row_json(row, row), file=file)  # noqa: E731
         yield csv_writer(file, labels, names) if output.suffix == ".csv" else as_json
+        require_own_predictions(output, "--output")  # put there meanwhile
 
 
 def _column_names(spec: RunSpec, sources: Sequence[Source]) -> dict[str, str]:

@@ -209,6 +209,14 @@ def test_15_06_a_summary_that_ci_cannot_take_loses_no_result(config, tmp_path, m
 
 
 @pytest.mark.parametrize("option", ["--junit", "--summary"])
+def test_15_06_a_file_that_was_written_while_a_batch_ran_stays(config, tmp_path, monkeypatch, option):
+    monkeypatch.setattr("ptm.cli.batch._refuse_within", lambda *_: (tmp_path / "r").write_text("mine"))
+    done = CliRunner().invoke(app, ["batch", config("bad", epochs="two"), option, "r"])
+    assert isinstance(done.exception, ConfigError) and "what ptm did not write" in str(done.exception)
+    assert (tmp_path / "r").read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["--junit", "--summary"])
 @pytest.mark.parametrize(
     "name",
     ["labels.xml", "run/config.yaml", "run/model/model.safetensors", "pipe", "link", "run/results.json"],

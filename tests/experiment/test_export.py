@@ -291,6 +291,46 @@ def test_15_04_what_stands_beside_an_export_is_not_deleted_with_it(tmp_path):
     require_place(_sealed_export(tmp_path / "e"), overwrite=True, inputs=[])
 
 
+def test_15_04_what_was_put_there_while_it_was_exported_stays(tmp_path, monkeypatch):
+    """Files stood in the place of a new export, or in that of an earlier one, and went with it."""
+    from types import SimpleNamespace as Some
+
+    from ptm.experiment import export_files
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("task: x")
+    (tmp_path / "graph").write_bytes(b"graph")
+    monkeypatch.setattr(export_files, "_settings", lambda *_: {})
+    monkeypatch.setattr(export_files, "stored_conformal", lambda _: None)
+    monkeypatch.setattr(
+        export_files, "write_record", lambda folder, _: (folder / "export.json").write_text("{}")
+    )
+    for name in ("new", "earlier"):
+        place = tmp_path / name
+        if name == "earlier":
+            _sealed_export(place)
+
+        def card(*_, place=place):
+            place.mkdir(exist_ok=True)
+            (place / "mine.txt").write_text("years of work")
+            return "card"
+
+        monkeypatch.setattr(export_files, "export_card", card)
+        with pytest.raises(RunDirectoryError, match="did not write|not an export"):
+            export_files.write_export(
+                Some(spec=None),
+                Some(target=tmp_path / "run", model=Some(name="m")),
+                Some(save_model=lambda _: None, decisions=None),
+                Some(graph="model.pt2", format="torch"),
+                tmp_path / "graph",
+                place,
+                measure=False,
+                overwrite=True,
+            )
+        assert (place / "mine.txt").read_text() == "years of work"
+        assert not list(tmp_path.glob(".*-*"))
+
+
 def test_15_06_no_export_is_written_into_a_run(finished, tmp_path):
     for place in ("model/x", "checkpoints", "e"):
         with pytest.raises(RunDirectoryError, match="would lie in another run"):

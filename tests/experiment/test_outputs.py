@@ -1,5 +1,6 @@
 """Issue 15, lines 6 and 7: predictions replace no input, and nothing is written where a received config says."""
 
+import importlib
 import json
 import os
 
@@ -116,6 +117,38 @@ def test_15_06_predictions_replace_nobody_elses_file(text_run, tmp_path, name):
     for _ in range(2):
         _ptm(*words)
     assert len(place.read_text().splitlines()) >= 32
+
+
+def meanwhile(monkeypatch, where, place, content="years of work\n"):
+    """Somebody writes a file while the function ``where`` is at work."""
+    module, _, name = where.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+
+    def written(*words, **more):
+        place.write_text(content)
+        return original(*words, **more)
+
+    monkeypatch.setattr(where, written)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("ptm.experiment.evaluate.evaluate", ["eval", "r", "--predictions", "mine.jsonl"]),
+        ("ptm.experiment.predict.predict_all", ["predict", "r", "eval.csv", "--output", "mine.jsonl"]),
+        ("ptm.experiment.prepare.make_pins", ["lock", "config.yaml"]),
+    ],
+)
+def test_15_06_what_somebody_wrote_while_it_was_computed_stays(text_run, tmp_path, monkeypatch, where, words):
+    for name in ("config.yaml", "eval.csv"):
+        (tmp_path / name).write_bytes((text_run / name).read_bytes())
+    (tmp_path / "r").symlink_to(text_run / "r")
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / ("config.lock" if words[0] == "lock" else "mine.jsonl")
+    meanwhile(monkeypatch, where, mine)
+    with pytest.raises(ConfigError, match="holds no predictions of ptm|holds what ptm did not write there"):
+        _ptm(*words)
+    assert mine.read_text() == "years of work\n" and not list(tmp_path.glob(".writing*"))
 
 
 def test_15_6_drawings_do_not_go_among_the_inputs_or_into_a_model(finished, tmp_path):
