@@ -39,8 +39,8 @@ def write_export(
     overwrite: bool,
 ) -> ExportRecord:
     """Fill the directory ``place``, which appears whole: the graph from ``file``, what else the model has, the record
-    and, if they are to be measured, times and memory. Returns the record as it was written. Raises StorageError; RunDirectoryError for what was put
-    into ``place`` meanwhile."""
+    and, if they are to be measured, times and memory. Returns the record as it was written. Raises StorageError;
+    RunDirectoryError for what was put into ``place`` meanwhile."""
     with files.new_directory(place) as directory:
         shutil.copyfile(file, directory / record.graph)
         description = directory / DESCRIPTION

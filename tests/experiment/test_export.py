@@ -316,7 +316,7 @@ def test_15_04_what_was_put_there_while_it_was_exported_stays(tmp_path, monkeypa
             return "card"
 
         monkeypatch.setattr(export_files, "export_card", card)
-        with pytest.raises(RunDirectoryError, match="did not write|not an export"):
+        with pytest.raises(RunDirectoryError, match=r"did not write|not an export"):
             export_files.write_export(
                 Some(spec=None),
                 Some(target=tmp_path / "run", model=Some(name="m")),

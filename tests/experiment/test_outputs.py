@@ -146,7 +146,7 @@ def test_15_06_what_somebody_wrote_while_it_was_computed_stays(text_run, tmp_pat
     monkeypatch.chdir(tmp_path)
     mine = tmp_path / ("config.lock" if words[0] == "lock" else "mine.jsonl")
     meanwhile(monkeypatch, where, mine)
-    with pytest.raises(ConfigError, match="holds no predictions of ptm|holds what ptm did not write there"):
+    with pytest.raises(ConfigError, match=r"holds no predictions of ptm|holds what ptm did not write there"):
         _ptm(*words)
     assert mine.read_text() == "years of work\n" and not list(tmp_path.glob(".writing*"))
 
