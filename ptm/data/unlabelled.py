@@ -52,8 +52,10 @@ def with_unlabelled(load: Callable[[], Dataset], data: DataSpec, columns: Mappin
         np.concatenate([train.targets, np.full(len(table), UNKNOWN)]),
         lambda row: train.where(row) if row < known else table.where(row - known),
     )
-    both = hashlib.sha256(f"{dataset.digests['train']}/{table.digest}".encode()).hexdigest()
-    return replace(dataset, train=joined, digests={**dataset.digests, "train": both})
+    of_labelled = dataset.digests["train"]
+    both = hashlib.sha256(f"{of_labelled}/{table.digest}".encode()).hexdigest()
+    digests = {**dataset.digests, "train": both, "train_labelled": of_labelled}
+    return replace(dataset, train=joined, digests=digests)
 
 
 def labelled(examples: Examples) -> Examples:

@@ -116,6 +116,7 @@ def read_side(path: Path) -> Side:
                 expected="runs that differ in train.seed alone",
                 cure="compare its runs one by one",
             )
+    _require_same_data(path, runs)
     return Side(
         name=str(path),
         runs={seed: RunDirectory(run) for seed, (_, run, _) in zip(seeds, finished, strict=True)},
@@ -124,6 +125,21 @@ def read_side(path: Path) -> Side:
         config=saved_config(runs[0] / "config.yaml"),
         manifest=RunDirectory(runs[0]).read_manifest(),
     )
+
+
+def _require_same_data(folder: Path, runs: Sequence[Path]) -> None:
+    """RunDirectoryError for seeds between which the training data changed: one that is finished is not trained again,
+    and their mean would be of two experiments."""
+    records = {run: RunDirectory(run).read_manifest() for run in runs}
+    digests = {run: record.digests.data.get("train") for run, record in records.items() if record is not None}
+    other = next((run for run in digests if digests[run] != next(iter(digests.values()))), None)
+    if other is not None:
+        raise RunDirectoryError(
+            f"{other.name} learned from other data than {next(iter(digests)).name}",
+            where=folder,
+            expected="runs that differ in train.seed alone",
+            cure="put the data back and train it again, or compare its runs one by one",
+        )
 
 
 def _refuse_remains(folder: Path) -> None:

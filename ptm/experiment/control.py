@@ -151,15 +151,12 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool, unlabelled:
     """Raise RunDirectoryError for arms that differ in how they were trained, in length for instance."""
     runs = [RunDirectory(output / f"{arm}-{seed}") for arm in ARMS]
     keys = differing_keys(*(saved_config(run.config) for run in runs))
-    differing = [key for key in keys if key.startswith("train.")]
-    manifests = [run.read_manifest() for run in runs]
-    extended = [manifest.extended if manifest else None for manifest in manifests]
-    if extended[0] != extended[1]:
+    differing = [key for key in keys if not key.startswith(_OF_TEACHING)]
+    manifests = [_read_record(run) for run in runs]
+    if manifests[0].extended != manifests[1].extended:
         differing.append("epochs added to a finished run")
     # With --allow-drift a config may have changed when a part, or all, of an arm was trained already.
-    drift = [
-        {c for c in manifest.drift if _is_of_training(c)} if manifest else set() for manifest in manifests
-    ]
+    drift = [{change for change in manifest.drift if _is_of_training(change)} for manifest in manifests]
     differing += sorted(drift[0] ^ drift[1])
     differing += _other_inputs(manifests, with_unlabelled=unlabelled)
     results = [run.read_results() for run in runs]
@@ -178,40 +175,61 @@ def _require_alike(output: Path, seed: int, *, may_stop_early: bool, unlabelled:
 def _require_same_inputs(output: Path, seeds: Sequence[int]) -> None:
     """Raise RunDirectoryError where data or teachers changed between two seeds: their gains are then not
     of one experiment. Arms of a seed that are finished are not trained again."""
-    first, *others = (RunDirectory(output / f"{ARMS[0]}-{seed}").read_manifest() for seed in seeds)
+    first, *others = (_read_record(RunDirectory(output / f"{ARMS[0]}-{seed}")) for seed in seeds)
     for seed, other in zip(seeds[1:], others, strict=True):
-        before, now = ({} if each is None else flat(asdict(each.digests)) for each in (first, other))
-        # Not the student's weights: a new head is drawn by the seed.
-        shared = [name for name in before if name in now and name.startswith(("data.", "weights.teacher"))]
-        names = [name for name in shared if before[name] != now[name]]
+        before, now = (
+            flat({"digests": asdict(each.digests), "loaded": each.loaded}) for each in (first, other)
+        )
+        # Not all of the student's weights: a new head is drawn by the seed.
+        inputs = ("digests.data.", "digests.weights.teacher", "digests.models.", "loaded.")
+        names = [
+            name for name in before if name.startswith(inputs) and before[name] != now.get(name, before[name])
+        ]
         if names:
             raise RunDirectoryError(
-                f"seeds {seeds[0]} and {seed} are not of one experiment: digests.{', digests.'.join(names)}",
+                f"seeds {seeds[0]} and {seed} are not of one experiment: {', '.join(names)}",
                 where=output,
                 expected="seeds of the same data and teachers",
                 cure="put back what changed, or train all anew: --control --overwrite",
             )
 
 
-def _other_inputs(manifests: Sequence[Manifest | None], *, with_unlabelled: bool) -> list[str]:
+def _read_record(run: RunDirectory) -> Manifest:
+    """What an arm was made of. Raises RunDirectoryError where nothing says it."""
+    manifest = run.read_manifest()
+    if manifest is None:
+        raise RunDirectoryError(
+            "is missing or damaged, so nothing says what this arm was made of",
+            where=run.manifest,
+            expected="arms that differ in the teacher alone",
+            cure="restore the file, or train both anew: --control --overwrite",
+        )
+    return manifest
+
+
+def _other_inputs(manifests: Sequence[Manifest], *, with_unlabelled: bool) -> list[str]:
     """What the records say that the arms were made of, where it differs: a finished arm is not trained again when its
     data or its first weights have changed, and the other one is. ``with_unlabelled``: one arm has more in its train."""
-    distilled, control = ({} if each is None else flat(asdict(each.digests)) for each in manifests)
-    names = [name for name in control if name in distilled and name.startswith(("data.", "weights.model"))]
+    distilled, control = (flat(asdict(each.digests)) for each in manifests)
     if with_unlabelled:
-        names.remove("data.train")
+        labelled = distilled.pop("data.train_labelled", None)
+        distilled = {**distilled, "data.train": labelled or control.get("data.train")}
+    inputs = ("data.", "weights.model", "models.model")
+    names = [name for name in control if name in distilled and name.startswith(inputs)]
     return [f"digests.{name}" for name in names if distilled[name] != control[name]]
 
 
-# What decides what a student learns besides its teacher, and what of it decides something else.
-_OF_TRAINING = ("train.", "data.", "model.", "digests.data.", "digests.weights.model", "labels")
+# By what the two arms may differ: the teacher and what only it has an answer to, and what changes no answer.
+_OF_TEACHING = ("teacher", "distill", "data.views", "data.unlabelled", "expect")
 _OF_EVALUATION = tuple(
     f"{start}{split}" for start in ("data.", "data.max_", "digests.data.") for split in ("eval", "test")
 )
+# What may change between two parts of an arm and not of the other: besides that the machine, and versions.
+_ASIDE = ("digests.weights.teacher", "digests.models.teacher", "hardware.", "packages.", "python", "runtime.")
 
 
 def _is_of_training(change: str) -> bool:
-    return change.startswith(_OF_TRAINING) and not change.startswith((*CURE_KEYS, *_OF_EVALUATION))
+    return not change.startswith((*_OF_TEACHING, *_OF_EVALUATION, *_ASIDE, *CURE_KEYS))
 
 
 def _pair(spec: RunSpec, measure: Measure, seed: int) -> PairedScores:

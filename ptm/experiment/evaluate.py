@@ -80,7 +80,8 @@ def run_evaluation(
             reporter.say(f"{WARNING}{line}")
         if pins is not None:
             now = manifest_of(spec, dump_config(spec), data, session.runtime, {"model": pipeline}, {})
-            own = ("weights", "revisions") if target.is_dir() else ("weights.teacher", "revisions.teacher")
+            role = "" if target.is_dir() else ".teacher"  # a run's own model is sealed
+            own = [f"{kind}{role}" for kind in ("weights", "revisions", "models")]
             require_unchanged(pins, Pins.of(now), target, (*own, "data.train"))
         pipeline.model.to(session.runtime.device)
         spec = replace(spec, model=model)

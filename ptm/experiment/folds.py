@@ -107,20 +107,31 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
 def _require_same_data(runs: Sequence[Path]) -> None:
     """Raise RunDirectoryError where the data changed between two folds: their shares are then not of one table, and
     rows stand in none of them, or in two. A finished fold is not trained again for it."""
-    other = next((run for run in runs[1:] if _train_digest(run) != _train_digest(runs[0])), None)
-    if other is not None:
+    first = _inputs(runs[0])
+    for run in runs[1:]:
+        changed = [name for name, digest in _inputs(run).items() if digest != first[name]]
+        if changed:
+            raise RunDirectoryError(
+                f"{run.name} was not trained on the {' and the '.join(changed)} of {runs[0].name}: they have changed "
+                "in between",
+                where=run,
+                expected="folds of one table and one model",
+                cure="put back what changed, or train all folds again: --overwrite, or another --output",
+            )
+
+
+def _inputs(run: Path) -> dict[str, object]:
+    """SHA-256 of what a fold is a share of, and of the weights that it began with. Raises RunDirectoryError for a run
+    whose record is lost."""
+    record = RunDirectory(run)
+    manifest = record.read_manifest()
+    if manifest is None:
         raise RunDirectoryError(
-            f"{other.name} was not trained on the data of {runs[0].name}: they have changed in between",
-            where=other,
-            expected="folds of one table",
-            cure="put the data back, or train all folds again: --overwrite, or another --output",
+            "is missing or damaged, so nothing says what this fold was made of",
+            where=record.manifest,
+            cure="restore the file, or remove the run of this fold: the same command trains it again",
         )
-
-
-def _train_digest(run: Path) -> str | None:
-    """SHA-256 of what a fold is a share of; None of a run whose record is lost."""
-    manifest = RunDirectory(run).read_manifest()
-    return manifest.digests.data.get("train") if manifest else None
+    return {"data": manifest.digests.data.get("train"), "weights": manifest.loaded}
 
 
 def _predictions(run: Path, results: Results, spec: RunSpec) -> list[Prediction]:

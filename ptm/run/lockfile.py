@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Pins:
     """The inputs of a run, without the machine.
 
     ``weights`` are the SHA-256 of all tensors that were loaded, by role; new ones are a function of the seed.
+    ``models`` those of what decides outputs besides them, by role: tokenizer and architecture.
     """
 
     task: str
@@ -34,6 +35,7 @@ class Pins:
     revisions: dict[str, str | None]
     packages: dict[str, str | None]
     python: str
+    models: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     @staticmethod
@@ -47,6 +49,7 @@ class Pins:
             revisions=manifest.revisions,
             packages=manifest.packages,
             python=manifest.python,
+            models=manifest.digests.models,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -128,5 +131,5 @@ def require_unchanged(pins: Pins, now: Pins, where: object, without: Sequence[st
 
 def _unknown(name: str, pinned: Mapping[str, Any]) -> bool:
     """Whether a lock says nothing of a commit: the model was none of a hub, or ptm did not know its commit then. The
-    digests of its weights are compared either way."""
-    return name.startswith("revisions.") and pinned.get(name) is None
+    digests of its weights are compared either way. Nor do locks of earlier versions say what reads the texts."""
+    return name.startswith(("revisions.", "models.", "data.train_labelled")) and pinned.get(name) is None

@@ -18,6 +18,10 @@ from ptm.base.regular import read_bytes
 from ptm.run.results import SCHEMA
 
 _READ = ConfigDict(extra="ignore")  # a newer ptm may have written more
+_ADDED = (
+    "digests.models.",
+    "digests.data.train_labelled",
+)  # that a record of an earlier version says nothing of
 _INPUTS = ("packages", "python", "hardware", "runtime", "digests")  # what the bits of a run depend on
 
 
@@ -48,11 +52,14 @@ class RuntimeRecord:
 
 @dataclass(frozen=True, kw_only=True, config=_READ)
 class Digests:
-    """SHA-256 of the config, of each split, and of the starting weights by role (model, teacher, teacher 2, …)."""
+    """SHA-256 of the config, of each split, of the starting weights by role (model, teacher, teacher 2, …) and, by role
+    too, of what decides outputs besides them (``models``): tokenizer, architecture, what is done to images. Of a
+    training with unlabelled examples, ``data`` has ``train_labelled``, those of train that have a label."""
 
     config: str
     data: dict[str, str]
     weights: dict[str, str]
+    models: dict[str, str] = field(default_factory=dict)  # empty in records of earlier versions
 
 
 @dataclass(frozen=True, kw_only=True, config=_READ)
@@ -106,7 +113,8 @@ def changes(old: Manifest, new: Manifest) -> tuple[str, ...]:
     """Recorded inputs that differ, as ``packages.torch: 2.13.0 → 2.14.1``. The config has messages of its own."""
     a, b = (flat({key: side.as_dict()[key] for key in _INPUTS}) for side in (old, new))
     names = [name for name in sorted({*a, *b}) if name != "digests.config" and a.get(name) != b.get(name)]
-    return tuple(f"{name}: {a.get(name)} → {b.get(name)}" for name in names)
+    told = [name for name in names if name in a or not name.startswith(_ADDED)]
+    return tuple(f"{name}: {a.get(name)} → {b.get(name)}" for name in told)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -81,6 +81,7 @@ def manifest_of(
             config=_config_digest(config),
             data=dict(data.digests),
             weights=dict(weights),
+            models={role: _reading_digest(pipeline) for role, pipeline in pipelines.items()},
         ),
         data=model.describe() | ({} if test is None else {"test": test.describe()["eval"]}),
         weights=model.load_report.as_dict(),
@@ -92,6 +93,13 @@ def manifest_of(
         },
         revisions={role: pipeline.load_report.commit for role, pipeline in pipelines.items()},
     )
+
+
+def _reading_digest(pipeline: Pipeline) -> str:
+    """SHA-256 of what decides a model's outputs besides its weights: a file of the folder it starts from may say other
+    things tomorrow, and the weights be the same."""
+    text = f"{pipeline.output_fingerprint}\0{pipeline.input_fingerprint}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def of_config(manifest: Manifest, config: str) -> Manifest:

@@ -46,6 +46,7 @@ def test_11_06_they_stand_behind_the_labelled_ones(tiny_bert, data, tmp_path):
         plain.digests["train"] != dataset.digests["train"]
         and plain.digests["eval"] == dataset.digests["eval"]
     )
+    assert dataset.digests["train_labelled"] == plain.digests["train"]
 
 
 def test_11_06_the_loss_is_a_mean_over_labelled_examples():

@@ -259,6 +259,17 @@ def test_15_08_seeds_that_saw_other_examples_are_not_tested_together(runs, tmp_p
     assert row["verdict"] is None and row["not_tested"] == "their seeds were evaluated on different examples"
 
 
+def test_15_10_seeds_that_learned_from_other_data_are_no_side(runs, tmp_path):
+    """Their mean was compared, though the table had changed between two seeds."""
+    shutil.copytree(runs / "long", tmp_path / "long")
+    manifest = tmp_path / "long/seed-2/manifest.json"
+    content = json.loads(manifest.read_text())
+    content["digests"]["data"]["train"] = "0" * 64
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(RunDirectoryError, match="seed-2 learned from other data than seed-1"):
+        compared(runs / "short", tmp_path / "long")
+
+
 def test_15_08_a_seed_whose_folder_is_no_run_any_more_is_refused(runs, tmp_path):
     shutil.copytree(runs / "long", tmp_path / "long")
     (tmp_path / "long/seed-2/config.yaml").unlink()

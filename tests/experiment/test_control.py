@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from helpers import StopAt, history, image_spec, run, weights
@@ -123,7 +124,7 @@ def test_15_04_overwriting_both_arms_does_not_delete_the_config(spec, tmp_path):
     assert "the config is" in str(done.exception)
 
 
-@pytest.mark.parametrize("what", ["data", "weights"])
+@pytest.mark.parametrize("what", ["data", "weights", "models"])
 def test_15_10_arms_that_learned_from_other_data_are_not_compared(what, spec, tmp_path):
     """Stopped between the arms, and the table or the model was changed: the finished one is not trained again."""
     compare(spec("r", 1), "new")
@@ -136,7 +137,7 @@ def test_15_10_arms_that_learned_from_other_data_are_not_compared(what, spec, tm
         compare(spec("r", 1), "resume")
 
 
-@pytest.mark.parametrize("name", ["data.eval", "data.train", "weights.teacher"])
+@pytest.mark.parametrize("name", ["data.eval", "data.train", "weights.teacher", "models.teacher"])
 def test_15_10_seeds_of_other_inputs_are_not_pooled(name, spec, tmp_path):
     """What changed between two seeds was averaged over, and other numbers of examples were a traceback."""
     compare(spec("r", 1), "new")
@@ -176,6 +177,8 @@ def test_15_10_an_arm_that_was_trained_before_its_config_changed_is_not_compared
         "train.learning_rate: 0.1 → 0.01",
         "data.max_train_examples: 8 → 9",
         "digests.data.train: a → b",
+        "best.metric: loss → accuracy",
+        "model.freeze: none → backbone",
     ):
         (distilled / "manifest.json").write_text(json.dumps({**record, "drift": [change]}))
         with pytest.raises(RunDirectoryError, match=change.partition(":")[0]):
@@ -183,11 +186,55 @@ def test_15_10_an_arm_that_was_trained_before_its_config_changed_is_not_compared
     for change in ("train.micro_batch_size: 8 → 4", "data.max_eval_examples: 8 → 9", "packages.torch: 1 → 2"):
         (distilled / "manifest.json").write_text(json.dumps({**record, "drift": [change]}))
         assert read_verdict(spec("r", 1), [1])["seeds"]
+    (distilled / "manifest.json").write_text(json.dumps(record)[:-20])
+    with pytest.raises(RunDirectoryError, match="nothing says what this arm was made of"):
+        read_verdict(spec("r", 1), [1])
+    (distilled / "manifest.json").write_text(json.dumps(record))
     predictions = tmp_path / "r" / "control-1" / "predictions.jsonl"
     for text in (predictions.read_text()[:-20], "5\n", "{}\n"):
         predictions.write_text(text)
         with pytest.raises(RunDirectoryError, match="cannot be read"):
             read_verdict(spec("r", 1), [1])
+
+
+def test_15_10_the_labelled_part_of_an_arm_with_unlabelled_examples_is_that_of_the_other(spec, tmp_path):
+    """Only one arm has the others, so that the digests of train differ; that of the labelled ones was not compared."""
+    compare(spec("r", 1), "new")
+    more = spec("r", 1)
+    more = replace(more, data=replace(more.data, unlabelled="more"))
+    path = tmp_path / "r" / "distilled-1" / "manifest.json"
+    record = json.loads(path.read_text())
+    digests = record["digests"]["data"]
+    digests["train_labelled"], digests["train"] = digests["train"], "1" * 64
+    path.write_text(json.dumps(record))
+    assert read_verdict(more, [1])["seeds"]
+    digests["train_labelled"] = "2" * 64
+    path.write_text(json.dumps(record))
+    with pytest.raises(RunDirectoryError, match=r"not trained alike: digests\.data\.train"):
+        read_verdict(more, [1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.freeze", "backbone"),
+        ("best.metric", "accuracy"),
+        ("runtime.precision", "bf16"),
+        ("data.augment", "randaugment"),
+    ],
+)
+def test_15_10_arms_of_other_configs_are_not_compared(key, value, compared):
+    """Only the keys of train were looked at."""
+    folder, spec = compared
+    shutil.rmtree(folder / "r", ignore_errors=True)
+    shutil.copytree(folder / "whole-1", folder / "r")
+    config = folder / "r" / "control-1" / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    section, _, name = key.partition(".")
+    content[section] = {**(content.get(section) or {}), name: value}
+    config.write_text(yaml.safe_dump(content))
+    with pytest.raises(RunDirectoryError, match=f"not trained alike: .*{key}"):
+        read_verdict(spec("r", 1), [1])
 
 
 def early_stopping(spec):

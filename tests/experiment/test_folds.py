@@ -16,6 +16,8 @@ from ptm.config.spec import DataSpec
 from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, ModelError, RunDirectoryError
 from ptm.experiment.folds import DOUBTS, PREDICTIONS, RESULT, fold_changes, pool, require_place, told
+from ptm.run.manifest import write_manifest
+from records import RECORD
 from tiny.samples import sentences, write_csv
 
 
@@ -156,6 +158,7 @@ def test_15_08_predictions_of_a_fold_that_are_damaged_are_no_result(tmp_path, mo
     labels = ("negative", "positive")
     results = SimpleNamespace(labels=labels, metrics={}, eval=SimpleNamespace(examples=4))
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    write_manifest(tmp_path / "fold" / "manifest.json", RECORD)
     spec = text_spec("new:bert", tmp_path, tmp_path)
     file = tmp_path / "fold" / PREDICTIONS
     file.write_text("\n".join(lines) + "\n")
@@ -174,6 +177,7 @@ def test_15_08_numbers_that_are_all_alike_have_a_correlation_of_0(tmp_path, monk
     (tmp_path / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     results = SimpleNamespace(labels=(), metrics={}, eval=SimpleNamespace(examples=4))
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    write_manifest(tmp_path / "manifest.json", RECORD)
     spec = text_spec("new:bert", tmp_path, tmp_path)
     spec = replace(spec, data=replace(spec.data, label_type="number"))
     content = pool([tmp_path], spec, tmp_path)
@@ -190,6 +194,7 @@ def test_15_08_pooled_label_sets_leave_out_what_is_neither_there_nor_predicted(t
     (tmp_path / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     results = SimpleNamespace(labels=("a", "b", "c"), metrics={}, eval=SimpleNamespace(examples=3))
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    write_manifest(tmp_path / "manifest.json", RECORD)
     spec = text_spec("new:bert", tmp_path, tmp_path)
     spec = replace(spec, data=replace(spec.data, label_type="classes"))
     metrics = pool([tmp_path], spec, tmp_path)["metrics"]
@@ -222,19 +227,33 @@ output: {tmp_path}
     assert (tmp_path / name).read_bytes() == before
 
 
-def test_15_08_folds_of_different_data_are_no_result(tmp_path, monkeypatch):
-    """Stopped between two folds, and rows were removed: some stood in no fold, others in two."""
+@pytest.mark.parametrize("what", ["data", "weights", "record"])
+def test_15_08_folds_of_different_data_are_no_result(what, tmp_path, monkeypatch):
+    """Stopped between two folds, and rows were removed: some stood in no fold, others in two. Or the model that they
+    begin with was changed."""
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         row = {"id": 0, "where": "a:2", "label": "negative", "prediction": "negative", "scores": {}}
         (tmp_path / name / PREDICTIONS).write_text(json.dumps(row) + "\n")
     results = SimpleNamespace(labels=("negative",), metrics={}, eval=SimpleNamespace(examples=1))
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
-    # The digest of the table that each was trained on, as its manifest.json has it.
-    monkeypatch.setattr("ptm.experiment.folds._train_digest", lambda run: run.name)
+    for name, record in (("first", RECORD), ("second", other_inputs(what))):
+        if record is not None:
+            write_manifest(tmp_path / name / "manifest.json", record)
     spec = text_spec("new:bert", tmp_path, tmp_path)
-    with pytest.raises(RunDirectoryError, match="second was not trained on the data of"):
+    message = (
+        "is missing or damaged" if what == "record" else f"second was not trained on the {what} of first"
+    )
+    with pytest.raises(RunDirectoryError, match=message):
         pool([tmp_path / "first", tmp_path / "second"], spec, tmp_path)
+
+
+def other_inputs(what):
+    if what == "record":
+        return None
+    if what == "weights":
+        return replace(RECORD, loaded={"model": "9" * 64})
+    return replace(RECORD, digests=replace(RECORD.digests, data={"train": "9" * 64}))
 
 
 def test_15_08_folds_in_the_place_of_a_run_are_a_message(finished, tmp_path):

@@ -34,6 +34,15 @@ def test_every_change_is_listed_at_once():
     require_unchanged(PINS, PINS, "x")
 
 
+def test_15_10_what_reads_the_texts_is_pinned_too():
+    """Another tokenizer or number of heads, with the same weights, started with --locked; locks of before say nothing
+    of it."""
+    now = replace(PINS, models={"model": "d"})
+    require_unchanged(PINS, now, "x")
+    with pytest.raises(ConfigError, match=r"models\.model: c → d"):
+        require_unchanged(replace(PINS, models={"model": "c"}), now, "x")
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"format": 2}', "[" * 5000, "\0"])
 def test_what_is_no_lock_file_is_refused(content, tmp_path):
     config = tmp_path / "run.yaml"

@@ -17,6 +17,13 @@ def test_a_record_reads_back_as_it_was_written(tmp_path):
     assert content["schema"] == RECORD.schema and content["digests"]["data"] == {"train": "2" * 64}
 
 
+def test_15_10_another_tokenizer_is_a_change_where_the_record_says_which_it_was():
+    now = replace(RECORD, digests=replace(RECORD.digests, models={"model": "b"}))
+    before = replace(RECORD, digests=replace(RECORD.digests, models={"model": "a"}))
+    assert changes(before, now) == ("digests.models.model: a → b",)
+    assert changes(RECORD, now) == ()
+
+
 def test_what_a_newer_version_wrote_besides_is_ignored(tmp_path):
     content = RECORD.as_dict() | {"new": 1}
     content["hardware"]["new"] = 2
