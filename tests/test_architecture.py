@@ -46,6 +46,7 @@ TESTED_ELSEWHERE = {
     "data/guess_table.py": "tests/cli/test_init.py",
     "data/guess_text.py": "tests/data/test_readers.py",
     "data/span_words.py": "tests/data/test_annotated.py",
+    "data/annotation_tools.py": "tests/data/test_annotated.py",
     "experiment/draft.py": "tests/cli/test_init.py",
     "quality/answers.py": "tests/quality/test_look.py",
     "quality/duplicates.py": "tests/quality/test_look.py",

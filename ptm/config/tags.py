@@ -49,3 +49,26 @@ def entities(tags: Sequence[str | None], known: Mapping[str, tuple[str, str]]) -
             open_kind, begin = kind, index
         before = place
     return spans
+
+
+def broken_entity(tags: Sequence[str], known: Mapping[str, tuple[str, str]]) -> tuple[int, str] | None:
+    """The first word (from 0) of a sentence at which its tags by BIOES, BILOU or BMEWO contradict each other, and how;
+    None where they do not, and for other schemes, in which any sequence of tags has a meaning.
+
+    ``known``: as for :func:`entities`. Where single words have a tag of their own or entities a last one beside
+    a first one, an entity of several words must have both its ends.
+    """
+    places = {place for place, _ in known.values()}
+    if not {"B", "E"} <= places and not {"B", "S"} <= places:
+        return None
+    open_tag, open_kind = "", ""
+    for index, tag in enumerate([*tags, OUTSIDE]):
+        place, kind = known.get(tag, (OUTSIDE, ""))
+        goes_on = place in ("I", "E")
+        if open_tag and not (goes_on and kind == open_kind):
+            behind = "nothing" if index == len(tags) else repr(tag)
+            return index - 1, f"{open_tag!r} goes on with {behind}"
+        if goes_on and not open_tag:
+            return index, f"{tag!r} goes on with what has not begun"
+        open_tag, open_kind = (tag, kind) if place in ("B", "I") else ("", "")
+    return None

@@ -22,7 +22,7 @@ HOLDS = "a word a line with its tags, a blank line behind each sentence"
 WORDS, LABEL = "words", "label"
 CONLL_SUFFIXES = (".conll", ".conllu", ".conllup", ".iob", ".iob2", ".bio")
 CONLLU_SUFFIX = ".conllu"  # ten columns: the first counts the words, of which 1 is the word and 3 its class
-_DOCUMENT = "-DOCSTART-"  # between the documents of CoNLL 2003
+DOCUMENT = "-DOCSTART-"  # between the documents of CoNLL 2003
 _NAMES = re.compile(r"#\s*global\.columns\s*=\s*(.+)")  # CoNLL-U Plus says what its columns are
 _WORD_NAMES = ("form", "word", "words", "token", "tokens", "text")
 # CoNLL-U counts words in its first column; 3-4 is a piece of text over two words, 8.1 a word that is not written.
@@ -74,7 +74,7 @@ def _sentences(lines: Sequence[str], path: Path, gathered: Gathered) -> list[lis
     fields are left out, and ``gathered`` is told."""
     tabs = any("\t" in line for line in lines if not line.startswith("#"))
     cut = [(number, line, _fields(line, tabs)) for number, line in enumerate(lines, start=1) if line.strip()]
-    plain = [fields for _, line, fields in cut if not line.startswith("#") and fields[0] != _DOCUMENT]
+    plain = [fields for _, line, fields in cut if not line.startswith("#") and fields[0] != DOCUMENT]
     if not plain:
         raise DataError("no word in it", where=path, expected=HOLDS)
     width, tags = len(plain[0]), {fields[-1] for fields in plain}
@@ -103,7 +103,7 @@ def _fields(line: str, tabs: bool) -> tuple[str, ...]:
 def _is_aside(line: str, fields: Sequence[str], width: int, tags: set[str], tabs: bool) -> bool:
     """Whether a line is a comment, or begins a document. ``#`` may be a word as well: then the line has as many fields
     as the others, and, where blanks stand between them, a tag that others have."""
-    if fields[0] == _DOCUMENT:
+    if fields[0] == DOCUMENT:
         return True
     if not line.startswith("#"):
         return False

@@ -53,7 +53,7 @@ def guess(path: Path, task: str | None = None) -> Guess:
     if kind in TABLE_SOURCES:
         guess_columns(about, task)
     elif kind in (*TAGGED_SOURCES, *ANNOTATED_SOURCES, "fasttext", "textfolder"):
-        guess_labelled(about)
+        guess_labelled(about, task)
     elif kind in QUESTION_SOURCES:
         guess_squad(about)
     else:

@@ -4,6 +4,7 @@ formats nobody reads here, with the one to export instead."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ INSTEAD = "export again as COCO (boxes and outlines), Pascal VOC or YOLO (boxes)
 # Other tasks of COCO's, which CVAT and COCO itself put beside the instances.
 _NOT_INSTANCES = ("person_keypoints", "captions", "panoptic", "stuff", "labels_")
 _LONGEST_LINE = 10_000  # characters
+_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*)*<([A-Za-z_]+)")
 _MARKS = ("Annotations", "annotations", "labels", "obj_train_data", "data.yaml", "result.json")
 
 
@@ -74,10 +76,12 @@ def refuse_unread(path: Path) -> None:
 
 def refuse_unread_file(file: Path) -> None:
     """As :func:`refuse_unread`, of a JSON file that is named itself."""
+    if file.suffix.lower() == ".xml" and _root_of(file) == "annotations":
+        raise _unread(file, "is written by CVAT in its own form (CVAT for images)")
     content = _json(file) if file.suffix.lower() == ".json" else None
     if isinstance(content, dict) and {"categories", "items"} <= content.keys():
         raise _unread(file, "is written by Datumaro (CVAT exports it)")
-    if isinstance(content, list) and content and _marks_an_image(content[0]):
+    if isinstance(content, list) and any(map(_marks_an_image, content)):
         raise _unread(file, "is Label Studio's own JSON, of images")
 
 
@@ -91,14 +95,26 @@ def _beside(file: Path) -> bool:
 
 def _marks_an_image(record: Any) -> bool:
     """Whether a task of Label Studio's says where on an image something is."""
-    annotations = record.get("annotations") if isinstance(record, dict) else None
-    results = [
+    if not isinstance(record, dict):
+        return False
+    of_min = [
+        one for value in record.values() for one in _listed(value)
+    ]  # JSON-MIN: a list a part of the interface
+    annotations = record.get("annotations")
+    results = of_min + [
         one
         for annotation in _listed(annotations)
         if isinstance(annotation, dict)
         for one in _listed(annotation.get("result"))
     ]
     return any(isinstance(one, dict) and "original_width" in one for one in results)
+
+
+def _root_of(file: Path) -> str:
+    """The tag of the outermost element of an XML file; "" where it is none."""
+    with file.open("rb") as stream:
+        match = _ROOT.match(stream.read(_LONGEST_LINE))
+    return match[1].decode("ascii") if match else ""
 
 
 def _listed(value: Any) -> list[Any]:

@@ -19,7 +19,8 @@ from ptm.errors import DataError
 
 @dataclass
 class Guess:
-    """The task, the section ``data:`` without its source, and why: key → what led to it."""
+    """The task, the section ``data:`` without its source, and why: key → what led to it. ``entities``: whether tags, if
+    there are any, name entities."""
 
     task: str
     kind: str
@@ -27,6 +28,7 @@ class Guess:
     data: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     train_examples: int | None = None
+    entities: bool = True
 
     def say(self, key: str, value: Any, reason: str) -> None:
         self.data[key] = value

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ptm.config.tags import entity_tags
 from ptm.config.tasks import QUESTION_ANSWERING, TASKS, TEXT_SIMILARITY
 from ptm.data.guess_roles import PAIRS, are_questions, guess_questions, guess_similar
 from ptm.data.guess_rows import Guess, Rows, is_flag, is_number, longest_columns, put_columns, read_rows
 from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.label_cells import ANNOTATED_CURE, is_annotation
 from ptm.errors import DataError, listing
 
 _LONGEST_NUMBER = 18  # digits of a label that is one
@@ -90,6 +92,7 @@ def guess_columns(about: Guess, task: str | None) -> None:
         about.reasons["task"] = f"{words[0]} and {words[1]} are lists of one length ({rows.places[0]})"
         put_columns(about, {"text": words[0], "label": words[1]}, {"text": "words", "label": ""}, rows)
         tags = Counter(str(tag) for table in read for tags in table.values(words[1]) for tag in tags)
+        about.entities = bool(entity_tags(list(tags)))
         if not all(tag.isdecimal() for tag in tags):
             _put_labels(about, sorted(tags, key=lambda tag: (tag != "O", tag[2:], tag)), tags)
     elif image is not None and label is not None:
@@ -195,6 +198,14 @@ def _few_values(values: Sequence[Any]) -> bool:
 def _put_target(about: Guess, column: str, read: Sequence[Rows]) -> None:
     rows = read[0]
     values = [value for table in read for value in table.values(column)]
+    for place, row in zip(rows.places, rows.rows, strict=True):
+        if is_annotation(row.get(column)):
+            raise DataError(
+                f"{column} holds no name of a label but {row[column]!r:.200}",
+                where=place,
+                expected="a table with a label a row, or a list of labels",
+                cure=ANNOTATED_CURE,
+            )
     if column != "label":
         about.say("label", column, f"{rows.places[0]}: {rows.values(column)[0]!r}")
     separator = next((mark for mark in "|;," if _repeats_parts(values, mark)), None)

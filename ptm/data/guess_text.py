@@ -10,9 +10,10 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from ptm.config.tags import OUTSIDE
-from ptm.data.annotated import TOOLS, seems
-from ptm.data.conll import CONLL_SUFFIXES, CONLLU_SUFFIX
+from ptm.config.tags import OUTSIDE, entity_tags
+from ptm.data.annotated import NO_SPANS
+from ptm.data.annotation_tools import TOOLS, tool_of
+from ptm.data.conll import CONLL_SUFFIXES, CONLLU_SUFFIX, DOCUMENT
 from ptm.data.fasttext import PREFIX
 from ptm.data.guess_rows import Guess
 from ptm.data.input_lines import opened
@@ -25,6 +26,7 @@ from ptm.data.text_format import TextFormat
 from ptm.errors import DataError, listing
 
 _FIRST_LINES = 40  # looked at
+_FIRST_RECORDS = 1000  # of annotation tools, of which any may be without a name in it
 _CONLL_2003 = (".train", ".testa", ".testb", ".dev", ".test")  # as the shared task called its files
 _TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
 
@@ -45,24 +47,25 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
             return "conll", f"a word a line with a tag behind it in {path.name}, and blank lines"
         if suffix != ".tsv":
             return ("tsv", f"tabs in {path.name}") if "\t" in "".join(lines[:1]) else ("text", ends)
-    if suffix in (".json", ".jsonl", ".ndjson") and (tool := seems(_first_record(path))) is not None:
+    if suffix in (".json", ".jsonl", ".ndjson") and (tool := tool_of(_first_records(path))) is not None:
         return tool, f"{path.name} holds records as {TOOLS[tool]} writes them"
     if suffix == ".json" and seems_squad(path, TextFormat()):
         return "squad", f"{path.name} holds articles with paragraphs, as SQuAD does"
     return next((kind for kind, form in FORMATS.items() if suffix in form.suffixes), None), ends
 
 
-def _first_record(path: Path) -> object:
-    """Of JSON, an object a line or a list; None where there is none."""
+def _first_records(path: Path) -> list[object]:
+    """Of JSON, an object a line or a list; none where there is none."""
     try:
         with opened(path) as stream:
-            first = next((line for line in stream if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+            lines = (line for line in stream if line.strip())
+            first = next(lines, b"").removeprefix(codecs.BOM_UTF8)
             if not first.lstrip().startswith(b"["):
-                return json.loads(first)
+                return [json.loads(line) for line in (first, *islice(lines, _FIRST_RECORDS - 1))]
             records = json.loads(first + stream.read())
-            return records[0] if records else None
+            return records[:_FIRST_RECORDS] if isinstance(records, list) else []
     except (DataError, ValueError, RecursionError):
-        return None
+        return []
 
 
 def _first_lines(path: Path) -> list[str]:
@@ -73,7 +76,7 @@ def _first_lines(path: Path) -> list[str]:
 
 def _is_tagged(lines: list[str]) -> bool:
     """Whether lines are words with tags by IOB and its kin, and some sentence ends in a blank line."""
-    rows = [line.split() for line in lines if line.strip() and not line.startswith("# ")]
+    rows = [line.split() for line in lines if line.strip() and not line.startswith(("# ", DOCUMENT))]
     tags = {row[-1] for row in rows if len(row) > 1}
     alike = len(rows) > 1 and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
     return (
@@ -96,8 +99,9 @@ def is_textfolder(path: Path) -> str | None:
     return None
 
 
-def guess_labelled(about: Guess) -> None:
-    """The task and the labels of texts that come with them; read as a training reads them. Raises DataError."""
+def guess_labelled(about: Guess, task: str | None = None) -> None:
+    """The task and the labels of texts that come with them; read as a training reads them. ``task``: as somebody says
+    who knows. Raises DataError."""
     name = about.data.get("train")
     path = about.path / name if name else about.path
     if about.kind == "textfolder":
@@ -112,16 +116,22 @@ def guess_labelled(about: Guess) -> None:
         about.say(
             "label", label, "their classes (UPOS); others stand in the columns 4 (XPOS) and 7 (relations)"
         )
+    if len(inputs) > 1 and task == "text-classification":
+        inputs = inputs[1:]
     try:
         table = read(path, {inputs[0]: about.data.get("text", inputs[0]), "label": label}, TextFormat())
-    except DataError:
+    except DataError as of_words:
         if len(inputs) < 2:
             raise
-        table = read(path, {inputs[1]: inputs[1], "label": "label"}, TextFormat())
+        try:
+            table = read(path, {inputs[1]: inputs[1], "label": "label"}, TextFormat())
+        except DataError as of_texts:
+            raise (of_texts if NO_SPANS in {p.what for p in of_words.problems} else of_words) from None
     about.train_examples = len(table)
     first, labels = next(iter(table.columns.values()))[0], table.columns["label"]
     if "words" in table.columns:
         about.task = "token-classification"
+        about.entities = bool(entity_tags([tag for tags in labels for tag in tags]))
         about.reasons["task"] = f"{first[0]!r} has the tag {labels[0][0]!r} ({table.where(0)})"
     else:
         about.task = "text-classification"

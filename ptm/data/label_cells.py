@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+ANNOTATED_CURE = (  # of spans, and of several choices
+    "export as JSON from the program that wrote it, and begin data.source with labelstudio:, doccano: or prodigy:"
+)
 SEPARATOR = "|"  # between the labels of a field in a table
 # What other programs put there, and people who write Chinese or Japanese.
 _OTHERS = (",", ";", "/", "\t", "\n", "&", "+", "、", "，", "；", " ")
@@ -86,8 +89,23 @@ def _numbers(inner: str) -> list[Any] | None:
     return items if items and not inner[end:].strip() else None
 
 
+def is_annotation(value: Any) -> bool:
+    """Whether a cell holds objects, or lists within a list, and no names: what annotation tools write of spans and of
+    several choices, as it is or printed as JSON into a table."""
+    if isinstance(value, str):
+        if value.lstrip()[:1] not in ("{", "["):
+            return False
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(value, dict) or (is_list(value) and any(isinstance(one, dict | list) for one in value))
+
+
 def label_list(value: Any, separator: str = SEPARATOR) -> list[Any] | None:
     """The labels of a cell: a list as it is, a printed one read, a text cut at the separator; None for all else."""
+    if is_annotation(value):
+        return None
     if isinstance(value, str):
         if not value.strip():
             return []

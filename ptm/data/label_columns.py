@@ -13,7 +13,9 @@ from typing import Any
 from ptm.config.data_section import LABEL, DataSpec
 from ptm.data.arrow import distinct, mapped, rows_where
 from ptm.data.label_cells import (
+    ANNOTATED_CURE,
     SEPARATOR,
+    is_annotation,
     is_vector,
     label_list,
     looks_like_digits,
@@ -208,7 +210,12 @@ def _require_single(table: Table, stated: Sequence[str]) -> None:
         return isinstance(cell, str) and cell not in stated and bool(quoted_list(cell) or is_vector(cell))
 
     refuse(
-        Problem(f"the label is a list: {cells[row]!r}", table.where(row), "one label", _CLASSES)
+        Problem(
+            f"the label is a list: {cells[row]!r:.200}",
+            table.where(row),
+            "one label",
+            ANNOTATED_CURE if is_annotation(cells[row]) else _CLASSES,
+        )
         for row in rows_where(cells, is_list)
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptm.data.arrow import Coded, numbers
+from ptm.data.label_cells import ANNOTATED_CURE, is_annotation
 from ptm.data.label_spelling import closest_label, map_cure
 from ptm.data.label_values import number_of, whole_number
 from ptm.errors import ModelError, Problem, listing, refuse
@@ -60,7 +61,7 @@ def label_name(value: Any) -> str | None:
     number = whole_number(value)
     if number is not None:
         return str(number)
-    return value if isinstance(value, str) and value.strip() else None
+    return value if isinstance(value, str) and value.strip() and not is_annotation(value) else None
 
 
 def encode_labels(
@@ -83,7 +84,7 @@ def encode_labels(
         numbered = "" if _numbers(labels) else _numbers_known(_by_number(labels, stored_names))
         refuse(
             Problem(
-                f"label {values[row]!r:.200} is not one of the {len(labels)} labels",
+                f"label {values[row]!r:.200} is {f'not one of the {len(labels)} labels' if labels else 'no label'}",
                 where(row),
                 one_of(labels) + numbered if labels else "a name or a whole number",
                 _cure(values[row], labels),
@@ -94,6 +95,8 @@ def encode_labels(
 
 
 def _cure(value: Any, labels: tuple[str, ...]) -> str:
+    if is_annotation(value):
+        return ANNOTATED_CURE
     if isinstance(value, list | tuple):
         return "where any number of labels may apply: data.label_type: classes"
     name = label_name(value)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ptm.data.annotated import TOOLS, read_annotated
+from ptm.data.annotated import read_annotated
+from ptm.data.annotation_tools import TOOLS
 from ptm.data.conll import CONLL_SUFFIXES, read_conll
 from ptm.data.fasttext import read_fasttext
 from ptm.data.packed import with_packed

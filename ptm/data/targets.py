@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptm.config.label_types import CLASS, CLASSES, NUMBER
-from ptm.data.label_cells import is_list, label_list, quoted_list
+from ptm.data.label_cells import ANNOTATED_CURE, is_annotation, is_list, label_list, quoted_list
 from ptm.data.labels import discover_labels, encode_labels, untaught_classes
 from ptm.errors import DataError, Problem, refuse
 
@@ -41,12 +41,13 @@ def split_labels(values: Sequence[Any], where: Where) -> list[list[Any]]:
     """
     rows = [label_list(value) for value in values]
     wrong = [row for row, listed in enumerate(rows) if listed is None]
+    annotated = any(is_annotation(values[row]) for row in wrong)
     _refuse(
         wrong,
-        lambda row: f"{values[row]!r} is no list of labels",
+        lambda row: f"{values[row]!r:.200} is no list of labels",
         where,
         "a list of names, or names with | between them",
-        "write [] (in a table: nothing) where no class applies",
+        ANNOTATED_CURE if annotated else "write [] (in a table: nothing) where no class applies",
     )
     return [listed or [] for listed in rows]
 

@@ -33,7 +33,10 @@ class _Start:
 def draft_config(about: Guess, name: str, folder: Path) -> str:
     """The text of a config for these data, to be written into ``folder``. Raises ConfigError if it is none."""
     start = _start(about)
-    headline = TASKS[about.task].evaluation_of(str(about.data.get("label_type", "class"))).headline
+    evaluation = TASKS[about.task].evaluation_of(str(about.data.get("label_type", "class")))
+    headline = evaluation.headline
+    if headline in evaluation.of_entities and not about.entities:
+        headline = "accuracy"  # classes of words, such as parts of speech
     source = os.path.relpath(about.path.absolute(), folder.absolute())
     command = "pretrain" if TASKS[about.task].language_model else "finetune"
     reasons = dict(about.reasons)

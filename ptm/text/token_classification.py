@@ -30,6 +30,7 @@ from ptm.text import features, origins
 from ptm.text.classifiers import PURPOSES, build_classifier
 from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
+from ptm.text.tag_checks import tag_findings
 from ptm.text.tokens import longest_text
 from ptm.text.windows import LongTexts
 from ptm.text.words import WordTokens, tokenize_words
@@ -58,10 +59,12 @@ def load_data(spec: RunSpec, *, labels: tuple[str, ...] | None = None, train: bo
             neither = f"no column {other!r}" in {p.what for p in of_other.problems}
             raise (error if neither and other == LABEL else of_other) from None
         data = replace(data, decided={"label": other})
+    said: list[Problem] = []
     for examples in (data.train, data.eval, data.test):
         if examples is not None and examples.targets is not None:
             _require_as_many(examples)
-    return data
+            said += tag_findings(examples, data.labels)
+    return replace(data, warnings=(*data.warnings, *said))
 
 
 def _load(data: DataSpec, labels: tuple[str, ...] | None, train: bool, *, unlabelled: bool) -> Dataset:

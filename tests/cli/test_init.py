@@ -506,3 +506,74 @@ def test_11_01_a_line_for_excel_is_no_header_of_a_guess(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("sep=,\ntext,label\nfine,good\nnot,bad\n")
     assert run(["init", str(tmp_path / "a.csv"), "--output", str(tmp_path / "c.yaml")]) == 3
     assert "'sep=,' is a line for Excel" in capsys.readouterr().err
+
+
+def init(capsys, path, code=0):
+    target = path.parent / "c.yaml"
+    assert run(["init", str(path), "--output", str(target), "--overwrite"]) == code
+    said = capsys.readouterr()
+    return target.read_text() if code == 0 else said.err
+
+
+def test_11_01_classes_of_words_are_measured_by_their_accuracy(tmp_path, capsys):
+    rows = "1\tI\tI\tPRON\tPRP\t_\t2\tnsubj\t_\t_\n2\tdo\tdo\tAUX\tVBP\t_\t0\troot\t_\t_\n\n"
+    (tmp_path / "a.conllu").write_text(rows)
+    assert "best: {metric: accuracy}" in init(capsys, tmp_path / "a.conllu")
+    lines(tmp_path, "pos.jsonl", ['{"tokens": ["I", "do"], "tags": ["PRON", "AUX"]}'])
+    assert "best: {metric: accuracy}" in init(capsys, tmp_path / "pos.jsonl")
+    lines(tmp_path, "ner.jsonl", ['{"tokens": ["I", "do"], "tags": ["B-PER", "O"]}'])
+    assert "best: {metric: f1}" in init(capsys, tmp_path / "ner.jsonl")
+
+
+def test_11_01_a_mark_of_a_document_hides_no_columns(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("-DOCSTART- -X- O\n\nAnna -X- _ B-PER\ncame -X- _ O\n\nso -X- _ O\n")
+    assert "source: conll:" in init(capsys, tmp_path / "a.txt")
+
+
+SPANS = [{"start": 0, "end": 4, "text": "Anna", "labels": ["PER"]}]
+
+
+@pytest.mark.parametrize("cell", [SPANS, {"choices": ["PER", "LOC"]}], ids=["spans", "choices"])
+def test_11_01_what_annotation_tools_write_into_a_table_is_no_label(cell, tmp_path, capsys):
+    written = json.dumps(cell).replace('"', '""')
+    lines(tmp_path, "a.csv", ["text,label", "Bo is,", f'Anna is,"{written}"', f'Anna was,"{written}"'])
+    said = init(capsys, tmp_path / "a.csv", 3)
+    assert "a.csv:3: label holds no name of a label but" in said
+    assert "export as JSON" in said
+    for kind in ("class", "classes"):
+        config = f"""version: 1
+task: text-classification
+model: {{name: bert-base-uncased}}
+data: {{source: "csv:{tmp_path}/a.csv", eval: 50%, label_type: {kind}}}
+train: {{epochs: 1, batch_size: 2, learning_rate: 1e-3}}
+output: r
+"""
+        (tmp_path / "c.yaml").write_text(config)
+        assert run(["check", str(tmp_path / "c.yaml"), "--data"]) == 3
+        said = capsys.readouterr().err
+        assert "a.csv:3: " in said and "export as JSON" in said
+
+
+def test_11_01_cvats_own_file_and_marks_in_json_min_are_told(tmp_path, capsys):
+    (tmp_path / "annotations.xml").write_text(
+        '<?xml version="1.0"?>\n<annotations><version>1.1</version></annotations>'
+    )
+    assert "CVAT for images" in init(capsys, tmp_path / "annotations.xml", 3)
+    box = {"x": 1, "y": 1, "width": 9, "height": 9, "original_width": 40, "rectanglelabels": ["cat"]}
+    (tmp_path / "min.json").write_text(
+        json.dumps([{"image": "/data/a.jpg"}, {"image": "/data/b.jpg", "label": [box]}])
+    )
+    assert "of images" in init(capsys, tmp_path / "min.json", 3)
+
+
+def test_11_02_the_task_that_is_said_decides_which_labels_are_shown(tmp_path):
+    choice = {"from_name": "mood", "type": "choices", "value": {"choices": ["good"]}}
+    span = {"from_name": "ner", "type": "labels", "value": SPANS[0]}
+    task = {"data": {"text": "Anna is"}, "annotations": [{"result": [span, choice]}]}
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    assert "B-PER" in guess(tmp_path / "a.json").reasons["labels read"]
+    assert "good 1" in guess(tmp_path / "a.json", "text-classification").reasons["labels read"]
+    overlap = {**span, "value": {**SPANS[0], "labels": ["X"]}}
+    task["annotations"][0]["result"] = [span, overlap]
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    assert run(["init", str(tmp_path / "a.json"), "--output", str(tmp_path / "c.yaml")]) == 3

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from annotation_samples import SPANS, TEXT, chosen, doccano, entities, labelstudio, prodigy, region, task
-from ptm.data.annotated import read_annotated, seems
+from ptm.data.annotated import read_annotated
+from ptm.data.annotation_tools import seems, tool_of
 from ptm.data.text_format import TextFormat
 from ptm.errors import DataError
 
@@ -202,8 +203,66 @@ def test_11_02_another_tool_is_named(read):
         "this seems to be written by doccano",
         "begin data.source with doccano:",
     )
-    minimal = {"id": 1, "text": "x", "label": [{"start": 0, "end": 1, "labels": ["A"]}]}
-    assert "JSON-MIN" in problems(read, "labelstudio", [minimal])[0].cure
+    assert "JSON-MIN" in problems(read, "labelstudio", [{"id": 1, "text": "x", "label": "A"}])[0].cure
     assert seems({"text": "x", "label": "a"}) is None
     assert problems(read, "doccano", [{"body": "x", "label": []}])[0].what == "no column 'text'"
     assert problems(read, "labelstudio", [{"data": {"a": "x", "b": "y"}, "annotations": []}])[0].cure
+
+
+def minimal(text=TEXT, spans=SPANS, **more):
+    """As JSON-MIN of Label Studio has it: without names there is no ``label``."""
+    found = [region(text, span)["value"] for span in spans]
+    about = {"id": 7, "annotator": 1, "annotation_id": 3, "created_at": "2024-05-01", "lead_time": 2.5}
+    return {"text": text, **about, **({"label": found} if found else {}), **more}
+
+
+def test_11_02_json_min_of_label_studio_has_the_same_spans(read):
+    table, path = read("labelstudio", [minimal("no name here", []), minimal(source="x", lang="en")])
+    assert rows(table) == [[("no", "O"), ("name", "O"), ("here", "O")], TAGGED]
+    assert table.where(1) == f"{path}, record 2"
+    assert tool_of([minimal("no name here", []), minimal()]) == "labelstudio"
+    moved = minimal()
+    moved["label"][0] |= {"start": 5, "end": 9}
+    assert "the annotation says 'Anna Berg'" in problems(read, "labelstudio", [moved])[0].what
+    two = minimal(other=minimal()["label"])
+    assert (
+        problems(read, "labelstudio", [two])[0].what
+        == "labels by several parts of the interface: label, other"
+    )
+    assert rows(read("labelstudio", [two], label="other")[0]) == [TAGGED]
+
+
+def test_11_02_json_min_of_label_studio_has_choices(read):
+    def of(records, **how):
+        return read("labelstudio", records, role="text", **how)[0].columns["label"]
+
+    several = minimal(spans=[], mood={"choices": ["good", "odd"]})
+    assert of([minimal(spans=[], mood="good"), minimal(spans=[], mood="bad")]) == ["good", "bad"]
+    assert of([minimal(spans=[], mood="good"), several, minimal(spans=[])]) == [["good"], ["good", "odd"], []]
+    both = minimal(mood="good", topic="film")
+    assert problems(of, [both])[0].what == "several texts may be the label: mood, topic"
+    assert of([both], label="topic") == ["film"]
+    review = {"review": "a film", "mood": "good", "annotation_id": 1}
+    assert of([review], label="mood") == ["good"]
+
+
+def test_11_02_labels_of_the_first_doccano_are_numbers(read):
+    def old(*found):
+        return {"id": 1, "text": TEXT, "meta": {}, "annotation_approver": None, "annotations": list(found)}
+
+    spans = [
+        {"label": n, "start_offset": s, "end_offset": e, "user": 1} for n, (s, e, _) in enumerate(SPANS, 1)
+    ]
+    table, _ = read("doccano", [old(), old(*spans)])
+    assert [tag for _, tag in rows(table)[1]] == ["B-1", "I-1", "O", "O", "B-2", "O"]
+    assert {tag for _, tag in rows(table)[0]} == {"O"}
+    whole = [old({"label": 2, "user": 1}, {"label": 2, "user": 3}), old({"label": 1, "user": 1})]
+    assert read("doccano", whole, role="text")[0].columns["label"] == ["2", "1"]
+    assert tool_of([old(), old(*spans)]) == "doccano"
+    (problem,) = problems(read, "doccano", [old({"text": "a summary"})])
+    assert problem.what == "an annotation is {'text': 'a summary'}"
+
+
+def test_11_02_a_first_record_without_a_name_does_not_hide_the_tool():
+    assert tool_of([doccano(spans=[]), doccano()]) == "doccano"
+    assert tool_of([{"text": "a", "label": []}, {"text": "b", "label": ["x"]}]) is None
