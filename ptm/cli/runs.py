@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +34,6 @@ def reproduce(
         typer.Option(
             "--tolerance",
             metavar="DISTANCE",
-            min=0,
             help="How far a final metric may be off, if not bit-identical.",
         ),
     ] = 0.005,
@@ -50,6 +50,12 @@ def reproduce(
     json_: Json = False,
 ) -> None:
     """Run a recorded experiment again and say how far the result is from the record."""
+    from ptm.errors import ConfigError
+
+    if not 0 <= tolerance < math.inf:  # 0 and more: NaN is not below 0 either
+        raise ConfigError(
+            f"{tolerance} is no distance", where="--tolerance", expected="a finite number from 0 up"
+        )
     reporter = new_reporter(quiet=quiet, verbose=verbose)
     count = parse_processes(processes)
     from ptm.base.allocator import keep_freed_memory

@@ -60,9 +60,20 @@ def column_attributes(
             problems.append(
                 Problem(what, where(row), f"a value for data.{key}", "fill it in, or remove the row")
             )
+        if key == "slices":
+            problems += _said_to_be_empty(texts, name, where)
         attributes[name] = mapped(texts, lambda text: text or EMPTY)
     refuse(problems)
     return attributes
+
+
+def _said_to_be_empty(texts: Sequence[str | None], name: str, where: Callable[[int], str]) -> list[Problem]:
+    """Where a cell holds what empty ones are called, and others are empty: they would be one slice."""
+    said = rows_where(texts, lambda text: text == EMPTY)
+    if not said or not rows_where(texts, lambda text: text == ""):
+        return []
+    what = f"{name} is {EMPTY!r}, as the slice of empty cells is called, of which there are some"
+    return [Problem(what, where(said[0]), "another value", "rename it, or leave the cell empty")]
 
 
 def _is_missing(text: str | None) -> bool:

@@ -79,8 +79,12 @@ _ANSWERS = (
 
 def _is_prediction(first: object, suffix: str) -> bool:
     """Whether it is the first row that ptm writes of predictions, or of a table the names of its columns."""
-    if suffix == ".jsonl":
-        named = isinstance(first, dict) and type(first.get("id")) is int
+    if suffix == ".jsonl":  # whose numbers begin with 0, but of labels that are doubted
+        named = (
+            isinstance(first, dict)
+            and type(first.get("id")) is int
+            and (first["id"] == 0 or "likely" in first)
+        )
     else:
         named = isinstance(first, list) and all(isinstance(name, str) for name in first)
     names: list[str] = list(first) if named and isinstance(first, dict | list) else []

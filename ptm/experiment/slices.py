@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from ptm.config.slices import SliceMetric
 from ptm.config.spec import RunSpec
 from ptm.data.attributes import slice_values
 from ptm.data.examples import Dataset, Examples
-from ptm.errors import ConfigError, DataError
+from ptm.errors import ConfigError, DataError, NotFinite
 from ptm.metrics.summary import Sliced
 from ptm.pipeline import Metrics, Pipeline
 from ptm.run.results import Slice
@@ -19,7 +20,10 @@ from ptm.run.results import Slice
 def measure_slices(
     spec: RunSpec, metrics: Metrics, pipeline: Pipeline, examples: Examples
 ) -> tuple[Slice, ...]:
-    """A row for each value of each of ``data.slices``. ``examples``: what ``pipeline`` evaluated."""
+    """A row for each value of each of ``data.slices``. ``examples``: what ``pipeline`` evaluated.
+
+    Raises NotFinite for a metric that is no number: a bound would be held against it.
+    """
     if not spec.data.slices:
         return ()
     assert isinstance(metrics, Sliced)  # as require_sliced has made sure
@@ -38,6 +42,14 @@ def _measured(metrics: Sliced, name: str, value: str, ids: np.ndarray) -> Slice:
         values = metrics.subset(ids).compute()
     except DataError:  # nothing in it counts: masks in which every pixel is ignored
         values = {}
+    for metric, number in values.items():
+        if not math.isfinite(number):
+            raise NotFinite(
+                f"{metric} is {number}",
+                where=f"the {len(ids)} examples of {name}={value}",
+                expected="finite numbers",
+                cure="look at these examples, or leave this slice out of data.slices",
+            )
     return Slice(slice=name, value=value, examples=len(ids), metrics=values)
 
 

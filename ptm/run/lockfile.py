@@ -90,6 +90,14 @@ def require_lock_place(config: Path) -> None:
         raise ConfigError(
             "is named as its own lock file would be", where=config, cure=f"rename it: {config.stem}.yaml"
         )
+    for suffix in (".yaml", ".yml"):
+        other = config.with_suffix(suffix)
+        if other != config and other.exists() and not other.samefile(config):
+            raise ConfigError(
+                f"{config.name} and {other.name} would have one lock file",
+                where=path,
+                cure="rename one of the two configs",
+            )
     try:
         content = read_bytes(path)
         ours = not content.strip() or {"format", "task", "weights"} <= set(json.loads(content))

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ptm.cli.app import app
-from ptm.errors import PtmError
+from ptm.errors import ConfigError, PtmError
 
 
 def invoke(*words):
@@ -17,6 +17,13 @@ def test_a_report_is_written_again_and_named(finished):
     result = invoke("report", finished)
     assert result.exit_code == 0 and result.stdout == f"{finished / 'report.html'}\n"
     assert (finished / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("distance", ["inf", "nan", "-1", "1e400"])
+def test_15_09_a_tolerance_that_is_no_distance_is_refused(distance, tmp_path):
+    """Within an infinite one is everything, within NaN nothing."""
+    error = invoke("reproduce", tmp_path, "--tolerance", distance).exception
+    assert isinstance(error, ConfigError) and "is no distance" in str(error)
 
 
 @pytest.mark.parametrize("command", ["report", "reproduce"])

@@ -110,6 +110,11 @@ def test_12_01_texts_without_labels_and_lists_of_words_are_shared_out_too(tmp_pa
         ({"user": None}, {"split_by": "user"}, "user is empty"),
         ({"user": [1]}, {"split_by": "user"}, "user holds no single value"),
         ({"source": ["a"]}, {"slices": ("source",)}, "source holds no single value"),
+        (
+            {"source": "(empty)", "also": None},
+            {"slices": ("source",)},
+            "as the slice of empty cells is called",
+        ),
         ({}, {"split_by": "person"}, "no column 'person'"),
         ({}, {"slices": ("sorce",)}, "no column 'sorce'"),
         ({}, {"split_by": "one"}, "120 examples in 1 group by 'one' cannot be shared out"),
@@ -119,6 +124,8 @@ def test_12_01_texts_without_labels_and_lists_of_words_are_shared_out_too(tmp_pa
 def test_12_01_12_06_what_cannot_be_grouped_is_refused(tmp_path, change, keys, told):
     made = [{**row, "one": 1} for row in rows()]
     made[7] |= change
+    if "also" in change:
+        made[8] |= {"source": None}
     with pytest.raises(PtmError) as refused:
         load(write(tmp_path, made), **{"eval": "10%", "test": "10%", **keys})
     problem = refused.value.problems[0]

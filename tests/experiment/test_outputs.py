@@ -101,6 +101,7 @@ def test_15_06_predictions_replace_nobody_elses_file(text_run, tmp_path, name):
         "id,text\n1,a\n",
         "id,input,label\n1,years of work,x\n",
         '{"id": 1, "input": "years of work", "output": "x"}\n',
+        '{"id": 1, "input": "years of work", "prediction": "x"}\n',
         '{"id": "a", "input": "years of work", "prediction": "x"}\n',
         '["id", "where", "prediction"]\n',
         "[[[[",

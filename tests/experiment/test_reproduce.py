@@ -68,6 +68,19 @@ def test_15_09_a_record_without_metrics_is_damaged_not_within_tolerance(tiny_ber
     assert not (tmp_path / "again").exists()
 
 
+def test_15_09_a_metric_that_is_not_what_the_predictions_come_to_is_not_identical(
+    tiny_bert, reviews, tmp_path
+):
+    """All else had the same bits: it was bit-identical, with a metric half a point off."""
+    run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1))
+    path = tmp_path / "r" / "results.json"
+    results = json.loads(path.read_text())
+    results["metrics"]["accuracy"] += 0.5
+    path.write_text(json.dumps(results))
+    found = reproduce(tmp_path / "r", tmp_path / "again", 0.005, Silent())
+    assert found.verdict == "different" and found.first_difference is None
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(RunDirectoryError, match="a finished run"):
         reproduce(tmp_path, tmp_path / "x", 0.005, Silent())

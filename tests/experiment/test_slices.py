@@ -5,14 +5,30 @@ from types import SimpleNamespace
 import pytest
 
 from ptm.config.spec import DataSpec
-from ptm.errors import ConfigError
-from ptm.experiment.slices import require_sliced, slice_metrics
+from ptm.data.examples import Examples
+from ptm.errors import ConfigError, NotFinite
+from ptm.experiment.slices import measure_slices, require_sliced, slice_metrics
+from ptm.metrics.summary import Sliced
 from ptm.run.results import Slice
 
 
 def test_12_06_metrics_of_slices_have_the_names_that_expectations_give_them():
     rows = [Slice(slice="source", value="a b", examples=3, metrics={"accuracy": 0.5, "f1/PER": 1.0})]
     assert slice_metrics(rows) == {"accuracy[source=a b]": 0.5, "f1/PER[source=a b]": 1.0}
+
+
+def test_15_08_a_metric_of_a_slice_that_is_no_number_is_said():
+    """A bound of it was held against infinity, which is above all of them."""
+
+    class Measured(Sliced):
+        def subset(self, ids):
+            return SimpleNamespace(compute=lambda: {"perplexity": float("inf")})
+
+    spec = SimpleNamespace(data=DataSpec(source="csv:d", slices=("source",)))
+    examples = Examples({"text": ["a"]}, None, str, attributes={"source": ["b"]})
+    pipeline = SimpleNamespace(attribute=lambda name: ["b"])
+    with pytest.raises(NotFinite, match=r"the 1 examples of source=b: perplexity is inf"):
+        measure_slices(spec, Measured(), pipeline, examples)
 
 
 def test_12_06_a_task_whose_metrics_are_not_known_of_single_examples_is_refused_by_its_name():

@@ -34,6 +34,13 @@ def test_every_change_is_listed_at_once():
     require_unchanged(PINS, PINS, "x")
 
 
+def test_15_10_two_configs_do_not_share_a_lock(tmp_path):
+    for name in ("a.yaml", "a.yml"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(ConfigError, match=r"a\.yml and a\.yaml would have one lock file"):
+        require_lock_place(tmp_path / "a.yml")
+
+
 def test_15_10_what_reads_the_texts_is_pinned_too():
     """Another tokenizer or number of heads, with the same weights, started with --locked; locks of before say nothing
     of it."""
