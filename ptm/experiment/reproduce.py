@@ -51,7 +51,7 @@ def reproduce(
 ) -> Reproduction:
     """Train what ``recorded`` trained, into ``output``; the record is only read.
 
-    Bit-identical means the weights of ``model/``, every logged number, every prediction and every metric. Within tolerance
+    Bit-identical means the weights of ``model/``, every logged number, prediction and metric. Within tolerance
     means that no final metric is further away than ``tolerance``. ``processes``: in how many; None is one, and refused
     where the record says more, for a record starts nothing unasked. Raises RunDirectoryError when the run is not
     finished.
