@@ -139,6 +139,7 @@ def find_origin(
         config = AutoConfig.from_pretrained(place, **options)
         for key, value in _CALLED_WITH.items():
             setattr(config, key, value)
+        _require_no_code(config, place)
         tokenizer = load_tokenizer(place, options | more)
     if ref.tokenizer is not None:
         tokenizer = _same_tokenizer(ref.name, tokenizer, ref.tokenizer, more)
@@ -283,13 +284,42 @@ def _require_plausible(config: Mapping[str, Any], place: str) -> None:
             raise ModelError(f"config.json has {key}: {value}", where=place, expected=f"at most {most:,}")
     for key in ("_attn_implementation", "attn_implementation"):
         value = config.get(key)
-        if isinstance(value, str) and value not in _ATTENTION:
-            raise ModelError(
-                f"config.json names code for its attention: {value[:80]!r}",
-                where=place,
-                expected=f"nothing, or one of {', '.join(_ATTENTION)}",
-                cure="remove it; code that a repository brings along is never run",
-            )
+        if value is not None and value not in _ATTENTION:
+            raise _names_code("attention", value, place)
+
+
+_EXPERTS = ("eager", "batched_mm", "grouped_mm")
+
+
+def _require_no_code(config: Any, place: str) -> None:
+    """ModelError where a configuration, of a hub too, or one in it asks for code of a hub's for its arithmetic. Where
+    flash attention is not installed, transformers would fetch that as well: then it is left open which attention is
+    computed."""
+    from transformers import PretrainedConfig
+    from transformers.utils import import_utils
+
+    attention, experts = (getattr(config, f"_{part}_implementation", None) for part in ("attn", "experts"))
+    if attention is not None and attention not in _ATTENTION:
+        raise _names_code("attention", attention, place)
+    if experts is not None and experts not in _EXPERTS:
+        raise _names_code("experts", experts, place)
+    if str(attention).startswith("flash"):
+        installed = getattr(import_utils, f"is_flash_attn_{attention[-1]}_available", None)
+        if installed is None or not installed():
+            config._attn_implementation = None
+    for part in vars(config).values():
+        if isinstance(part, PretrainedConfig):
+            _require_no_code(part, place)
+
+
+def _names_code(part: str, value: object, place: str) -> ModelError:
+    known = {"attention": _ATTENTION, "experts": _EXPERTS}[part]
+    return ModelError(
+        f"config.json names code for its {part}: {str(value)[:80]!r}",
+        where=place,
+        expected=f"nothing, or one of {', '.join(known)}",
+        cure="remove it; code that a repository brings along is never run",
+    )
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def test_a_teacher_that_is_not_there_is_called_one(monkeypatch):
         ("vocab_size", 10**12, "vocab_size: 1000000000000"),
         ("_attn_implementation", "stranger/kernel", "names code for its attention: 'stranger/kernel'"),
         ("attn_implementation", "stranger/kernel", "names code for its attention"),
+        ("attn_implementation", {"": "stranger/kernel"}, "names code for its attention"),
+        ("experts_implementation", "sonicmoe", "names code for its experts: 'sonicmoe'"),
     ],
 )
 @pytest.mark.parametrize("complete", [True, False])
@@ -93,6 +95,31 @@ def test_15_17_how_a_model_is_called_is_not_for_its_files_to_say(tiny_bert, tmp_
     (copy / "config.json").write_text(json.dumps(content))
     config = origins.find_origin(ModelRef(name=str(copy)), None).config
     assert config.return_dict and not config.output_hidden_states and config.chunk_size_feed_forward == 0
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_15_02_attention_that_is_not_installed_is_not_fetched(tiny_bert, tmp_path, number):
+    """transformers takes a kernel of the hub in its place, where the package for such is there."""
+    copy = shutil.copytree(tiny_bert, tmp_path / "model")
+    content = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(
+        json.dumps({**content, "attn_implementation": f"flash_attention_{number}"})
+    )
+    assert origins.find_origin(ModelRef(name=str(copy)), None).config._attn_implementation is None
+
+
+@pytest.mark.parametrize(
+    "named", ["stranger/kernel", {"": "stranger/kernel", "text_config": "stranger/kernel"}]
+)
+def test_15_02_a_config_of_a_hub_or_one_in_it_names_no_code(named):
+    from transformers import BertConfig, EncoderDecoderConfig
+
+    config = BertConfig(attn_implementation=named)
+    pair = EncoderDecoderConfig.from_encoder_decoder_configs(BertConfig(), config)
+    pair.decoder._attn_implementation = "stranger/kernel"
+    for each in (config, pair):
+        with pytest.raises(ModelError, match="names code for its attention: 'stranger/kernel'"):
+            origins._require_no_code(each, "me/x")
 
 
 @pytest.mark.parametrize(
