@@ -303,7 +303,7 @@ def _require_no_code(config: Any, place: str) -> None:
         raise _names_code("attention", attention, place)
     if experts is not None and experts not in _EXPERTS:
         raise _names_code("experts", experts, place)
-    if str(attention).startswith("flash"):
+    if isinstance(attention, str) and attention.startswith("flash"):
         installed = getattr(import_utils, f"is_flash_attn_{attention[-1]}_available", None)
         if installed is None or not installed():
             config._attn_implementation = None
