@@ -138,7 +138,12 @@ def _doccano_numbers(found: Mapping[str, Any], text: str, place: str) -> Record:
         number = one.get("label") if isinstance(one, Mapping) else None
         if type(number) is not int and not isinstance(number, str):
             what = f"an annotation is {one!r:.200}"
-            raise DataError(what, where=place, expected="label, and start_offset and end_offset of a span")
+            raise DataError(
+                what,
+                where=place,
+                expected="label, and start_offset and end_offset of a span",
+                cure="export the labels of spans or of whole texts from doccano",
+            )
         if "start_offset" in one or "end_offset" in one:
             spans.append(_span({**one, "label": str(number)}, place, "start_offset", "end_offset", "label"))
         else:
@@ -151,7 +156,12 @@ def _doccano_numbers(found: Mapping[str, Any], text: str, place: str) -> Record:
 
 def _triple(one: Any, key: str, place: str) -> Span:
     if not isinstance(one, list) or len(one) != 3:
-        raise DataError(f"{key} holds {one!r}", where=place, expected='[start, end, "LABEL"]')
+        raise DataError(
+            f"{key} holds {one!r}",
+            where=place,
+            expected='[start, end, "LABEL"]',
+            cure="correct the record, or remove it",
+        )
     return _span(dict(zip(("start", "end", "label"), one, strict=True)), place, "start", "end", "label")
 
 
@@ -235,7 +245,12 @@ def _result(
     for kind, value in values:
         if not isinstance(value, Mapping) or kind == "hypertextlabels":
             what = "a region of a page of HTML" if kind == "hypertextlabels" else f"the value {value!r}"
-            raise DataError(what, where=place, expected="spans of a plain text, or choices")
+            raise DataError(
+                what,
+                where=place,
+                expected="spans of a plain text, or choices",
+                cure="annotate it as plain text (Text, not HyperText), or remove the task",
+            )
         if kind == "choices":
             choices += map(str, _list(value.get("choices"), "choices", place))
             continue
@@ -263,7 +278,12 @@ def _text(found: Mapping[str, Any], key: str, place: str) -> str:
     if key not in found:
         require_columns([key], [name for name, value in found.items() if isinstance(value, str)], place)
     if not isinstance(found[key], str):
-        raise DataError(f"{key} is {found[key]!r}", where=place, expected="a text")
+        raise DataError(
+            f"{key} is {found[key]!r}",
+            where=place,
+            expected="a text",
+            cure="correct the record, or remove it",
+        )
     return str(found[key])
 
 
@@ -281,17 +301,26 @@ def _text_key(data: Mapping[str, Any], place: str) -> str:
 
 def _list(value: Any, key: str, place: str) -> list[Any]:
     if not isinstance(value, list):
-        raise DataError(f"{key} is {value!r}", where=place, expected="a list")
+        raise DataError(
+            f"{key} is {value!r}", where=place, expected="a list", cure="correct the record, or remove it"
+        )
     return value
 
 
 def _span(one: Any, place: str, start: str, end: str, label: str) -> Span:
     if not isinstance(one, Mapping) or any(key not in one for key in (start, end, label)):
-        raise DataError(f"a span is {one!r}", where=place, expected=f"{start}, {end} and {label}")
+        raise DataError(
+            f"a span is {one!r}",
+            where=place,
+            expected=f"{start}, {end} and {label}",
+            cure="correct the span, or remove it",
+        )
     begin, stop, name = one[start], one[end], one[label]
     if any(type(offset) is not int for offset in (begin, stop)):
         what = f"the offsets of a span are {begin!r} and {stop!r}"
-        raise DataError(what, where=place, expected="whole numbers of characters")
+        raise DataError(
+            what, where=place, expected="whole numbers of characters", cure="correct the span, or remove it"
+        )
     if not isinstance(name, str) or not name.strip():
         raise DataError(
             f"the label of a span is {name!r}", where=place, expected="a name", cure="name it, or remove it"

@@ -87,13 +87,17 @@ def box_on(
     expected = "x1 < x2 and y1 < y2, in pixels"
     if not all(map(math.isfinite, corners)) or x2 < x1 or y2 < y1:
         raise DataError(
-            f"the box {written} has its corners in the wrong order", where=where, expected=expected
+            f"the box {written} has its corners in the wrong order",
+            where=where,
+            expected=expected,
+            cure="correct the box, or remove it",
         )
     if x1 < -ROUNDING or y1 < -ROUNDING or x2 > width + ROUNDING or y2 > height + ROUNDING:
         raise DataError(
             f"the box {written} is not within its image",
             where=where,
             expected=f"corners within {width}x{height}",
+            cure="correct the box, or remove it; coordinates are pixels of the image as it is shown",
         )
     x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     if min(x2 - x1, y2 - y1) < LEAST_SIDE:

@@ -28,6 +28,8 @@ from ptm.errors import DataError, Problem, refuse
 
 Reader = Callable[[DataSpec, str | None], BoxTable]
 
+_ADD_BOXES = "add boxes, or name another split: data.train, data.eval, data.test"
+
 
 def load_boxes(
     data: DataSpec, *, labels: tuple[str, ...] | None = None, train: bool = True, read: Reader | None = None
@@ -47,9 +49,12 @@ def load_boxes(
     named_by = [splits.first] if whole else splits.tables
     names = choose_labels(data.labels, labels, stated or None, lambda: _labels_in(named_by))
     if whole and (not names or not any(row.boxes for row in splits.first.annotations)):
-        raise DataError("there is not one box in it", where=data.source, expected="images with boxes")
+        raise DataError(
+            "there is not one box in it", where=data.source, expected="images with boxes", cure=_ADD_BOXES
+        )
     warnings = [] if data.labels or labels else spelling_warnings(names, _spellings(splits.tables))
     warnings += [problem for table in splits.tables for problem in table.warnings]
+    warnings += _without_area(splits.tables)
     place = Path(data.source.partition(":")[2])
     skipped = leftovers(place.parent if place.is_file() else place)
     warnings += [] if skipped is None else [skipped]
@@ -59,7 +64,12 @@ def load_boxes(
         learned = [numbers[~crowd] for numbers, crowd in zip(classes, crowds, strict=True)]
         untaught = untaught_classes(np.concatenate(learned), names)
         if len(untaught) == len(names):
-            raise DataError("no training image has a box to learn from", where=data.source, expected="boxes")
+            raise DataError(
+                "no training image has a box to learn from",
+                where=data.source,
+                expected="boxes that are not marked as crowds or difficult",
+                cure=_ADD_BOXES,
+            )
         warnings.extend(untaught_warning(untaught, names, data.max_train_examples is not None))
 
     to_examples = partial(_examples, data=data, labels=names)
@@ -70,8 +80,18 @@ def load_boxes(
                 "there is not one box to evaluate on",
                 where=f"{data.source} {getattr(data, split) or ''}".strip(),
                 expected="at least one image with a box",
+                cure=_ADD_BOXES,
             )
     return replace(dataset, warnings=(*warnings, *dataset.warnings))
+
+
+def _without_area(tables: Sequence[BoxTable]) -> list[Problem]:
+    """A warning for boxes without width or height, which are left out."""
+    rows = {str(row.image): row for table in tables for row in table.annotations if row.empty}
+    if not rows:
+        return []
+    what = f"{sum(row.empty for row in rows.values())} boxes without width or height are left out"
+    return [Problem(what, next(iter(rows)), cure="correct or remove them")]
 
 
 def _renamed(table: BoxTable, names: Mapping[str, str]) -> BoxTable:

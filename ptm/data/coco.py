@@ -44,7 +44,12 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
     boxes: dict[int, list[Box]] = {image["id"]: [] for image in images}
     empty = dict.fromkeys(boxes, 0)
     if len(boxes) < len(images):
-        raise DataError("image ids repeat", where=path, expected="an id an image")
+        raise DataError(
+            "image ids repeat",
+            where=path,
+            expected="an id an image",
+            cure="give each image an id of its own, and its annotations with it",
+        )
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     problems: list[Problem] = []
     for index, row in enumerate(drawn):
@@ -52,7 +57,11 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         image_id, category = row["image_id"], row["category_id"]
         if image_id not in boxes or category not in names:
             what = f"image_id {image_id}" if image_id not in boxes else f"category_id {category}"
-            problems.append(Problem(f"there is no {what}", where))
+            problems.append(
+                Problem(
+                    f"there is no {what}", where, cure="add the entry that it names, or remove the annotation"
+                )
+            )
             continue
         try:
             require_upright(_rotation(row), where)
@@ -138,10 +147,17 @@ def read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = strict_json.loads(raw)
     except ValueError as error:
-        raise DataError(f"is not JSON: {error}", where=path) from None
+        raise DataError(
+            f"is not JSON: {error}",
+            where=path,
+            cure="export it again; a file that was cut off cannot be mended",
+        ) from None
     if not isinstance(content, dict):
         raise DataError(
-            "is not an object", where=path, expected='{"images": …, "annotations": …, "categories": …}'
+            "is not an object",
+            where=path,
+            expected='{"images": …, "annotations": …, "categories": …}',
+            cure="export as COCO, one file a split",
         )
     return content
 
@@ -153,6 +169,7 @@ def list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
             f"there is no list {key}" if not isinstance(value, list) else "there is no image in it",
             where=path,
             expected='{"images": […], "annotations": […], "categories": […]}',
+            cure="export as COCO, one file a split",
         )
     return value
 
@@ -179,6 +196,7 @@ def _require_sides(images: list[dict[str, Any]], path: Path) -> None:
             f"the size is {image['width']}x{image['height']}"[:100],
             f"{path}, images[{index}]",
             "the width and height in pixels",
+            cure="correct the entry: width and height of the image file",
         )
         for index, image in enumerate(images)
         if max(image["width"], image["height"]) > _LONGEST_SIDE
@@ -189,7 +207,12 @@ def _coco_corners(bbox: list[Any], where: str) -> tuple[float, ...]:
     """COCO's [x, y, width, height] as corners."""
     numbers = [v for v in bbox if isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e9]
     if len(bbox) != 4 or len(numbers) != 4:
-        raise DataError(f"bbox is {str(bbox)[:60]}", where=where, expected="[x, y, width, height] in pixels")
+        raise DataError(
+            f"bbox is {str(bbox)[:60]}",
+            where=where,
+            expected="[x, y, width, height] in pixels",
+            cure="correct the annotation, or remove it",
+        )
     x, y, width, height = map(float, numbers)
     return x, y, x + width, y + height
 

@@ -76,7 +76,12 @@ def _sentences(lines: Sequence[str], path: Path, gathered: Gathered) -> list[lis
     cut = [(number, line, _fields(line, tabs)) for number, line in enumerate(lines, start=1) if line.strip()]
     plain = [fields for _, line, fields in cut if not line.startswith("#") and fields[0] != DOCUMENT]
     if not plain:
-        raise DataError("no word in it", where=path, expected=HOLDS)
+        raise DataError(
+            "no word in it",
+            where=path,
+            expected=HOLDS,
+            cure="write a word a line with its tag, and a blank line behind each sentence",
+        )
     width, tags = len(plain[0]), {fields[-1] for fields in plain}
     sentences: list[list[_Line]] = [[]]
     ragged: set[int] = set()

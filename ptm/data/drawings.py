@@ -100,7 +100,10 @@ def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
     name, shapes = content.get("imagePath"), content.get("shapes")
     if not isinstance(name, str) or not isinstance(shapes, list):
         raise DataError(
-            "is no file of LabelMe", where=file, expected='{"imagePath": "a.jpg", "shapes": […], …}'
+            "is no file of LabelMe",
+            where=file,
+            expected='{"imagePath": "a.jpg", "shapes": […], …}',
+            cure="move other JSON files elsewhere, or save it again in LabelMe",
         )
     plain = name.replace("\\", "/")
     # Normalised, so that a path with `..` is the one by which the folder knows the image.
@@ -108,7 +111,10 @@ def _labelme(file: Path, page: int | None) -> tuple[Path, Drawing]:
     image = next((place for place in places if is_file(place)), None)
     if image is None:
         raise DataError(
-            f"there is no image {name[:200]!r}", where=file, expected=f"a path relative to {file.parent}"
+            f"there is no image {name[:200]!r}",
+            where=file,
+            expected=f"a path relative to {file.parent}",
+            cure="put the image beside its file, or correct imagePath",
         )
     size = _upright_size(image, page)
     stated = (content.get("imageWidth", size[0]), content.get("imageHeight", size[1]))
@@ -143,6 +149,7 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
             "is no shape",
             where=where,
             expected='{"label": "cat", "points": [[x, y], …], "shape_type": "polygon"}',
+            cure="correct the shape, or remove it",
         )
     corners: list[list[Any]] = [
         list(point) if isinstance(point, list) and len(point) == 2 else [None, None] for point in points
@@ -254,7 +261,13 @@ def read_coco_drawings(folder: Path, split: str | None, page: int | None = None)
     ):
         where = f"{path}, annotations[{index}]"
         if row["image_id"] not in images or row["category_id"] not in names:
-            problems.append(Problem("is of an image or a category that is not there", where))
+            problems.append(
+                Problem(
+                    "is of an image or a category that is not there",
+                    where,
+                    cure="add the entry that it names, or remove the annotation",
+                )
+            )
             continue
         try:
             label, size = _plain(names[row["category_id"]]), images[row["image_id"]][1]

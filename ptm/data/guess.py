@@ -86,7 +86,7 @@ def guess(path: Path, task: str | None = None) -> Guess:
 
 def _kind(path: Path) -> tuple[str, str]:
     if not path.exists():
-        raise DataError("there is no such file or folder", where=path)
+        raise DataError("there is no such file or folder", where=path, cure="correct the path")
     if (kind_there := endless(path)) is not None:
         raise DataError(f"is {kind_there}", where=path, expected="a file or a folder")
     if path.is_file():
@@ -100,6 +100,7 @@ def _kind(path: Path) -> tuple[str, str]:
                 "no kind of file that ptm reads",
                 where=path,
                 expected=f"one of {', '.join(known)}, or a folder",
+                cure="save it as one of these; archives are unpacked first: python -m zipfile -e FILE FOLDER",
             )
         return kind, why
     for images in IMAGE_FOLDERS:

@@ -93,7 +93,12 @@ def read_rows(path: Path, about: Guess) -> Rows:
     except csv.Error as error:
         raise DataError(f"no table: {error}", where=f"{path}:{reader.line_num}") from None
     if not rows:
-        raise DataError("no rows below the header", where=path, expected="at least one example")
+        raise DataError(
+            "no rows below the header",
+            where=path,
+            expected="at least one example",
+            cure="add rows; where the first line is one, write the names of columns above it",
+        )
     return Rows(tuple(header), rows, places)
 
 

@@ -135,6 +135,7 @@ def _texts(
             "no column holds texts",
             where=file,
             expected=f"a column of texts, or of names of images; there is {listing(rows.columns)}",
+            cure="say what it is for: --task TASK, or write the config by hand (docs/data.md)",
         )
     put_columns(about, {"text": text}, {"text": "text"}, rows)
     flags = [c for c in rows.columns if c.lower() not in _LABELS and _are_flags(rows.values(c))]

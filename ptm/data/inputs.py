@@ -19,7 +19,7 @@ import numpy as np
 
 from ptm.base.regular import endless
 from ptm.config.data_section import DataSpec
-from ptm.config.tasks import TABLE_SOURCES
+from ptm.config.tasks import IMAGE_SOURCES, TABLE_SOURCES
 from ptm.data import tables
 from ptm.data.columns import naming_keys, require_columns
 from ptm.data.conll import CONLL_SUFFIXES
@@ -28,6 +28,7 @@ from ptm.data.examples import Examples
 from ptm.data.given import Given, given_place, given_texts
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image_name
 from ptm.data.input_lines import LeftOut, opened, text_lines
+from ptm.data.masks import mask_folders
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
@@ -99,7 +100,7 @@ def source_path(source: Path | str) -> Path:
 
 def _kind_and_path(source: Path | str) -> tuple[str | None, Path]:
     kind, colon, place = str(source).partition(":")
-    if colon and kind in (*FORMATS, "textfolder") and not Path(source).exists():
+    if colon and kind in (*FORMATS, "textfolder", *IMAGE_SOURCES) and not Path(source).exists():
         return kind, Path(os.path.expanduser(place.strip()))  # noqa: PTH111 - leaves an unknown ~user as it is
     return None, Path(source)
 
@@ -159,8 +160,9 @@ def image_inputs(
 ) -> Iterator[Examples]:
     """Paths of images, role ``image``, in pieces of at most ``piece``.
 
-    Sources are files; folders, of which all images count, sorted by path, hidden ones left out; and tables whose
-    ``column`` names images, relative to the table. Raises ConfigError or DataError for a source without an image; rows
+    Sources are files; folders, of which all images count, sorted by path, hidden ones left out (named as a training
+    names them, ``masks:FOLDER`` and the like, without its masks); and tables whose ``column`` names images, relative to
+    the table. Raises ConfigError or DataError for a source without an image; rows
     that name none are told to ``left_out`` instead, where that is given. The images are not opened here.
     :class:`Given` is one piece of encoded images.
     """
@@ -176,6 +178,9 @@ def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | Non
         raise ConfigError("this run reads images, not texts", where=where, cure="name files or folders")
     stated, path = _kind_and_path(source)
     _existing(path)
+    is_labelled = stated in IMAGE_SOURCES
+    if is_labelled:
+        path, stated = (path if path.is_dir() else path.parent), "text"
     kind = stated or _KINDS.get(path.suffix.lower(), "text")
     if kind != "text" and path.is_file():
         file = _File(path, kind, TextFormat())
@@ -186,7 +191,12 @@ def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | Non
         return named
     paths = [path]
     if path.is_dir():  # what cannot be read is told later, or skipped
-        paths = sorted(inner for inner in below(path) if is_image_name(inner, path) and not inner.is_dir())
+        masks = mask_folders(path) if is_labelled else set()
+        paths = sorted(
+            inner
+            for inner in below(path)
+            if is_image_name(inner, path) and not inner.is_dir() and masks.isdisjoint(inner.parents)
+        )
     if not paths:
         expected = f"files that end in {', '.join(IMAGE_SUFFIXES)}; there is: {contents(path)}"
         raise DataError("no image in this folder", where=path, expected=expected)
@@ -197,7 +207,12 @@ def _named_image(row: Row, folder: Path) -> Row:
     where, values, others = row
     name = values["image"]
     if not isinstance(name, str) or not name:
-        raise DataError("no image is named", where=where, expected=f"a path relative to {folder}")
+        raise DataError(
+            "no image is named",
+            where=where,
+            expected=f"a path relative to {folder}",
+            cure="name the image, or remove the row; --skip-bad leaves such rows out",
+        )
     return where, {"image": folder / name}, others
 
 
@@ -386,7 +401,11 @@ def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[
                     yield f"{path}, row {rows}", values, _others(record, requested)
                     rows += 1
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"not a readable parquet file: {error}", where=path) from None
+        raise DataError(
+            f"not a readable parquet file: {error}",
+            where=path,
+            cure="write it again; a file that was cut off cannot be mended",
+        ) from None
     require_rows(rows, path)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from ptm.config.spec import DataSpec
 from ptm.data.attributes import path_attributes
 from ptm.data.drawings import DrawnSplit, read_coco_drawings, read_labelme
-from ptm.data.entries import files_among
+from ptm.data.entries import below, files_among
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_files import IMAGE_SUFFIXES, contents, leftovers
 from ptm.data.image_headers import read_header
@@ -40,7 +40,7 @@ from ptm.data.splits import make_dataset, read_splits
 from ptm.data.tables import no_source
 from ptm.errors import DataError, Problem, listing, refuse
 
-__all__ = ["FOLDERS", "IGNORED", "UNKNOWN", "Mask", "NoMask", "load_masks"]
+__all__ = ["FOLDERS", "IGNORED", "UNKNOWN", "Mask", "NoMask", "load_masks", "mask_folders"]
 
 FOLDERS = (
     ("image", "label"),
@@ -112,6 +112,13 @@ class _Split:
     @property
     def labelled(self) -> bool:
         return self.pairs[0].stored is not None
+
+
+def mask_folders(root: Path) -> set[Path]:
+    """Folders of images in ``root`` that are no inputs but masks: those beside a folder of images, by their names."""
+    pairs = (*FOLDERS, ("JPEGImages", "SegmentationObject"))
+    folders = [path for path in (root, *below(root)) if path.is_dir()]
+    return {folder / masks for folder in folders for images, masks in pairs if (folder / images).is_dir()}
 
 
 def load_masks(

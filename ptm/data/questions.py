@@ -136,7 +136,9 @@ def _pairs(answers: Any, start: Any, where: str) -> list[tuple[str, Any]]:
         if found is None or found == "":
             return _none(start, where)
     if not isinstance(texts, list) or not isinstance(starts, list):
-        raise DataError(f"the answers are {answers!r:.80}", where=where, expected=_FORMS)
+        raise DataError(
+            f"the answers are {answers!r:.80}", where=where, expected=_FORMS, cure="correct the row"
+        )
     if len(texts) != len(starts):
         what = f"{len(texts)} texts of answers and {len(starts)} places"
         raise DataError(what, where=where, expected="a place for each", cure="correct or remove the row")

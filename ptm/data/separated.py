@@ -244,4 +244,9 @@ def _names_by_length(columns: Sequence[str], first: Sequence[str]) -> tuple[str,
 
 def require_rows(rows: int, where: object) -> None:
     if rows == 0:
-        raise DataError("no rows below the header", where=where, expected="at least one example")
+        raise DataError(
+            "no rows below the header",
+            where=where,
+            expected="at least one example",
+            cure="add rows; where the first line is one, write the names of columns above it",
+        )

@@ -96,11 +96,21 @@ def _objects(
                 if isinstance(owner, dict) and key in owner
                 else f"there is no {key}"
             )
-            raise DataError(there, where=f"{path}, {place}" if place else path, expected=HOLDS)
+            raise DataError(
+                there,
+                where=f"{path}, {place}" if place else path,
+                expected=HOLDS,
+                cure="correct the file: articles of SQuAD hold paragraphs, these a context and qas",
+            )
     for number, each in enumerate(listed if isinstance(listed, list) else ()):
         with gathered.of():
             if not isinstance(each, dict):
-                raise DataError(f"no object: {each!r:.60}", where=f"{path}, {here}[{number}]", expected=HOLDS)
+                raise DataError(
+                    f"no object: {each!r:.60}",
+                    where=f"{path}, {here}[{number}]",
+                    expected=HOLDS,
+                    cure="correct the file: articles of SQuAD hold paragraphs, these a context and qas",
+                )
         if isinstance(each, dict):
             yield f"{here}[{number}]", each
 
@@ -120,7 +130,12 @@ def _row(found: Mapping[str, Any], place: str, *, answered: bool) -> Mapping[str
         return row
     impossible = found.get("is_impossible", False)
     if not isinstance(impossible, bool):
-        raise DataError(f"is_impossible is {impossible!r:.60}", where=place, expected="true or false")
+        raise DataError(
+            f"is_impossible is {impossible!r:.60}",
+            where=place,
+            expected="true or false",
+            cure="correct the question",
+        )
     if impossible:  # what stands there then was put to mislead
         return {**row, "answers": []}
     if not found.get("answers"):

@@ -142,7 +142,11 @@ def read_parquet(path: Path, columns: Sequence[str], text_format: TextFormat = U
                 for name, builder in builders.items():
                     builder.extend(batch.column(name).to_pylist())
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"not a readable parquet file: {error}", where=path) from None
+        raise DataError(
+            f"not a readable parquet file: {error}",
+            where=path,
+            cure="write it again; a file that was cut off cannot be mended",
+        ) from None
     values = {name: builder.column() for name, builder in builders.items()}
     require_rows(min(map(len, values.values())), path)
     names = None
@@ -313,7 +317,12 @@ def json_records(
     for place, record in _json_values(iter(text), name, gathered):
         with told(gathered):
             if not isinstance(record, dict):
-                raise DataError("not a JSON object", where=place, expected='{"column": value, …}')
+                raise DataError(
+                    "not a JSON object",
+                    where=place,
+                    expected='{"column": value, …}',
+                    cure="write an object with the columns as its keys",
+                )
             if begun:
                 _require_keys(columns, record, place)
         if not isinstance(record, dict) or (begun and not set(columns) <= record.keys()):
@@ -360,14 +369,19 @@ def _parsed(line: str, place: str) -> Any:
     try:
         return strict_json.loads(line)
     except ValueError as error:
-        raise DataError(f"not JSON: {error}", where=place, expected="an object a line") from None
+        raise DataError(
+            f"not JSON: {error}",
+            where=place,
+            expected="an object a line",
+            cure="correct the line; quotes and commas as JSON has them",
+        ) from None
 
 
 def _json_list(text: str, name: object) -> Iterator[tuple[str, Any]]:
     try:
         records = strict_json.loads(text)
     except ValueError as error:
-        raise DataError(f"not JSON: {error}", where=name) from None
+        raise DataError(f"not JSON: {error}", where=name, cure="correct the file; was it cut off?") from None
     yield from ((f"{name}, record {number}", record) for number, record in enumerate(records, start=1))
 
 

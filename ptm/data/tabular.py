@@ -70,7 +70,10 @@ def load_dataset(
         )
     if len(names) == 1:
         raise DataError(
-            f"every example has the label {names[0]!r}", where=data.source, expected="at least two classes"
+            f"every example has the label {names[0]!r}",
+            where=data.source,
+            expected="at least two classes",
+            cure="add examples of another class; of answers of yes and no, name both",
         )
     exclusive = kind.exclusive
     require_positive(data, names, kind_name)

@@ -48,7 +48,11 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
     else:
         places = _names_in(split_file)
     if not places:
-        raise DataError("names no image", where=split_file or annotations)
+        raise DataError(
+            "names no image",
+            where=split_file or annotations,
+            cure="write the name of an image a line, without its suffix",
+        )
     there = images_below(images)
     by_stem = {_name(path, images): path for path in there}
     rows: list[Annotation] = []
@@ -57,10 +61,22 @@ def read_voc(folder: Path, split: str | None) -> BoxTable:
         path = annotations / f"{name}.xml"
         if name not in by_stem:
             problems.append(
-                Problem(f"there is no image {name!r}", place, f"a file {images / name}.jpg or the like")
+                Problem(
+                    f"there is no image {name!r}",
+                    place,
+                    f"a file {images / name}.jpg or the like",
+                    cure="add the image, or remove its name from the split",
+                )
             )
         elif not is_file(path):
-            problems.append(Problem("there is no annotation", str(path), f"one for {by_stem[name]}"))
+            problems.append(
+                Problem(
+                    "there is no annotation",
+                    str(path),
+                    f"one for {by_stem[name]}",
+                    cure="add the annotation, or remove the name from the split",
+                )
+            )
         else:
             try:
                 rows.append(_voc_annotation(path, by_stem[name]))
@@ -97,7 +113,10 @@ def _names_in(split_file: Path) -> dict[str, str]:
             )
         if name and (Path(name).is_absolute() or ".." in Path(name).parts):
             raise DataError(
-                f"{name!r} is not a name", where=f"{split_file}:{number}", expected="no other folder in it"
+                f"{name!r} is not a name",
+                where=f"{split_file}:{number}",
+                expected="no other folder in it",
+                cure="correct the line: the name of an image without its suffix",
             )
         if name:
             places[name] = f"{split_file}:{number}"
@@ -110,7 +129,10 @@ def _voc_annotation(path: Path, image: Path) -> Annotation:
     width, height = (_number(root, f"size/{name}", where) for name in ("width", "height"))
     if width < 1 or height < 1 or width != int(width) or height != int(height):
         raise DataError(
-            f"the size is {width:g}x{height:g}", where=where, expected="<size> of the image in pixels"
+            f"the size is {width:g}x{height:g}",
+            where=where,
+            expected="<size> of the image in pixels",
+            cure="correct <width> and <height>",
         )
     size = (int(width), int(height))
     boxes: list[Box] = []
@@ -119,7 +141,12 @@ def _voc_annotation(path: Path, image: Path) -> Annotation:
         place = f"{where}, object {number}"
         name = (node.findtext("name") or "").strip()
         if not name:
-            raise DataError("an object without a name", where=place, expected="<name> with its class")
+            raise DataError(
+                "an object without a name",
+                where=place,
+                expected="<name> with its class",
+                cure="name the object, or remove it",
+            )
         for attribute in node.findall("attributes/attribute"):
             if (attribute.findtext("name") or "").strip() == "rotation":
                 require_upright(_number(attribute, "value", place), place)
@@ -146,11 +173,21 @@ def _parse_xml(path: Path) -> ElementTree.Element:
             "declares a DOCTYPE, and could define entities in it", where=path, cure="remove the <!DOCTYPE …>"
         ) from None
     except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise DataError(f"is not XML: {error}", where=path, expected=expected) from None
+        raise DataError(
+            f"is not XML: {error}",
+            where=path,
+            expected=expected,
+            cure="export it again; a file that was cut off cannot be mended",
+        ) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
     if root.tag != "annotation":
-        raise DataError(f"begins with <{root.tag[:60]}>", where=path, expected="<annotation>")
+        raise DataError(
+            f"begins with <{root.tag[:60]}>",
+            where=path,
+            expected="<annotation>",
+            cure="remove the file, or export it as Pascal VOC",
+        )
     return root
 
 
@@ -173,5 +210,6 @@ def _number(node: ElementTree.Element, name: str, where: str) -> float:
             f"{name} is {text[:60]!r}" if text else f"there is no {name}",
             where=where,
             expected="a number of pixels",
+            cure="correct the object, or remove it",
         )
     return value

@@ -132,7 +132,10 @@ def _layout(source: Path) -> _Layout:
         return _Layout(file.parent, file, dict(enumerate(names)), {})
     if file.suffix.lower() not in _YAML:
         raise DataError(
-            "is no data.yaml", where=file, expected="a YAML file with names, train and val, or its folder"
+            "is no data.yaml",
+            where=file,
+            expected="a YAML file with names, train and val, or its folder",
+            cure="name the file that lists the classes, or the folder that it is in",
         )
     content = _read_yaml(file)
     places = {name: _listed(content[name], name, file) for name in SPLITS if content.get(name)}
@@ -160,11 +163,18 @@ def _class_names(content: Mapping[str, Any], file: Path) -> dict[int, str]:
     )
     expected = "names: [cat, dog], or names: {0: cat, 1: dog}"
     if not isinstance(numbered, Mapping) or not numbered:
-        raise DataError("names no classes", where=file, expected=expected)
+        raise DataError(
+            "names no classes",
+            where=file,
+            expected=expected,
+            cure="add names: [cat, dog], in the order of their numbers",
+        )
     names: dict[int, str] = {}
     for key, name in numbered.items():
         if not str(key).isdecimal() or isinstance(name, list | dict | bool) or not str(name or "").strip():
-            raise DataError(f"names holds {key}: {name!r}", where=file, expected=expected)
+            raise DataError(
+                f"names holds {key}: {name!r}", where=file, expected=expected, cure="correct the entry"
+            )
         names[int(key)] = str(name)
     count = content.get("nc")
     if count is not None and count != len(names):
@@ -184,6 +194,7 @@ def _listed(value: Any, key: str, file: Path) -> tuple[str, ...]:
             f"{key} is {value!r}",
             where=file,
             expected="a folder of images, a .txt with a path a line, or a list",
+            cure="correct the entry",
         )
     return tuple(places)
 

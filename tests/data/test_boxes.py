@@ -36,6 +36,12 @@ def test_a_box_without_area_is_left_out_and_counted(voc):
     assert columns["boxes"][1].tolist() == [[1, 1, 2, 9]]
 
 
+def test_11_01_boxes_without_area_are_said(voc):
+    write_annotation(voc / "Annotations/b.xml", (40, 30), [("dog", (5, 6, 5, 6)), ("dog", (1, 1, 2, 9))])
+    said = [(one.what, Path(one.where).name) for one in load(voc).warnings]
+    assert ("1 boxes without width or height are left out", "b.jpg") in said
+
+
 def test_a_corner_outside_by_rounding_is_cut(voc):
     write_annotation(voc / "Annotations/b.xml", (40, 30), [("dog", (-0.3, 6, 40.4, 30.5))])
     assert load(voc).train.columns["boxes"][1].tolist() == [[0, 6, 40, 30]]

@@ -212,6 +212,20 @@ def test_sources_without_images_are_refused(tmp_path, source, error, words):
         image_inputs([tmp_path / source if source in ("gone", "empty") else source])
 
 
+@pytest.mark.parametrize("kind", ["masks", "voc", "coco", "labelme", "yolo", "imagefolder"])
+def test_11_01_images_are_named_as_a_training_names_them_and_masks_are_none(tmp_path, kind):
+    for name in ("train/images/a.png", "train/masks/a.png", "JPEGImages/b.jpg", "SegmentationClass/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "SegmentationObject").mkdir()
+    (tmp_path / "SegmentationObject" / "b.png").write_bytes(b"")
+    (tmp_path / "data.yaml").write_text("names: [a]")
+    source = f"{kind}:{tmp_path}" + ("/data.yaml" if kind == "yolo" else "")
+    (piece,) = image_inputs([source])
+    expected = [tmp_path / "JPEGImages" / "b.jpg", tmp_path / "train" / "images" / "a.png"]
+    assert piece.columns["image"] == expected
+
+
 def test_an_empty_standard_input_is_told_what_it_takes(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     with pytest.raises(DataError, match=r"standard input: it is empty\n  expected: a text a line$"):
