@@ -208,6 +208,9 @@ output: {folder}/run
 
 
 def run_ptm(spec: Any, *, filled: bool) -> dict[str, float]:
+    from ptm.base.allocator import keep_freed_memory
+
+    keep_freed_memory()  # as the command does
     from ptm.base.console import Silent
     from ptm.experiment.train import run_training
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ptm import __version__
+from ptm.base.collector import collect_rarely
 from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
 from ptm.base.light_imports import import_lightly
@@ -116,6 +117,7 @@ def main() -> None:
     open_streams()
     quiet_hub()
     import_lightly()
+    collect_rarely()
     sys.exit(run(sys.argv[1:], launcher))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptm.base import files
+from ptm.base.collector import collect_as_usual
 from ptm.base.console import Reporter
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
@@ -84,6 +85,7 @@ def run_evaluation(
             own = [f"{kind}{role}" for kind in ("weights", "revisions", "models")]
             require_unchanged(pins, Pins.of(now), target, (*own, "data.train"))
         pipeline.model.to(session.runtime.device)
+        collect_as_usual()
         spec = replace(spec, model=model)
         metrics, on_eval = _measured(session, spec, pipeline, data.eval, split or "eval")
         on_test = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ptm import engine
+from ptm.base.collector import collect_as_usual
 from ptm.base.console import Reporter
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.config.tasks import CAUSAL_LM
@@ -79,6 +80,7 @@ def open_pipeline(
     require_finite_weights(pipeline.model, str(trained.target))
     pipeline.least_score = least_score
     pipeline.model.to(session.runtime.device)
+    collect_as_usual()
     return pipeline
 
 

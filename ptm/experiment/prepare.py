@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from ptm.base.collector import collect_as_usual
 from ptm.base.console import Reporter, parameters
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
@@ -74,6 +75,7 @@ def prepare(session: Session, pins: Pins | None = None) -> Prepared:
         {"config": dump_config(session.spec), "data": dict(data.digests), "model": digests.get("model")}
     )
     pipeline.model.to(session.runtime.device)
+    collect_as_usual()
     objective, distillation = choose_objective(session, data, pipeline)
     teachers = distillation.pipelines if distillation else {}
     config = dump_config(effective_spec(session.spec, pipeline, tuple(teachers.values())))
