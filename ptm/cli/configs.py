@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -151,8 +152,14 @@ def lock(
     reporter = new_reporter(quiet=quiet, verbose=verbose)
     spec = load_config(config)
     from ptm.experiment.prepare import make_pins
-    from ptm.run.lockfile import require_lock_place, write_lock
+    from ptm.export.directory import is_export
+    from ptm.run.lockfile import lock_path, require_lock_place, write_lock
+    from ptm.run.opening import refuse_inside_run
 
+    refuse_inside_run(lock_path(config))
+    if any(map(is_export, Path(os.path.realpath(lock_path(config))).parents)):
+        cure = "copy the config elsewhere"
+        raise ConfigError("its lock file would lie in an export", where=config, cure=cure)
     require_lock_place(config)
 
     pins = make_pins(spec, reporter)

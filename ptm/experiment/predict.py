@@ -5,8 +5,9 @@ The training data are not needed: the model, its labels and its preprocessing ar
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -169,9 +170,11 @@ def _write_all(
     cut = CutCount()
     for pipeline, examples, predictions in predicted:
         cut.add(pipeline)
+        images = examples.columns.get("image", ()) if draw is not None else ()
+        inputs = frozenset(os.path.realpath(image) for image in images if isinstance(image, Path))
         for prediction in predictions:
             if draw is not None:
-                _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]))
+                _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]), inputs)
             write(_row(examples, prediction, count))
         count += len(examples)
         now = time.monotonic()
@@ -333,9 +336,12 @@ def _prepare_drawing(pipeline: Pipeline, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _draw(pipeline: Pipeline, prediction: Mapping[str, Any], path: Path) -> None:
+def _draw(pipeline: Pipeline, prediction: Mapping[str, Any], path: Path, inputs: Collection[str]) -> None:
+    """``inputs``: where the images really lie; a drawing of an earlier call may be one of them."""
     picture = pipeline.render_prediction(prediction["id"], prediction)
     if picture is not None:
+        if os.path.realpath(path) in inputs:
+            raise ConfigError("--draw would replace an input", where=path, cure="name another folder")
         refuse_other_picture(path)
         files.write_file(path, picture)
 

@@ -73,10 +73,11 @@ def require_place(path: Path, *, overwrite: bool, inputs: Sequence[Path]) -> Non
         raise RunDirectoryError(
             "holds files that are not an export of ptm", where=path, cure="choose another --output"
         )
+    entries = [(entry.relative_to(path).as_posix(), kind_of(entry)) for entry in sorted(path.rglob("*"))]
     foreign = [
         name
-        for entry in sorted(path.rglob("*"))
-        if kind_of(entry) != "a directory" and not _is_ours(name := entry.relative_to(path).as_posix(), known)
+        for name, kind in entries
+        if not (_is_our_folder(name, known) if kind == "a directory" else _is_ours(name, known))
     ]
     if foreign:
         raise RunDirectoryError(
@@ -107,6 +108,12 @@ def _is_ours(name: str, known: frozenset[str]) -> bool:
     if name.startswith(f"{DESCRIPTION}/"):
         return name in known and may_be_of_model(name)
     return name == SEAL or (name in known and name in _FILES)
+
+
+def _is_our_folder(name: str, known: frozenset[str]) -> bool:
+    return name == DESCRIPTION or any(
+        other.startswith(f"{name}/") and _is_ours(other, known) for other in known
+    )
 
 
 def sent_names(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from config_texts import TEXT
 from ptm.cli.app import app, run
 from ptm.config.load import json_schema
 from ptm.errors import ConfigError
+from ptm.run.ownership import put_mark
 
 
 def invoke(*words):
@@ -37,3 +38,19 @@ def test_it_says_what_it_did_not_look_at(tmp_path):
 
 def test_the_schema_is_that_of_the_library():
     assert json.loads(invoke("schema").stdout) == json_schema()
+
+
+def test_15_06_no_lock_file_is_written_into_a_run_or_an_export(tmp_path, capsys):
+    """In a run it says what that was started with, and in an export it is a file more than ptm wrote."""
+    for place in ("run", "export"):
+        (tmp_path / place / "model").mkdir(parents=True)
+        for name in ("config.yaml", "model/mine.yaml"):
+            (tmp_path / place / name).write_text(TEXT)
+    put_mark(tmp_path / "run")
+    (tmp_path / "export" / "manifest.json").write_text('{"files": {"export.json": {}}}')
+    (tmp_path / "link").symlink_to(tmp_path / "export")
+    before = sorted(tmp_path.rglob("*"))
+    for place in ("run/config.yaml", "run/model/mine.yaml", "export/config.yaml", "link/model/mine.yaml"):
+        assert run(["lock", str(tmp_path / place)]) == 2
+        assert "lie in an" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -283,7 +283,7 @@ def test_15_01_an_export_names_no_graph_outside_of_itself(exported_reviews, tmp_
 def test_15_04_what_stands_beside_an_export_is_not_deleted_with_it(tmp_path):
     (tmp_path / "mine").mkdir()
     links = [lambda p: p.symlink_to(tmp_path / "mine"), lambda p: p.symlink_to("gone")]
-    for number, make in enumerate([*links, os.mkfifo]):
+    for number, make in enumerate([*links, os.mkfifo, Path.mkdir]):
         folder = _sealed_export(tmp_path / f"e{number}")
         make(folder / "stray")
         with pytest.raises(RunDirectoryError, match="would delete what ptm did not write: stray"):

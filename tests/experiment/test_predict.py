@@ -713,6 +713,28 @@ def test_drawings_are_numbered_and_named_after_their_images(seeing, image_folder
     assert drawn == {path.name: path.read_text() for path in (tmp_path / "new" / "drawn").iterdir()}
 
 
+def test_15_06_a_drawing_that_is_an_input_is_not_drawn_over(seeing, tmp_path, monkeypatch):
+    from io import BytesIO
+
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    from ptm.vision.classification import ImageClassification
+
+    picture = BytesIO()
+    mark = PngInfo()
+    mark.add_text("Software", "ptm")
+    Image.new("RGB", (8, 8)).save(picture, "PNG", pnginfo=mark)
+    monkeypatch.setattr(ImageClassification, "render_prediction", lambda *_: picture.getvalue() + b"new")
+    drawing = tmp_path / "000000_a.png"
+    drawing.write_bytes(picture.getvalue())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to(drawing)
+    with pytest.raises(ConfigError, match="--draw would replace an input"):
+        predict(seeing, tmp_path / "in", output=tmp_path / "p.jsonl", draw=tmp_path)
+    assert drawing.read_bytes() == picture.getvalue()
+
+
 def test_the_order_of_rows_is_that_of_the_inputs(trained, tmp_path):
     rng = np.random.default_rng(0)
     lines = ["the film was " + "really " * int(n) + "good" for n in rng.integers(0, 20, 40)]
