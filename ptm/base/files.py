@@ -104,7 +104,7 @@ def json_bytes(value: Any) -> bytes:
     return utf8(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes | str) -> Any:
     """What :func:`json_bytes` writes. Raises ValueError, also for NaN and infinities, which are no JSON, and for what
     is too large for a number (``1e999``)."""
 

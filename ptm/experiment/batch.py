@@ -25,6 +25,7 @@ from ptm.base.standard_input import STANDARD_INPUT, standard_input
 from ptm.config.load import dump_config
 from ptm.errors import ExpectationMissed, Interrupted, Problem, RunDirectoryError
 from ptm.experiment.batch_plan import BatchPlan, Fault, Job
+from ptm.experiment.consistent import contradiction
 from ptm.experiment.verdict import spread
 from ptm.run.directory import RunDirectory
 from ptm.run.ownership import is_run
@@ -162,6 +163,7 @@ def finished_before(job: Job) -> Outcome | None:
         or results is None
         or config_changes(run.config, dump_config(job.spec))
         or run.damage()
+        or contradiction(job.spec, results)
     ):
         return None  # the run itself says what is to be done
     if manifest.ptm != ptm.__version__:

@@ -21,9 +21,17 @@ from ptm.config.load import load_config
 from ptm.config.slices import SliceMetric, parse_slice_metric
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, RunDirectoryError, listing
-from ptm.experiment.comparison import Measure, Row, has_texts, measure_of, paired_scores, same_examples
+from ptm.experiment.comparison import (
+    Measure,
+    Row,
+    has_texts,
+    measure_of,
+    paired_scores,
+    require_metric,
+    same_examples,
+)
+from ptm.experiment.consistent import require_consistent, require_same_data
 from ptm.experiment.flips import flips_of
-from ptm.experiment.slices import slice_metrics
 from ptm.experiment.verdict import RUNS, spread
 from ptm.experiment.verdict import compare as paired_test
 from ptm.run.directory import RunDirectory
@@ -31,7 +39,7 @@ from ptm.run.manifest import Manifest, changes
 from ptm.run.opening import read_finished
 from ptm.run.ownership import is_run
 from ptm.run.predictions import read_predictions
-from ptm.run.results import Judged, Results
+from ptm.run.results import Judged, Results, slice_metrics
 from ptm.run.saved_config import config_values, differing_keys, saved_config
 
 SCHEMA = 1
@@ -97,6 +105,8 @@ def read_side(path: Path) -> Side:
     results_of = [read_finished(run) for run in runs]
     specs = [load_config(run / "config.yaml") for run in runs]
     finished = list(zip(specs, runs, results_of, strict=True))
+    for spec, run, results in finished:
+        require_consistent(run, spec, results)
     seeds = [spec.train.seed for spec, _, _ in finished]
     if len(set(seeds)) < len(seeds):
         raise RunDirectoryError(
@@ -116,7 +126,7 @@ def read_side(path: Path) -> Side:
                 expected="runs that differ in train.seed alone",
                 cure="compare its runs one by one",
             )
-    _require_same_data(path, runs)
+    require_same_data(path, runs)
     return Side(
         name=str(path),
         runs={seed: RunDirectory(run) for seed, (_, run, _) in zip(seeds, finished, strict=True)},
@@ -125,21 +135,6 @@ def read_side(path: Path) -> Side:
         config=saved_config(runs[0] / "config.yaml"),
         manifest=RunDirectory(runs[0]).read_manifest(),
     )
-
-
-def _require_same_data(folder: Path, runs: Sequence[Path]) -> None:
-    """RunDirectoryError for seeds between which the training data changed: one that is finished is not trained again,
-    and their mean would be of two experiments."""
-    records = {run: RunDirectory(run).read_manifest() for run in runs}
-    digests = {run: record.digests.data.get("train") for run, record in records.items() if record is not None}
-    other = next((run for run in digests if digests[run] != next(iter(digests.values()))), None)
-    if other is not None:
-        raise RunDirectoryError(
-            f"{other.name} learned from other data than {next(iter(digests)).name}",
-            where=folder,
-            expected="runs that differ in train.seed alone",
-            cure="put the data back and train it again, or compare its runs one by one",
-        )
 
 
 def _refuse_remains(folder: Path) -> None:
@@ -318,6 +313,9 @@ def _tested(
         ) from None
     if len(scored) < len(rows):
         return None, None, "they were evaluated on different examples"
+    for pair, (a, b) in zip(scored, pairs, strict=True):
+        for side, seed, value in zip((candidate, baseline), (b, a), pair.values, strict=True):
+            require_metric(measure, value, side.results[seed], side.runs[seed], split)
     verdict = paired_test(
         scored,
         metric=measure.metric,

@@ -14,10 +14,13 @@ import numpy as np
 
 from ptm.config.spec import RunSpec
 from ptm.config.tags import Entity, entities, entity_tags
-from ptm.errors import ConfigError
+from ptm.errors import ConfigError, RunDirectoryError
 from ptm.experiment.verdict import PairedScores
 from ptm.metrics.regression import pearson
+from ptm.run.directory import RunDirectory
+from ptm.run.results import Judged, Results
 
+_ROUNDING = 1e-4  # numbers of predictions.jsonl have six digits
 Row = Mapping[str, Any]  # a Prediction; each measure reads the keys of its own task
 
 
@@ -73,6 +76,20 @@ def paired_scores(
     if (counts != counts_baseline).any():
         return None
     return PairedScores(seed=seed, candidate=ours, baseline=theirs, counts=counts)
+
+
+def require_metric(
+    measure: Measure, value: float, results: Results, run: RunDirectory, split: Judged
+) -> None:
+    """Raise RunDirectoryError for a run whose results.json has another metric than ``value``, which its predictions
+    come to."""
+    recorded = results.metrics_of(split).get(measure.metric)
+    if recorded is not None and abs(recorded - value) > _ROUNDING * max(1.0, abs(value)):
+        raise RunDirectoryError(
+            f"they come to a {measure.metric} of {value:.6g}, and results.json has {recorded:.6g}",
+            where=run.predictions_of(split),
+            cure="restore the files of this run, or train it again",
+        )
 
 
 def _right(row: Row) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from ptm.base.regular import read_bytes
 from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, PtmError, RunDirectoryError, first_line
-from ptm.experiment.comparison import Measure, measure_of, paired_scores
+from ptm.experiment.comparison import Measure, measure_of, paired_scores, require_metric
 from ptm.experiment.train import run_training
 from ptm.experiment.verdict import PairedScores, compare
 from ptm.report.page import write_report
@@ -255,6 +255,8 @@ def _pair(spec: RunSpec, measure: Measure, seed: int) -> PairedScores:
         ) from None
     if pair is None:
         raise RunDirectoryError("the two arms were evaluated on different examples", where=output)
+    for run, value in zip(runs, pair.values, strict=True):
+        require_metric(measure, value, read_finished(run.path), run, split)
     return pair
 
 

@@ -16,6 +16,7 @@ from ptm.base.regular import read_text
 from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, ModelError
+from ptm.experiment.consistent import contradiction
 from ptm.experiment.prepare import with_own_store
 from ptm.experiment.train import run_training
 from ptm.run.directory import RunDirectory
@@ -95,6 +96,8 @@ def _require_whole(run: RunDirectory) -> Manifest:
             problem = problem or f"{path.name} cannot be read: {error}"
     if manifest is None:
         problem = problem or f"{run.manifest.name} is missing or damaged"
+    if unlike := contradiction(load_config(run.config), results):
+        problem = problem or unlike
     if not all(results.metrics_of(split) for split in _measured(results)):
         problem = problem or f"{run.results.name} has no metrics, of which none is too far away"
     if problem is not None or manifest is None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ptm.config.slices import SliceMetric
 from ptm.config.spec import RunSpec
 from ptm.data.attributes import slice_values
 from ptm.data.examples import Dataset, Examples
@@ -51,15 +50,6 @@ def _measured(metrics: Sliced, name: str, value: str, ids: np.ndarray) -> Slice:
                 cure="look at these examples, or leave this slice out of data.slices",
             )
     return Slice(slice=name, value=value, examples=len(ids), metrics=values)
-
-
-def slice_metrics(slices: Iterable[Slice]) -> dict[str, float]:
-    """Metrics of slices by the names that expectations have for them: ``accuracy[source=mobile]``."""
-    return {
-        str(SliceMetric(metric, row.slice, row.value)): value
-        for row in slices
-        for metric, value in row.metrics.items()
-    }
 
 
 def require_sliced(spec: RunSpec, pipeline: Pipeline) -> None:

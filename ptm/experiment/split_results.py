@@ -9,9 +9,9 @@ from ptm.config.expect import Expectation, check_expectations
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Examples
 from ptm.experiment.session import beside
-from ptm.experiment.slices import measure_slices, slice_metrics
+from ptm.experiment.slices import measure_slices
 from ptm.pipeline import Metrics, Pipeline
-from ptm.run.results import Judged, Slice, SplitResults, Throughput
+from ptm.run.results import Judged, Slice, SplitResults, Throughput, slice_metrics
 from ptm.training.finite import finite_values
 from ptm.training.memory import memory_errors
 

@@ -18,6 +18,7 @@ from ptm.config.load import dump_config
 from ptm.config.spec import RunSpec
 from ptm.errors import Interrupted, ModelError, NotFinite
 from ptm.experiment.chosen import Measured, choose_best, measure, measure_chosen
+from ptm.experiment.consistent import contradiction
 from ptm.experiment.insights import Insights
 from ptm.experiment.prepare import MATRICES_COUNT, WARNING, Prepared, prepare
 from ptm.experiment.session import Session, open_session, require_downloads
@@ -129,11 +130,12 @@ def _finished_already(
     own = environment_ranks()[0] == 0
     if not own and config_changes(run.config, dump_config(spec)):
         return None  # it is to be extended, as only the first process knows
-    damage = run.damage()
+    results = run.read_results()
+    damage = run.damage() or (contradiction(spec, results) if results is not None else None)
     if damage is None:
         if pins is not None:
             _require_pinned(run, pins)
-        return run.read_results()
+        return results
     if not any(run.checkpoints.glob("step-*")):
         cure = "restore the file, or train again with --overwrite"
         raise ModelError(

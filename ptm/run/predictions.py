@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
-from ptm.base.files import utf8
+from ptm.base.files import parse_json, utf8
 from ptm.base.regular import read_text
 from ptm.pipeline import Pipeline, Prediction
 
@@ -27,13 +27,13 @@ def _described(prediction: Prediction, pipeline: Pipeline) -> Prediction:
 
 
 def read_predictions(path: Path) -> Mapping[int, Prediction]:
-    """By example id. Raises OSError or ValueError when they cannot be read, RecursionError for what is nested too
-    deeply."""
+    """By example id. Raises OSError or ValueError when they cannot be read, also for numbers that are
+    none, RecursionError for what is nested too deeply."""
     rows: dict[int, Prediction] = {}
     for line in filter(str.strip, read_text(path).split("\n")):
-        row = json.loads(line)
+        row = parse_json(line)
         index = row.get("id") if isinstance(row, dict) else None
-        if not isinstance(index, int) or index in rows:
+        if type(index) is not int or index in rows:
             raise ValueError(f"a line that is no prediction, or one of two: {line[:60]}")
         rows[index] = cast(Prediction, row)
     return rows

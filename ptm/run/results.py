@@ -6,7 +6,7 @@ before there was a number, and reads the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from ptm.base import files
 from ptm.base.regular import read_bytes
 from ptm.config.expect import Expectation
+from ptm.config.slices import SliceMetric
 from ptm.errors import ConfigError
 
 SCHEMA = 1  # of results.json, manifest.json, metrics.jsonl and predictions.jsonl alike
@@ -276,6 +277,15 @@ def _require_numbers(content: Any) -> None:
     values += [b.get("value") for b in bounds if isinstance(b, Mapping)] if isinstance(bounds, list) else []
     if any(isinstance(value, str | bool) for value in values):
         raise ValueError("a metric is no number")
+
+
+def slice_metrics(slices: Iterable[Slice]) -> dict[str, float]:
+    """Metrics of slices by the names that expectations have for them: ``accuracy[source=mobile]``."""
+    return {
+        str(SliceMetric(metric, row.slice, row.value)): value
+        for row in slices
+        for metric, value in row.metrics.items()
+    }
 
 
 _WHERE_THERE_ARE = ("reason", "others")  # keys inside that are left out where they are empty

@@ -7,9 +7,9 @@ import pytest
 from ptm.config.spec import DataSpec
 from ptm.data.examples import Examples
 from ptm.errors import ConfigError, NotFinite
-from ptm.experiment.slices import measure_slices, require_sliced, slice_metrics
+from ptm.experiment.slices import measure_slices, require_sliced
 from ptm.metrics.summary import Sliced
-from ptm.run.results import Slice
+from ptm.run.results import Slice, slice_metrics
 
 
 def test_12_06_metrics_of_slices_have_the_names_that_expectations_give_them():

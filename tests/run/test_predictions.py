@@ -36,3 +36,14 @@ def test_what_is_no_such_file_is_an_error(tmp_path, content):
         read_predictions(tmp_path / "p")
     with pytest.raises(OSError, match="No such file"):
         read_predictions(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"id": 0, "prediction": 1e999}', '{"id": 0, "prediction": NaN}', '{"id": true, "prediction": 1}'],
+)
+def test_15_08_numbers_that_are_none_are_no_predictions(line, tmp_path):
+    """A mean over them was compared: better than infinity."""
+    (tmp_path / "p").write_text(line + "\n")
+    with pytest.raises(ValueError):
+        read_predictions(tmp_path / "p")
