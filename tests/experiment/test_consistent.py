@@ -1,6 +1,5 @@
 """A finished run whose files say different things is no run to judge by."""
 
-import json
 from dataclasses import replace
 
 import pytest
