@@ -8,6 +8,8 @@ from typing import Any
 
 from ptm.errors import ConfigError, Problem, listing
 
+_OWN_MESSAGE = ("--text", "--nproc", "--set")  # and --output of what trains, which is a key of the config
+
 
 def problem_of(error: Any) -> Problem:
     """What the library of the command line found, as a problem.
@@ -43,19 +45,23 @@ def problem_of(error: Any) -> Problem:
 
 
 def require_names(parameters: Sequence[Any], values: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a name of a file or folder that is empty, as a variable that nobody set leaves it.
+    """Raise ConfigError for an argument, or the value of an option, that is empty, as a variable that nobody set leaves
+    it.
 
-    The path of "" would be the working directory: the runs in it, compared or reported as if they had been named.
+    The path of "" would be the working directory: the runs in it, compared or reported as if they had been named. And
+    without --data, --split, --metric or --seeds a command does something else than was asked for.
     """
     for parameter in parameters:
         is_name = parameter.param_type_name == "argument" or parameter.metavar in ("FILE", "FOLDER")
         value = values.get(parameter.name)
-        if is_name and "" in (value if isinstance(value, list | tuple) else [value]):
+        if parameter.name not in _MAY_BE_EMPTY and "" in (
+            value if isinstance(value, list | tuple) else [value]
+        ):
             raise ConfigError(
                 "is empty",
                 where=_name(parameter),
                 expected=parameter.help or "the name of a file or folder",
-                cure="name it; . is the working directory",
+                cure="name it; . is the working directory" if is_name else "give it a value, or leave it out",
             )
 
 

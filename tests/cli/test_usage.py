@@ -158,6 +158,20 @@ def test_15_08_an_empty_name_is_not_the_working_directory(tmp_path, monkeypatch,
     assert run(["runs", "."]) == 0
 
 
+def test_15_08_an_option_without_its_value_is_not_left_out(capsys):
+    """``ptm eval r --data "$DATA"`` measured the run's own data where nobody had set DATA."""
+    for words in (
+        ["eval", "r", "--data", ""],
+        ["eval", "r", "--split", ""],
+        ["compare", "a", "b", "--metric", ""],
+        ["finetune", "c.yaml", "--seeds", ""],
+        ["distill", "c.yaml", "--seeds", ""],
+        ["batch", "c.yaml", "--seeds="],
+    ):
+        problem = failed(capsys, *words)
+        assert problem["what"] == "is empty" and problem["cure"] == "give it a value, or leave it out"
+
+
 def test_15_08_json_with_a_value_fails_in_json(capsys):
     assert run(["models", "--json=yes"]) == 2
     (problem,) = json.loads(capsys.readouterr().out)["error"]["problems"]
