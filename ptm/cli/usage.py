@@ -54,9 +54,8 @@ def require_names(parameters: Sequence[Any], values: Mapping[str, Any]) -> None:
     for parameter in parameters:
         is_name = parameter.param_type_name == "argument" or parameter.metavar in ("FILE", "FOLDER")
         value = values.get(parameter.name)
-        if parameter.name not in _MAY_BE_EMPTY and "" in (
-            value if isinstance(value, list | tuple) else [value]
-        ):
+        refused = _name(parameter) not in _OWN_MESSAGE and parameter.metavar != "PATH"
+        if refused and "" in (value if isinstance(value, list | tuple) else [value]):
             raise ConfigError(
                 "is empty",
                 where=_name(parameter),
