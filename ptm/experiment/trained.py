@@ -8,7 +8,7 @@ from pathlib import Path
 from ptm.config.load import load_config
 from ptm.config.spec import ModelSpec, RunSpec
 from ptm.data.examples import Dataset
-from ptm.errors import ModelError
+from ptm.errors import ConfigError, ModelError
 from ptm.experiment.session import Session
 from ptm.export.directory import CONFIG, DESCRIPTION, is_export, require_export
 from ptm.export.pipelines import open_pipeline, require_readable_format
@@ -68,9 +68,22 @@ def trained_model(target: Path, overrides: list[str]) -> Trained:
     return Trained(target, _spec_of(target / "config.yaml", model, overrides), ModelSpec(name=str(model)))
 
 
+# What a finished model is. Such a change was read by nobody, so that another model than was named was measured.
+_OF_THE_MODEL = ("task", "model", "decisions")
+
+
 def _spec_of(config: Path, model: Path, overrides: list[str]) -> RunSpec:
     """The config with its changes; where these name other data than the model was trained on, their labels are matched
-    with those of the model, by what the data call them: the config of a run names all labels, whoever chose them."""
+    with those of the model, by what the data call them: the config of a run names all labels, whoever chose them. Raises
+    ConfigError for changes of the model."""
+    for change in overrides:
+        key = change.partition("=")[0].strip()
+        if key.partition(".")[0] in _OF_THE_MODEL:
+            raise ConfigError(
+                f"{key} cannot be another: the model is that in {model}",
+                where=f"--set {change}",
+                cure="leave it out, or name a config, whose model.name is measured",
+            )
     spec, saved = load_config(config, overrides), load_config(config)
     own = spec.data.labels is not None and spec.data.labels == task_module(spec.task).stored_labels(
         str(model)

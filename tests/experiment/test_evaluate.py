@@ -13,7 +13,7 @@ from ptm.base import files
 from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.config.spec import DistillSpec, TeacherSpec
-from ptm.errors import NotFinite
+from ptm.errors import ConfigError, NotFinite
 from ptm.experiment.evaluate import run_evaluation
 from ptm.experiment.predict import run_prediction
 from ptm.experiment.scorecard import measure_scorecard
@@ -110,6 +110,15 @@ def test_15_08_models_of_other_tasks_that_give_nan_are_not_finite(name, tmp_path
             )
     with pytest.raises(NotFinite):
         run_evaluation(tmp_path / "large", reporter=Silent())
+
+
+@pytest.mark.parametrize(
+    "change", ["model.name=other", "model = {name: x}", "task=text-similarity", "decisions=null"]
+)
+def test_15_09_another_model_than_that_of_the_run_is_not_named_in_vain(change, trained):
+    """It was not read, and the bound was met by the run's own."""
+    with pytest.raises(ConfigError, match="cannot be another"):
+        run_evaluation(trained, overrides=[change], reporter=Silent())
 
 
 def test_15_08_a_teacher_that_gives_nan_is_told_before_the_first_step(tiny_bert, reviews, tmp_path):
