@@ -74,8 +74,9 @@ _OF_THE_MODEL = ("task", "model", "decisions")
 
 def _spec_of(config: Path, model: Path, overrides: list[str]) -> RunSpec:
     """The config with its changes; where these name other data than the model was trained on, their labels are matched
-    with those of the model, by what the data call them: the config of a run names all labels, whoever chose them. Raises
-    ConfigError for changes of the model."""
+    with those of the model, by what the data call them: the config of a run names all labels, whoever chose them.
+
+    Raises ConfigError for changes of the model."""
     for change in overrides:
         key = change.partition("=")[0].strip()
         if key.partition(".")[0] in _OF_THE_MODEL:
