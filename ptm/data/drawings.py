@@ -167,12 +167,13 @@ def _labelme_shape(shape: Any, size: tuple[int, int], where: str) -> Shape:
             (x1, y1, x2, y1, x2, y2, x1, y2) if kind == "rectangle" else circle((x1, y1), (x2, y2), size)
         )
     elif kind == "polygon" or (
-        kind in ("rectangle", "rotation") and len(corners) == 4
+        kind in ("rectangle", "rotation", "oriented_rectangle") and len(corners) == 4
     ):  # as X-AnyLabeling has them
         polygon = checked_polygon([value for corner in corners for value in corner], size, where)
     else:
+        why = "covers no area" if kind in _FLAT else "is not read"
         raise DataError(
-            f"is a {kind!s:.60} of {len(corners)} points, which {'covers no area' if kind in _FLAT else 'is not read'}",
+            f"is of the type {kind!s:.60} with {len(corners)} points, which {why}",
             where=where,
             expected="a polygon, a rectangle, a circle or a mask",
             cure="remove the shape, or draw a polygon",

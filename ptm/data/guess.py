@@ -22,7 +22,7 @@ from ptm.data.guess_exports import (
     unpacked,
 )
 from ptm.data.guess_roles import guess_squad, objection_to_questions
-from ptm.data.guess_rows import Guess
+from ptm.data.guess_rows import Guess, put_encoding
 from ptm.data.guess_table import guess_columns, objection_to_test
 from ptm.data.guess_text import guess_labelled, is_textfolder, kind_of_file
 from ptm.data.image_files import contents, is_hidden, is_image
@@ -33,6 +33,9 @@ from ptm.data.voc import IMAGE_FOLDERS
 from ptm.data.yolo import NAME_FILES, config_of, splits_of
 from ptm.errors import ConfigError, DataError, listing
 
+_NAMED = (
+    "; where names of images hold their classes: data.source: imagefolder:FOLDER, data.label (docs/data.md)"
+)
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing", "testb")
 _EVAL = ("val", "valid", "validation", "dev", "eval", "testa")  # else that of _TEST
@@ -69,6 +72,8 @@ def guess(path: Path, task: str | None = None) -> Guess:
         about.reasons["task"] = f"what {kind}: data are for"
         if kind == "masks":
             _mask_values(about)
+        elif kind == "text":
+            put_encoding(about, path / about.data.get("train", "") if path.is_dir() else path)
     if (test := about.data.get("test")) and (objection := _objection_to_test(about, test)):
         del about.data["test"]
         about.reasons["test"] = f"{test} is left out: {objection}"
@@ -141,7 +146,7 @@ def _kind(path: Path) -> tuple[str, str]:
         "nothing in it is recognised",
         where=path,
         expected="tables, texts, folders of images, VOC, COCO, or images with masks",
-        cure=f"there is: {contents(path)}",
+        cure=f"there is: {contents(path)}{_NAMED if any(is_image(file, path) for file in _files(path)) else ''}",
     )
 
 

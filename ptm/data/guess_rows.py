@@ -13,6 +13,7 @@ from typing import Any
 from ptm.data.packed import is_packed, unpacked
 from ptm.data.separated import MAX_FIELD_CHARS, SEPARATOR_LINE, separated_rows
 from ptm.data.tables import json_records
+from ptm.data.text_folders import text_files
 from ptm.data.workbooks import cell_text, read_sheet
 from ptm.errors import DataError
 
@@ -102,21 +103,41 @@ def read_rows(path: Path, about: Guess) -> Rows:
     return Rows(tuple(header), rows, places)
 
 
-def _decoded(raw: bytes, path: Path, about: Guess) -> str:
-    """The text; what is no UTF-8 is UTF-16 where it has its mark, and else most likely Windows-1252, which is said."""
+def encoding_of(path: Path) -> tuple[str | None, str]:
+    """(what ``data.encoding`` is to say of a file or of the files in a folder, why); None where it is UTF-8: UTF-16
+    where it has its mark, and else most likely Windows-1252."""
+    for file in text_files(path) if path.is_dir() else [path]:
+        raw = file.read_bytes()
+        found = _encoding(unpacked(raw, file) if is_packed(file) else raw, file)
+        if found[0] is not None:
+            return found
+    return None, ""
+
+
+def put_encoding(about: Guess, path: Path) -> None:
+    encoding, why = encoding_of(path)
+    if encoding is not None:
+        about.say("encoding", encoding, why)
+
+
+def _encoding(raw: bytes, path: Path) -> tuple[str | None, str]:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        about.say("encoding", "utf-16", f"{path.name} begins with its mark")
-        return raw.decode("utf-16", "replace")
+        return "utf-16", f"{path.name} begins with its mark"
     try:
-        return raw.decode("utf-8-sig")
+        raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        about.say(
-            "encoding",
-            "windows-1252",
-            f"byte 0x{raw[error.start]:02x} in {path.name}:{raw.count(10, 0, error.start) + 1} is not UTF-8; "
-            "whoever wrote the file knows",
-        )
-        return raw.decode("cp1252", "replace")
+        line = raw.count(10, 0, error.start) + 1
+        byte = f"byte 0x{raw[error.start]:02x} in {path.name}:{line} is not UTF-8"
+        return "windows-1252", f"{byte}; whoever wrote the file knows"
+    return None, ""
+
+
+def _decoded(raw: bytes, path: Path, about: Guess) -> str:
+    """The text; what is no UTF-8 is said."""
+    encoding, why = _encoding(raw, path)
+    if encoding is not None:
+        about.say("encoding", encoding, why)
+    return raw.decode(encoding or "utf-8-sig", "replace")
 
 
 def longest_columns(rows: Rows) -> list[str]:

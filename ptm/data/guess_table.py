@@ -81,6 +81,7 @@ def guess_columns(about: Guess, task: str | None) -> None:
     words = next((p for p in _WORDS if set(p) <= columns and _lists(rows, p)), None)
     label = _label_column(rows)
     image = next((c for c in rows.columns if _names_images(rows, c)), None)
+    flags = _flag_columns(rows, label) if image is not None else []
     if image is not None and label is None:
         label = _only_numbers(rows)
     if task == QUESTION_ANSWERING.name or (task is None and are_questions(rows.columns)):
@@ -95,11 +96,14 @@ def guess_columns(about: Guess, task: str | None) -> None:
         about.entities = bool(entity_tags(list(tags)))
         if not all(tag.isdecimal() for tag in tags):
             _put_labels(about, sorted(tags, key=lambda tag: (tag != "O", tag[2:], tag)), tags)
-    elif image is not None and label is not None:
+    elif image is not None and (label is not None or flags):
         about.task = "image-classification"
         about.reasons["task"] = f"{image} names images: {rows.values(image)[0]!r} ({rows.places[0]})"
         put_columns(about, {"image": image}, {"image": "image"}, rows)
-        _put_target(about, label, read)
+        if flags:
+            _put_flags(about, flags, read)
+        else:
+            _put_target(about, str(label), read)
     elif task == "translation" or (pair is not None and label is None):
         texts = pair or tuple(longest_columns(rows)[:2])
         if len(texts) < 2:
@@ -138,11 +142,11 @@ def _texts(
             cure="say what it is for: --task TASK, or write the config by hand (docs/data.md)",
         )
     put_columns(about, {"text": text}, {"text": "text"}, rows)
-    flags = [c for c in rows.columns if c.lower() not in _LABELS and _are_flags(rows.values(c))]
-    if len(flags) > 1 and (label is None or label in flags) and may_be_classes:
+    flags = _flag_columns(rows, label)
+    if flags and may_be_classes:
         about.task = "text-classification"
         about.reasons["task"] = f"texts in {text}, labels in {listing(flags)}"
-        about.say("labels_from", flags, f"columns of 0 and 1, or true and false ({rows.places[0]})")
+        _put_flags(about, flags, read)
         return
     if label is None:
         about.task = "masked-lm"
@@ -176,6 +180,24 @@ def _label_column(rows: Rows) -> str | None:
         return named[0]
     few = [c for c in rows.columns if _few_values(rows.values(c))]
     return few[-1] if few else None
+
+
+def _flag_columns(rows: Rows, label: str | None) -> list[str]:
+    """Columns of which each says of one class whether it applies; none where there are fewer than two, or ``label`` is
+    another one."""
+    flags = [c for c in rows.columns if c.lower() not in _LABELS and _are_flags(rows.values(c))]
+    return flags if len(flags) > 1 and (label is None or label in flags) else []
+
+
+def _put_flags(about: Guess, flags: Sequence[str], read: Sequence[Rows]) -> None:
+    place = read[0].places[0]
+    about.say("labels_from", list(flags), f"columns of 0 and 1, or true and false ({place})")
+    for table in read:
+        for place, row in zip(table.places, table.rows, strict=True):
+            applying = sum(str(row.get(c)).strip().lower() in ("1", "1.0", "true") for c in flags)
+            if applying != 1:
+                about.say("label_type", "classes", f"{applying} of them are 1 in {place}")
+                return
 
 
 def _are_flags(values: Sequence[Any]) -> bool:
@@ -236,6 +258,13 @@ def _put_target(about: Guess, column: str, read: Sequence[Rows]) -> None:
                 f"{len(names)} different numbers, such as {rows.values(column)[0]} ({rows.places[0]})",
             )
             return
+    if len(names) == 1 and "label_type" not in about.data:
+        raise DataError(
+            f"every row that can be read has the {column} {next(iter(names))!r:.200}",
+            where=rows.places[0],
+            expected="at least two labels, and each row with as many fields as the header",
+            cure="correct the file, or write the config by hand (docs/data.md)",
+        )
     if all(name.isdecimal() and len(name) <= _LONGEST_NUMBER for name in names):
         about.reasons["labels as numbers"] = f"labels are the numbers {listing(sorted(map(int, names)), 8)}"
         return

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from ptm.config.tags import OUTSIDE, entity_tags
 from ptm.data.annotated import NO_SPANS
 from ptm.data.annotation_tools import TOOLS, tool_of
 from ptm.data.conll import CONLL_SUFFIXES, CONLLU_SUFFIX, DOCUMENT
 from ptm.data.fasttext import PREFIX
-from ptm.data.guess_rows import Guess
+from ptm.data.guess_rows import Guess, encoding_of, put_encoding
 from ptm.data.input_lines import opened
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.readers import FORMATS
@@ -41,15 +44,15 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
         return "conll", f"a word a line with a tag behind it in {path.name}, and blank lines"
     if suffix in (".txt", ".text", ".tsv"):
         lines = _first_lines(path)
-        if lines and lines[0].startswith(PREFIX):
-            return "fasttext", f"{path.name} begins with {PREFIX}"
+        if lines and any(lines[0].split()[place].startswith(PREFIX) for place in (0, -1) if lines[0].split()):
+            return "fasttext", f"the first line of {path.name} has {PREFIX}"
         if _is_tagged(lines):
             return "conll", f"a word a line with a tag behind it in {path.name}, and blank lines"
         if suffix != ".tsv":
             return ("tsv", f"tabs in {path.name}") if "\t" in "".join(lines[:1]) else ("text", ends)
     if suffix in (".json", ".jsonl", ".ndjson") and (tool := tool_of(_first_records(path))) is not None:
         return tool, f"{path.name} holds records as {TOOLS[tool]} writes them"
-    if suffix == ".json" and seems_squad(path, TextFormat()):
+    if suffix == ".json" and seems_squad(path, TextFormat(encoding=encoding_of(path)[0])):
         return "squad", f"{path.name} holds articles with paragraphs, as SQuAD does"
     return next((kind for kind, form in FORMATS.items() if suffix in form.suffixes), None), ends
 
@@ -57,21 +60,34 @@ def kind_of_file(path: Path) -> tuple[str | None, str]:
 def _first_records(path: Path) -> list[object]:
     """Of JSON, an object a line or a list; none where there is none."""
     try:
-        with opened(path) as stream:
-            lines = (line for line in stream if line.strip())
-            first = next(lines, b"").removeprefix(codecs.BOM_UTF8)
-            if not first.lstrip().startswith(b"["):
+        with _readable(path) as text:
+            lines = (line for line in text if line.strip())
+            first = next(lines, "")
+            if not first.lstrip().startswith("["):
                 return [json.loads(line) for line in (first, *islice(lines, _FIRST_RECORDS - 1))]
-            records = json.loads(first + stream.read())
+            records = json.loads(first + "".join(lines))
             return records[:_FIRST_RECORDS] if isinstance(records, list) else []
     except (DataError, ValueError, RecursionError):
         return []
 
 
 def _first_lines(path: Path) -> list[str]:
+    with _readable(path) as text:
+        return [line[:10_000].rstrip("\r\n") for line in islice(text, _FIRST_LINES)]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[io.TextIOWrapper]:
+    """The text of a file whatever it is written in: UTF-16 by its mark, else UTF-8 with a sign for what is none."""
     with opened(path) as stream:
-        lines = list(islice(stream, _FIRST_LINES))
-    return [line[:10_000].decode("utf-8", "replace").rstrip("\r\n") for line in lines]
+        buffered = cast("io.BufferedReader", stream)
+        wide = buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = "utf-16" if wide else "utf-8-sig"
+        text = io.TextIOWrapper(buffered, encoding=encoding, errors="replace", newline="\n")
+        try:
+            yield text
+        finally:
+            text.detach()  # the file is closed where it was opened
 
 
 def _is_tagged(lines: list[str]) -> bool:
@@ -118,13 +134,15 @@ def guess_labelled(about: Guess, task: str | None = None) -> None:
         )
     if len(inputs) > 1 and task == "text-classification":
         inputs = inputs[1:]
+    put_encoding(about, path)
+    written = TextFormat(encoding=about.data.get("encoding"))
     try:
-        table = read(path, {inputs[0]: about.data.get("text", inputs[0]), "label": label}, TextFormat())
+        table = read(path, {inputs[0]: about.data.get("text", inputs[0]), "label": label}, written)
     except DataError as of_words:
         if len(inputs) < 2:
             raise
         try:
-            table = read(path, {inputs[1]: inputs[1], "label": "label"}, TextFormat())
+            table = read(path, {inputs[1]: inputs[1], "label": "label"}, written)
         except DataError as of_texts:
             raise (of_texts if NO_SPANS in {p.what for p in of_words.problems} else of_words) from None
     about.train_examples = len(table)

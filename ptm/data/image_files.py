@@ -264,7 +264,12 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
         if not name or not path.is_file():
             what = f"there is no image {name!r}" if name else "no image is named"
             problems.append(
-                Problem(what, table.where(row), f"a file relative to {folder}, or an absolute path")
+                Problem(
+                    what,
+                    table.where(row),
+                    f"a file relative to {folder}, or an absolute path",
+                    "correct the cell, or remove the row",
+                )
             )
         else:
             there.append(row)

@@ -30,6 +30,7 @@ from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image_name
 from ptm.data.input_lines import LeftOut, opened, text_lines
 from ptm.data.masks import mask_folders
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
+from ptm.data.patterns import expanded
 from ptm.data.readers import FORMATS
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
 from ptm.data.squad import seems_squad
@@ -91,6 +92,20 @@ class Inputs(Examples):
 
 
 Source = Path | str | Typed | Given
+
+
+def each_file(sources: Sequence[Path | str]) -> list[Path | str]:
+    """Patterns and lists (``csv:part-*.csv``) as the files that they name, the others as they are. Raises DataError for
+    patterns that match nothing."""
+    files: list[Path | str] = []
+    for source in sources:
+        kind, path = _kind_and_path(source)
+        suffixes = (
+            FORMATS[kind].suffixes if kind is not None and kind in FORMATS else (*_KINDS, *IMAGE_SUFFIXES)
+        )
+        found = expanded(path, suffixes)
+        files += [source] if found == [path] else [f"{kind}:{one}" if kind else one for one in found]
+    return files
 
 
 def source_path(source: Path | str) -> Path:

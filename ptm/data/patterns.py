@@ -79,6 +79,15 @@ def matched(pattern: Path, suffixes: Sequence[str]) -> list[Path]:
     return files
 
 
+def expanded(path: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files that a pattern or a list names, in their order; any other path as it is. Raises DataError for a pattern
+    that matches nothing and for a file that comes twice."""
+    if not is_several(path):
+        return [path]
+    parts = [(str(part), matched(part, suffixes) if has_pattern(part) else [part]) for part in parts_of(path)]
+    return require_once(parts)
+
+
 def require_once(parts: Sequence[tuple[str, Sequence[Path]]]) -> list[Path]:
     """The files of all parts, one after the other. Raises DataError for one that comes twice."""
     owners: dict[str, str] = {}

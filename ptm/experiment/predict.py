@@ -26,7 +26,7 @@ from ptm.data.image_files import left_out as left_out_files
 from ptm.data.image_files import leftovers
 from ptm.data.image_reading import ImageReading
 from ptm.data.input_lines import LeftOut
-from ptm.data.inputs import Inputs, Source, Typed, is_table, source_path
+from ptm.data.inputs import Inputs, Source, Typed, each_file, is_table, source_path
 from ptm.data.questions import input_columns
 from ptm.data.texts import input_problem
 from ptm.errors import ConfigError, DataError, refuse
@@ -86,6 +86,7 @@ def run_prediction(
     before the first prediction for whatever can be seen by then; a bad row in a long table is found when it is its
     turn.
     """
+    sources = each_file(sources)
     places = [source_path(source) for source in sources]
     if output is not None:
         require_new_file(output, "--output", SUFFIXES)

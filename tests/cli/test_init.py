@@ -577,3 +577,57 @@ def test_11_02_the_task_that_is_said_decides_which_labels_are_shown(tmp_path):
     task["annotations"][0]["result"] = [span, overlap]
     (tmp_path / "a.json").write_text(json.dumps([task]))
     assert run(["init", str(tmp_path / "a.json"), "--output", str(tmp_path / "c.yaml")]) == 3
+
+
+KINDS_OF_TEXT = {
+    "a.conll": ("café B-X\nb O\n\nso O\n", "conll"),
+    "a.txt": ("__label__x café\n__label__y b\n", "fasttext"),
+    "b.txt": ("un café __label__x\nb __label__y\n", "fasttext"),
+    "c.txt": ("un café\nbon\n", "text"),
+    "a.jsonl": ('{"text": "un café", "accept": ["x"], "answer": "accept"}\n', "prodigy"),
+    "b.json": ('[{"text": "Café", "label": []}, {"text": "Café", "label": [[0, 4, "X"]]}]', "doccano"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS_OF_TEXT)
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-16", "utf-16"), ("cp1252", "windows-1252"), ("utf-8", None)]
+)
+def test_11_01_kinds_of_texts_are_known_in_any_encoding(name, encoding, said, tmp_path):
+    content, kind = KINDS_OF_TEXT[name]
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    about = guess(tmp_path / name)
+    assert (about.kind, about.data.get("encoding")) == (kind, said)
+
+
+def test_11_01_the_encoding_of_texts_in_folders_is_said(tmp_path):
+    for name in ("x/1.txt", "y/1.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes("un café".encode("cp1252") if name[0] == "y" else b"tea")
+    assert guess(tmp_path).data["encoding"] == "windows-1252"
+
+
+@pytest.mark.parametrize("column", ["text", "image"])
+def test_11_01_flags_of_which_any_number_apply_are_classes(column, tmp_path):
+    cells = [f"{WORDS[i]} {i}" if column == "text" else f"{i}.png" for i in range(4)]
+    rows = [f"{cell},{i % 2},{i // 2}" for i, cell in enumerate(cells)]
+    lines(tmp_path, "several.csv", [f"{column},cat,dog", *rows])
+    about = guess(tmp_path / "several.csv")
+    assert (about.data["labels_from"], about.data["label_type"]) == (["cat", "dog"], "classes")
+    assert about.task == ("text-classification" if column == "text" else "image-classification")
+    assert about.reasons["label_type"] == "0 of them are 1 in several.csv:2"
+    lines(
+        tmp_path, "one.csv", [f"{column},cat,dog", *(f"{c},{i % 2},{1 - i % 2}" for i, c in enumerate(cells))]
+    )
+    assert "label_type" not in guess(tmp_path / "one.csv").data
+
+
+def test_11_03_rows_that_cannot_be_read_hide_no_label_in_silence(tmp_path, capsys):
+    lines(tmp_path, "a.csv", ["text,label", "a,x", '"b,y', "c,x", "d,y"])
+    assert "a.csv:2: every row that can be read has the label 'x'" in init(capsys, tmp_path / "a.csv", 3)
+
+
+def test_11_06_names_of_images_may_hold_classes(tmp_path, capsys):
+    (tmp_path / "d").mkdir()
+    picture(tmp_path / "d" / "cat_1.png", 3)
+    assert "data.label" in init(capsys, tmp_path / "d", 3)

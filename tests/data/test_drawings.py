@@ -153,8 +153,9 @@ def test_11_06_an_image_beside_the_folder_of_its_json_is_not_called_left_out(tmp
     assert not any("left out" in warning.what for warning in data.warnings)
 
 
-def test_11_06_rectangles_of_four_corners_are_polygons(tmp_path):
-    turned = shape("dog", [[5, 0], [9, 0], [9, 2], [5, 2]], "rotation")
+@pytest.mark.parametrize("kind", ["rotation", "rectangle", "oriented_rectangle"])
+def test_11_06_rectangles_of_four_corners_are_polygons(tmp_path, kind):
+    turned = shape("dog", [[5, 0], [9, 0], [9, 2], [5, 2]], kind)
     for split in ("train", "val"):
         labelme(tmp_path / split, "a", [shape("cat", CAT, "rectangle"), turned])
     np.testing.assert_array_equal(load(tmp_path).train.columns["mask"][0].classes(), EXPECTED)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ptm.data import input_lines
-from ptm.data.inputs import Inputs, Typed, image_inputs, text_inputs
+from ptm.data.inputs import Inputs, Typed, each_file, image_inputs, text_inputs
 from ptm.data.sources import read_split
 from ptm.data.tables import READERS
 from ptm.errors import ConfigError, DataError
@@ -247,3 +247,14 @@ def test_15_17_a_table_of_very_many_columns_is_read_in_time_that_grows_with_thei
     path = make("wide.csv", ",".join(["text", *names]) + "\n" + ",".join(["a", *(["x"] * len(names))]) + "\n")
     (piece,) = text_inputs([path], {"text": "text"})
     assert piece.columns["text"] == ["a"] and len(piece.carried) == 200_000
+
+
+def test_11_05_a_pattern_and_a_list_are_the_files_that_they_name(make, tmp_path):
+    files = [make(f"part-{i}.csv", f"sentence\nrow {i}\n") for i in range(3)]
+    for source in (f"csv:{tmp_path}/part-*.csv", f"csv:{files[0]} + {files[1]} + {tmp_path}/*-2.csv"):
+        assert each_file([source]) == [f"csv:{path}" for path in files]
+    assert each_file([tmp_path / "part-?.csv", "-"]) == [*files, "-"]
+    pieces = list(text_inputs(each_file([f"csv:{tmp_path}/*.csv"]), TEXT))
+    assert [piece.columns["text"] for piece in pieces] == [["row 0"], ["row 1"], ["row 2"]]
+    with pytest.raises(DataError, match="no file matches this pattern"):
+        each_file([tmp_path / "q-*.csv"])
