@@ -286,7 +286,8 @@ class RuntimeSpec:
         default=False, description="CUDA: the same bits each time, at some cost. CPU runs always are."
     )
     channels_last: bool = Field(
-        default=True, description="Vision: images (on a GPU weights, too) in the memory layout that convolutions like best."
+        default=True,
+        description="Vision: images (on a GPU weights, too) in the memory layout that convolutions like best.",
     )
     compile: bool = Field(default=False, description="Compile the model with torch.compile before training.")
     shard: Literal["none", "fsdp"] = Field(

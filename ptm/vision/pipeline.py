@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,10 +24,12 @@ from ptm.pipeline import Pipeline, Split
 from ptm.vision.drawing import png
 from ptm.vision.images import decode, few_bits, find_unreadable
 from ptm.vision.loader import ViewLoader
+from ptm.vision.looked_at import looked_at
 from ptm.vision.saved import WEIGHTS
 from ptm.vision.small_maps import SmallMaps
 
 _LOOKED_AT = 8  # images of a split that are examined for unused bits
+_WORTH_KEEPING = 1.0  # seconds that looking at all images took
 _THUMBNAIL = 128  # pixels, the longer side
 
 
@@ -81,8 +84,11 @@ class ImagePipeline(Pipeline):
             if self._kept(split):
                 continue  # decoded already
             rows = range(rank, len(images), ranks)
+            looked, begun = looked_at(self._data, split, rows, self._reading), time.perf_counter()
+            if looked.done:
+                continue
             reporter.begin(f"decoding {split} images", len(rows))
-            problems += find_unreadable(
+            found = find_unreadable(
                 [images[row] for row in rows],
                 lambda i, rows=rows, where=examples.where: where(rows[i]),  # type: ignore[misc]
                 self._spec.runtime.threads or torch.get_num_threads(),
@@ -90,6 +96,9 @@ class ImagePipeline(Pipeline):
                 reading=self._reading,
             )
             reporter.end()
+            problems += found
+            if not found and time.perf_counter() - begun > _WORTH_KEEPING:
+                looked.keep({"images": f"{len(rows)} decoded whole", "data": self._spec.data.source})
         return problems
 
     def set_workers(self, workers: int) -> bool:

@@ -95,3 +95,19 @@ def test_13_03_images_that_change_meanwhile_and_arrays_are_not_kept(tmp_path, ro
     assert "changed" in problem and not root.exists()
     pixels_of([np.zeros((SIDE, SIDE, 3), np.uint8)], calls)
     assert not root.exists()
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(2 * SIDE * SIDE * 3, True), (10_000, True), (1_000_000, False)])
+def test_13_06_large_files_of_small_views_are_kept_too(root, monkeypatch, limit, kept):
+    """By the pixels that are seen, or by the files that are decoded for them."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise).save(content, "PNG")
+    images, calls = [content.getvalue(), png(1)], []
+    monkeypatch.setattr(pixel_cache, "LEAST_BYTES", limit)
+    for _ in range(2):
+        decode_once(
+            lambda: calls.append(1) or np.zeros((2, SIDE, SIDE, 3), np.uint8),
+            images, SEEN, AS_STORED, {"pixels": "8 x 8", "data": "d", "split": "train"},
+        )  # fmt: skip
+    assert len(calls) == (1 if kept else 2)

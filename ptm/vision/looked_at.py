@@ -1,0 +1,68 @@
+"""Images that were decoded whole once, and could be, are not looked at again while their files stay the same bytes.
+
+Training decodes them again and again; that none fails in the middle of a run is seen before the first step. What
+decides it is the digest of the data, which each start computes anew from all bytes, how images are read, Pillow's
+version, and ptm's own code for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+from ptm.base import array_cache
+from ptm.data import heif, image_reading
+from ptm.data.examples import Dataset
+from ptm.data.image_reading import ImageReading
+
+_MODULES = (
+    Path(__file__).with_name("images.py"),
+    *(Path(str(module.__file__)) for module in (image_reading, heif)),
+)
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """``identity`` is None for data without a digest, which are looked at each time."""
+
+    identity: Mapping[str, Any] | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it was kept that all of these images can be decoded."""
+        return self.identity is not None and array_cache.load(self.identity) is not None
+
+    def keep(self, about: Mapping[str, Any]) -> None:
+        """All of them could be decoded. Where that cannot be kept, they are looked at again next time."""
+        if self.identity is not None:
+            array_cache.save(
+                self.identity, about, array_cache.Content({"looked_at": np.ones(1, np.uint8)}, {})
+            )
+
+
+def looked_at(data: Dataset, split: str, rows: range, reading: ImageReading) -> LookedAt:
+    """What is known of these rows of a split."""
+    digest = data.digests.get(split)
+    if digest is None:
+        return LookedAt(None)
+    examples = {"train": data.train, "eval": data.eval, "test": data.test}[split]
+    assert examples is not None
+    which = hashlib.sha256()
+    for row in rows:
+        which.update(os.fsencode(f"{examples.where(row)}\0"))
+    return LookedAt(
+        {
+            "images of": digest,
+            "looked at": which.hexdigest(),
+            "reading": reading.name,
+            "code": array_cache.code_digest(*_MODULES),
+            "versions": [PIL.__version__, np.__version__],
+        }
+    )

@@ -1,0 +1,106 @@
+"""13.6: images that training decodes each time are looked at whole once, not at each start."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ptm.base.console import Silent
+from ptm.data.examples import Dataset, Examples
+from ptm.data.image_reading import AS_STORED, ImageReading
+from ptm.vision import pipeline as pipelines
+from ptm.vision.looked_at import looked_at
+
+
+def png(value):
+    content = io.BytesIO()
+    Image.fromarray(np.full((4, 4), value, np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+def data(images, digest="a" * 64):
+    split = Examples({"image": images}, None, lambda row: f"row {row}")
+    return Dataset(split, split, (), {"train": digest, "eval": digest})
+
+
+class Images(pipelines.ImagePipeline):
+    """As much of a pipeline as looks at images."""
+
+    def __init__(self, dataset, spec, kept=()):
+        self._data, self._spec, self._decoded = dataset, spec, kept
+
+    _reading = AS_STORED
+
+    def _splits(self):
+        return ["train", "eval"]
+
+    def _kept(self, split):
+        return split in self._decoded
+
+
+Images.__abstractmethods__ = frozenset()
+
+
+@pytest.fixture
+def looks(tmp_path, monkeypatch):
+    """Numbers of images that were decoded, a split each."""
+    monkeypatch.setenv("PTM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipelines, "_WORTH_KEEPING", 0.0)
+    seen, real = [], pipelines.find_unreadable
+
+    def counted(images, *args, **kwargs):
+        seen.append(len(images))
+        return real(images, *args, **kwargs)
+
+    monkeypatch.setattr(pipelines, "find_unreadable", counted)
+    return seen
+
+
+def spec():
+    from types import SimpleNamespace
+
+    return SimpleNamespace(
+        runtime=SimpleNamespace(threads=1), data=SimpleNamespace(source="imagefolder:images")
+    )
+
+
+def test_13_06_images_are_looked_at_once(looks):
+    images = data([png(value) for value in range(6)])
+    for _ in range(2):
+        assert Images(images, spec(), kept=("eval",)).unreadable_inputs(Silent(), 0, 1) == []
+    assert looks == [6]
+    for rank in (0, 1, 0, 1):  # each process its share
+        assert Images(images, spec(), kept=("eval",)).unreadable_inputs(Silent(), rank, 2) == []
+    assert looks == [6, 3, 3]
+
+
+def test_13_06_other_bytes_other_images_and_another_reading_are_looked_at(looks):
+    images = data([png(value) for value in range(6)])
+    rows = range(6)
+    looked_at(images, "train", rows, AS_STORED).keep({"images": "6"})
+    assert looked_at(images, "train", rows, AS_STORED).done
+    fewer = replace(images, train=images.train.select(np.arange(3)))
+    others = [
+        looked_at(data(images.train.columns["image"], "b" * 64), "train", rows, AS_STORED),
+        looked_at(fewer, "train", range(3), AS_STORED),
+        looked_at(images, "train", rows, ImageReading(page=1)),
+        looked_at(replace(images, digests={}), "train", rows, AS_STORED),
+    ]
+    assert not any(other.done for other in others)
+
+
+def test_13_06_what_cannot_be_decoded_is_told_each_time(looks):
+    images = data([png(1), png(2)[:40]])
+    for _ in range(2):
+        found = Images(images, spec(), kept=("eval",)).unreadable_inputs(Silent(), 0, 1)
+        assert [problem.where for problem in found] == ["row 1"]
+    assert looks == [2, 2]
+
+
+def test_13_06_what_takes_no_time_is_not_kept(looks, monkeypatch):
+    monkeypatch.setattr(pipelines, "_WORTH_KEEPING", 60.0)
+    for _ in range(2):
+        Images(data([png(1)]), spec(), kept=("eval",)).unreadable_inputs(Silent(), 0, 1)
+    assert looks == [1, 1]
