@@ -204,16 +204,19 @@ RATES: Mapping[str, Callable[..., np.ndarray]] = {
 
 def best_threshold(probabilities: np.ndarray, truth: np.ndarray, score: Callable[..., np.ndarray]) -> float:
     """The threshold, float64 [n] against bool [n], with the highest score: halfway between two neighbouring
-    probabilities; among equal ones the nearest to 0.5."""
+    probabilities, or beyond all of them, where all or none apply; among equal ones the nearest to 0.5."""
     order = np.argsort(-probabilities, kind="stable")
     falling, right = probabilities[order], truth[order]
     # All examples at or above a place apply; only places where the probability changes can be cut at.
     taken = np.flatnonzero(np.append(falling[:-1] > falling[1:], True))
     tp = np.cumsum(right)[taken]
     fp = taken + 1 - tp
-    positives = int(truth.sum())
     below = np.append(falling[taken[:-1] + 1], max(0.0, 2 * falling[-1] - 1))
     cuts = (falling[taken] + below) / 2
+    if falling[0] < 1:  # nothing is above 1
+        tp, fp = np.append(0, tp), np.append(0, fp)
+        cuts = np.append((falling[0] + min(1.0, 2 * falling[0])) / 2, cuts)
+    positives = int(truth.sum())
     scores = score(tp, fp, positives - tp, len(truth) - positives - fp)
     best = np.flatnonzero(scores >= scores.max() - 1e-12)
     return float(cuts[best[np.abs(cuts[best] - 0.5).argmin()]])

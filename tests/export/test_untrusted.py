@@ -1,5 +1,9 @@
 """A stranger's graph: it may hold arithmetic, and name nothing outside of itself."""
 
+import os
+import subprocess
+import sys
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -98,3 +102,13 @@ def test_an_ordinary_graph_is_read(tmp_path):
     model = graph_of(helper.make_node("Add", ["x", "x"], ["y"]))
     onnx.save(model, tmp_path / "model.onnx")
     assert read_graph(tmp_path / "model.onnx") == model.SerializeToString()
+
+
+@pytest.mark.processes
+def test_15_01_onnx_runtime_keeps_and_tells_nothing_of_this_machine(tmp_path):
+    """From 1.32 on it would write an identifier below the home and send what it is used for, with --offline too."""
+    code = "import ptm.export, onnxruntime; print(onnxruntime.__version__)"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
