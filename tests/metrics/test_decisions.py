@@ -74,6 +74,20 @@ def test_11_02_a_threshold_is_the_best_of_all_places_to_cut(metric):
         assert not np.isin(best, probabilities)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "recall_macro", "mcc"])
+def test_11_02_that_none_applies_is_a_threshold_too(metric):
+    """Cut at the highest probability at most, a fitted threshold was worse than 0.5: no answer "yes" may be the best."""
+    probabilities = np.array([0.1, 0.2, 0.3, 0.4, 0.45])
+    truth = np.array([True, False, False, False, False])
+    best = best_threshold(probabilities, truth, RATES[metric])
+    assert 0.45 < best < 1
+    assert SCIKIT[metric](truth, probabilities >= best) == pytest.approx(
+        max(SCIKIT[metric](truth, probabilities >= cut) for cut in (0, 0.15, 0.25, 0.35, 0.42, 0.5))
+    )
+    certain = np.array([1.0, 1.0])  # above which nothing is
+    assert best_threshold(certain, np.array([False, False]), RATES[metric]) <= 1
+
+
 def test_11_02_among_equal_thresholds_the_nearest_to_a_half():
     truth = np.array([True, True, False, False])
     assert best_threshold(np.array([0.9, 0.8, 0.2, 0.1]), truth, RATES["f1"]) == 0.5
