@@ -2,6 +2,6 @@
 
 import os
 
-# ONNX Runtime asks when it is imported: from 1.32 on it would keep an identifier of this machine in the user's home, and
+# ONNX Runtime asks when it is imported: from 1.32 on it would keep a name of this machine in the home folder, and
 # tell Microsoft what it is used for, with --offline too.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -76,7 +76,7 @@ def test_11_02_a_threshold_is_the_best_of_all_places_to_cut(metric):
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "recall_macro", "mcc"])
 def test_11_02_that_none_applies_is_a_threshold_too(metric):
-    """Cut at the highest probability at most, a fitted threshold was worse than 0.5: no answer "yes" may be the best."""
+    """A threshold of the highest probability at most was worse than 0.5 where it is best that none applies."""
     probabilities = np.array([0.1, 0.2, 0.3, 0.4, 0.45])
     truth = np.array([True, False, False, False, False])
     best = best_threshold(probabilities, truth, RATES[metric])
