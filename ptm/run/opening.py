@@ -205,7 +205,8 @@ def _refuse_strays(path: Path, *, writing: bool = False) -> None:
 
 
 def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
-    """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs."""
+    """(epochs before, epochs now) when a finished run is to go on with more epochs and nothing else differs. Raises
+    RunDirectoryError for one whose last evaluations are averaged."""
     old = saved_config(run.config)
     before, now = (config_values(text).get("train.epochs") for text in (old, config))
     differing = set(differing_keys(old, config))
@@ -213,6 +214,14 @@ def _extension(run: RunDirectory, config: str) -> tuple[int, int] | None:
         isinstance(before, int) and isinstance(now, int) and before < now
     ):
         return None
+    if config_values(config).get("train.average_checkpoints") is not None:
+        # Weights of evaluations that are not among the last ones now are in the mean, and cannot be taken out.
+        raise RunDirectoryError(
+            f"its weights are the mean of its last evaluations, which are others with {now} epochs than with {before}",
+            where=run.path,
+            expected="a run without train.average_checkpoints, which can be given more epochs",
+            cure="train it from the start with as many epochs: --overwrite, or another --output",
+        )
     # A kill may have come after the extension was written down and before the new config was.
     return (before, now) if run.finished() or _last_extension(run) == (before, now) else None
 

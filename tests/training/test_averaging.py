@@ -1,6 +1,7 @@
 """The average of weights: by hand, out of the way of training, and the same bits after a stop."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from helpers import StopAt, evaluation, history, image_spec, last_state, run, weights
 from ptm.config.load import parse_config
-from ptm.errors import ConfigError, Interrupted
+from ptm.errors import ConfigError, Interrupted, RunDirectoryError
 from ptm.training.averaging import WeightAverage, exponential, of_last
 
 
@@ -115,6 +116,17 @@ def test_11_05_averaged_checkpoints_are_evaluated_saved_and_survive_a_stop(tmp_p
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, torch.stack([state[name] for state in states]).mean(0))
     assert evaluation(tmp_path / "whole")["metrics"] == pytest.approx(results["metrics"], rel=1e-6)
+
+
+def test_11_05_a_mean_of_the_last_evaluations_is_not_given_more_epochs(tmp_path):
+    """It went on with weights in the mean that a run of that length has not among its last ones."""
+    spec = image_spec(tmp_path / "r", epochs=2, average_checkpoints=2, scheduler="constant", best=None)
+    run(spec)
+    before = weights(tmp_path / "r")
+    with pytest.raises(RunDirectoryError, match="others with 3 epochs than with 2"):
+        run(replace(spec, train=replace(spec.train, epochs=3)), mode="resume")
+    assert weights(tmp_path / "r") == before
+    run(spec, mode="resume")  # finished, as it was
 
 
 def test_11_05_two_averages_are_refused(tmp_path):
