@@ -68,8 +68,9 @@ def init(
 def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
     from ptm.base import files
     from ptm.config.load import json_schema
+    from ptm.data.entries import SCHEMA_FILE
     from ptm.data.guess import guess
-    from ptm.experiment.draft import SCHEMA_FILE, as_argument, draft_config
+    from ptm.experiment.draft import as_argument, draft_config
 
     about_data = guess(data, task)
     name = data.absolute().name

@@ -9,6 +9,10 @@ from pathlib import Path
 from ptm.base.regular import endless
 from ptm.errors import Problem, refuse
 
+SCHEMA_FILE = (
+    "ptm.schema.json"  # ptm init writes it beside a config: no data, though it is JSON in their folder
+)
+
 
 def files_among(paths: Iterable[Path]) -> list[Path]:
     """Those that are files, links to files among them, sorted; folders are left out. DataError names whatever else

@@ -62,7 +62,8 @@ def _row(value: Any, columns: Mapping[str, str], place: str) -> Mapping[str, Any
     elif len(columns) == 1:
         values = dict.fromkeys(columns, value)
     else:
-        raise DataError(f"one value alone: {value!r:.60}", where=place, expected=expected)
+        cure = f"send {{{', '.join(f'{name!r}: …' for name in columns.values())}}}"
+        raise DataError(f"one value alone: {value!r:.60}", where=place, expected=expected, cure=cure)
     for role, part in values.items():
         where = f"{place}.{columns[role]}" if isinstance(value, Mapping) else place
         for text in part if isinstance(part, list) else [part]:

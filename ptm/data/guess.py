@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ptm.base.regular import endless
 from ptm.config.tasks import ANNOTATED_SOURCES, QUESTION_SOURCES, TABLE_SOURCES, TAGGED_SOURCES, TASKS
+from ptm.data.entries import SCHEMA_FILE
 from ptm.data.guess_exports import (
     instances_among,
     lists_of_images,
@@ -161,7 +162,8 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_file() and not is_hidden(entry.name))
+    files = (entry for entry in path.iterdir() if entry.is_file() and not is_hidden(entry.name))
+    return sorted(file for file in files if file.name != SCHEMA_FILE)
 
 
 def _folders(path: Path) -> list[Path]:

