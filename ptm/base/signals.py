@@ -68,3 +68,35 @@ def stop_on_signals() -> Iterator[StopFlag]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Terminated(BaseException):
+    """A signal that would have ended this process without a word; ``number``: which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def end_in_order() -> Iterator[None]:
+    """SIGTERM and a hang-up, where nobody catches or ignores them, raise Terminated in the main thread of this process;
+    what was forked from it dies of them as before."""
+    own = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == own:
+            raise Terminated(number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    caught: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        caught = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ from ptm.base.console import quiet_hub
 from ptm.base.launch import Launcher, follow_launcher
 from ptm.base.light_imports import import_lightly
 from ptm.base.limits import native_fault, require_native_threads
+from ptm.base.signals import Terminated, end_in_order
 from ptm.cli import configs, runs, training
 from ptm.cli.batch import batch
 from ptm.cli.bench import bench
@@ -150,6 +153,17 @@ def run(arguments: Sequence[str], launcher: Launcher | None = None) -> int:
     """Run the command; what went wrong is told. Returns the exit code."""
     as_json = json_requested(arguments)
     try:
+        # Who reads JSON is told of every end.
+        with end_in_order() if as_json else nullcontext():
+            return _run(arguments, launcher, as_json=as_json)
+    except Terminated as end:
+        name, code = signal.Signals(end.number).name, 128 + end.number
+        print_failure([Problem(f"stopped by {name}")], code)
+        return code
+
+
+def _run(arguments: Sequence[str], launcher: Launcher | None, *, as_json: bool) -> int:
+    try:
         try:
             _require_working_directory()
             if _COMPLETION in os.environ:
@@ -173,6 +187,8 @@ def run(arguments: Sequence[str], launcher: Launcher | None = None) -> int:
         return int(error.exit_code)
     except ReaderGone:
         return 141
+    except Terminated:
+        raise
     except BaseException as error:
         refusal = native_fault(error)
         if refusal is None and isinstance(error, OSError) and error.filename is not None:

@@ -1,10 +1,14 @@
 """``--json`` prints valid JSON on every end."""
 
 import json
+import os
+import signal
+import threading
 
 import pytest
 
 from ptm.base.printable import json_text
+from ptm.cli.app import run
 
 CASES = {
     "no such config": ["finetune", "nowhere.yaml"],
@@ -50,3 +54,20 @@ def test_15_08_what_is_no_number_is_null_in_what_is_printed(value):
     printed = json_text({"a": [1.5, value], "b": {"c": value}})
     assert json.loads(printed) == {"a": [1.5, None], "b": {"c": None}}
     assert "NaN" not in printed and "Infinity" not in printed
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="the signal would end it"
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_15_08_a_command_that_is_ended_by_a_signal_prints_json_when_asked(
+    number, tmp_path, monkeypatch, capsys
+):
+    """Nothing was printed, as if there were no result to read."""
+    monkeypatch.setattr("ptm.experiment.runs.list_runs", lambda folder: os.kill(os.getpid(), number))
+    before = signal.getsignal(number)
+    assert run(["runs", str(tmp_path), "--json"]) == 128 + number
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exit_code"] == 128 + number
+    assert error["problems"][0]["what"] == f"stopped by {number.name}"
+    assert signal.getsignal(number) is before
