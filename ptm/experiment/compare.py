@@ -43,6 +43,7 @@ from ptm.run.results import Judged, Results, slice_metrics
 from ptm.run.saved_config import config_values, differing_keys, saved_config
 
 SCHEMA = 1
+_ARM = re.compile(r"(distilled|control)-\d+")  # as control.py names them
 _SEED = re.compile(r"(?:^|[-_=])(\d+)$")
 
 
@@ -91,7 +92,7 @@ def read_side(path: Path) -> Side:
     if is_run(path):
         runs = [path]
     elif path.is_dir():
-        runs = sorted((entry for entry in path.iterdir() if is_run(entry)), key=_seed_in_name)
+        runs = _taught(sorted((entry for entry in path.iterdir() if is_run(entry)), key=_seed_in_name))
         _refuse_remains(path)
     else:
         raise RunDirectoryError("there is no such directory", where=path, cure="name a finished run")
@@ -144,6 +145,14 @@ def _refuse_remains(folder: Path) -> None:
         if there and not is_run(entry):
             what, cure = f"holds {listing(there)} and no config.yaml", "restore it, or move the folder away"
             raise RunDirectoryError(what, where=entry, expected="a whole run", cure=cure)
+
+
+def _taught(runs: list[Path]) -> list[Path]:
+    """Of a distillation with its control the runs that had the teacher: the others are compared in its own verdict."""
+    arms = [_ARM.fullmatch(run.name) for run in runs]
+    if not all(arms) or len({arm[1] for arm in arms if arm}) < 2:
+        return runs
+    return [run for run, arm in zip(runs, arms, strict=True) if arm and arm[1] == "distilled"]
 
 
 def _seed_in_name(run: Path) -> tuple[int, str]:

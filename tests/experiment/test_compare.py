@@ -136,6 +136,17 @@ def test_seeds_are_compared_pair_by_pair(runs):
     assert row["verdict"]["test"] == "examples and seeds, Welch"
 
 
+def test_12_06_of_a_distillation_with_its_control_the_distilled_runs_are_compared(runs, tmp_path):
+    arms = tmp_path / "arms"
+    for name, arm in (("long", "distilled"), ("short", "control")):
+        for seed in (1, 2):
+            shutil.copytree(runs / name / f"seed-{seed}", arms / f"{arm}-{seed}")
+    assert compared(runs / "long", arms)["comparisons"][0]["verdict"]["gain"] == 0
+    shutil.copytree(runs / "short" / "seed-1", arms / "other-3")
+    with pytest.raises(RunDirectoryError, match="one seed"):
+        read_side(arms)
+
+
 def test_12_04_flips_are_those_of_all_seeds(runs, capsys):
     (row,) = compared(runs / "short", runs / "long")["comparisons"]
     balance: dict[int, int] = {}
