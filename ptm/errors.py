@@ -25,7 +25,9 @@ class Problem:
     cure: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        # A line end in the name of a file begins no line: one such as ::error:: would be a command of a CI's.
+        where = self.where.replace("\r", "\\r").replace("\n", "\\n")
+        lines = [f"{where}: {self.what}" if where else self.what]
         if self.expected:
             lines.append(f"  expected: {self.expected}")
         if self.cure:

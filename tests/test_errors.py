@@ -38,3 +38,7 @@ def test_a_list_of_names_ends_where_it_would_be_too_long():
 )
 def test_the_first_line_of_an_error_is_its_type_where_it_says_nothing(error, line):
     assert first_line(error) == line and len(first_line(ValueError("x" * 500))) == 200
+
+
+def test_15_16_a_line_end_in_the_name_of_a_file_begins_no_line():
+    assert str(Problem("is missing", where="a\r\n::error::b")) == "a\\r\\n::error::b: is missing"

@@ -320,10 +320,21 @@ def follow_launcher() -> Launcher | None:
     parent, _, reports = variable.partition(":")
     try:
         os.set_inheritable(int(reports), False)
-        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+        end_with(int(parent))
     except (ValueError, OverflowError, OSError):  # somebody else's variable
         return None
     return Launcher(int(reports))
+
+
+def guarded(code: str) -> list[str]:
+    """The command of a Python that runs ``code`` and ends when this process does, however it ends."""
+    guard = f"from ptm.base.launch import end_with; end_with({os.getpid()})"
+    return [sys.executable, "-P", "-c", f"{guard}\n{code}"]
+
+
+def end_with(parent: int) -> None:
+    """End this process when ``parent``, which started it, has ended."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(launcher: int) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,9 @@ class _Printed(io.FileIO):
     def write(self, piece: ReadableBuffer) -> int | None:  # type: ignore[override]
         try:
             written: int | None = super().write(piece)
+            while written is None and not self._quiet:  # the pipe is full, and does not wait by itself
+                select.select([], [self.fileno()], [])
+                written = super().write(piece)
         except OSError as error:
             self._give_up()
             if self._quiet:
@@ -41,7 +45,7 @@ class _Printed(io.FileIO):
                 raise ReaderGone from None
             cure = "free some space, or print elsewhere"
             raise StorageError(f"cannot be written: {error.strerror}", where=self._name, cure=cure) from None
-        # None: a reader that does not read at the moment, of a pipe that does not wait for it.
+        # None: a reader that does not read at the moment.
         return len(memoryview(piece)) if written is None and self._quiet else written
 
     def _give_up(self) -> None:

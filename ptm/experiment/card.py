@@ -8,7 +8,6 @@ import math
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ import numpy as np
 
 from ptm.base import files
 from ptm.base.console import Reporter
+from ptm.base.launch import guarded
 from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
 from ptm.data.questions import input_columns
@@ -128,10 +128,9 @@ def _picture(path: Path) -> None:
 def _run(code: str, folder: Path, run: Path) -> str:
     """The last line that the code prints."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PTM_OFFLINE": "1", "TQDM_DISABLE": "1"}
-    command = [sys.executable, "-P", "-c", code]
     try:
         done = subprocess.run(
-            command,
+            guarded(code),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

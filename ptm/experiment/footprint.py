@@ -6,7 +6,6 @@ Each is measured in a process of its own, because a process's peak memory never 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +52,3 @@ def main(words: Sequence[str]) -> None:
     """``TARGET OPTIONS``: the cost as a line of JSON on standard output."""
     target, options = words
     write_cost(lambda: measure_trained_here(Path(target), **json.loads(options)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ptm.base.allocator import give_back_freed_memory
+from ptm.base.launch import guarded
 from ptm.config.schema import is_for
 from ptm.config.spec import DataSpec, GenerateSpec, ModelSpec, RunSpec, RuntimeSpec, TrainSpec
 from ptm.errors import PtmError
@@ -67,7 +68,7 @@ def measure(choice: Choice, *, threads: int | None = None, batches: Sequence[int
 
 def in_process(module: str, *words: str, **options: Any) -> Cost:
     """What a module's ``main`` writes in a new process; one that dies is a ``problem``."""
-    command = [sys.executable, "-P", "-m", module, *words, json.dumps(options)]
+    command = [*guarded(f"import sys, {module} as it; it.main(sys.argv[1:])"), *words, json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
@@ -257,7 +258,3 @@ def write_cost(measured: Callable[[], Cost]) -> None:
     except PtmError as error:
         cost = Cost(problem=str(error.problems[0]))
     print(json.dumps(cost.as_dict()))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

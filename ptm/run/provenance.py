@@ -145,8 +145,15 @@ def _data_files(data: DataSpec) -> dict[str, str]:
     paths = {path for split in splits for path in split_files(root, split, FORMATS[kind].suffixes)}
     if is_several(root):  # a pattern, or a list of files
         root = Path(os.path.commonpath([path.parent for path in paths]))
-    named = {path.relative_to(root).as_posix() if path != root else root.name: path for path in paths}
+    named = {_name_within(root, path): path for path in paths}
     return {name: file_digest(path) for name, path in sorted(named.items())}
+
+
+def _name_within(root: Path, path: Path) -> str:
+    """A split may be an absolute path, outside of the source."""
+    if path == root:
+        return root.name
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _others(spec: RunSpec) -> tuple[str, ...]:

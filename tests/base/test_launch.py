@@ -152,6 +152,22 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_15_11_what_measures_or_checks_ends_with_who_asked(number):
+    """As ``ptm export``, ``report`` and ``card --check`` start it: in a process of its own."""
+    code = "import subprocess; from ptm.base.launch import guarded\n"
+    code += "subprocess.run(guarded('import os, time; print(os.getpid(), flush=True); time.sleep(60)'))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.send_signal(number)
+        parent.wait()
+        end = time.monotonic() + 10
+        while alive(child) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not alive(child)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
 def test_15_11_no_process_outlives_its_launcher(number, launched, tmp_path):
     process, ranks = launched()
     process.send_signal(number)

@@ -40,6 +40,19 @@ def test_a_full_disk_behind_standard_output_is_one_message_and_exit_3(words):
     assert "ignored" not in done.stderr
 
 
+def test_15_12_a_pipe_that_does_not_wait_gets_everything():
+    """As programs in Node hand it over: a write into it fails while the reader is behind."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    printed = "import ptm.cli.streams as s, sys; s.open_streams(); print('x' * 1000000); sys.stdout.flush()"
+    with subprocess.Popen([sys.executable, "-c", printed], stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as reader:
+            arrived = reader.read()
+        assert process.stderr is not None
+        assert (process.wait(), process.stderr.read(), len(arrived)) == (0, b"", 1_000_001)
+
+
 def test_what_is_printed_and_named_is_utf8_in_every_locale(run_cli, tmp_path):
     folder = tmp_path / "Über mich"
     folder.mkdir()

@@ -217,6 +217,17 @@ def test_15_14_a_moved_run_resumes_where_it_is(tiny_bert, reviews, tmp_path):
     assert any("finished already" in line for line in reporter.lines)
 
 
+def test_15_17_a_split_may_lie_outside_of_the_source(tiny_bert, reviews, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text((reviews / "eval.csv").read_text())
+    spec = text_spec(tiny_bert, reviews, tmp_path / "r", eval=str(other), epochs=1, max_train_examples=8)
+    run(spec)
+    assert set(json.loads((tmp_path / "r" / "manifest.json").read_text())["data_files"]) == {
+        "train.csv",
+        other.as_posix(),
+    }
+
+
 def test_15_14_resuming_nothing_says_so(tiny_bert, reviews, tmp_path):
     reporter = Saying()
     run(text_spec(tiny_bert, reviews, tmp_path / "r", epochs=1), "resume", reporter)
