@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -171,11 +171,12 @@ def _write_all(
     cut = CutCount()
     for pipeline, examples, predictions in predicted:
         cut.add(pipeline)
-        images = examples.columns.get("image", ()) if draw is not None else ()
-        inputs = frozenset(os.path.realpath(image) for image in images if isinstance(image, Path))
+        if draw is not None:  # images may lie below a folder that is named, or behind links
+            images = (image for image in examples.columns["image"] if isinstance(image, Path))
+            refuse_drawing_there(draw, list({Path(os.path.realpath(image)).parent for image in images}))
         for prediction in predictions:
             if draw is not None:
-                _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]), inputs)
+                _draw(pipeline, prediction, draw / _picture(count, examples, prediction["id"]))
             write(_row(examples, prediction, count))
         count += len(examples)
         now = time.monotonic()
@@ -337,12 +338,9 @@ def _prepare_drawing(pipeline: Pipeline, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _draw(pipeline: Pipeline, prediction: Mapping[str, Any], path: Path, inputs: Collection[str]) -> None:
-    """``inputs``: where the images really lie; a drawing of an earlier call may be one of them."""
+def _draw(pipeline: Pipeline, prediction: Mapping[str, Any], path: Path) -> None:
     picture = pipeline.render_prediction(prediction["id"], prediction)
     if picture is not None:
-        if os.path.realpath(path) in inputs:
-            raise ConfigError("--draw would replace an input", where=path, cure="name another folder")
         refuse_other_picture(path)
         files.write_file(path, picture)
 

@@ -730,9 +730,14 @@ def test_15_06_a_drawing_that_is_an_input_is_not_drawn_over(seeing, tmp_path, mo
     drawing.write_bytes(picture.getvalue())
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").symlink_to(drawing)
-    with pytest.raises(ConfigError, match="--draw would replace an input"):
+    with pytest.raises(ConfigError, match="--draw would put drawings among the inputs"):
         predict(seeing, tmp_path / "in", output=tmp_path / "p.jsonl", draw=tmp_path)
     assert drawing.read_bytes() == picture.getvalue()
+    (tmp_path / "in" / "below").mkdir()
+    (tmp_path / "in" / "below" / "b.png").write_bytes(picture.getvalue())
+    with pytest.raises(ConfigError, match="--draw would put drawings among the inputs"):
+        predict(seeing, tmp_path / "in", output=tmp_path / "p.jsonl", draw=tmp_path / "in" / "below")
+    assert len(list((tmp_path / "in" / "below").iterdir())) == 1
 
 
 def test_the_order_of_rows_is_that_of_the_inputs(trained, tmp_path):
