@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.annotation_tools import PARSERS, TOOLS, LeftOut, Names, Record, seems
+from ptm.data.columns import naming_keys
 from ptm.data.partial import refuse_but
 from ptm.data.span_words import TaggedText, tagged_text
 from ptm.data.tables import Table, json_records, require_unicode
@@ -21,6 +22,7 @@ from ptm.errors import DataError, Gathered, Problem
 
 HOLDS = "records of an annotation tool, as JSON"
 NO_SPANS = "no record has spans"
+_WHOLE = "a label of the whole text"
 _DEFAULTS = ("text", "words", "label", "tags")  # names of columns that nobody chose
 
 
@@ -36,6 +38,8 @@ def read_annotated(
     if "words" in roles and not raw:
         if not gathered.problems:
             _require_spans(records, kind, path, labelled=labelled)
+            if labelled:
+                records = _alike(records, kind, gathered, whole=False)
         records, tagged = _tagged(records, gathered, labelled=labelled)
         notes = (
             *notes,
@@ -48,6 +52,8 @@ def read_annotated(
         columns[next(role for role in roles if role != "label")] = [record.text for record in records]
         if labelled and not gathered.problems:
             _require_choices(records, kind, path)
+            records = _alike(records, kind, gathered, whole=True)
+            columns = {role: [record.text for record in records] for role in columns}
         if labelled:
             columns["label"] = _choices(records)
     table = Table(columns, lambda row: records[row].where, digest, notes=notes)
@@ -65,11 +71,12 @@ def _records(
         None if (name := roles.get(role)) in _DEFAULTS else name for role in (_input(roles), "label")
     )
     names = Names(text_name, label_name, of_whole="label" in roles and "words" not in roles)
+    asked = {"text": text_name or "text", "label": label_name or "label"}
     records, reasons = list[Record](), Counter[str]()
     total = 0
     for place, found in json_records(io.StringIO(text, newline="\n"), path, [], gathered):
         total += 1
-        with gathered.of():
+        with gathered.of(), naming_keys(asked):
             try:
                 records.append(_parsed(kind, found, place, names))
             except LeftOut as reason:
@@ -109,6 +116,31 @@ def _require_spans(records: Sequence[Record], kind: str, path: Path, *, labelled
     if labelled and all(record.spans is None for record in records):
         cure = "task: text-classification, if its texts have labels as a whole"
         raise DataError(NO_SPANS, where=path, expected=f"spans of {TOOLS[kind]}", cure=cure)
+
+
+def _alike(records: Sequence[Record], kind: str, gathered: Gathered, *, whole: bool) -> list[Record]:
+    """Without those that were labelled in the other way, of which ``gathered`` is told: as a whole among spans, or
+    with spans among labels of whole texts. A task of Label Studio may ask for both, and need neither."""
+    if kind == "labelstudio":
+        return list(records)
+    kept: list[Record] = []
+    for record in records:
+        has, other = (record.choices, record.spans) if whole else (record.spans, record.choices)
+        with gathered.of():
+            if has is None and other:
+                here, there = (
+                    ("spans", "a label of the whole text")
+                    if whole
+                    else ("a label of the whole text", "spans")
+                )
+                raise DataError(
+                    f"has {here}, and others {there}",
+                    where=record.where,
+                    expected=f"{there}, or none of it: []",
+                    cure="correct the record, or remove it",
+                )
+            kept.append(record)
+    return kept
 
 
 def _tagged(

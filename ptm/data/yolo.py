@@ -175,6 +175,14 @@ def _class_names(content: Mapping[str, Any], file: Path) -> dict[int, str]:
             raise DataError(
                 f"names holds {key}: {name!r}", where=file, expected=expected, cure="correct the entry"
             )
+        if str(name) in names.values():
+            first = next(number for number, other in names.items() if other == str(name))
+            raise DataError(
+                f"the classes {first} and {key} have one name: {str(name)!r:.100}",
+                where=file,
+                expected="a name of its own for each class",
+                cure="rename one; to make them one class afterwards: data.label_map",
+            )
         names[int(key)] = str(name)
     count = content.get("nc")
     if count is not None and count != len(names):

@@ -209,6 +209,23 @@ def test_11_02_another_tool_is_named(read):
     assert problems(read, "labelstudio", [{"data": {"a": "x", "b": "y"}, "annotations": []}])[0].cure
 
 
+@pytest.mark.parametrize("kind", ["doccano", "prodigy"])
+def test_11_02_a_label_of_the_whole_text_among_spans_is_no_text_without_names(read, tmp_path, kind):
+    odd = {"text": TEXT, "label": "PER"}
+    (problem,) = problems(read, kind, [MADE[kind](), odd])
+    assert problem.where == f"{tmp_path / 'a.json'}:2"
+    assert problem.what == "has a label of the whole text, and others spans"
+    (problem,) = problems(read, kind, [odd, MADE[kind]()], role="text")
+    assert (problem.what, problem.where[-2:]) == ("has spans, and others a label of the whole text", ":2")
+    table, _ = read(kind, [MADE[kind](), odd], label=None)
+    assert len(table) == 2
+
+
+def test_11_02_a_field_that_is_not_there_is_named_with_its_key(read):
+    assert "data.text" in problems(read, "doccano", [{"body": "x", "label": []}])[0].cure
+    assert "data.label" in problems(read, "doccano", [{"text": "x", "tag": []}])[0].cure
+
+
 def minimal(text=TEXT, spans=SPANS, **more):
     """As JSON-MIN of Label Studio has it: without names there is no ``label``."""
     found = [region(text, span)["value"] for span in spans]
