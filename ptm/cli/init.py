@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -57,9 +57,12 @@ def init(
 
         files = example_files(example)
         target = output or Path(next(iter(files)))
-        _write({target: files.pop(next(iter(files)))}, overwrite=overwrite)
+        config = {target: files.pop(next(iter(files)))}
         beside = {target.parent / name: content for name, content in files.items()}
-        _write({path: content for path, content in beside.items() if not path.exists()}, overwrite=False)
+        missing = {path: content for path, content in beside.items() if not path.exists()}
+        _require_places(config, overwrite=overwrite)
+        _write(missing, overwrite=False)
+        _write(config, overwrite=overwrite)
         _say({"config": str(target), "files": [str(path) for path in beside]}, as_json=json_)
     elif data is not None:
         _from_data(data, task, output, overwrite=overwrite, as_json=json_)
@@ -93,7 +96,18 @@ def _from_data(data: Path, task: str | None, output: Path | None, *, overwrite: 
 
 
 def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
-    """Raises ConfigError for a file that is there, before any is written."""
+    """Raises as :func:`_require_places`, before any is written."""
+    from ptm.base import files
+
+    _require_places(contents, overwrite=overwrite)
+    for path, content in contents.items():
+        with files.storage_errors(path):
+            path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        files.write_file(path.absolute(), content)
+
+
+def _require_places(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Raises ConfigError for a file that is there, RunDirectoryError for one in a run, StorageError for a link."""
     from ptm.base import files
     from ptm.base.regular import NotRegular, kind_of
     from ptm.config.examples import SAMPLES
@@ -101,7 +115,7 @@ def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
     from ptm.export.directory import is_export
     from ptm.run.opening import refuse_inside_run
 
-    for path in contents:
+    for path in paths:
         refuse_inside_run(path)
         if any(map(is_export, Path(os.path.realpath(path)).parents)):
             raise ConfigError("would lie in an export", where=path, cure="--output FILE for another place")
@@ -119,10 +133,8 @@ def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
                 where=path,
                 cure="--output FILE for another, or remove it yourself",
             )
-    for path, content in contents.items():
         with files.storage_errors(path):
-            path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        files.write_file(path.absolute(), content)
+            files.require_replaceable(path)  # nor a link, one that leads nowhere too
 
 
 def _is_config(path: Path) -> bool:

@@ -126,6 +126,7 @@ def _leave(path: Path, made: Sequence[Path]) -> None:
 def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) -> None:
     if not is_run(path):
         refuse_inside_run(path)
+    _refuse_store_within(path, inputs)
     if not path.exists():
         return
     if not path.is_dir():
@@ -160,6 +161,18 @@ def _refuse_foreign(path: Path, mode: Mode, inputs: Sequence[tuple[str, Path]]) 
             where=path,
             cure="choose another --output; ptm deletes only its own runs",
         )
+
+
+def _refuse_store_within(path: Path, inputs: Sequence[tuple[str, Path]]) -> None:
+    """Raise RunDirectoryError for a store of a teacher's outputs in the run itself, which holds nothing else."""
+    place = Path(os.path.realpath(path))
+    for key, store in inputs:
+        if key == "distill.store" and Path(os.path.realpath(store)).is_relative_to(place):
+            raise RunDirectoryError(
+                "would lie in the run itself",
+                where=f"{key} {store}",
+                cure="name a folder elsewhere, or leave it out",
+            )
 
 
 def refuse_inside_run(path: Path) -> None:

@@ -411,7 +411,13 @@ def test_15_01_samples_are_not_written_through_a_link(tmp_path, monkeypatch, cap
     Path("samples").symlink_to("elsewhere")
     assert run(["init", "--example", "quickstart"]) == 3
     assert "is a symbolic link" in capsys.readouterr().err
-    assert not list(Path("elsewhere").iterdir())
+    Path("samples").unlink()
+    Path("samples").mkdir()
+    Path("samples/reviews_train.csv").symlink_to("../elsewhere/new")
+    assert run(["init", "--example", "quickstart"]) == 3
+    assert "is a symbolic link" in capsys.readouterr().err
+    assert not list(Path("elsewhere").iterdir()) and not Path("quickstart.yaml").exists()
+    assert len(list(Path("samples").iterdir())) == 1, "what is refused leaves nothing"
 
 
 @pytest.mark.parametrize("stray", ["pipe", "device"])

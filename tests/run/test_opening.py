@@ -133,3 +133,18 @@ def test_15_04_no_run_begins_inside_another(finished_run, tmp_path, inner):
         with pytest.raises(RunDirectoryError, match="in another run"), open_run(place, "a: 1\n", mode):
             raise AssertionError
     assert not place.exists()
+
+
+@pytest.mark.parametrize("inside", [".", "store", "model/store", "../link/store"])
+def test_15_04_no_store_lies_in_the_run_itself(tmp_path, inside):
+    """It was filled before the run began, which then was refused, and stayed in the folder."""
+    place = tmp_path / "r"
+    (tmp_path / "link").symlink_to(place)
+    for enter in (
+        refuse_early,
+        lambda path, mode, inputs: open_run(path, "", mode, inputs=inputs).__enter__(),
+    ):
+        with pytest.raises(RunDirectoryError, match="would lie in the run itself"):
+            enter(place, "new", [("distill.store", place / inside)])
+    assert not place.exists()
+    refuse_early(place, "new", [("distill.store", tmp_path / "r-store"), ("model.name", place)])
