@@ -95,10 +95,11 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     if "accuracy" in pooled:
         low, high = wilson_interval(pooled["accuracy"], len(rows))
         content["interval"] = {"accuracy": [low, high]}
-    found = _doubtful(rows, labels, spec)
-    if found is not None:
-        content["doubtful_labels"] = len(found)
-        files.write_file(place / DOUBTS, _lines(found))
+    if spec.descriptor.classifies and spec.label_type.exclusive:
+        found = _doubtful(rows, labels)
+        content["doubtful_labels"] = None if found is None else len(found)
+        if found is not None:
+            files.write_file(place / DOUBTS, _lines(found))
     files.write_file(place / PREDICTIONS, _lines(rows))
     files.write_json(place / RESULT, content)
     return content
@@ -181,7 +182,11 @@ def told(content: Mapping[str, Any], place: Path) -> list[str]:
     for name, over in content["over_folds"].items():
         if name not in content["metrics"] and over["sd"] is not None:
             lines.append(f"  {name} {over['mean']:.4f} ± {over['sd']:.4f} over the folds")
-    if content.get("doubtful_labels"):
+    if content.get("doubtful_labels", 0) is None:
+        lines.append(
+            "no label is doubted: of so many labels a prediction has the most probable alone, and doubts go by all"
+        )
+    elif content.get("doubtful_labels"):
         lines.append(
             f"{content['doubtful_labels']:,} labels are doubtful, the most doubtful first: {place / DOUBTS}"
         )
@@ -214,12 +219,9 @@ def _pooled(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunS
     }
 
 
-def _doubtful(
-    rows: Sequence[Mapping[str, Any]], labels: Sequence[str], spec: RunSpec
-) -> list[dict[str, Any]] | None:
-    """A row for each doubted label; None where labels are no single classes, or not all have a score."""
-    single = spec.descriptor.classifies and spec.label_type.exclusive
-    if not single or any(set(row["scores"]) != set(labels) for row in rows):
+def _doubtful(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]] | None:
+    """A row for each doubted label, of which one applies; None where not all have a score."""
+    if any(set(row["scores"]) != set(labels) for row in rows):
         return None
     probabilities = np.array([[row["scores"][label] for label in labels] for row in rows])
     targets = np.array([labels.index(row["label"]) for row in rows])

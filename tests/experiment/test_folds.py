@@ -203,6 +203,19 @@ def test_15_08_pooled_label_sets_leave_out_what_is_neither_there_nor_predicted(t
     )
 
 
+def test_11_05_that_labels_are_not_doubted_is_said(tmp_path, monkeypatch):
+    """Of more than twenty labels predictions have the five most probable: no list was written, and nothing was said."""
+    labels = tuple(f"l{number}" for number in range(21))
+    row = {"where": "a:2", "label": "l0", "prediction": "l1", "scores": dict.fromkeys(labels[:5], 0.2)}
+    (tmp_path / PREDICTIONS).write_text(json.dumps({"id": 0, **row}) + "\n")
+    results = SimpleNamespace(labels=labels, metrics={}, eval=SimpleNamespace(examples=1))
+    monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    write_manifest(tmp_path / "manifest.json", RECORD)
+    content = pool([tmp_path], text_spec("new:bert", tmp_path, tmp_path), tmp_path)
+    assert content["doubtful_labels"] is None and not (tmp_path / DOUBTS).exists()
+    assert "no label is doubted" in told(content, tmp_path)[-1]
+
+
 @pytest.mark.parametrize("name", [PREDICTIONS, DOUBTS])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_15_06_what_is_written_of_all_folds_replaces_no_input(tmp_path, name, split, tiny_bert):
