@@ -86,7 +86,7 @@ def require_metric(
     recorded = results.metrics_of(split).get(measure.metric)
     if recorded is not None and abs(recorded - value) > _ROUNDING * max(1.0, abs(value)):
         raise RunDirectoryError(
-            f"they come to a {measure.metric} of {value:.6g}, and results.json has {recorded:.6g}",
+            f"their {measure.metric} is {value:.6g}, and results.json has {recorded:.6g}",
             where=run.predictions_of(split),
             cure="restore the files of this run, or train it again",
         )

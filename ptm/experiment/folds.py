@@ -16,6 +16,7 @@ from ptm.base.regular import read_bytes
 from ptm.config.folds import MOST, fold_name
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, ModelError, RunDirectoryError, first_line
+from ptm.experiment.comparison import measure_of, require_metric, scores_of
 from ptm.experiment.outputs import refuse_inputs, require_own_predictions
 from ptm.experiment.verdict import spread
 from ptm.metrics.multilabel import flag_scores
@@ -148,6 +149,7 @@ def _predictions(run: Path, results: Results, spec: RunSpec) -> list[Prediction]
         if spec.descriptor.classifies:
             for row in rows:
                 _require_plausible(row, results.labels, spec)
+        _require_own_metric(run, rows, results, spec)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"are not as the run wrote them: {first_line(error)}",
@@ -155,6 +157,17 @@ def _predictions(run: Path, results: Results, spec: RunSpec) -> list[Prediction]
             cure="restore the file from a copy, or remove the run of this fold: the same command trains it again",
         ) from None
     return rows
+
+
+def _require_own_metric(run: Path, rows: Sequence[Prediction], results: Results, spec: RunSpec) -> None:
+    """Raise RunDirectoryError for a fold whose results.json has another metric than its predictions come to: the means
+    over the folds are of the one, the pooled metrics of the other."""
+    if spec.evaluation.comparison is None:
+        return
+    measure = measure_of(spec, results.labels)
+    scores = scores_of(measure, {row["id"]: row for row in rows}, [row["id"] for row in rows])
+    value = float(scores[0].sum() / max(scores[1].sum(), 1))
+    require_metric(measure, value, results, RunDirectory(run), "eval")
 
 
 def _require_plausible(row: Mapping[str, Any], labels: Sequence[str], spec: RunSpec) -> None:

@@ -88,6 +88,10 @@ def read_decisions(directory: Path, labels: Sequence[str]) -> Decisions | None:
         raise ModelError(
             f"has a threshold for {min(unknown)!r}", where=place, expected=f"labels among {listing(labels)}"
         )
+    if len(labels) == 2 and len(thresholds) > 1:
+        raise ModelError(
+            "has thresholds for both of two labels", where=place, expected="one for the positive label"
+        )
     return Decisions(temperature, {name: float(t) for name, t in thresholds.items()}, fitted)
 
 

@@ -72,5 +72,5 @@ def test_15_08_a_metric_that_its_predictions_do_not_come_to_is_refused(tmp_path)
     run = RunDirectory(tmp_path)
     require_metric(MEASURES["examples"], 0.95, results(), run, "eval")
     require_metric(MEASURES["words"], 0.1, results(metrics={"loss": 1.0}), run, "eval")
-    with pytest.raises(RunDirectoryError, match=r"accuracy of 0\.5, and results\.json has 0\.95"):
+    with pytest.raises(RunDirectoryError, match=r"accuracy is 0\.5, and results\.json has 0\.95"):
         require_metric(MEASURES["examples"], 0.5, results(), run, "eval")

@@ -17,6 +17,7 @@ from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, ModelError, RunDirectoryError
 from ptm.experiment.folds import DOUBTS, PREDICTIONS, RESULT, fold_changes, pool, require_place, told
 from ptm.run.manifest import write_manifest
+from ptm.run.results import parse_results
 from records import RECORD
 from tiny.samples import sentences, write_csv
 
@@ -156,7 +157,9 @@ def test_15_08_predictions_of_a_fold_that_are_damaged_are_no_result(tmp_path, mo
     (tmp_path / "fold").mkdir()
     (tmp_path / "all").mkdir()
     labels = ("negative", "positive")
-    results = SimpleNamespace(labels=labels, metrics={}, eval=SimpleNamespace(examples=4))
+    results = SimpleNamespace(
+        labels=labels, metrics={}, metrics_of=lambda split: {}, eval=SimpleNamespace(examples=4)
+    )
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
     write_manifest(tmp_path / "fold" / "manifest.json", RECORD)
     spec = text_spec("new:bert", tmp_path, tmp_path)
@@ -171,11 +174,26 @@ def test_15_08_predictions_of_a_fold_that_are_damaged_are_no_result(tmp_path, mo
     assert not list((tmp_path / "all").iterdir())
 
 
+def test_15_08_a_fold_whose_metric_its_predictions_do_not_come_to_is_no_result(tmp_path, monkeypatch):
+    """The mean over the folds was of what its results.json says."""
+    row = {"id": 0, "where": "a:2", "label": "a", "prediction": "a", "scores": {"a": 1.0}}
+    (tmp_path / PREDICTIONS).write_text(json.dumps(row) + "\n")
+    write_manifest(tmp_path / "manifest.json", RECORD)
+    results = parse_results(
+        {"task": "text-classification", "status": "done", "metrics": {"accuracy": 0.25}, "labels": ["a"]}
+    )
+    monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
+    with pytest.raises(RunDirectoryError, match=r"their accuracy is 1, and results\.json has 0\.25"):
+        pool([tmp_path], text_spec("new:bert", tmp_path, tmp_path), tmp_path / "all")
+
+
 def test_15_08_numbers_that_are_all_alike_have_a_correlation_of_0(tmp_path, monkeypatch):
     """It was no number, which no JSON holds: a traceback, when all folds were trained."""
     rows = [{"id": i, "where": f"a:{i}", "label": float(i), "prediction": 2.0} for i in range(4)]
     (tmp_path / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    results = SimpleNamespace(labels=(), metrics={}, eval=SimpleNamespace(examples=4))
+    results = SimpleNamespace(
+        labels=(), metrics={}, metrics_of=lambda split: {}, eval=SimpleNamespace(examples=4)
+    )
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
     write_manifest(tmp_path / "manifest.json", RECORD)
     spec = text_spec("new:bert", tmp_path, tmp_path)
@@ -192,7 +210,9 @@ def test_15_08_pooled_label_sets_leave_out_what_is_neither_there_nor_predicted(t
         for i, (truth, answer) in enumerate(said)
     ]
     (tmp_path / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    results = SimpleNamespace(labels=("a", "b", "c"), metrics={}, eval=SimpleNamespace(examples=3))
+    results = SimpleNamespace(
+        labels=("a", "b", "c"), metrics={}, metrics_of=lambda split: {}, eval=SimpleNamespace(examples=3)
+    )
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
     write_manifest(tmp_path / "manifest.json", RECORD)
     spec = text_spec("new:bert", tmp_path, tmp_path)
@@ -248,7 +268,9 @@ def test_15_08_folds_of_different_data_are_no_result(what, tmp_path, monkeypatch
         (tmp_path / name).mkdir()
         row = {"id": 0, "where": "a:2", "label": "negative", "prediction": "negative", "scores": {}}
         (tmp_path / name / PREDICTIONS).write_text(json.dumps(row) + "\n")
-    results = SimpleNamespace(labels=("negative",), metrics={}, eval=SimpleNamespace(examples=1))
+    results = SimpleNamespace(
+        labels=("negative",), metrics={}, metrics_of=lambda split: {}, eval=SimpleNamespace(examples=1)
+    )
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
     for name, record in (("first", RECORD), ("second", other_inputs(what))):
         if record is not None:
