@@ -143,6 +143,7 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
     from ptm.base.launch import is_first_process, launch
     from ptm.config.commands import require_command
     from ptm.config.load import load_config
+    from ptm.errors import Interrupted
     from ptm.run.lockfile import read_lock
 
     mode = options.mode
@@ -169,7 +170,9 @@ def _train(command: Command, options: TrainingOptions, seeds: str | None = None)
             refuse_inputs_below(Path(spec.output), inputs)
     if processes > 1 and "RANK" not in os.environ:
         content = standard_input() if str(options.config) == STANDARD_INPUT else None
-        raise typer.Exit(launch(sys.argv[1:], processes, stdin=content))
+        code = launch(sys.argv[1:], processes, stdin=content)
+        # What Ctrl-C ended has said so itself: 130 of this process would make it say so again, in a second JSON object.
+        raise typer.Exit(Interrupted.exit_code if code == 130 else code)
     keep_freed_memory()
     if controlled:
         chosen = parse_seeds(seeds) if seeds else [spec.train.seed]

@@ -125,8 +125,10 @@ def run_batch(
 
 
 def worst_code(codes: Sequence[int]) -> int:
-    """The exit code of a batch: the worst of its runs'."""
-    return min(codes, key=lambda code: SEVERITY.index(code) if code in SEVERITY else 0, default=0)
+    """The exit code of a batch: the worst of its runs'. A batch of which a run was ended by a signal is one that was
+    stopped; 130 would say that nothing came of it."""
+    worst = min(codes, key=lambda code: SEVERITY.index(code) if code in SEVERITY else 0, default=0)
+    return Interrupted.exit_code if worst in _STOPPED else worst
 
 
 def _failed(plan: BatchPlan, outcomes: Mapping[Path, Outcome]) -> bool:

@@ -297,4 +297,5 @@ def test_the_worst_exit_code_is_not_the_largest():
     assert worst_code([0, 4]) == 4
     assert worst_code([4, 75, 2, 0]) == 2
     assert worst_code([7, 1, 137]) == 1
+    assert worst_code([4, 130]) == worst_code([0, 143]) == worst_code([129]) == 75
     assert worst_code([4, 99]) == 99  # what nobody knows is worse than all that is known
