@@ -300,8 +300,8 @@ _CURES: Mapping[int, str] = {
     errno.ENOTDIR: "a part of the path is a file: choose another --output",
     errno.ENOENT: "the folder is not there and cannot be made: choose another --output",
     errno.EEXIST: "a file is in the way: choose another --output",
-    errno.EACCES: "choose an --output where you may write, or change the permissions",
-    errno.EPERM: "choose an --output where you may write, or change the permissions",
+    errno.EACCES: "choose a place where you may write, or change the permissions",
+    errno.EPERM: "choose a place where you may write, or change the permissions",
     errno.EROFS: "the disk is read-only: choose an --output on another",
     errno.ENAMETOOLONG: "choose a shorter --output",
 }

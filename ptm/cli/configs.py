@@ -156,7 +156,7 @@ def lock(
     from ptm.run.lockfile import lock_path, require_lock_place, write_lock
     from ptm.run.opening import refuse_inside_run
 
-    refuse_inside_run(lock_path(config))
+    refuse_inside_run(lock_path(config), cure="copy the config out of the run, and lock the copy")
     if any(map(is_export, Path(os.path.realpath(lock_path(config))).parents)):
         cure = "copy the config elsewhere"
         raise ConfigError("its lock file would lie in an export", where=config, cure=cure)

@@ -87,7 +87,8 @@ class Evaluation:
             cure = "name the tags in the order of their numbers: data.labels: [O, B-PER, I-PER, …]"
             return f"{name} counts entities, and these labels name none: {listing(labels or (), 5)}", cure
         readable = [f"{one}LABEL" if one.endswith("/") else one for one in known]
-        close = difflib.get_close_matches(name, readable, n=1)
+        begun = [one for one in readable if name.isidentifier() and one.startswith(name)]
+        close = begun or difflib.get_close_matches(name, readable, n=1)
         cure = f"did you mean {close[0]}?" if close else "name one of them"
         return f"one of {', '.join(readable)}", cure
 

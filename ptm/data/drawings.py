@@ -65,7 +65,7 @@ def read_labelme(source: Path, split: str | None, page: int | None = None) -> Dr
             f"no split {split!r}",
             where=source,
             expected=f"a folder with images and their JSON files; there is: {contents(source)}",
-            cure="correct data.train, data.eval or data.test",
+            cure="correct data.train, data.eval, data.test or --split",
         )
     files = sorted(path for path in folder.rglob("*.json") if not is_hidden(path.name))
     if not files:

@@ -52,7 +52,7 @@ def read_imagefolder(source: Path, split: str | None, splits_there: str, label: 
     if not source.is_dir():
         raise no_source(source, "there is no such folder")
     if not root.is_dir():
-        cure = "correct data.train, data.eval or data.test"
+        cure = "correct data.train, data.eval, data.test or --split"
         raise DataError("there is no such folder", where=root, expected=splits_there, cure=cure)
     if label is not None:
         return _labelled_by_name(source, root, label)

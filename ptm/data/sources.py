@@ -158,14 +158,14 @@ def _part_files(source: Path, split: str | None, suffixes: tuple[str, ...]) -> l
             f"no file that ends in {' or '.join(suffixes)} in this folder",
             where=target,
             expected=f"one there, or {target}{suffixes[0]}; there is: {contents(target)}",
-            cure="correct data.train, data.eval or data.test" if split else "correct data.source",
+            cure="correct data.train, data.eval, data.test or --split" if split else "correct data.source",
         )
     if not paths:
         raise DataError(
             f"no split {split!r}",
             where=source,
             expected=splits_there(f":{source}", suffixes),
-            cure="correct data.train, data.eval or data.test",
+            cure="correct data.train, data.eval, data.test or --split",
         )
     return paths
 

@@ -41,7 +41,7 @@ def read_textfolder(source: Path, split: str | None, roles: Mapping[str, str], w
     if not source.is_dir():
         raise no_source(source, "there is no such folder")
     if not root.is_dir():
-        cure = "correct data.train, data.eval or data.test"
+        cure = "correct data.train, data.eval, data.test or --split"
         raise DataError(
             "there is no such folder", where=root, expected=f"in {source}: {contents(source)}", cure=cure
         )

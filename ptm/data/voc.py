@@ -101,7 +101,7 @@ def _names_in(split_file: Path) -> dict[str, str]:
             f"there is no split {split_file.stem!r}",
             where=split_file,
             expected=f"one of: {listing(there)}" if there else "a file with a name a line",
-            cure="correct data.train, data.eval or data.test",
+            cure="correct data.train, data.eval, data.test or --split",
         )
     lines = lines_of(read_text_file(split_file))
     places: dict[str, str] = {}

@@ -258,7 +258,7 @@ def _places(layout: _Layout, split: str | None) -> list[Path]:
         f"no split {split!r}",
         where=layout.file,
         expected=f"one of: {listing(there)}" if there else f"a folder {root / _IMAGES / split}",
-        cure="correct data.train, data.eval or data.test",
+        cure="correct data.train, data.eval, data.test or --split",
     )
 
 

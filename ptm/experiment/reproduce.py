@@ -15,13 +15,14 @@ from ptm.base.launch import launch
 from ptm.base.regular import read_text
 from ptm.config.load import load_config
 from ptm.config.spec import RunSpec
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ConfigError, ModelError, RunDirectoryError
 from ptm.experiment.consistent import contradiction
 from ptm.experiment.prepare import with_own_store
 from ptm.experiment.train import run_training
 from ptm.run.directory import RunDirectory
 from ptm.run.manifest import Manifest, changes
 from ptm.run.opening import read_finished
+from ptm.run.ownership import is_run
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Judged, Results
 
@@ -60,6 +61,8 @@ def reproduce(
     old = RunDirectory(recorded)
     results, before = read_finished(recorded), _require_whole(old)
     spec = with_own_store(load_config(old.config, [f"output={json.dumps(str(output.absolute()))}"]))
+    if is_run(output):
+        raise RunDirectoryError("holds a run already", where=output, cure="choose another --output")
     new = RunDirectory(output)
     if processes is None:
         _require_one_process(recorded, before)

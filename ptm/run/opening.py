@@ -175,7 +175,7 @@ def _refuse_store_within(path: Path, inputs: Sequence[tuple[str, Path]]) -> None
             )
 
 
-def refuse_inside_run(path: Path) -> None:
+def refuse_inside_run(path: Path, cure: str = "choose another --output") -> None:
     """Raise RunDirectoryError where a new run would lie in another: that one holds what ptm wrote for it alone."""
     for parent in Path(os.path.realpath(path)).parents:
         if is_run(parent):
@@ -183,7 +183,7 @@ def refuse_inside_run(path: Path) -> None:
                 "would lie in another run",
                 where=path,
                 expected=f"a place outside of {parent}",
-                cure="choose another --output",
+                cure=cure,
             )
 
 

@@ -48,6 +48,7 @@ def test_what_is_measured(name):
     [
         ("mio", None, "did you mean miou?"),
         ("bleu", None, "name one of them"),
+        ("au", None, "did you mean auroc?"),
         ("iou/", None, "did you mean miou?"),
         ("auroc", ["a", "b", "c"], "auroc is measured with two labels"),
         ("top5", ["a", "b", "c"], "top5 is measured with more than five labels"),

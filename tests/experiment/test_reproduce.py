@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import image_spec, run, text_spec
+from helpers import copy_of, image_spec, run, text_spec
 from ptm.base.console import Silent
 from ptm.config.load import load_config
 from ptm.errors import ModelError, RunDirectoryError
@@ -79,6 +79,13 @@ def test_15_09_a_metric_that_is_not_what_the_predictions_come_to_is_not_identica
     path.write_text(json.dumps(results))
     found = reproduce(tmp_path / "r", tmp_path / "again", 0.005, Silent())
     assert found.verdict == "different" and found.first_difference is None
+
+
+def test_15_14_a_place_that_is_taken_has_a_cure_that_reproduce_knows(finished_run, tmp_path):
+    there = copy_of(finished_run, tmp_path / "there")
+    with pytest.raises(RunDirectoryError, match="choose another --output") as refusal:
+        reproduce(finished_run, there, 0.005, Silent())
+    assert "--resume" not in str(refusal.value)
 
 
 def test_an_unfinished_run_is_refused(tmp_path):
