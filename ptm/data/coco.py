@@ -66,7 +66,7 @@ def read_coco(folder: Path, split: str | None) -> BoxTable:
         try:
             require_upright(_rotation(row), where)
             corners = _coco_corners(row["bbox"], where)
-            box = box_within(corners, names[category], bool(row.get("iscrowd", 0)), sizes[image_id], where)
+            box = box_within(corners, names[category], is_crowd(row, where), sizes[image_id], where)
         except DataError as error:
             problems += error.problems
             continue
@@ -174,6 +174,19 @@ def list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     return value
 
 
+def is_crowd(row: Mapping[str, Any], where: str) -> bool:
+    """``iscrowd`` of an annotation, 0 where it says nothing. Raises DataError for what is neither 0 nor 1."""
+    value = row.get("iscrowd")
+    if value not in (None, 0, 1):
+        raise DataError(
+            f"iscrowd is {str(value)[:60]!r}",
+            where=where,
+            expected="0, or 1 for a crowd",
+            cure="correct the annotation: a number, without quotes",
+        )
+    return bool(value)
+
+
 def checked(rows: list[Any], key: str, path: Path, **fields: type) -> list[dict[str, Any]]:
     """The rows, each an object with these fields of these types. Raises DataError with those that are not."""
     kinds = {int: "a whole number", str: "a text", list: "a list"}
@@ -183,7 +196,8 @@ def checked(rows: list[Any], key: str, path: Path, **fields: type) -> list[dict[
             value = row.get(name) if isinstance(row, dict) else None
             if not isinstance(value, kind) or isinstance(value, bool):
                 what = f"{name} is {str(value)[:60]!r}" if value is not None else f"there is no {name}"
-                problems.append(Problem(what, f"{path}, {key}[{index}]", kinds[kind]))
+                where = f"{path}, {key}[{index}]"
+                problems.append(Problem(what, where, kinds[kind], "correct the entry, or remove it"))
                 break
     refuse(problems, noun="problems")
     return rows

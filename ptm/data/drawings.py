@@ -21,6 +21,7 @@ from ptm.data.coco import (
     checked,
     coco_file,
     find_image,
+    is_crowd,
     list_of,
     missing_cure,
     read_json,
@@ -273,7 +274,7 @@ def read_coco_drawings(folder: Path, split: str | None, page: int | None = None)
         try:
             label, size = _plain(names[row["category_id"]]), images[row["image_id"]][1]
             shape = _coco_shape(row.get("segmentation"), label, size, where)
-            shapes[row["image_id"]].append(replace(shape, crowd=bool(row.get("iscrowd", 0)), where=where))
+            shapes[row["image_id"]].append(replace(shape, crowd=is_crowd(row, where), where=where))
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="annotations")

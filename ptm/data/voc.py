@@ -151,7 +151,15 @@ def _voc_annotation(path: Path, image: Path) -> Annotation:
             if (attribute.findtext("name") or "").strip() == "rotation":
                 require_upright(_number(attribute, "value", place), place)
         corners = tuple(_number(node, f"bndbox/{edge}", place) for edge in ("xmin", "ymin", "xmax", "ymax"))
-        box = box_within(corners, name, (node.findtext("difficult") or "0").strip() == "1", size, place)
+        difficult = (node.findtext("difficult") or "").strip() or "0"
+        if difficult not in ("0", "1"):
+            raise DataError(
+                f"difficult is {difficult[:60]!r}",
+                where=place,
+                expected="0, or 1 for what is neither learned nor counted",
+                cure="correct the object",
+            )
+        box = box_within(corners, name, difficult == "1", size, place)
         boxes += [box] if box else []
         empty += box is None
     return Annotation(image=image, size=size, boxes=tuple(boxes), empty=empty)

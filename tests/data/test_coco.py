@@ -161,6 +161,14 @@ def test_11_02_exports_of_cvat_and_label_studio_are_read(coco, tmp_path):
         ]
 
 
+@pytest.mark.parametrize("crowd", ["0", "1", 2, [1]])
+def test_11_01_a_crowd_is_0_or_1_and_no_text(coco, crowd):
+    edit(lambda c: c["annotations"][1].update(iscrowd=crowd))(coco)
+    with pytest.raises(DataError, match="iscrowd is") as caught:
+        load(coco, "coco", train="instances_train", eval="instances_val")
+    assert caught.value.problems[0].where.endswith("annotations[1]") and caught.value.problems[0].cure
+
+
 def test_11_02_a_box_that_was_turned_is_refused(coco):
     edit(lambda c: c["annotations"][1].update(attributes={"rotation": 30.0}))(coco)
     with pytest.raises(DataError, match="turned by 30 degrees") as caught:

@@ -51,8 +51,12 @@ def test_11_04_labelme_becomes_masks(drawn):
     ("shapes", "what", "where"),
     [
         ([shape("cat", CAT[:2])], "the polygon is", "shapes[0]"),
-        ([shape("cat", CAT), shape("dog", [[1, 1]], "point")], "is a point of 1 points", "shapes[1]"),
-        ([shape("cat", [[1, 1], [5, 5]], "line")], "is a line", "shapes[0]"),
+        (
+            [shape("cat", CAT), shape("dog", [[1, 1]], "point")],
+            "is of the type point with 1 points",
+            "shapes[1]",
+        ),
+        ([shape("cat", [[1, 1], [5, 5]], "line")], "is of the type line", "shapes[0]"),
         ([shape("cat", [[0, 0], [12, 5]], "rectangle")], "outside of its image", "shapes[0]"),
         ([shape("", CAT)], "is no shape", "shapes[0]"),
         ([3], "is no shape", "shapes[0]"),

@@ -77,6 +77,13 @@ def test_the_digest_covers_names_annotations_and_pixels(voc):
     assert len(digests) == 3
 
 
+def test_11_01_what_is_neither_difficult_nor_not_is_refused(voc):
+    path = voc / "Annotations/a.xml"
+    path.write_text(path.read_text().replace("<name>dog", "<difficult>true</difficult><name>dog"))
+    with pytest.raises(DataError, match="difficult is 'true'"):
+        load(voc)
+
+
 def test_what_is_difficult_is_marked_and_not_learned(voc):
     path = voc / "Annotations/a.xml"
     path.write_text(path.read_text().replace("<name>dog", "<difficult>1</difficult><name>dog"))
