@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Any
 
 import typer
@@ -57,6 +59,7 @@ _COMPUTING = (
     "reproduce",
     "bench",
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COMPLETION = "_PTM_COMPLETE"  # the variable by which a shell asks what could follow
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
@@ -149,6 +152,15 @@ def _refused_by_the_system(error: OSError) -> StorageError:
     )
 
 
+def _full(error: OSError) -> StorageError:
+    """A write tells of a full disk without the name of the file."""
+    return StorageError(
+        f"a file cannot be written: {error.strerror}",
+        expected="a disk that takes the file",
+        cure=f"free some space, also in {gettempdir()} (TMPDIR), or choose another --output",
+    )
+
+
 def run(arguments: Sequence[str], launcher: Launcher | None = None) -> int:
     """Run the command; what went wrong is told. Returns the exit code."""
     as_json = json_requested(arguments)
@@ -193,6 +205,8 @@ def _run(arguments: Sequence[str], launcher: Launcher | None, *, as_json: bool) 
         refusal = native_fault(error)
         if refusal is None and isinstance(error, OSError) and error.filename is not None:
             refusal = _refused_by_the_system(error)
+        elif refusal is None and isinstance(error, OSError) and error.errno in _FULL:
+            refusal = _full(error)
         if refusal is not None:
             tell(refusal, launcher, as_json=as_json)
             return refusal.exit_code

@@ -316,6 +316,19 @@ def test_15_17_what_the_system_refuses_is_one_message(ptm, monkeypatch, number):
     assert said.startswith(f"error: /some/file: {os.strerror(number)}")
 
 
+@pytest.mark.parametrize("number", [28, 27, 122])
+def test_15_13_a_disk_that_is_full_for_a_temporary_file_is_one_message(ptm, monkeypatch, number):
+    """A write has no name to tell."""
+
+    def refuse(*words, **more):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(command_line, "app", refuse)
+    code, said = ptm("export", "x")
+    assert code == 3
+    assert said.startswith(f"error: a file cannot be written: {os.strerror(number)}\n") and "TMPDIR" in said
+
+
 def test_15_17_other_errors_of_the_system_are_bugs(ptm, monkeypatch):
     def refuse(*words, **more):
         raise OSError(5, "without a file")
