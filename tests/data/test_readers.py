@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import pytest
 
@@ -209,7 +210,8 @@ def test_11_06_the_same_texts_are_the_same_in_every_format(classifier, tmp_path,
 
 
 def test_11_06_a_change_of_a_text_is_seen_by_a_lock(classifier, capsys):
-    config, file = classifier / "config.yaml", classifier.parent / "t" / "train" / "pos" / "0.txt"
+    config, file = classifier.parent / "locked.yaml", classifier.parent / "t" / "train" / "pos" / "0.txt"
+    shutil.copy(classifier / "config.yaml", config)
     before = file.read_text()
     ptm("lock", config, capsys=capsys)
     file.write_text("other")
