@@ -388,6 +388,6 @@ class _Training:
     def _interrupted(self) -> Interrupted:
         step = self.progress.step
         return Interrupted(
-            f"stopped by {self.context.stop.name} after step {step} of {self.counts.steps}; everything is saved",
+            f"stopped by {self.context.stop.cause} after step {step} of {self.counts.steps}; everything is saved",
             cure="the same command with --resume continues to the same bits",
         )

@@ -24,6 +24,11 @@ class StopFlag:
     def requested(self) -> bool:
         return bool(self.name)
 
+    @property
+    def cause(self) -> str:
+        """The signal's name, where it came to this process."""
+        return self.name or "a signal to another process"
+
     def note(self, number: int) -> bool:
         """Take a signal in. Returns whether it asks a second time.
 

@@ -70,7 +70,7 @@ def measure_chosen(
 
 def _stopped_evaluating(stop: StopFlag) -> Interrupted:
     return Interrupted(
-        f"stopped by {stop.name} during the final evaluation; everything is saved",
+        f"stopped by {stop.cause} during the final evaluation; everything is saved",
         cure="the same command with --resume evaluates again and finishes",
     )
 

@@ -75,7 +75,7 @@ def run_training(
             session = prepared.session
             if session.runtime.any(stop.requested):
                 raise Interrupted(
-                    f"stopped by {stop.name or 'a signal'} before the first step; nothing was changed",
+                    f"stopped by {stop.cause} before the first step; nothing was changed",
                     cure="the same command begins, or goes on, again",
                 )
             context = _begin(run, session, prepared, stop, pins)

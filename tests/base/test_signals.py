@@ -11,6 +11,7 @@ import torch
 from helpers import StopAt, history, run, text_spec, weights
 from ptm.base.console import Silent
 from ptm.errors import Interrupted
+from ptm.training.runtime import Runtime
 
 pytestmark = pytest.mark.slow  # each trains
 
@@ -157,3 +158,16 @@ with stop_on_signals() as flag:
 def test_15_12_a_signal_is_noted_where_nobody_reads_the_standard_error():
     done = subprocess.run([sys.executable, "-c", _NO_STANDARD_ERROR], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "SIGTERM\n")
+
+
+def test_15_17_a_signal_to_another_process_has_no_name_here(tiny_bert, reviews, tmp_path, monkeypatch):
+    class Asked(Silent):
+        done = 0
+
+        def advance(self, done, note):
+            self.done = done
+
+    reporter = Asked()
+    monkeypatch.setattr(Runtime, "any", lambda self, flag: flag or reporter.done >= 2)
+    with pytest.raises(Interrupted, match="stopped by a signal to another process after step"):
+        run(text_spec(tiny_bert, reviews, tmp_path / "r"), "new", reporter)
