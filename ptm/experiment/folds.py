@@ -77,7 +77,7 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     than the first, ModelError for predictions that are damaged, StorageError.
     """
     results = [read_finished(run) for run in runs]
-    _require_same_data(runs)
+    _require_same_data(runs, own=spec.model.tokenizer == "train")
     rows: list[dict[str, Any]] = []
     for number, (run, result) in enumerate(zip(runs, results, strict=True), start=1):
         for row in _predictions(run, result, spec):
@@ -106,12 +106,12 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     return content
 
 
-def _require_same_data(runs: Sequence[Path]) -> None:
+def _require_same_data(runs: Sequence[Path], *, own: bool) -> None:
     """Raise RunDirectoryError where the data changed between two folds: their shares are then not of one table, and
     rows stand in none of them, or in two. A finished fold is not trained again for it."""
-    first = _inputs(runs[0])
+    first = _inputs(runs[0], own=own)
     for run in runs[1:]:
-        changed = [name for name, digest in _inputs(run).items() if digest != first[name]]
+        changed = [name for name, digest in _inputs(run, own=own).items() if digest != first[name]]
         if changed:
             raise RunDirectoryError(
                 f"{run.name} was not trained on the {' and the '.join(changed)} of {runs[0].name}: they have changed "
@@ -122,8 +122,9 @@ def _require_same_data(runs: Sequence[Path]) -> None:
             )
 
 
-def _inputs(run: Path) -> dict[str, object]:
-    """SHA-256 of what a fold is a share of, and of the weights that it began with. Raises RunDirectoryError for a run
+def _inputs(run: Path, *, own: bool) -> dict[str, object]:
+    """SHA-256 of what a fold is a share of, and of the weights that it began with, but (``own``) for those whose
+    vocabulary is made of the texts of the fold. Raises RunDirectoryError for a run
     whose record is lost."""
     record = RunDirectory(run)
     manifest = record.read_manifest()
@@ -133,7 +134,8 @@ def _inputs(run: Path) -> dict[str, object]:
             where=record.manifest,
             cure="restore the file, or remove the run of this fold: the same command trains it again",
         )
-    return {"data": manifest.digests.data.get("train"), "weights": manifest.loaded}
+    weights = {} if own else manifest.loaded
+    return {"data": manifest.digests.data.get("train"), "weights": weights}
 
 
 def _predictions(run: Path, results: Results, spec: RunSpec) -> list[Prediction]:

@@ -15,7 +15,9 @@ from ptm.errors import ConfigError, RunDirectoryError
 from ptm.experiment.comparison import MEASURES, measure_of, same_examples, scores_of
 from ptm.experiment.control import run_with_control
 from ptm.experiment.scorecard import measure_scorecard
+from ptm.run.manifest import write_manifest
 from ptm.run.predictions import read_predictions
+from records import RECORD
 
 CONFIGS = (
     "image-classification-multilabel",
@@ -119,6 +121,7 @@ def test_arms_that_were_evaluated_on_other_examples_are_refused(tmp_path):
     for arm, words in (("distilled", 2), ("control", 3)):
         (tmp_path / "r" / f"{arm}-1").mkdir(parents=True)
         (tmp_path / "r" / f"{arm}-1" / "config.yaml").write_text(dump_config(spec))
+        write_manifest(tmp_path / "r" / f"{arm}-1" / "manifest.json", RECORD)
         row = {"id": 0, "tags": ["O"] * words, "predicted_tags": ["O"] * words}
         (tmp_path / "r" / f"{arm}-1" / "predictions.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(RunDirectoryError, match="evaluated on different examples"):

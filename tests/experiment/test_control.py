@@ -137,7 +137,7 @@ def test_15_10_arms_that_learned_from_other_data_are_not_compared(what, spec, tm
         compare(spec("r", 1), "resume")
 
 
-@pytest.mark.parametrize("name", ["data.eval", "data.train", "weights.teacher", "models.teacher"])
+@pytest.mark.parametrize("name", ["data.eval", "data.train", "weights.teacher"])
 def test_15_10_seeds_of_other_inputs_are_not_pooled(name, spec, tmp_path):
     """What changed between two seeds was averaged over, and other numbers of examples were a traceback."""
     compare(spec("r", 1), "new")
