@@ -17,19 +17,23 @@ from ptm.config.folds import MOST, fold_name
 from ptm.config.spec import RunSpec
 from ptm.errors import ConfigError, ModelError, RunDirectoryError, first_line
 from ptm.experiment.comparison import measure_of, require_metric, scores_of
-from ptm.experiment.outputs import refuse_inputs, require_own_predictions
+from ptm.experiment.fold_pictures import pictures_of
+from ptm.experiment.outputs import refuse_inputs, require_own_predictions, require_report_file
 from ptm.experiment.verdict import spread
 from ptm.metrics.multilabel import flag_scores
 from ptm.metrics.regression import pearson
 from ptm.pipeline import Prediction
 from ptm.quality.mislabelled import doubts
+from ptm.report.folds import MOST_SHOWN, PAGE_MARK, folds_page
 from ptm.report.scores import wilson_interval
 from ptm.run.directory import RunDirectory
 from ptm.run.opening import read_finished
+from ptm.run.ownership import is_run
 from ptm.run.predictions import read_predictions
 from ptm.run.results import Results
 
 RESULT, PREDICTIONS, DOUBTS = "folds.json", "predictions.jsonl", "doubtful_labels.jsonl"
+PAGE = "report.html"
 
 
 def fold_changes(spec: RunSpec, folds: int) -> tuple[list[str], str]:
@@ -52,10 +56,12 @@ def fold_changes(spec: RunSpec, folds: int) -> tuple[list[str], str]:
 
 def require_place(place: Path, config: Path, spec: RunSpec) -> None:
     """Raise ConfigError where what is written of all folds would replace something else than that, or an input."""
-    for name in (RESULT, PREDICTIONS, DOUBTS):
+    for name in (RESULT, PREDICTIONS, DOUBTS, PAGE):
         refuse_inputs(place / name, "--folds", config, spec)
     for name in (PREDICTIONS, DOUBTS):
         require_own_predictions(place / name, "--folds")
+    if os.path.lexists(place / PAGE) and not is_run(place):  # a run is refused by whoever would train there
+        require_report_file(place / PAGE, "--folds", PAGE_MARK)
     path = place / RESULT
     try:
         ours = not os.path.lexists(path) or "over_folds" in json.loads(read_bytes(path))
@@ -72,9 +78,9 @@ def require_place(place: Path, config: Path, spec: RunSpec) -> None:
 def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     """Put the predictions of finished folds together, each example by the model that has not seen it.
 
-    Writes ``predictions.jsonl``, ``folds.json`` and, of classes, ``doubtful_labels.jsonl`` into ``place``, and returns
-    the content of the second. Raises RunDirectoryError for a run that is not finished, or was trained on other data
-    than the first, ModelError for predictions that are damaged, StorageError.
+    Writes ``predictions.jsonl``, ``folds.json``, ``report.html`` and, of classes, ``doubtful_labels.jsonl`` into
+    ``place``, and returns the content of the second. Raises RunDirectoryError for a run that is not finished, or was
+    trained on other data than the first, ModelError for predictions that are damaged, StorageError.
     """
     results = [read_finished(run) for run in runs]
     _require_same_data(runs, own=spec.model.tokenizer == "train")
@@ -96,6 +102,7 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
     if "accuracy" in pooled:
         low, high = wilson_interval(pooled["accuracy"], len(rows))
         content["interval"] = {"accuracy": [low, high]}
+    found: list[dict[str, Any]] | None = None
     if spec.descriptor.classifies and spec.label_type.exclusive:
         found = _doubtful(rows, labels)
         content["doubtful_labels"] = None if found is None else len(found)
@@ -103,6 +110,9 @@ def pool(runs: Sequence[Path], spec: RunSpec, place: Path) -> dict[str, Any]:
             files.write_file(place / DOUBTS, _lines(found))
     files.write_file(place / PREDICTIONS, _lines(rows))
     files.write_json(place / RESULT, content)
+    shown = {row["where"] for row in (found or [])[:MOST_SHOWN]}
+    page = folds_page(place.name, content, found, pictures_of(spec, len(runs), shown))
+    files.write_file(place / PAGE, files.utf8(page))
     return content
 
 
@@ -189,6 +199,7 @@ def told(content: Mapping[str, Any], place: Path) -> list[str]:
     """What was found, for people."""
     lines = [
         f"out of fold: {content['examples']:,} predictions of {len(content['folds'])} models: {place / PREDICTIONS}"
+        f"   report: {place / PAGE}"
     ]
     for name, value in content["metrics"].items():
         ends = content.get("interval", {}).get(name)

@@ -16,6 +16,7 @@ from ptm.config.spec import DataSpec
 from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, ModelError, RunDirectoryError
 from ptm.experiment.folds import DOUBTS, PREDICTIONS, RESULT, fold_changes, pool, require_place, told
+from ptm.report.folds import PAGE_MARK
 from ptm.run.manifest import write_manifest
 from ptm.run.results import parse_results
 from records import RECORD
@@ -109,11 +110,23 @@ output: {tmp_path / "r"}
     }  # line 1 names the columns
     assert doubtful[0]["label"] != doubtful[0]["likely"]
     assert "out of fold: 64 predictions of 2 models" in told(content, place)[0]
+    page = (place / "report.html").read_text()
+    assert page.encode().startswith(PAGE_MARK) and f"{accuracy:.4f}" in page
+    for row in doubtful:
+        assert row["where"] in page and row["input"] in page
     # Again: nothing is trained, and the same is told.
     again = pool(
         [place / f"eval=fold-{n}-of-2" for n in (1, 2)], text_spec(tiny_bert, tmp_path, place), place
     )
     assert again == content
+
+
+def test_15_06_a_page_of_somebody_elses_is_not_replaced_by_that_of_folds(tmp_path, tiny_bert):
+    (tmp_path / "c.yaml").write_text("x")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "report.html").write_text("<p>mine</p>")
+    with pytest.raises(ConfigError, match="did not write there"):
+        require_place(tmp_path / "r", tmp_path / "c.yaml", text_spec(tiny_bert, tmp_path, tmp_path / "r"))
 
 
 @pytest.mark.parametrize("name", [RESULT, PREDICTIONS, DOUBTS])
@@ -228,7 +241,9 @@ def test_11_05_that_labels_are_not_doubted_is_said(tmp_path, monkeypatch):
     labels = tuple(f"l{number}" for number in range(21))
     row = {"where": "a:2", "label": "l0", "prediction": "l1", "scores": dict.fromkeys(labels[:5], 0.2)}
     (tmp_path / PREDICTIONS).write_text(json.dumps({"id": 0, **row}) + "\n")
-    results = SimpleNamespace(labels=labels, metrics={}, eval=SimpleNamespace(examples=1))
+    results = SimpleNamespace(
+        labels=labels, metrics={}, metrics_of=lambda split: {}, eval=SimpleNamespace(examples=1)
+    )
     monkeypatch.setattr("ptm.experiment.folds.read_finished", lambda run: results)
     write_manifest(tmp_path / "manifest.json", RECORD)
     content = pool([tmp_path], text_spec("new:bert", tmp_path, tmp_path), tmp_path)
