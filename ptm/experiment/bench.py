@@ -140,7 +140,9 @@ class _Trials:
         others = load.others()
         reporter.end()
         parts = _shared_out(lapped or blocks)
-        evaluation, saving = self._evaluation_seconds(), self._saving_seconds()
+        with self._as_set(own):  # weights of a few steps may overflow
+            evaluation = self._evaluation_seconds()
+        saving = self._saving_seconds()
         counts = optim.StepCounts.of(spec.train, pipeline.size("train"))
         evaluations = 1 / (spec.train.eval_every_steps or counts.steps_per_epoch)
         saves = evaluations + (1 / spec.train.save_every_steps if spec.train.save_every_steps else 0)
