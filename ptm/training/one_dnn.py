@@ -7,7 +7,6 @@ same products in fp32, summed in another order, in half of the time (docs/perfor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
 
 # What torch.compile puts in for a linear layer; None in a torch that has no such operation.
 OPERATION: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _CPU_INFO = Path("/proc/cpuinfo")
 # Below this, choosing and calling oneDNN's kernel costs more than it saves (about 10 µs a call).
 _FEWEST_PRODUCTS = 1_000_000
+_PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have products of their own
 
 
 @cache
@@ -70,12 +69,18 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """:func:`torch.nn.functional.linear`: fp32 [..., k], [n, k], [n] to [..., n]."""
+    """:func:`torch.nn.functional.linear` by oneDNN: fp32 [..., k], [n, k], [n] to [..., n]."""
     # Of rows that do not lie side by side (each text's first token) its gradient took 50 times as long.
     args = (x.reshape(-1, x.shape[-1]).contiguous(), weight, bias)
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args)
     out = _Linear.apply(*args) if learns else _product(*args)
     return out.view(*x.shape[:-1], weight.shape[0])
+
+
+def linear_where_it_pays(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """:func:`torch.nn.functional.linear`, in fp32 on the CPU and from a size on by oneDNN."""
+    layer = linear if _fits(input, weight, bias) else torch.nn.functional.linear
+    return layer(input, weight, bias)
 
 
 def _fits(x: Any, weight: Any, bias: Any) -> bool:
@@ -99,26 +104,3 @@ def _fits_bias(bias: Any, weight: Tensor) -> bool:
         and bias.device.type == "cpu"
         and bias.shape == weight.shape[:1]  # torch's own also takes one number for all
     )
-
-
-_PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have products of their own
-
-
-class OneDnnLinear(TorchFunctionMode):
-    """While it is entered, ``torch.nn.functional.linear`` of fp32 tensors on the CPU is :func:`linear`; not so within
-    torch's own functions in Python, which such a mode sees as one (``Tensor.backward``, attention of torch.nn)."""
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = kwargs or {}
-        if function is torch.nn.functional.linear:
-            named = dict(zip(("input", "weight", "bias"), args, strict=False)) | dict(given)
-            x, weight, bias = named["input"], named["weight"], named.get("bias")
-            if _fits(x, weight, bias):
-                return linear(x, weight, bias)
-        return function(*args, **given)

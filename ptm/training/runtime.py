@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,7 +21,9 @@ from ptm.base.limits import require_pool
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
 from ptm.errors import ConfigError, PeerLost, listing
-from ptm.training.one_dnn import OneDnnLinear, one_dnn_is_faster
+from ptm.training.one_dnn import linear_where_it_pays, one_dnn_is_faster
+from ptm.training.replaced import Replaced
+from ptm.training.small_maps import convolution
 
 _CPU_UNITS = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
 _PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,22 +38,33 @@ class Runtime:
     threads: int
     rank: int = 0
     ranks: int = 1
+    small_maps: bool = False  # convolutions as small_maps.py computes them
     one_dnn: bool = False  # linear layers in fp32 by oneDNN (one_dnn.py)
 
     @property
     def main(self) -> bool:
         return self.rank == 0
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Forward passes in bf16 or fp16, or fp32 by the faster library; losses are computed in fp32 all the same."""
-        if self.precision == "fp32":
-            return self.recomputation()
-        return torch.autocast(self.device.type, dtype=self.product_type)
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Forward passes in bf16 or fp16, or fp32, by the faster ways of this machine; losses are computed in fp32 all
+        the same."""
+        fp32 = self.precision == "fp32"
+        with (
+            self.recomputation(),
+            nullcontext() if fp32 else torch.autocast(self.device.type, self.product_type),
+        ):
+            yield
 
     def recomputation(self) -> AbstractContextManager[Any]:
         """What layers that gradient checkpointing computes again are to be computed in, so that they are as they were:
         all of :meth:`autocast` but what torch takes along by itself."""
-        return OneDnnLinear() if self.one_dnn and self.precision == "fp32" else nullcontext()
+        replacements: dict[Callable[..., Any], Callable[..., Any]] = {}
+        if self.small_maps:
+            replacements[nn.functional.conv2d] = convolution
+        if self.one_dnn and self.precision == "fp32":
+            replacements[nn.functional.linear] = linear_where_it_pays
+        return Replaced(replacements) if replacements else nullcontext()
 
     @property
     def product_type(self) -> torch.dtype:
@@ -207,15 +220,17 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=limit)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            # What the compiler makes of a model is its own; it has no use for another way.
-            one_dnn = device.type == "cpu" and not spec.compile and one_dnn_is_faster()
+            # What the compiler makes of a model is its own; it has no use for another way. A GPU waits for kernels to
+            # be started, not for their products.
+            other_ways = device.type == "cpu" and not spec.compile
             runtime = Runtime(
                 device=device,
                 precision=spec.precision,
                 threads=threads,
                 rank=rank,
                 ranks=ranks,
-                one_dnn=one_dnn,
+                small_maps=other_ways,
+                one_dnn=other_ways and one_dnn_is_faster(),
             )
             if spec.precision == "auto":
                 # One for all: the slowest unit decides.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from copy import copy
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +25,6 @@ from ptm.vision.images import decode, few_bits, find_unreadable
 from ptm.vision.loader import ViewLoader
 from ptm.vision.looked_at import looked_at
 from ptm.vision.saved import WEIGHTS
-from ptm.vision.small_maps import SmallMaps
 
 _LOOKED_AT = 8  # images of a split that are examined for unused bits
 _WORTH_KEEPING = 1.0  # seconds that looking at all images took
@@ -147,10 +145,7 @@ class ImagePipeline(Pipeline):
 
     def _apply(self, model: Callable[..., Any], pixels: Tensor) -> Any:
         """What the model makes of uint8 [n, 3, h, w]."""
-        # A GPU waits for kernels to be started, not for their products; what torch.compile makes is its own.
-        leave_out = pixels.device.type == "cpu" and not self._spec.runtime.compile
-        with SmallMaps() if leave_out else nullcontext():
-            return apply_model(model, self._normalise(pixels))
+        return apply_model(model, self._normalise(pixels))
 
     def _set_order(self, permutation: np.ndarray | None) -> None:
         """Which output stands for each label of the data; None: they are in order."""

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from ptm.experiment.products import products_of, square_rate
-from ptm.training.one_dnn import OPERATION, OneDnnLinear
+from ptm.training.one_dnn import OPERATION, linear_where_it_pays
+from ptm.training.replaced import Replaced
 
 CPU = torch.device("cpu")
 
@@ -47,7 +48,7 @@ def test_13_05_layers_by_one_dnn_count_as_those_of_torch():
         layer(x).sum().backward()
 
     def by_one_dnn():
-        with OneDnnLinear():
+        with Replaced({torch.nn.functional.linear: linear_where_it_pays}):
             out = layer(x)
         out.sum().backward()
 

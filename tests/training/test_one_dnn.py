@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from ptm.training import one_dnn
-from ptm.training.one_dnn import OneDnnLinear, linear
+from ptm.training.one_dnn import linear, linear_where_it_pays
+from ptm.training.replaced import Replaced
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or one_dnn.OPERATION is None,
@@ -59,7 +60,7 @@ def calls(monkeypatch):
 
 def test_13_02_while_entered_large_layers_in_fp32_go_there(calls):
     layer = torch.nn.Linear(256, 256)
-    with OneDnnLinear():
+    with Replaced({F.linear: linear_where_it_pays}):
         layer(numbers(64, 256))
         F.linear(input=numbers(64, 256), weight=layer.weight)
     assert len(calls) == 2
@@ -72,7 +73,7 @@ def test_13_02_while_entered_large_layers_in_fp32_go_there(calls):
 )
 def test_13_02_small_ones_and_other_types_do_not(calls, rows, kind):
     layer = torch.nn.Linear(256, 256, dtype=kind)
-    with OneDnnLinear():
+    with Replaced({F.linear: linear_where_it_pays}):
         assert layer(numbers(rows, 256).to(kind)).shape == (rows, 256)
         F.linear(numbers(64, 256), numbers(256, 256).t())  # a weight that is a transposed view
         assert F.linear(numbers(64, 256), numbers(256, 256), numbers(1)).shape == (
@@ -83,9 +84,12 @@ def test_13_02_small_ones_and_other_types_do_not(calls, rows, kind):
 
 
 def test_13_02_wrong_shapes_are_torchs_own_error(calls):
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), OneDnnLinear():
+    with (
+        pytest.raises(RuntimeError, match="shapes cannot be multiplied"),
+        Replaced({F.linear: linear_where_it_pays}),
+    ):
         F.linear(numbers(64, 250), numbers(256, 256))
-    with pytest.raises(RuntimeError), OneDnnLinear():
+    with pytest.raises(RuntimeError), Replaced({F.linear: linear_where_it_pays}):
         F.linear(numbers(64, 256), numbers(256, 256), numbers(7))
     assert not calls
 

@@ -89,7 +89,7 @@ def test_13_08_an_operation_in_no_fixed_order_is_refused_by_name():
 def test_torch_is_set_up_and_put_back_also_after_an_error():
     before = state()
     with pytest.raises(KeyError), open_runtime(RuntimeSpec(device="cpu", threads=1)) as runtime:
-        assert replace(runtime, one_dnn=False) == CPU and runtime.main
+        assert replace(runtime, small_maps=False, one_dnn=False) == CPU and runtime.main
         assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
         torch.manual_seed(5)
         torch.rand(3)
@@ -111,6 +111,16 @@ def test_fp16_on_the_cpu_is_refused_and_changes_nothing():
     ):
         pass
     assert state() == before
+
+
+@pytest.mark.parametrize(("compiled", "precision"), [(False, "fp32"), (False, "bf16"), (True, "fp32")])
+def test_13_02_faster_ways_but_not_where_torch_compiles(compiled, precision, monkeypatch):
+    calls = []
+    monkeypatch.setattr("ptm.training.runtime.convolution", lambda *args: calls.append(1) or args[0])
+    spec = RuntimeSpec(device="cpu", threads=1, precision=precision, compile=compiled)
+    with open_runtime(spec) as runtime, runtime.autocast():
+        nn.Conv2d(1, 1, 3, padding=1)(torch.ones(1, 1, 1, 1))
+    assert bool(calls) is not compiled
 
 
 def test_the_precision_is_that_of_matrix_products():

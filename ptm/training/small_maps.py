@@ -7,15 +7,11 @@ weights that are left out have a gradient of zero either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
-
-_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 
 @cache
@@ -41,7 +37,13 @@ def part_that_meets(
 
 
 def convolution(
-    input: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Tensor:
     """:func:`torch.nn.functional.conv2d`: [n, channels, h, w] by [out, channels / groups, kh, kw]."""
     if isinstance(padding, str) or input.ndim != 4 or weight.ndim != 4:
@@ -63,20 +65,3 @@ def convolution(
 def _pair(value: Any) -> tuple[int, ...]:
     values = (value, value) if isinstance(value, int) else tuple(value)
     return values * 2 if len(values) == 1 else values
-
-
-class SmallMaps(TorchFunctionMode):
-    """While it is entered, ``torch.nn.functional.conv2d`` is :func:`convolution`."""
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = kwargs or {}
-        if function is not torch.nn.functional.conv2d:
-            return function(*args, **given)
-        defaults = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        return convolution(**defaults | dict(zip(_NAMES, args, strict=False)) | dict(given))

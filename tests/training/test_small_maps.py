@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ptm.vision.small_maps import SmallMaps, part_that_meets
+from ptm.training.replaced import Replaced
+from ptm.training.small_maps import convolution, part_that_meets
 
 
 def numbers(*shape, seed):
@@ -28,14 +29,17 @@ def test_13_02_values_and_gradients_are_those_of_the_whole_kernel(
     room = [n + 2 * p - d * (k - 1) for n, p, d, k in zip(size, padding, dilation, kernel, strict=True)]
     leaves = [numbers(2, 4, *size, seed=0), numbers(6, 4 // groups, *kernel, seed=1), numbers(6, seed=2)]
     if min(room) < 1:
-        with pytest.raises(RuntimeError, match="Kernel size can't be greater"), SmallMaps():
+        with (
+            pytest.raises(RuntimeError, match="Kernel size can't be greater"),
+            Replaced({F.conv2d: convolution}),
+        ):
             F.conv2d(*leaves, stride, padding, dilation, groups)
         return
     found = []
     for inside in (False, True):
         own = [leaf.clone().requires_grad_() for leaf in leaves]
         if inside:
-            with SmallMaps():
+            with Replaced({F.conv2d: convolution}):
                 out = F.conv2d(*own, stride, padding, dilation, groups)
         else:
             out = F.conv2d(*own, stride, padding, dilation, groups)
@@ -64,7 +68,7 @@ def test_13_02_other_forms_of_a_call_are_torchs_own():
     layer = torch.nn.Conv2d(3, 2, 3, padding="same").double()
     named = {"input": image[None], "weight": weight, "padding": 1}
     expected = [F.conv2d(image, weight, padding=1), layer(image[None]), F.conv2d(**named)]
-    with SmallMaps():
+    with Replaced({F.conv2d: convolution}):
         got = [F.conv2d(image, weight, padding=1), layer(image[None]), F.conv2d(**named)]
     for theirs, ours in zip(expected, got, strict=True):
         torch.testing.assert_close(ours, theirs)
