@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +30,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from results import Run, beginning, is_final, read_sections, section, write_results  # noqa: E402
-from workloads import Arm, Workload, workloads, write_images  # noqa: E402
+from workloads import NAMES, Arm, Workload, workloads, write_images  # noqa: E402
 
 from ptm.base.machine_load import LoadMeter  # noqa: E402
 from ptm.base.processors import core_count  # noqa: E402
@@ -56,16 +58,21 @@ def run_arm(workload: Workload, arm: Arm, seed: int) -> Run | str:
         tempfile.TemporaryFile("w+") as err,
     ):
         environment["PTM_CACHE"] = cache  # nothing is kept from one process to the next
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
+        # A session of its own: what ends this process half-way ends the arm's own children, too.
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment, start_new_session=True)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds, others = time.perf_counter() - begun, load.others()
         out.seek(0)
         err.seek(0)
         said, complaint = out.read().strip().splitlines(), err.read().strip().splitlines()
     if process.returncode or not said:
-        errors = [line for line in complaint if "rror" in line] or complaint[-1:]
-        return errors[0] if errors else f"ended with {process.returncode}"
+        return _why(complaint) or f"ended with {process.returncode}"
     told = json.loads(said[-1])
     if "loop_seconds" in told:
         rate = told["examples"] / told["loop_seconds"]
@@ -82,6 +89,12 @@ def run_arm(workload: Workload, arm: Arm, seed: int) -> Run | str:
     )
 
 
+def _why(complaint: Sequence[str]) -> str:
+    """The message of a process that failed: of a traceback, the error that it ends with."""
+    raised = [line for line in complaint if re.match(r"error: |[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (raised or complaint or [""])[-1]
+
+
 def prepare(workload: Workload, texts: str, quick: bool) -> None:
     """What the arms read and do not make themselves: images, a teacher."""
     if "images" in workload.settings:
@@ -95,7 +108,7 @@ def prepare(workload: Workload, texts: str, quick: bool) -> None:
         words = ["finetune", str(HERE.parent / "configs" / "quickstart.yaml"), "--quiet"]
         words += ["--output", workload.settings["teacher"], *(w for c in changes for w in ("--set", c))]
         subprocess.run(
-            [sys.executable, "-m", "ptm", *words], check=True, cwd=HERE.parent, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "ptm", *words], check=True, cwd=HERE.parent, capture_output=True, text=True
         )
 
 
@@ -133,33 +146,77 @@ def _bf16() -> bool:
     return done.stdout.strip() == "True"
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def _positive(word: str) -> int:
+    if not word.isascii() or not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r}: expected a number from 1 on")
+    return int(word)
+
+
+def _some(word: str) -> str:
+    strange = [name for name in word.split(",") if name not in NAMES]
+    if strange:
+        raise argparse.ArgumentTypeError(f"no workload {', '.join(strange)}; there are {','.join(NAMES)}")
+    return word
+
+
+def _texts(word: str) -> str:
+    kind, _, folder = word.partition(":")
+    missing = [name for name in ("train.tsv", "dev.tsv") if not (Path(folder) / name).is_file()]
+    if kind != "tsv" or missing:
+        raise argparse.ArgumentTypeError(f"{word!r}: expected tsv:FOLDER with train.tsv and dev.tsv in it")
+    return f"tsv:{Path(folder).resolve()}"
+
+
+def _replaceable(word: str) -> Path:
+    """Asked before anything is measured, not an hour later."""
+    path = Path(word)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write {word!r}; expected a file in a folder that is there")
+    return path
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """0 where something was measured, 1 where every arm failed or was left out, 130 where it was interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small workloads, fewer rounds")
-    parser.add_argument("--rounds", type=int, default=0, help="default: 3, with --quick 2")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--texts", default="", help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)")
+    parser.add_argument("--quick", action="store_true", help="small workloads, fewer rounds; never final")
+    parser.add_argument("--rounds", type=_positive, help="default: 3, with --quick 2")
+    parser.add_argument("--threads", type=_positive, default=1)
     parser.add_argument(
-        "--only", default="", help="names of workloads: text,frozen,onnx,images32,images224,distill"
+        "--texts", type=_texts, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
     )
-    parser.add_argument("--output", type=Path, default=HERE / "results.md")
+    parser.add_argument("--only", type=_some, help=f"names of workloads: {','.join(NAMES)}")
+    parser.add_argument("--output", type=_replaceable, default=HERE / "results.md")
     options = parser.parse_args(words)
     options.bf16, rounds, cores = _bf16(), options.rounds or (2 if options.quick else 3), core_count()
     given = " ".join(words if words is not None else sys.argv[1:])
-    sections = read_sections(options.output)
-    with tempfile.TemporaryDirectory(prefix="ptm-bench-") as folder:
-        for workload in workloads(options, Path(folder)):
-            prepare(workload, options.texts, options.quick)
-            began, runs, missing = (
-                beginning(f"python benchmarks/bench.py {given}"),
-                *measure(workload, rounds),
-            )
-            sections[workload.title] = section(workload, runs, missing, cores, began)
-            write_results(options.output, sections)
+    sections, measured = read_sections(options.output), 0
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ptm-bench-") as folder:
+            for workload in workloads(options, Path(folder)):
+                prepare(workload, options.texts, options.quick)
+                began = beginning(f"python benchmarks/bench.py {given}")
+                runs, missing = measure(workload, rounds)
+                measured += len(runs)
+                sections[workload.title] = section(workload, runs, missing, cores, began)
+                write_results(options.output, sections)
+    except KeyboardInterrupt:
+        print(f"interrupted; {options.output} has the workloads that were measured before", file=sys.stderr)
+        return 130
+    except subprocess.CalledProcessError as error:
+        print(f"the teacher could not be trained: {_why(error.stderr.splitlines())}", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(options.output)
     if not is_final(sections):
-        print("not final: the machine was busy, or repeats were too few or disagree", file=sys.stderr)
+        print("not final: each section that is not says why", file=sys.stderr)
+    return 0 if measured else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -58,9 +58,11 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / median(values) if values else 0.0
 
 
-def doubts_of(runs: dict[str, list[Run]], cores: int) -> list[str]:
-    """Why the figures of a workload are not final."""
-    doubts = []
+def doubts_of(
+    runs: dict[str, list[Run]], cores: int, *, of: Sequence[str] = ("loop",), quick: bool = False
+) -> list[str]:
+    """Why the figures of a workload are not final. ``of``: what its goals compare, each of which must be steady."""
+    doubts = ["--quick is less work than the goals are set for"] if quick else []
     every = [run for arm in runs.values() for run in arm]
     others = [run.others for run in every if run.others is not None]
     if others and max(others) > IDLE * cores:
@@ -72,8 +74,11 @@ def doubts_of(runs: dict[str, list[Run]], cores: int) -> list[str]:
     if min((len(arm) for arm in runs.values()), default=0) < REPEATS:
         doubts.append(f"fewer than {REPEATS} repeats")
     for name, arm in runs.items():
-        if len(arm) >= REPEATS and spread([run.rate for run in arm]) > STEADY:
-            doubts.append(f"{name}: repeats lie {spread([run.rate for run in arm]):.0%} apart")
+        for what in of:
+            values = [value for run in arm if (value := run.value(what))]
+            if len(arm) >= REPEATS and spread(values) > STEADY:
+                called = name if what == "loop" else f"{name}, {what}"
+                doubts.append(f"{called}: repeats lie {spread(values):.0%} apart")
     return doubts
 
 
@@ -117,7 +122,8 @@ def section(
     workload: Workload, runs: dict[str, list[Run]], missing: dict[str, str], cores: int, began: str = ""
 ) -> list[str]:
     """``began``: what stands for :func:`beginning`, from before the first process."""
-    doubts = doubts_of(runs, cores)
+    of = dict.fromkeys(("loop", *(goal.of for goal in workload.goals)))
+    doubts = doubts_of(runs, cores, of=tuple(of), quick=workload.quick)
     lines = [f"{began}, afterwards {_load()}", ""]
     lines += [f"{NOT_FINAL} {'; '.join(doubts)}.", ""] if doubts else []
     told = {k: v for k, v in workload.settings.items() if k in ("data", "epochs", "batch_size", "threads")}
@@ -146,9 +152,16 @@ def is_final(sections: Mapping[str, Sequence[str]]) -> bool:
 
 
 def read_sections(path: Path) -> dict[str, list[str]]:
-    """Those of an earlier run by title: what is not measured again stays, with its own date."""
-    _, *parts = path.read_text(encoding="utf-8").split("\n## ") if path.exists() else [""]
-    return {title: lines for title, *lines in (part.rstrip().splitlines() for part in parts)}
+    """Those of an earlier run by title: what is not measured again stays, with its own date, and, where this is another
+    machine or these are other versions than the head names, with those that it was measured with."""
+    head, *parts = path.read_text(encoding="utf-8").split("\n## ") if path.exists() else [""]
+    sections = {title: lines for title, *lines in (part.rstrip().splitlines() for part in parts)}
+    then = [line for line in head.splitlines() if line.startswith("- ")]
+    if then != machine():
+        for lines in sections.values():
+            if not any(line.startswith("- ") for line in lines):
+                lines[:0] = ["", *then]
+    return sections
 
 
 def write_results(

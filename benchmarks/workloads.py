@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+NAMES = ("text", "frozen", "onnx", "images32", "images224", "distill")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Workload:
     settings: dict[str, Any]
     arms: tuple[Arm, ...]
     goals: tuple[Goal, ...]
+    quick: bool = False  # smaller than what the goals are set for: never final
 
 
 def workloads(options: argparse.Namespace, folder: Path) -> list[Workload]:
@@ -152,8 +154,9 @@ def workloads(options: argparse.Namespace, folder: Path) -> list[Workload]:
         )
     made.append(distilling(options, texts, folder))
     everything = [w.name for w in made if not (quick and w.name == "onnx")]
-    chosen = options.only.split(",") if options.only else everything
-    return [w for w in made if w.name in chosen]
+    chosen = [w for w in made if w.name in (options.only.split(",") if options.only else everything)]
+    # Under a title of its own, so that it takes no full section's place.
+    return [replace(w, title=f"{w.title}, --quick", quick=True) for w in chosen] if quick else chosen
 
 
 def distilling(options: argparse.Namespace, texts: str, folder: Path) -> Workload:

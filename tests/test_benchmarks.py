@@ -1,5 +1,6 @@
 """What ``make bench`` says of its figures, and ``make bench-gpu`` where there is no GPU."""
 
+import argparse
 import ast
 import sys
 from dataclasses import replace
@@ -11,10 +12,12 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 sys.path[:0] = [str(FOLDER)]
 
+import bench  # noqa: E402
 import gpu  # noqa: E402
+import results  # noqa: E402
 from bench import measure  # noqa: E402
 from results import Run, doubts_of, is_final, ratio_lines, read_sections, section, write_results  # noqa: E402
-from workloads import Arm, Goal, Workload  # noqa: E402
+from workloads import Arm, Goal, Workload, workloads  # noqa: E402
 
 QUIET = Run(rate=100.0, eval_rate=400.0, accuracy=0.8, seconds=10.0, peak_bytes=10**9, others=0.0)
 WORK = Workload(
@@ -65,6 +68,105 @@ def test_13_01_an_arm_that_lacks_a_package_or_fails_is_left_out(tmp_path, capsys
     assert [run.rate for run in found["good"]] == [5.0, 5.0] and set(found) == {"good"}
     assert found["good"][0].peak_bytes > 10**6 and found["good"][0].seconds > 0
     assert missing == {"far": "no_such_package not installed", "bad": "it failed: no data"}
+
+
+def test_13_01_why_an_arm_failed_is_its_error_not_a_line_of_the_way_there(tmp_path, capsys):
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        "from ptm.errors import DataError, Problem\nraise DataError([Problem('no such table', 'x.csv')])"
+    )
+    _, missing = measure(replace(WORK, arms=(Arm("bad", str(bad)),)), rounds=1)
+    assert "no such table" in missing["bad"] and "errors.py" not in missing["bad"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--only", "text,nonsense"], "no workload nonsense; there are text,frozen,"),
+        (["--output", "no_such_folder/x.md"], "cannot write 'no_such_folder/x.md'"),
+        (["--output", "."], "cannot write '.'"),
+        (["--texts", "tsv:no_such_folder"], "expected tsv:FOLDER with train.tsv and dev.tsv"),
+        (["--texts", "no_such_folder"], "expected tsv:FOLDER"),
+        (["--rounds", "-1"], "expected a number from 1 on"),
+        (["--threads", "0"], "expected a number from 1 on"),
+    ],
+)
+def test_13_01_what_cannot_be_done_is_refused_before_anything_is_measured(words, told, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("it measured"))
+    with pytest.raises(SystemExit) as ended:
+        bench.main(words)
+    assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
+GOOD = 'print(\'{"loop_seconds": 2, "examples": 10, "accuracy": 0.5}\')'
+# It has a child of its own, says who both are, and ends the benchmark in its middle.
+STOPS = """
+import os, pathlib, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path(__file__).with_suffix(".pids").write_text(f"{os.getpid()} {child.pid}")
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(600)
+"""
+
+
+def commanded(tmp_path, monkeypatch, *scripts):
+    """``bench.main`` of a workload a script."""
+    made = []
+    for number, script in enumerate(scripts):
+        path = tmp_path / f"{number}.py"
+        path.write_text(script)
+        made.append(replace(WORK, name=f"w{number}", title=f"W{number}", arms=(Arm("ptm", str(path)),)))
+    monkeypatch.setattr(bench, "workloads", lambda *_: made)
+    monkeypatch.setattr(bench, "_bf16", lambda: False)
+    return bench.main(["--rounds", "1", "--output", str(tmp_path / "r.md")])
+
+
+def test_13_01_what_was_measured_before_an_interruption_stays_and_nothing_runs_on(
+    tmp_path, monkeypatch, capsys
+):
+    assert commanded(tmp_path, monkeypatch, GOOD, STOPS, GOOD) == 130
+    told = capsys.readouterr().err
+    assert "interrupted" in told and "Traceback" not in told
+    assert list(read_sections(tmp_path / "r.md")) == ["W0"]
+    for pid in (tmp_path / "1.pids").read_text().split():
+        status = Path(f"/proc/{pid}/status")
+        assert not status.exists() or "zombie" in status.read_text()
+
+
+def test_13_01_where_nothing_was_measured_the_command_fails(tmp_path, monkeypatch, capsys):
+    assert commanded(tmp_path, monkeypatch, "raise SystemExit('no data')") == 1
+    assert commanded(tmp_path, monkeypatch, GOOD) == 0 and "not final" in capsys.readouterr().err
+
+
+def test_13_01_what_is_compared_besides_the_loop_is_to_be_steady_too(capsys):
+    unsteady = {"ptm": [*runs(100.0, 100.0), *runs(100.0, eval_rate=600.0)], "peer": runs(80.0, 80.0, 80.0)}
+    both = replace(WORK, goals=(*WORK.goals, Goal("ptm", "peer", 1.0, "evaluation")))
+    assert "ptm, evaluation: repeats lie 50% apart" in "\n".join(section(both, unsteady, {}, 2))
+    assert "Not final" not in "\n".join(section(WORK, unsteady, {}, 2))
+
+
+def test_13_01_quick_is_never_final_and_takes_no_full_sections_place():
+    options = argparse.Namespace(quick=True, texts="", threads=1, bf16=True, only="text")
+    (quick,) = workloads(options, Path("x"))
+    options.quick = False
+    (full,) = workloads(options, Path("x"))
+    assert quick.title != full.title
+    same = {"ptm": runs(100.0, 101.0, 99.0)}
+    assert "--quick is less work" in "\n".join(section(quick, same, {}, 2))
+    assert "Not final" not in "\n".join(section(full, same, {}, 2))
+
+
+def test_13_01_figures_of_another_machine_keep_its_name(tmp_path, monkeypatch):
+    path, same = tmp_path / "r.md", {"ptm": runs(100.0, 101.0, 99.0)}
+    for name in ("first", "second", "third"):
+        monkeypatch.setattr(results, "machine", lambda: [f"- a machine: {name}"])  # noqa: B023
+        sections = read_sections(path)
+        sections[name] = section(WORK, same, {}, 2, f"{name} run")
+        write_results(path, sections)
+    head, first, second, third = path.read_text().split("\n## ")
+    assert "- a machine: third" in head and "- a machine" not in third
+    assert first.count("- a machine") == 1 and "- a machine: first" in first
+    assert second.count("- a machine") == 1 and "- a machine: second" in second
 
 
 def test_13_08_without_a_gpu_it_says_so_and_measures_nothing(tmp_path, capsys, monkeypatch):
