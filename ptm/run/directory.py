@@ -210,12 +210,18 @@ def begin_run(run: RunDirectory, config: str) -> None:
         run.checkpoints.mkdir()
 
 
-def drifted(where: Path, changes: Sequence[str]) -> RunDirectoryError:
-    """The refusal to resume what is no longer the same experiment."""
+def drifted(where: Path, changes: Sequence[str], *, finished: bool = False) -> RunDirectoryError:
+    """The refusal to resume what is no longer the same experiment; a finished one, with or without --allow-drift."""
+    if finished:
+        expected = "the config of this run, which is finished; more train.epochs are all that may differ"
+        cure = "undo the other changes, or start anew with --overwrite or another --output"
+    else:
+        expected = "the same config, data, weights, versions and machine: only then are the bits the same"
+        cure = "undo the change, go on all the same with --allow-drift (the record will say so), or start anew with "
+        cure += "--overwrite or another --output"
     return RunDirectoryError(
         "the experiment has changed since this run began:\n    " + "\n    ".join(changes[:20]),
         where=where,
-        expected="the same config, data, weights, versions and machine: only then are the bits the same",
-        cure="undo the change, go on all the same with --allow-drift (the record will say so), or start anew with "
-        "--overwrite or another --output",
+        expected=expected,
+        cure=cure,
     )

@@ -101,7 +101,9 @@ def open_run(
             if extended:
                 drift = ()
             refused = [change for change in drift if not change.startswith(CURE_KEYS)]
-            if (refused and not allow_drift) or (drift and RunDirectory(path).finished()):
+            if drift and RunDirectory(path).finished():
+                raise drifted(path / "config.yaml", drift, finished=True)
+            if refused and not allow_drift:
                 raise drifted(path / "config.yaml", drift)
             files.clear_debris(path / "checkpoints")
         files.clear_debris(path)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptm.errors import NotFinite
 from ptm.pipeline import Metrics, Pipeline
 from ptm.training.meter import StepNumbers
-from ptm.training.sharded import whole
+from ptm.training.sharded import some_share_is_empty, whole
 
 _PLACES = 5  # examples named in a message
 _NOT_SAVED = "finite numbers; this step was not saved"
@@ -66,8 +66,16 @@ def evaluation_not_finite(loss: float, step: int, metrics: Metrics, pipeline: Pi
 
 def largest_weight(parameters: Sequence[Tensor]) -> float:
     """The largest absolute value in all of them; not finite if one is not."""
-    norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=math.inf)
-    return float(whole(norm).item())
+    spread: list[Tensor] = []
+    gathered: list[Tensor] = []
+    for tensor in (p.detach() for p in parameters):
+        # The largest of nothing is an error of torch's.
+        (gathered if some_share_is_empty(tensor) else spread).append(tensor)
+    norms = [
+        whole(torch.nn.utils.get_total_norm(tensors, norm_type=math.inf)).item()
+        for tensors in (spread, [whole(tensor) for tensor in gathered])
+    ]
+    return max(norms) if all(map(math.isfinite, norms)) else math.nan
 
 
 def outputs_not_finite(ids: Iterable[int], pipeline: Pipeline) -> NotFinite:

@@ -113,6 +113,15 @@ def share(tensor: Any) -> Tensor:
     return tensor if local is None else local()  # type: ignore[no-any-return]
 
 
+def some_share_is_empty(tensor: Any) -> bool:
+    """Whether some process has nothing of a tensor: the last two of four, of a layer for two classes."""
+    if not hasattr(tensor, "full_tensor"):
+        return False
+    rows, ranks = tensor.shape[0], tensor.device_mesh.size()
+    # torch deals ceil(rows / ranks) rows to each, until there are none.
+    return -(-rows // ranks) * (ranks - 1) >= rows  # type: ignore[no-any-return]
+
+
 def placed_like(tensor: Tensor, other: Any) -> Tensor:
     """A whole tensor, spread over the processes as another is, if it is; all of them have it."""
     if not hasattr(other, "full_tensor"):

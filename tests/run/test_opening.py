@@ -148,3 +148,20 @@ def test_15_04_no_store_lies_in_the_run_itself(tmp_path, inside):
             enter(place, "new", [("distill.store", place / inside)])
     assert not place.exists()
     refuse_early(place, "new", [("distill.store", tmp_path / "r-store"), ("model.name", place)])
+
+
+@pytest.mark.parametrize("allow_drift", [False, True])
+def test_13_07_a_finished_run_of_another_config_is_not_told_to_allow_drift(finished_run, allow_drift):
+    """What was given, or would not help, is no cure."""
+    config = (finished_run / "config.yaml").read_text().replace("seed: ", "seed: 1")
+    with (
+        pytest.raises(RunDirectoryError) as refused,
+        open_run(finished_run, config, "resume", allow_drift=allow_drift),
+    ):
+        pass
+    (problem,) = refused.value.problems
+    assert (
+        "--allow-drift" not in problem.cure
+        and "--overwrite" in problem.cure
+        and "finished" in problem.expected
+    )

@@ -107,6 +107,36 @@ def test_13_07_shares_take_the_steps_of_one_process():
     in_processes(textwrap.dedent(SHARED), 2)
 
 
+FEW_ROWS = """
+import math
+import torch
+from torch import nn
+from ptm.config.spec import RuntimeSpec
+from ptm.training.finite import largest_weight
+from ptm.training.runtime import open_runtime
+from ptm.training.sharded import weights_of
+
+with open_runtime(RuntimeSpec(device="cpu", threads=1)) as runtime:
+    for rows in (1, 2, 5):  # of 5, torch gives 2, 2, 1 and 0
+        model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, rows))
+        with torch.no_grad():
+            model[1].weight[-1, 0] = 9.0
+        weights = weights_of(model, RuntimeSpec(shard="fsdp"), runtime)
+        assert largest_weight(list(weights.model.parameters())) == 9.0
+        with torch.no_grad():
+            model[1].weight[-1, 0] = math.nan
+        weights.spread()
+        assert not math.isfinite(largest_weight(list(weights.model.parameters())))
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_13_07_fewer_classes_than_processes_can_be_looked_at():
+    """Two classes in four processes: two of them have nothing of the last layer."""
+    in_processes(textwrap.dedent(FEW_ROWS), 4)
+
+
 @pytest.mark.processes
 @pytest.mark.slow
 def test_13_07_sharded_processes_train_what_one_does_and_leave_a_run_for_any_number(
