@@ -103,13 +103,16 @@ def _content(path: Path, identity: Mapping[str, Any]) -> Content | None:
     return Content(arrays, values)
 
 
-def save(identity: Mapping[str, Any], about: Mapping[str, Any], content: Content) -> str | None:
-    """Keep arrays, at least one of them not empty, under an identity; why that was not possible, if it was not."""
+def save(
+    identity: Mapping[str, Any], about: Mapping[str, Any], content: Content, *, replace: bool = False
+) -> str | None:
+    """Keep arrays, at least one of them not empty, under an identity; why that was not possible, if it was not.
+    ``replace``: for what the identity does not decide alone, so that what is there may be out of date."""
     try:
         path = _place(identity)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _one_writer(path.parent):
-            if _content(path, identity) is not None:  # another process was faster
+            if not replace and _content(path, identity) is not None:  # another process was faster
                 return None
             return _save(path, identity, about, content)
     except StorageError as error:

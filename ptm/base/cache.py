@@ -33,7 +33,12 @@ NAME_LENGTH = 32  # hexadecimal digits of the identity's digest
 DATA = "data"  # the folder of what is no teacher's
 DEFAULT_LIMIT = 20e9  # bytes of all stores together, unless $PTM_CACHE_LIMIT_GB is set
 # What is no teacher's, by the key of about.json that says so, and in words.
-_DATA = {"tokens": "tokens for {}", "rows": "rows of {}", "pixels": "images of {} pixels"}
+_DATA = {
+    "tokens": "tokens for {}",
+    "rows": "rows of {}",
+    "pixels": "images of {} pixels",
+    "files": "digests of {}",
+}
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _OWN = re.compile(r"lock|(identity|about|facts)\.json")
 _NUMBERS = re.compile(r"[\w.-]+\.(bin|crc|json)")
@@ -142,6 +147,7 @@ class Entry:
     tokens: str  # the model whose tokens they are; "" of anything else
     rows: str  # the file whose rows they are; "" of anything else
     pixels: str  # the size of the images whose pixels they are; "" of anything else
+    files: str  # the files whose digests they are; "" of anything else
     split: str
     blocks_filled: int
     blocks: int

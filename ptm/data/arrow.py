@@ -39,8 +39,16 @@ def seen(text: str) -> bool:
     )
 
 
-class _Column(Sequence[Any]):
-    """Equal to any sequence of the same values."""
+class Column(Sequence[Any]):
+    """Values that are no list of objects. Equal to any sequence of the same values."""
+
+    def select(self, rows: np.ndarray) -> Self:
+        """Only these rows, int64 [n], in this order."""
+        raise NotImplementedError
+
+    def joined(self, others: Sequence[Sequence[Any]]) -> Sequence[Any] | None:
+        """With those of ``others`` behind them; None where they cannot be one column of this kind."""
+        return None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
@@ -91,7 +99,7 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-8", "surrogatepass")
 
 
-class Texts(_Column):
+class Texts(Column):
     """Texts of one part, or of several one after the other; or ``rows`` of them, int64 [n]."""
 
     def __init__(self, parts: Sequence[Part], rows: np.ndarray | None = None) -> None:
@@ -161,8 +169,22 @@ class Texts(_Column):
     def select(self, rows: np.ndarray) -> Self:
         return type(self)(self.parts, rows if self.rows is None else self.rows[rows])
 
+    def joined(self, others: Sequence[Sequence[Any]]) -> Self | None:
+        columns = [self, *(other for other in others if isinstance(other, type(self)))]
+        if len(columns) <= len(others):
+            return None
+        parts = [part for column in columns for part in column.parts]
+        if all(column.rows is None for column in columns):
+            return type(self)(parts)
+        rows, before = [], 0
+        for column in columns:
+            held = sum(len(part) for part in column.parts)
+            rows.append(before + (np.arange(held) if column.rows is None else column.rows))
+            before += held
+        return type(self)(parts, np.concatenate(rows))
 
-class Coded(_Column):
+
+class Coded(Column):
     """``values[codes[i]]``: few different values, a number a row."""
 
     def __init__(self, codes: np.ndarray, values: Sequence[Any]) -> None:
@@ -223,7 +245,7 @@ def mapped(column: Sequence[Any], change: Callable[[Any], Any]) -> Sequence[Any]
 
 def select(column: Sequence[Any], rows: Sequence[int] | np.ndarray) -> Sequence[Any]:
     """Only these rows, in this order."""
-    if isinstance(column, Texts | Coded):
+    if isinstance(column, Column):
         return column.select(np.asarray(rows, dtype=np.int64))
     return [column[row] for row in rows]
 
@@ -232,8 +254,8 @@ def join(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
     """One after the other."""
     if len(columns) == 1:
         return columns[0]
-    if all(isinstance(column, Texts) for column in columns):
-        return _joined_texts([column for column in columns if isinstance(column, Texts)])
+    if isinstance(columns[0], Column) and (whole := columns[0].joined(columns[1:])) is not None:
+        return whole
     if not all(isinstance(column, Texts | Coded) for column in columns):
         return [value for column in columns for value in column]
     builder = Builder()
@@ -243,16 +265,21 @@ def join(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
     return builder.column()
 
 
-def _joined_texts(columns: Sequence[Texts]) -> Texts:
-    parts = [part for column in columns for part in column.parts]
-    if all(column.rows is None for column in columns):
-        return Texts(parts)
-    rows, before = [], 0
-    for column in columns:
-        held = sum(len(part) for part in column.parts)
-        rows.append(before + (np.arange(held) if column.rows is None else column.rows))
-        before += held
-    return Texts(parts, np.concatenate(rows))
+def text_part(pieces: Iterable[Sequence[str]]) -> Part:
+    """Texts without a NUL in them, names of files: whether a character can be seen is not asked."""
+    data, starts, before = Growing("u1"), Growing("<i8"), 0
+    starts.extend([0])
+    for texts in pieces:
+        content = np.frombuffer(
+            "".join(f"{text}\0" for text in texts).encode("utf-8", "surrogatepass"), np.uint8
+        )
+        ends = np.flatnonzero(content == 0)
+        data.extend(content[content != 0])
+        starts.extend(before + ends - np.arange(len(ends)))
+        before += len(content) - len(ends)
+    whole = data.array(), starts.array()
+    sha = hashlib.sha256(b"".join(hashlib.sha256(array.data).digest() for array in whole))
+    return Part(*whole, np.empty(0, np.int64), sha.hexdigest())
 
 
 class Builder:

@@ -17,6 +17,7 @@ from ptm.base.growing import Growing
 from ptm.base.seeds import finalised
 from ptm.data.arrow import Coded, Texts
 from ptm.data.examples import Examples
+from ptm.data.file_column import Files
 from ptm.data.pictures import picture_digest
 from ptm.errors import Problem
 
@@ -44,7 +45,7 @@ def shared_inputs(
 ) -> tuple[int, int | None]:
     """How many evaluation examples have an equal one in train, and the row of the first. Image files are equal by their
     bytes, and read only where there is one of the same size on the other side."""
-    sizes = [{_size(value) for value in columns.get("image", ())} for columns in (train, evaluation)]
+    sizes = [_sizes(columns.get("image", ())) for columns in (train, evaluation)]
     common = (sizes[0] & sizes[1]) - {None}
     if sizes[0] and not common and None not in sizes[0]:
         return 0, None
@@ -157,6 +158,8 @@ def _column_keys(
     """uint64 [n]. Those of many texts are kept in the cache."""
     if isinstance(column, Coded):
         return np.asarray(_keys(column.values, sizes, of_file)[column.codes])
+    if isinstance(column, Files) and of_file is _of_bytes:
+        return np.ascontiguousarray(column.digests[:, :8]).view("<u8")[:, 0]
     if not isinstance(column, Texts) or column.nbytes < _LEAST_BYTES:
         return _keys(column, sizes, of_file)
     identity = {"keys of": column.digest, "unicode": unicodedata.unidata_version, "form": _FORM}
@@ -182,9 +185,10 @@ def _keys(
 
 
 def _hash64(content: str | bytes) -> bytes:
-    """The same in each process, so that it can be kept."""
-    text = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    return hashlib.blake2b(text, digest_size=8).digest()
+    """Of a text, or a SHA-256. The same in each process, so that it can be kept."""
+    if isinstance(content, bytes):
+        return content[:8]
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def _content(value: Any, sizes: set[int | None] | None, of_file: Callable[[bytes], bytes]) -> str | bytes:
@@ -203,6 +207,11 @@ def _content(value: Any, sizes: set[int | None] | None, of_file: Callable[[bytes
     if isinstance(value, bytes):
         return of_file(value)
     return plain_text(value if isinstance(value, str) else _written(value))
+
+
+def _sizes(images: Sequence[Any]) -> set[int | None]:
+    """Of image files; None among them where there is something else."""
+    return set(np.unique(images.sizes).tolist()) if isinstance(images, Files) else {_size(i) for i in images}
 
 
 def _size(value: Any) -> int | None:

@@ -27,8 +27,9 @@ from ptm.data.coco import (
     read_json,
 )
 from ptm.data.given_paths import is_file
-from ptm.data.image_files import contents, images_below, is_hidden
+from ptm.data.image_files import contents, images_below
 from ptm.data.image_headers import read_header
+from ptm.data.image_listing import is_hidden
 from ptm.data.polygons import (
     BACKGROUND,
     Drawing,

@@ -48,6 +48,11 @@ def below(folder: Path) -> Iterator[Path]:
         links += [path for path in inner if path.is_symlink()]
         yield from inner
         yield from (Path(place, name) for name in files)
+    refuse_links(links)
+
+
+def refuse_links(links: Iterable[Path]) -> None:
+    """DataError for links to folders."""
     refuse(
         (
             Problem(

@@ -26,7 +26,8 @@ from ptm.data.guess_roles import guess_squad, objection_to_questions
 from ptm.data.guess_rows import Guess, put_encoding
 from ptm.data.guess_table import guess_columns, objection_to_test
 from ptm.data.guess_text import guess_labelled, is_textfolder, kind_of_file
-from ptm.data.image_files import contents, is_hidden, is_image
+from ptm.data.image_files import contents, is_image
+from ptm.data.image_listing import is_hidden
 from ptm.data.mask_colors import COLOR_FILES
 from ptm.data.masks import FOLDERS
 from ptm.data.readers import FORMATS

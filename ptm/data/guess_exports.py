@@ -11,7 +11,7 @@ from typing import Any
 
 from ptm.base.regular import endless
 from ptm.data.given_paths import is_file
-from ptm.data.image_files import is_hidden
+from ptm.data.image_listing import is_hidden
 from ptm.errors import DataError
 
 INSTEAD = "export again as COCO (boxes and outlines), Pascal VOC or YOLO (boxes)"

@@ -11,7 +11,7 @@ from ptm.config.tags import entity_tags
 from ptm.config.tasks import QUESTION_ANSWERING, TASKS, TEXT_SIMILARITY
 from ptm.data.guess_roles import PAIRS, are_questions, guess_questions, guess_similar
 from ptm.data.guess_rows import Guess, Rows, is_flag, is_number, longest_columns, put_columns, read_rows
-from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.image_listing import IMAGE_SUFFIXES
 from ptm.data.label_cells import ANNOTATED_CURE, is_annotation
 from ptm.errors import DataError, listing
 

@@ -26,7 +26,8 @@ from ptm.data.conll import CONLL_SUFFIXES
 from ptm.data.entries import below
 from ptm.data.examples import Examples
 from ptm.data.given import Given, given_place, given_texts
-from ptm.data.image_files import IMAGE_SUFFIXES, contents, is_image_name
+from ptm.data.image_files import contents, is_image_name
+from ptm.data.image_listing import IMAGE_SUFFIXES
 from ptm.data.input_lines import LeftOut, opened, text_lines
 from ptm.data.masks import mask_folders
 from ptm.data.packed import GZIP_SUFFIX, suffix_of

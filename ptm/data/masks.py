@@ -21,8 +21,9 @@ from ptm.data.attributes import path_attributes
 from ptm.data.drawings import DrawnSplit, read_coco_drawings, read_labelme
 from ptm.data.entries import below, files_among
 from ptm.data.examples import Dataset, Examples
-from ptm.data.image_files import IMAGE_SUFFIXES, contents, leftovers
+from ptm.data.image_files import contents, leftovers
 from ptm.data.image_headers import read_header
+from ptm.data.image_listing import IMAGE_SUFFIXES
 from ptm.data.label_warnings import untaught_warning
 from ptm.data.mask_colors import Color, read_colors
 from ptm.data.mask_files import (

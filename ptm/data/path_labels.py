@@ -10,11 +10,11 @@ from ptm.config.expressions import found
 from ptm.errors import DataError, Gathered
 
 
-def labels_of_paths(files: Sequence[Path], source: Path, pattern: str, gathered: Gathered) -> dict[Path, str]:
-    """What the expression finds in each path: its first group, where it has one. ``gathered`` is told of paths in
+def labels_of_paths(files: Sequence[Path], source: Path, pattern: str, gathered: Gathered) -> dict[int, str]:
+    """Row → what the expression finds in its path: its first group, where it has one. ``gathered`` is told of paths in
     which it finds nothing; DataError where it finds nothing in any."""
-    labels: dict[Path, str] = {}
-    for path in files:
+    labels: dict[int, str] = {}
+    for row, path in enumerate(files):
         name = os.fsencode(path.relative_to(source)).decode("utf-8", "replace")
         label = found(pattern, name, "data.label")
         with gathered.of():
@@ -23,7 +23,7 @@ def labels_of_paths(files: Sequence[Path], source: Path, pattern: str, gathered:
                 raise DataError(
                     f"the expression {pattern!r} finds nothing in its name", where=path, cure=cure
                 )
-            labels[path] = label
+            labels[row] = label
     if not labels:
         gathered.refuse("files")
     return labels

@@ -15,7 +15,8 @@ from ptm.config.data_section import HELD_OUT, LABEL, DataSpec
 from ptm.data import hub as data_hub
 from ptm.data.columns import naming_keys
 from ptm.data.entries import SCHEMA_FILE, files_among
-from ptm.data.image_files import contents, is_hidden, read_imagefolder, with_image_files
+from ptm.data.image_files import contents, read_imagefolder, with_image_files
+from ptm.data.image_listing import is_hidden
 from ptm.data.packed import suffix_of
 from ptm.data.partial import PartlyRead, read_parts
 from ptm.data.patterns import has_pattern, is_several, matched, parts_of, require_once

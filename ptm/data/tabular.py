@@ -19,8 +19,8 @@ from ptm.data.examples import Dataset, Examples, rare_labels
 from ptm.data.image_files import (
     alike_inside,
     beside_folders,
-    left_out,
     leftovers,
+    not_used,
     read_images,
     require_classes,
 )
@@ -334,7 +334,9 @@ def _left_out(data: DataSpec) -> list[Problem]:
     named = (data.train, *(name for split, name in _names(data).items() if split not in data.held_out))
     folders = [root / name for name in dict.fromkeys(named) if name] or [root]
     of_classes = (alike_inside, beside_folders) if data.label is None else ()
-    problems = [check(folder) for folder in folders for check in (*of_classes, left_out, leftovers)]
+    problems: list[Problem | None] = []
+    for folder in folders:
+        problems += [*(check(folder) for check in of_classes), *not_used(folder)]
     return [problem for problem in problems if problem is not None]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.entries import below, files_among
-from ptm.data.image_files import contents, is_hidden
+from ptm.data.image_files import contents
+from ptm.data.image_listing import is_hidden
 from ptm.data.packed import suffix_of, with_packed
 from ptm.data.partial import refuse_but
 from ptm.data.path_labels import labels_of_paths
@@ -54,7 +55,8 @@ def read_textfolder(source: Path, split: str | None, roles: Mapping[str, str], w
     if roles["label"] != "label":
         gathered = Gathered()
         labels = labels_of_paths(files, source, roles["label"], gathered)
-        return _whole([*labels], root, roles, written, [*labels.values()], gathered=gathered)
+        named = [files[row] for row in labels]
+        return _whole(named, root, roles, written, [*labels.values()], gathered=gathered)
     inner = [path for path in files if path.parent != root]
     if not inner:
         return _lines(files, root, roles, written)

@@ -9,7 +9,8 @@ from xml.parsers import expat
 
 from ptm.data.annotations import Annotation, Box, BoxTable, box_within, digest_of, require_upright
 from ptm.data.given_paths import is_file, read_text_file
-from ptm.data.image_files import contents, images_below, is_hidden
+from ptm.data.image_files import contents, images_below
+from ptm.data.image_listing import is_hidden
 from ptm.data.partial import refuse_but
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing

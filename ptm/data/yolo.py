@@ -17,8 +17,9 @@ from ptm.config.yaml_tree import decode, read_yaml, to_data
 from ptm.data.annotations import Annotation, Box, BoxTable, box_on, digest_of
 from ptm.data.entries import files_among
 from ptm.data.given_paths import is_file, is_folder, read_text_file
-from ptm.data.image_files import IMAGE_SUFFIXES, contents, images_below, is_hidden
+from ptm.data.image_files import contents, images_below
 from ptm.data.image_headers import read_header
+from ptm.data.image_listing import IMAGE_SUFFIXES, is_hidden
 from ptm.data.partial import refuse_but
 from ptm.data.tables import lines_of
 from ptm.errors import DataError, Problem, listing, refuse

@@ -20,6 +20,7 @@ import PIL
 from ptm.base import array_cache
 from ptm.data import heif, image_reading
 from ptm.data.examples import Dataset
+from ptm.data.file_column import Files
 from ptm.data.image_reading import ImageReading
 
 _MODULES = (
@@ -54,9 +55,12 @@ def looked_at(data: Dataset, split: str, rows: range, reading: ImageReading) -> 
         return LookedAt(None)
     examples = {"train": data.train, "eval": data.eval, "test": data.test}[split]
     assert examples is not None
-    which = hashlib.sha256()
-    for row in rows:
-        which.update(os.fsencode(f"{examples.where(row)}\0"))
+    which, images = hashlib.sha256(), examples.columns.get("image")
+    if isinstance(images, Files):
+        which.update(f"{images.digest} {rows}".encode())
+    else:
+        for row in rows:
+            which.update(os.fsencode(f"{examples.where(row)}\0"))
     return LookedAt(
         {
             "images of": digest,

@@ -17,6 +17,7 @@ import PIL
 
 from ptm.base import array_cache
 from ptm.data import heif, image_reading
+from ptm.data.file_column import Files
 from ptm.data.image_reading import ImageReading
 from ptm.vision.augmentation import Augmentation
 from ptm.vision.images import stream_of
@@ -60,13 +61,15 @@ def decode_once(
         if pixels is not None and pixels.shape == shape and pixels.dtype == np.uint8:
             return pixels, ""
     pixels = decode()
-    if _identity(images, view) != identity:
+    if images.changed() if isinstance(images, Files) else _identity(images, view) != identity:
         return pixels, "they changed while they were read"
     return pixels, array_cache.save(identity, about, array_cache.Content({_PIXELS: pixels}, {})) or ""
 
 
 def _identity(images: Sequence[Any], view: str) -> dict[str, Any] | None:
     """All that decides the pixels of these images; None for arrays, and for what cannot be read."""
+    if isinstance(images, Files):
+        return _of_content(images.digest, int(images.sizes.sum()), view)
     sha, size = hashlib.sha256(), 0
     for image in images:
         if isinstance(image, np.ndarray):
@@ -81,9 +84,13 @@ def _identity(images: Sequence[Any], view: str) -> dict[str, Any] | None:
         sha.update(f"{len(content)}{' TGA' * targa}\0".encode())
         sha.update(content)
         size += len(content)
+    return _of_content(sha.hexdigest(), size, view)
+
+
+def _of_content(images: str, size: int, view: str) -> dict[str, Any]:
     return {
         "bytes": size,
-        "images": sha.hexdigest(),
+        "images": images,
         "view": view,
         "code": array_cache.code_digest(*_MODULES),
         "versions": [PIL.__version__, np.__version__],

@@ -26,7 +26,7 @@ def test_11_05_the_first_group_is_the_label_and_a_file_without_one_is_named(tmp_
     files = [tmp_path / "cat_1.png", tmp_path / "sub/dog_2.png"]
     gathered = Gathered()
     found = labels_of_paths([*files, tmp_path / "x.png"], tmp_path, r"([a-z]+)_\d+", gathered)
-    assert found == dict(zip(files, ["cat", "dog"], strict=True))
+    assert found == {0: "cat", 1: "dog"}
     with pytest.raises(DataError, match=r"finds nothing in its name") as caught:
         gathered.refuse()
     assert "x.png" in str(caught.value)

@@ -20,7 +20,7 @@ from ptm.cli.app import app
 from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
 from ptm.data.boxes import load_boxes
-from ptm.data.image_files import IMAGE_SUFFIXES
+from ptm.data.image_listing import IMAGE_SUFFIXES
 from ptm.data.tabular import load_dataset
 from ptm.errors import DataError
 from ptm.experiment.check import check_inputs
