@@ -20,7 +20,7 @@ OPERATION: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _CPU_INFO = Path("/proc/cpuinfo")
 # Below this, choosing and calling oneDNN's kernel costs more than it saves (about 10 µs a call).
 _FEWEST_PRODUCTS = 1_000_000
-_PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have products of their own
+PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have products of their own
 
 
 @cache
@@ -45,6 +45,12 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """``left @ right.T + bias``; fp32 [m, k], [n, k], [n]."""
     done: Tensor = OPERATION(left, right, bias, "none", [], "")
     return done
+
+
+def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``left @ right.T + bias`` by what is fastest here; [m, k], [n, k], [n]. It has no gradient."""
+    fits = left.dtype == torch.float32 and left.device.type == "cpu" and one_dnn_is_faster()
+    return _product(left, right, bias) if fits else torch.nn.functional.linear(left, right, bias)
 
 
 class _Linear(torch.autograd.Function):
@@ -85,8 +91,8 @@ def linear_where_it_pays(input: Tensor, weight: Tensor, bias: Tensor | None = No
 
 def _fits(x: Any, weight: Any, bias: Any) -> bool:
     return (
-        type(x) in _PLAIN
-        and type(weight) in _PLAIN
+        type(x) in PLAIN
+        and type(weight) in PLAIN
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and weight.ndim == 2
@@ -99,7 +105,7 @@ def _fits(x: Any, weight: Any, bias: Any) -> bool:
 
 def _fits_bias(bias: Any, weight: Tensor) -> bool:
     return (
-        type(bias) in _PLAIN
+        type(bias) in PLAIN
         and bias.dtype == torch.float32
         and bias.device.type == "cpu"
         and bias.shape == weight.shape[:1]  # torch's own also takes one number for all
