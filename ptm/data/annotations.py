@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptm.data.file_digests import digests_of_paths
 from ptm.errors import DataError, Problem
 
 ROUNDING = 0.5  # pixels that a corner may lie outside its image; such a box is cut to it
@@ -129,13 +130,9 @@ def _is_fraction(corners: Sequence[float]) -> bool:
 
 def digest_of(folder: Path, files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=path) from None
-        digest.update(os.fsencode(f"{_shown(path, folder)}\0") + content)
+    contents, _ = digests_of_paths(files)
+    for path, content in zip(files, contents, strict=True):
+        digest.update(os.fsencode(f"{_shown(path, folder)}\0") + content.tobytes())
     return digest.hexdigest()
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from ptm.data.arrow import CHUNK, Column, Texts
+from ptm.data.arrow import CHUNK, Column, Texts, text_part
 from ptm.data.file_digests import DIGEST_BYTES, FACTS, digests_of, facts_of
 from ptm.errors import DataError
 
@@ -75,6 +76,38 @@ class Files(Column):
         except (OSError, DataError):
             return True
         return not np.array_equal(again, self.digests)
+
+
+def files_named(names: Sequence[Any], path: Path) -> Files | None:
+    """The files that a column of the file at ``path`` names, relative to its folder. None where a value is no name of a
+    file that is there."""
+    folder, facts = path.parent, [np.empty(0, FACTS)]
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for some in _pieces(names):
+            states = [state for name in some if (state := _state(name, descriptor)) is not None]
+            if len(states) < len(some):
+                return None
+            facts.append(facts_among(states))
+    finally:
+        os.close(descriptor)
+    column = names if isinstance(names, Texts) else Texts([text_part(_pieces(names))])
+    return Files.read(path, folder, column, np.concatenate(facts))
+
+
+def _pieces(names: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
+
+
+def _state(name: Any, folder: int) -> os.stat_result | None:
+    """None for what names no file, or one that is not there."""
+    if not isinstance(name, str) or not name:
+        return None
+    try:
+        state = os.stat(name, dir_fd=folder)
+    except (OSError, ValueError):
+        return None
+    return state if stat.S_ISREG(state.st_mode) else None
 
 
 def facts_among(states: Iterable[os.stat_result]) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ptm.data.arrow import Builder, Coded
 from ptm.data.entries import below, files_among
-from ptm.data.file_column import Files, digest_below
+from ptm.data.file_column import Files, digest_below, files_named
 from ptm.data.image_listing import (
     ARCHIVE,
     IMAGE_SUFFIXES,
@@ -295,10 +295,15 @@ def is_image_name(path: Path, folder: Path) -> bool:
     return has_image_name(path.name) and not any(map(is_hidden, path.relative_to(folder).parts))
 
 
-def with_image_files(table: Table, column: str, folder: Path) -> Table:
-    """``table``, of a file in ``folder``, with its relative image paths made absolute, and the bytes of these images in
+def with_image_files(table: Table, column: str, path: Path) -> Table:
+    """``table``, of the file at ``path``, with its relative image paths made absolute, and the bytes of these images in
     its digest. Images that stand in the table itself stay as they are. Raises PartlyRead for files that are not there.
     """
+    folder = path.parent
+    files = files_named(table.columns[column], path)
+    if files is not None:
+        sha = hashlib.sha256(table.digest.encode() + files.digests.tobytes())
+        return replace(table, columns={**table.columns, column: files}, digest=sha.hexdigest())
     images: list[Any] = []
     there: list[int] = []
     problems: list[Problem] = []
@@ -310,9 +315,9 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
             images.append(value)
             there.append(row)
             continue
-        named, path = True, folder / name
-        images.append(path)
-        if not name or not path.is_file():
+        named, image = True, folder / name
+        images.append(image)
+        if not name or not image.is_file():
             what = f"there is no image {name!r}" if name else "no image is named"
             problems.append(
                 Problem(
@@ -325,7 +330,7 @@ def with_image_files(table: Table, column: str, folder: Path) -> Table:
         else:
             there.append(row)
             if not problems:
-                digest.update(_bytes_digest(path))
+                digest.update(_bytes_digest(image))
     columns = {**table.columns, column: images}
     whole = replace(table, columns=columns, digest=digest.hexdigest() if named else table.digest)
     if problems:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ptm.data.attributes import path_attributes
 from ptm.data.drawings import DrawnSplit, read_coco_drawings, read_labelme
 from ptm.data.entries import below, files_among
 from ptm.data.examples import Dataset, Examples
+from ptm.data.file_digests import digests_of_paths
 from ptm.data.image_files import contents, leftovers
 from ptm.data.image_headers import read_header
 from ptm.data.image_listing import IMAGE_SUFFIXES
@@ -235,16 +236,15 @@ def _read_images(source: Path, split: str | None, page: int | None) -> _Split | 
         except DataError as error:
             problems += error.problems
     refuse(problems, noun="files")
-    return _Split(tuple(pairs), _digest(source, images.values())) if pairs else None
+    return _Split(tuple(pairs), _digest(source, [*images.values()])) if pairs else None
 
 
-def _digest(source: Path, paths: Iterable[Path]) -> str:
+def _digest(source: Path, paths: Sequence[Path]) -> str:
     """SHA-256 over names, sizes and bytes."""
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(os.fsencode(f"{path.relative_to(source)}\0{path.stat().st_size}\0"))
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    contents, sizes = digests_of_paths(paths)
+    for path, size, content in zip(paths, sizes.tolist(), contents, strict=True):
+        digest.update(os.fsencode(f"{path.relative_to(source)}\0{size}\0") + content.tobytes())
     return digest.hexdigest()
 
 

@@ -71,7 +71,7 @@ def _read_files(
     tables, problems = read_parts({path: partial(read_file, path) for path in files})
     if "image" in columns:
         tables, missing = read_parts(
-            {path: partial(with_image_files, table, "image", path.parent) for path, table in tables.items()}
+            {path: partial(with_image_files, table, "image", path) for path, table in tables.items()}
         )
         problems += missing
     joined = join_tables([*tables.values()])

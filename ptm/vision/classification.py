@@ -37,6 +37,7 @@ from ptm.vision.eval_views import mean_output, pixel_views
 from ptm.vision.images import Fits, check_headers, decode_all
 from ptm.vision.insight import grad_cam, heat_picture
 from ptm.vision.loader import ViewLoader
+from ptm.vision.looked_at import headers_looked_at
 from ptm.vision.names import output_names
 from ptm.vision.pipeline import ImagePipeline, decided_data, laid_out
 from ptm.vision.pixel_cache import decode_once
@@ -333,7 +334,9 @@ class ImageClassification(ImagePipeline):
             self._not_cached = problem or self._not_cached
             self._decoded_bytes[split] = pixels.nbytes
         else:
-            check_headers(images, examples.where, threads, fits_view(preprocessing), self._reading.page)
+            fits, page = fits_view(preprocessing), self._reading.page
+            look = partial(check_headers, images, examples.where, threads, fits, page)
+            headers_looked_at(images, preprocessing, self._reading).once(look, self._spec.data.source)
         view_maker = ImageViewMaker(
             images, examples.where, preprocessing, augmentation, self._spec.train.seed, pixels, self._reading
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,13 @@ from ptm.data import heif, image_reading
 from ptm.data.examples import Dataset
 from ptm.data.file_column import Files
 from ptm.data.image_reading import ImageReading
+from ptm.vision.augmentation import Augmentation
+from ptm.vision.preprocessing import Preprocessing
+from ptm.vision.views import view_name
 
+WORTH_KEEPING = 1.0  # seconds that looking at all images took
 _MODULES = (
-    Path(__file__).with_name("images.py"),
+    *(Path(__file__).with_name(f"{name}.py") for name in ("images", "views")),
     *(Path(str(module.__file__)) for module in (image_reading, heif)),
 )
 
@@ -40,12 +45,29 @@ class LookedAt:
         """Whether it was kept that all of these images can be decoded."""
         return self.identity is not None and array_cache.load(self.identity) is not None
 
+    def once(self, look: Callable[[], None], source: str) -> None:
+        """Look at all of them, which raises what is wrong, unless that was done; keep it where it took a second."""
+        if self.done:
+            return
+        begun = time.perf_counter()
+        look()
+        if time.perf_counter() - begun > WORTH_KEEPING:
+            self.keep({"images": "opened", "data": source})
+
     def keep(self, about: Mapping[str, Any]) -> None:
         """All of them could be decoded. Where that cannot be kept, they are looked at again next time."""
         if self.identity is not None:
             array_cache.save(
                 self.identity, about, array_cache.Content({"looked_at": np.ones(1, np.uint8)}, {})
             )
+
+
+def headers_looked_at(images: Sequence[Any], preprocessing: Preprocessing, reading: ImageReading) -> LookedAt:
+    """What is known of the headers of these images: whether they fit what the network sees of them."""
+    if not isinstance(images, Files):
+        return LookedAt(None)
+    how = view_name(preprocessing, Augmentation()) + reading.name
+    return LookedAt({"headers of": images.digest, "how": how, **_made_by()})
 
 
 def looked_at(data: Dataset, split: str, rows: range, reading: ImageReading) -> LookedAt:
@@ -66,7 +88,10 @@ def looked_at(data: Dataset, split: str, rows: range, reading: ImageReading) -> 
             "images of": digest,
             "looked at": which.hexdigest(),
             "reading": reading.name,
-            "code": array_cache.code_digest(*_MODULES),
-            "versions": [PIL.__version__, np.__version__],
+            **_made_by(),
         }
     )
+
+
+def _made_by() -> dict[str, Any]:
+    return {"code": array_cache.code_digest(*_MODULES), "versions": [PIL.__version__, np.__version__]}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ptm.base.console import Reporter
 from ptm.config.spec import RunSpec
+from ptm.data.arrow import select
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_reading import ImageReading
 from ptm.errors import Gathered, ModelError, Problem
@@ -23,11 +24,10 @@ from ptm.pipeline import Pipeline, Split
 from ptm.vision.drawing import png
 from ptm.vision.images import decode, few_bits, find_unreadable
 from ptm.vision.loader import ViewLoader
-from ptm.vision.looked_at import looked_at
+from ptm.vision.looked_at import WORTH_KEEPING, looked_at
 from ptm.vision.saved import WEIGHTS
 
 _LOOKED_AT = 8  # images of a split that are examined for unused bits
-_WORTH_KEEPING = 1.0  # seconds that looking at all images took
 _THUMBNAIL = 128  # pixels, the longer side
 
 
@@ -87,7 +87,7 @@ class ImagePipeline(Pipeline):
                 continue
             reporter.begin(f"decoding {split} images", len(rows))
             found = find_unreadable(
-                [images[row] for row in rows],
+                images if len(rows) == len(images) else select(images, rows),
                 lambda i, rows=rows, where=examples.where: where(rows[i]),  # type: ignore[misc]
                 self._spec.runtime.threads or torch.get_num_threads(),
                 lambda done: reporter.advance(done, "each whole, once"),
@@ -95,7 +95,7 @@ class ImagePipeline(Pipeline):
             )
             reporter.end()
             problems += found
-            if not found and time.perf_counter() - begun > _WORTH_KEEPING:
+            if not found and time.perf_counter() - begun > WORTH_KEEPING:
                 looked.keep({"images": f"{len(rows)} decoded whole", "data": self._spec.data.source})
         return problems
 

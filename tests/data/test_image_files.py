@@ -1,5 +1,6 @@
 """Tables that name image files: where these are looked for, what they add to the digest, which are missing."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from helpers import run
 from ptm.config.load import parse_config
 from ptm.config.spec import DataSpec
+from ptm.data.file_column import Files
 from ptm.data.image_files import left_out, leftovers, read_imagefolder
 from ptm.data.tabular import load_dataset
 from ptm.errors import DataError
@@ -122,3 +124,24 @@ def test_11_06_what_an_operating_system_leaves_is_skipped_and_counted(tmp_path):
         "1 .DS_Store, 1 ._*, 1 Thumbs.db, 1 __MACOSX, 1 desktop.ini"
     )
     assert left_out(tmp_path) is None and leftovers(tmp_path / "none") is None
+
+
+def test_13_06_a_table_that_names_files_has_the_digest_of_their_bytes(listed):
+    table = load(listed)
+    rows = hashlib.sha256((listed / "data" / "train.csv").read_bytes()).hexdigest()
+    sha = hashlib.sha256(rows.encode())
+    for index in range(16):
+        path = listed / "data" / "pictures" / f"{index}.png"
+        sha.update(hashlib.sha256(path.read_bytes()).digest())
+    assert table.digests["train"] == sha.hexdigest()
+    assert isinstance(table.train.columns["image"], Files)
+    there = {*table.train.columns["image"], *table.eval.columns["image"]}
+    assert there == {listed / "data" / "pictures" / f"{index}.png" for index in range(16)}
+    assert table.train.where(0) == f"{listed / 'data' / 'train.csv'}:2"
+
+
+def test_13_06_a_folder_that_is_named_as_an_image_is_none(listed):
+    (listed / "data" / "pictures" / "3.png").unlink()
+    (listed / "data" / "pictures" / "3.png").mkdir()
+    with pytest.raises(DataError, match=r"there is no image 'pictures/3\.png'"):
+        load(listed)

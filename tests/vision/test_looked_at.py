@@ -9,9 +9,12 @@ from PIL import Image
 
 from ptm.base.console import Silent
 from ptm.data.examples import Dataset, Examples
+from ptm.data.image_listing import list_images
 from ptm.data.image_reading import AS_STORED, ImageReading
+from ptm.vision import looked_at as looking
 from ptm.vision import pipeline as pipelines
 from ptm.vision.looked_at import looked_at
+from ptm.vision.preprocessing import Preprocessing
 
 
 def png(value):
@@ -47,7 +50,7 @@ Images.__abstractmethods__ = frozenset()
 def looks(tmp_path, monkeypatch):
     """Numbers of images that were decoded, a split each."""
     monkeypatch.setenv("PTM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pipelines, "_WORTH_KEEPING", 0.0)
+    monkeypatch.setattr(pipelines, "WORTH_KEEPING", 0.0)
     seen, real = [], pipelines.find_unreadable
 
     def counted(images, *args, **kwargs):
@@ -100,7 +103,39 @@ def test_13_06_what_cannot_be_decoded_is_told_each_time(looks):
 
 
 def test_13_06_what_takes_no_time_is_not_kept(looks, monkeypatch):
-    monkeypatch.setattr(pipelines, "_WORTH_KEEPING", 60.0)
+    monkeypatch.setattr(pipelines, "WORTH_KEEPING", 60.0)
     for _ in range(2):
         Images(data([png(1)]), spec(), kept=("eval",)).unreadable_inputs(Silent(), 0, 1)
     assert looks == [1, 1]
+
+
+def test_13_06_headers_of_files_are_looked_at_once_for_a_view(tmp_path, looks, monkeypatch):
+    monkeypatch.setattr(looking, "WORTH_KEEPING", 0.0)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for value in range(3):
+        (folder / f"{value}.png").write_bytes(png(value))
+    files, seen = list_images(folder).hashed(folder), []
+    view = Preprocessing(image_size=8, resize=None, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
+    others = [
+        (files.select(np.array([0, 1])), view, AS_STORED),
+        (files, replace(view, image_size=9), AS_STORED),
+        (files, view, ImageReading(page=1)),
+    ]
+    for what in ((files, view, AS_STORED), *others):
+        for _ in range(2):
+            looking.headers_looked_at(*what).once(lambda: seen.append(1), "imagefolder:images")
+    assert len(seen) == 4
+    for _ in range(2):  # what is no file has no digest
+        looking.headers_looked_at([png(1)], view, AS_STORED).once(lambda: seen.append(1), "")
+    assert len(seen) == 6
+
+
+def test_13_06_files_are_looked_at_once_wherever_they_lie(tmp_path, looks):
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        for value in range(3):
+            (tmp_path / place / f"{value}.png").write_bytes(png(value))
+        files = list_images(tmp_path / place).hashed(tmp_path / place)
+        assert Images(data(files), spec(), kept=("eval",)).unreadable_inputs(Silent(), 0, 1) == []
+    assert looks == [3]

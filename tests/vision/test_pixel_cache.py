@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ptm.base.cache import entries
+from ptm.data.image_listing import list_images
 from ptm.data.image_reading import AS_STORED, ImageReading
 from ptm.vision import pixel_cache
 from ptm.vision.images import decode_all
@@ -111,3 +112,20 @@ def test_13_06_large_files_of_small_views_are_kept_too(root, monkeypatch, limit,
             images, SEEN, AS_STORED, {"pixels": "8 x 8", "data": "d", "split": "train"},
         )  # fmt: skip
     assert len(calls) == (1 if kept else 2)
+
+
+def test_13_06_files_are_found_by_what_they_hold_and_not_kept_if_they_changed(tmp_path, root):
+    calls = []
+
+    def files(folder):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for value in (1, 2):
+            (tmp_path / folder / f"{value}.png").write_bytes(png(value))
+        return list_images(tmp_path / folder).hashed(tmp_path / folder)
+
+    change = tmp_path / "a" / "1.png"
+    _, problem = pixels_of(files("a"), calls, spoil=lambda: change.write_bytes(png(3)))
+    assert problem == "they changed while they were read"
+    first, problem = pixels_of(files("a"), calls)
+    again, _ = pixels_of(files("b"), calls)
+    assert problem == "" and np.array_equal(first, again) and len(calls) == 2
