@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial, reduce
+from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 
 from ptm.base import array_cache
 from ptm.base.growing import Growing
 from ptm.base.seeds import finalised
+from ptm.data import pictures
 from ptm.data.arrow import Coded, Texts
 from ptm.data.examples import Examples
 from ptm.data.file_column import Files
-from ptm.data.pictures import picture_digest
 from ptm.errors import Problem
 
 # Roles that make up an input; all others are what is to be found out, or describe it.
@@ -26,6 +28,7 @@ _INPUTS = ("text", "text_pair", "words", "image", "question", "context")
 _CHUNK = 1000  # texts brought into one form at a time
 _KEYS = 1_000_000  # looked up at a time
 _FORM = 1  # of the keys that are kept: another number where :func:`plain_text` or :func:`_hash64` changes
+_LEAST_FILES = 2000  # images whose keys are kept: 0.2 s to decode them
 _LEAST_BYTES = 10_000_000  # of texts whose keys are kept: 0.2 s to make them
 
 
@@ -35,7 +38,7 @@ def equal_groups(columns: Mapping[str, Sequence[Any]], page: int | None = None) 
     Texts are equal that differ in blanks, case and Unicode forms only; images that show the same, however their files
     are written (:func:`ptm.data.pictures.picture_digest`), on their ``page``.
     """
-    keys = input_keys(columns, of_file=partial(picture_digest, page=page))
+    keys = input_keys(columns, of_file=_Shown(page))
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     return np.asarray(first[group], dtype=np.int64)
 
@@ -133,6 +136,16 @@ def _written(value: Any) -> str:
     return "\0".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """The digest of what an image file shows on its ``page``."""
+
+    page: int | None
+
+    def __call__(self, content: bytes) -> bytes:
+        return pictures.picture_digest(content, self.page)
+
+
 def _of_bytes(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
@@ -160,6 +173,8 @@ def _column_keys(
         return np.asarray(_keys(column.values, sizes, of_file)[column.codes])
     if isinstance(column, Files) and of_file is _of_bytes:
         return np.ascontiguousarray(column.digests[:, :8]).view("<u8")[:, 0]
+    if isinstance(column, Files) and isinstance(of_file, _Shown) and len(column) >= _LEAST_FILES:
+        return _picture_keys(column, of_file)
     if not isinstance(column, Texts) or column.nbytes < _LEAST_BYTES:
         return _keys(column, sizes, of_file)
     identity = {"keys of": column.digest, "unicode": unicodedata.unidata_version, "form": _FORM}
@@ -169,6 +184,24 @@ def _column_keys(
         array_cache.save(identity, {"rows": "texts, to compare them", "split": "all"}, made)
         return made.arrays["keys"]
     return present.arrays["keys"]
+
+
+def _picture_keys(files: Files, shown: _Shown) -> np.ndarray:
+    """Those of what many image files show, uint64 [n], kept under the digest of their bytes."""
+    code = array_cache.code_digest(Path(str(pictures.__file__)))
+    made_by = {"code": code, "versions": [PIL.__version__], "form": _FORM}
+    identity = {"pictures of": files.digest, "page": shown.page, **made_by}
+    present = array_cache.load(identity)
+    keys = None if present is None else present.arrays.get("keys")
+    if keys is None or keys.shape != (len(files),) or keys.dtype != np.dtype("<u8"):
+        keys = _keys(files, None, shown)
+        if not files.changed():
+            array_cache.save(
+                identity,
+                {"rows": "images, to compare them", "split": "all"},
+                array_cache.Content({"keys": keys}, {}),
+            )
+    return keys
 
 
 def _keys(

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from ptm.config.spec import DataSpec
+from ptm.data import content
 from ptm.data.content import equal_groups
+from ptm.data.image_listing import list_images
 from ptm.data.masks import load_masks
 from ptm.data.sharing import hold_out
 from ptm.data.tabular import load_columns, load_dataset
@@ -133,3 +136,23 @@ def test_10_09_named_splits_that_share_examples_are_told(tmp_path):
     (warning,) = load_dataset(spec, {"image": "image"}).warnings
     assert warning.what == "2 of 6 evaluation examples also stand in train"
     assert json.dumps(warning.cure)
+
+
+def test_13_06_what_images_show_is_kept_by_their_bytes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(content, "_LEAST_FILES", 1)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(4):
+        image = Image.new("RGB", (4, 4), (number % 2, 0, 0))
+        image.save(folder / f"{number}.png", compress_level=9 * (number // 2))
+    read, real = [], content.pictures.picture_digest
+    monkeypatch.setattr(content.pictures, "picture_digest", lambda c, page: read.append(1) or real(c, page))
+
+    def groups(page=None):
+        return equal_groups({"image": list_images(folder).hashed(folder)}, page).tolist()
+
+    assert groups() == groups() == [0, 1, 0, 1] and len(read) == 4
+    assert groups(page=0) == [0, 1, 0, 1] and len(read) == 8
+    Image.new("RGB", (4, 4), "red").save(folder / "3.png")
+    assert groups() == [0, 1, 0, 3] and len(read) == 12
