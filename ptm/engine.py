@@ -37,7 +37,7 @@ from ptm.training.gradients import Gradients
 from ptm.training.memory import OTHER_MODEL, memory_errors
 from ptm.training.meter import Meter, StepNumbers
 from ptm.training.progress import Progress
-from ptm.training.runtime import Runtime, batch_norms
+from ptm.training.runtime import Coming, Runtime, batch_norms, coming
 from ptm.training.selection import Selection
 from ptm.training.sharded import share, weights_of, whole
 
@@ -131,6 +131,7 @@ class _Training:
             runtime,
             seed=spec.train.seed,
             sharded=self.weights.spread_out,
+            ask=context.objective.ask_teachers,
             scale=self.scaler.scale,
             lap=context.lap,
         )
@@ -143,8 +144,8 @@ class _Training:
         self.saved_step = 0
         self.rate = 0.0  # the learning rate of the newest step, before layers and head get theirs
         self.learning = 0  # layers that learn, of those in ``layers``
-        # The newest step's (examples, ids, sums and norm), whose numbers may still be on the GPU.
-        self.unchecked: tuple[int, np.ndarray, Tensor] | None = None
+        # The newest step's (examples, ids, sums and norm), whose numbers a GPU may not have computed yet.
+        self.unchecked: tuple[int, np.ndarray, Coming] | None = None
 
     def run(self, resume: bool) -> Progress:
         if resume:
@@ -255,9 +256,9 @@ class _Training:
         if self.average is not None:
             self.average.update(progress.step)
         progress.examples += step.examples
-        # On a GPU the numbers of a step are read while the next one runs, so that it never waits for the CPU.
+        # On a GPU the numbers of a step are read when the next one is under way, so that it never waits for the CPU.
         self._check()
-        self.unchecked = (step.examples, step.ids, torch.cat([sums, norm.double().reshape(1)]))
+        self.unchecked = (step.examples, step.ids, coming(torch.cat([sums, norm.double().reshape(1)])))
         if self.context.runtime.device.type == "cpu" or progress.step % spec.log_every_steps == 0:
             self._check()
 
@@ -265,9 +266,9 @@ class _Training:
         """Take the newest step's numbers in. Raises NotFinite; nothing of that step is then saved."""
         if self.unchecked is None:
             return
-        examples, ids, tensor = self.unchecked
+        examples, ids, numbers_coming = self.unchecked
         self.unchecked = None
-        loss_sum, count, *values, norm = tensor.tolist()
+        loss_sum, count, *values, norm = numbers_coming()
         parts = dict(zip(self.gradients.part_names, values, strict=True))
         numbers = StepNumbers(examples, ids, loss_sum, count, parts, norm)
         # fp16: a gradient that overflows is the scaler's business: it skips the step and scales less.

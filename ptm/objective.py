@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.base.console import Reporter
+from ptm.errors import ConfigError
 from ptm.pipeline import Batch, Output, Pipeline
 
 
@@ -42,6 +43,35 @@ class TrainBatch:
         return TrainBatch(
             self.batch.to(device), tuple(outputs.to(device) for outputs in self.teacher_outputs)
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name. Raises ConfigError for a batch that holds anything else."""
+        own = {} if self.batch.targets is None else {"targets": self.batch.targets}
+        parts = {f"inputs.{name}": value for name, value in self.batch.inputs.items()} | own
+        for number, teacher in enumerate(self.teacher_outputs):
+            parts |= {f"teacher.{number}.{name}": value for name, value in (teacher.outputs or {}).items()}
+        for name, value in parts.items():
+            if not isinstance(value, Tensor):
+                raise ConfigError(
+                    f"passes over {name} cannot be recorded: it is no tensor",
+                    where="runtime.cuda_graphs",
+                    cure="--set runtime.cuda_graphs=false",
+                )
+        return parts
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> TrainBatch:
+        """These in the place of its own."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+
+        batch = replace(self.batch, inputs=under("inputs."), targets=tensors.get("targets"))
+        numbers = range(len(self.teacher_outputs))
+        return TrainBatch(batch, tuple(TeacherOutputs(under(f"teacher.{n}.") or None) for n in numbers))
 
 
 @dataclass(frozen=True)
@@ -79,6 +109,10 @@ class Objective(Protocol):
 
     def train_batches(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TrainBatch]: ...
 
+    def ask_teachers(self, train_batch: TrainBatch) -> TrainBatch:
+        """The batch, on its device, with what its teachers say of it, where that is not stored."""
+        ...
+
     def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output: ...
 
 
@@ -97,6 +131,9 @@ class Supervised:
     def train_batches(self, plan: Sequence[np.ndarray], epoch: int) -> Iterator[TrainBatch]:
         own_epoch = epoch % self._views if self._views else epoch
         return (TrainBatch(batch) for batch in self._pipeline.batches("train", plan, own_epoch))
+
+    def ask_teachers(self, train_batch: TrainBatch) -> TrainBatch:
+        return train_batch
 
     def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
         return self._pipeline.forward(model, train_batch.batch)

@@ -12,9 +12,20 @@ def check_runtime(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     runtime = spec.runtime
     if runtime.precision == "fp16" and runtime.device == "cpu":
         yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
+    train, model = spec.train, spec.model
+    if runtime.cuda_graphs:
+        unrecorded = {
+            "runtime.compile": runtime.compile,
+            "runtime.shard": runtime.shard != "none",
+            "train.gradient_checkpointing": train.gradient_checkpointing,
+            "data.long_texts": spec.data.long_texts == "windows",
+        }
+        for name in (name for name, present in unrecorded.items() if present):
+            setting = ": windows" if name == "data.long_texts" else ""
+            what = f"{name}{setting} and runtime.cuda_graphs were not built together"
+            yield tuple(name.split(".")), what, "remove one of them"
     if runtime.shard == "none":
         return
-    train, model = spec.train, spec.model
     apart = {
         "teacher": spec.teacher is not None,
         "model.adapter": model.adapter is not None,

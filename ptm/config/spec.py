@@ -31,6 +31,7 @@ from ptm.config.label_types import LABEL_TYPES, LabelType
 from ptm.config.model_sections import AdapterSpec, DistillSpec, ModelSpec, ShapeSpec, TeacherSpec
 from ptm.config.tasks import (
     CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
     MASKED_LM,
     TASKS,
     TEXT_CLASSIFICATION,
@@ -290,6 +291,13 @@ class RuntimeSpec:
         description="Vision: images (on a GPU weights, too) in the memory layout that convolutions like best.",
     )
     compile: bool = Field(default=False, description="Compile the model with torch.compile before training.")
+    cuda_graphs: bool = Field(
+        default=False,
+        json_schema_extra=only(TEXT_CLASSIFICATION, IMAGE_CLASSIFICATION),
+        description="On a GPU: record the kernels of a forward and a backward pass once for each shape of batch, and "
+        "start them as one. For small models, whose steps are spent in starting kernels (`ptm bench` tries it). On a "
+        "CPU nothing changes.",
+    )
     shard: Literal["none", "fsdp"] = Field(
         default="none",
         json_schema_extra=only(TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, MASKED_LM, CAUSAL_LM),

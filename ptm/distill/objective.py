@@ -13,7 +13,7 @@ from ptm.config.spec import DistillSpec
 from ptm.distill import losses
 from ptm.distill.features import Features
 from ptm.distill.teacher import Teacher, dense_logits, named_outputs
-from ptm.objective import TrainBatch
+from ptm.objective import TeacherOutputs, TrainBatch
 from ptm.pipeline import Output, Pipeline
 
 
@@ -58,12 +58,15 @@ class Distilled:
         outputs = zip(*(teacher.load(plan, epoch) for teacher in self._teachers), strict=True)
         return (TrainBatch(batch, of_teachers) for batch, of_teachers in zip(batches, outputs, strict=True))
 
+    def ask_teachers(self, train_batch: TrainBatch) -> TrainBatch:
+        pairs = zip(self._teachers, train_batch.teacher_outputs, strict=True)
+        said = (teacher.outputs(outputs, train_batch.batch) for teacher, outputs in pairs)
+        return TrainBatch(train_batch.batch, tuple(TeacherOutputs(outputs) for outputs in said))
+
     def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
+        """Of a batch whose teachers were asked."""
         batch, spec = train_batch.batch, self._spec
-        of_teachers = [
-            teacher.outputs(outputs, batch)
-            for teacher, outputs in zip(self._teachers, train_batch.teacher_outputs, strict=True)
-        ]
+        of_teachers = [said.outputs for said in train_batch.teacher_outputs if said.outputs is not None]
         student = self._student.forward(model, batch, self._requested)
         assert student.logits is not None
         logits = [outputs["logits"] for outputs in of_teachers]
@@ -98,11 +101,15 @@ class HeadOnly:
             for b, outputs in zip(batches, self._backbone.load(plan, epoch), strict=True)
         )
 
-    def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
+    def ask_teachers(self, train_batch: TrainBatch) -> TrainBatch:
+        self.counts["used"] += len(train_batch.batch)
         if train_batch.teacher_outputs[0].outputs is None:
-            # The store was given up. The head must draw its dropout once, so the model runs as without a store.
-            self.counts["used"] += len(train_batch.batch)
             self.counts["computed"] += len(train_batch.batch)
+        return train_batch
+
+    def loss(self, model: nn.Module, train_batch: TrainBatch) -> Output:
+        features = train_batch.teacher_outputs[0].outputs
+        if features is None:
+            # The store was given up. The head must draw its dropout once, so the model runs as without a store.
             return self._pipeline.forward(model, train_batch.batch)
-        features = self._backbone.outputs(train_batch.teacher_outputs[0], train_batch.batch)
         return self._pipeline.forward_head(train_batch.batch, features[self._pipeline.head_input])

@@ -17,9 +17,10 @@ from ptm.base.console import Reporter
 from ptm.config.spec import DistillSpec
 from ptm.distill.store import Field, Shard, Store, grow_logits, shrink_logits
 from ptm.errors import StorageError, first_line
-from ptm.objective import TeacherOutputs
+from ptm.objective import TeacherOutputs, TrainBatch
 from ptm.pipeline import Batch, Output, Pipeline
 from ptm.training import order
+from ptm.training.cuda_graphs import Recorder
 from ptm.training.memory import batch_memory
 from ptm.training.runtime import Runtime
 
@@ -63,6 +64,7 @@ class Teacher:
         self._lengths = self._source.lengths("train")
         self._shards: dict[str, dict[str, Shard]] = {}  # of the views that are complete
         self._verified = False
+        self._recorder: Recorder[TrainBatch, dict[str, Tensor]] | None = None
         self._fields: tuple[Field, ...] | None = None
         pipeline.model.eval()
         # Where both are one, it is a frozen backbone below a head: the engine marks what is trained.
@@ -350,12 +352,19 @@ class Teacher:
             return stored.outputs
         begun = time.perf_counter()
         self._to_device()
-        outputs = self._forward(stored.batch or batch)
+        outputs = self._live(stored.batch or batch)
         self._counts["computed"] += len(batch)
         seconds = time.perf_counter() - begun
         self._counts["teacher_seconds"] += seconds
         self._counts["step_seconds"] += seconds
         return outputs
+
+    def _live(self, batch: Batch) -> dict[str, Tensor]:
+        if not self._runtime.cuda_graphs:
+            return self._forward(batch)
+        if self._recorder is None:
+            self._recorder = Recorder(lambda b: self._forward(b.batch), self._runtime.device, nullcontext)
+        return self._recorder(TrainBatch(batch), lambda: None)
 
     def _to_device(self) -> None:
         """Move the model to the run's device, when it is needed for more than a sample for the first time."""

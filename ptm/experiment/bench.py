@@ -149,9 +149,10 @@ class _Trials:
         parts |= {"evaluation": evaluation * evaluations} | (
             {} if saving is None else {"save": saving * saves}
         )
-        with self._as_set(own):
+        one_by_one = Change("", "", replace(spec, runtime=replace(spec.runtime, cuda_graphs=False)))
+        with self._as_set(one_by_one) as context:
             step = self._plan(spec, 1)
-            products = products_of(lambda: list(engine.try_steps(self._context, step)), runtime.device)
+            products = products_of(lambda: list(engine.try_steps(context, step)), runtime.device)
         means = [mean(block.seconds) for block in blocks]
         taken = sum(len(block.seconds) for block in blocks)
         return Bench(
@@ -189,18 +190,19 @@ class _Trials:
     # -- a few steps ---------------------------------------------------------------------------------------
 
     def _block(self, change: Change, *, laps: bool = False) -> _Block:
-        """A step that is not counted, then ``steps`` that are."""
+        """A step that is not counted, then ``steps`` that are. Where passes are recorded, each is taken before, too."""
         block, counts = _Block(), self._objective.counts
         lap, waited = Laps(self._context.runtime.device), 0.0
         with self._as_set(change) as context:
             plan = self._plan(change.spec, self._steps)
             context = replace(context, lap=lap) if laps else context
-            for number, seconds in enumerate(engine.try_steps(context, [plan[0], *plan])):
-                if not number:
+            uncounted = plan if change.spec.runtime.cuda_graphs else plan[:1]
+            for number, seconds in enumerate(engine.try_steps(context, [*uncounted, *plan])):
+                if number < len(uncounted):
                     lap.restart()
                     waited = counts.get("step_seconds", 0.0)
                     continue
-                ids = plan[number - 1]
+                ids = plan[number - len(uncounted)]
                 block.seconds.append(seconds)
                 block.examples += len(ids)
                 block.tokens += 0 if self._tokens is None else int(self._tokens[ids].sum())
@@ -215,7 +217,8 @@ class _Trials:
         """The machine as a change wants it, the model as it was at the beginning; the former as before afterwards."""
         wanted, own = change.spec.runtime, self._context.runtime
         threads = wanted.threads or own.threads
-        runtime = replace(own, precision=wanted.precision, threads=threads)
+        graphs = wanted.cuda_graphs and own.device.type == "cuda"
+        runtime = replace(own, precision=wanted.precision, threads=threads, cuda_graphs=graphs)
         for module, state in zip(self._modules, self._start, strict=True):
             module.load_state_dict(state)
         for parameter, learns in self._learning:

@@ -110,8 +110,9 @@ def _pass(session: Session, pipeline: Pipeline, objective: Objective, size: int)
     counts = dict(objective.counts)
     try:
         (train_batch,) = objective.train_batches([ids], 0)
+        asked = objective.ask_teachers(train_batch.to(session.runtime.device))
         with session.runtime.autocast():
-            output = objective.loss(pipeline.model, train_batch.to(session.runtime.device))
+            output = objective.loss(pipeline.model, asked)
         output.loss_sum.backward()
     finally:
         objective.counts.update(counts)

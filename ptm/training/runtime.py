@@ -40,6 +40,7 @@ class Runtime:
     ranks: int = 1
     small_maps: bool = False  # convolutions as small_maps.py computes them
     one_dnn: bool = False  # linear layers in fp32 by oneDNN (one_dnn.py)
+    cuda_graphs: bool = False  # passes are recorded (cuda_graphs.py)
 
     @property
     def main(self) -> bool:
@@ -141,6 +142,26 @@ class Runtime:
                 dist.barrier()
 
 
+Coming = Callable[[], list[float]]
+
+
+def coming(numbers: Tensor) -> Coming:
+    """What gives the numbers of a vector. Of one on a GPU they are on their way from here on: asking waits for them,
+    and not for what the GPU is told to do later."""
+    if numbers.device.type != "cuda":
+        return numbers.tolist
+    here = numbers.to("cpu", non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(numbers.device))
+
+    def wait() -> list[float]:
+        arrived.synchronize()
+        values: list[float] = here.tolist()
+        return values
+
+    return wait
+
+
 # How gloo, NCCL and torch's store tell of a process that is gone, or silent for too long.
 _LOST = re.compile(r"closed by peer|reset by peer|connection|socket|store|broken pipe|remote process", re.I)
 _SILENT = re.compile(r"time(d)?[ -]?out", re.I)
@@ -193,6 +214,12 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
     device = choose_device(spec.device, _of_machine("LOCAL_RANK", 0) if ranks > 1 else None)
     if spec.precision == "fp16" and device.type != "cuda":
         raise ConfigError("fp16 needs CUDA", where="runtime.precision", cure="use bf16 or fp32 on the CPU")
+    if spec.cuda_graphs and ranks > 1:
+        raise ConfigError(
+            f"passes are recorded in a run of one process, this one has {ranks}",
+            where="runtime.cuda_graphs",
+            cure="--set runtime.cuda_graphs=false",
+        )
     here = max(1, _of_machine("LOCAL_WORLD_SIZE", ranks)) if ranks > 1 else 1
     threads = spec.threads or max(1, (os.cpu_count() or 1) // here)
     require_pool(threads)
@@ -231,6 +258,7 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
                 ranks=ranks,
                 small_maps=other_ways,
                 one_dnn=other_ways and one_dnn_is_faster(),
+                cuda_graphs=spec.cuda_graphs and device.type == "cuda",
             )
             if spec.precision == "auto":
                 # One for all: the slowest unit decides.
