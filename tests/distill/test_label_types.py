@@ -129,7 +129,7 @@ def test_token_rows_weigh_alike_however_a_batch_is_cut(tmp_path):
             total = 0
             for train_batch in objective.train_batches(pieces, 0):
                 assert isinstance(train_batch, TrainBatch)
-                output = objective.loss(student.model, train_batch)
+                output = objective.loss(student.model, objective.ask_teachers(train_batch))
                 output.loss_sum.backward()
                 total += output.count
             return student.model.classifier.weight.grad.clone(), total
