@@ -11,7 +11,7 @@ What Python decides is decided once. So only passes that depend on nothing but t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -57,6 +57,7 @@ class Recorder(Generic[B, T]):
     ) -> None:
         self._passes, self._device, self._without_trace = passes, device, without_trace
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # nothing is recorded on the one that all else runs on
         self._made: dict[Any, _Recording[T]] = {}
 
     def __call__(self, batch: B, seed: Callable[[], None]) -> T:
@@ -77,16 +78,14 @@ class Recorder(Generic[B, T]):
         batch = batch.with_tensors(own)
         seed()
         with self._without_trace():
-            aside = torch.cuda.Stream(self._device)  # as is asked for of what is recorded afterwards
-            aside.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(aside):
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(self._stream):
                 self._passes(batch)
-            aside.synchronize()
+            self._stream.synchronize()
         seed()
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads may pin memory meanwhile, which has nothing to do with what is recorded.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            with self._capturing(graph):
                 result = self._passes(batch)
         except (PtmError, torch.OutOfMemoryError):
             raise
@@ -98,6 +97,22 @@ class Recorder(Generic[B, T]):
                 cure="--set runtime.cuda_graphs=false",
             ) from error
         return _Recording(graph, own, result)
+
+    @contextmanager
+    def _capturing(self, graph: Any) -> Iterator[None]:
+        # Not torch.cuda.graph, which first gives all free memory back to the system: to find it again takes longer than
+        # to record. Other threads may pin memory meanwhile, which has nothing to do with what is recorded.
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                yield
+            except BaseException:
+                with suppress(
+                    RuntimeError
+                ):  # what is recorded is worth nothing, which is what the error says
+                    graph.capture_end()
+                raise
+            graph.capture_end()
 
 
 @contextmanager
