@@ -144,8 +144,8 @@ class _Training:
         self.saved_step = 0
         self.rate = 0.0  # the learning rate of the newest step, before layers and head get theirs
         self.learning = 0  # layers that learn, of those in ``layers``
-        # The newest step's (examples, ids, sums and norm), whose numbers a GPU may not have computed yet.
-        self.unchecked: tuple[int, np.ndarray, Coming] | None = None
+        # The newest step's (number, examples, ids, sums and norm), whose numbers a GPU may not have computed yet.
+        self.unchecked: tuple[int, int, np.ndarray, Coming] | None = None
 
     def run(self, resume: bool) -> Progress:
         if resume:
@@ -258,7 +258,8 @@ class _Training:
         progress.examples += step.examples
         # On a GPU the numbers of a step are read when the next one is under way, so that it never waits for the CPU.
         self._check()
-        self.unchecked = (step.examples, step.ids, coming(torch.cat([sums, norm.double().reshape(1)])))
+        on_their_way = coming(torch.cat([sums, norm.double().reshape(1)]))
+        self.unchecked = (progress.step, step.examples, step.ids, on_their_way)
         if self.context.runtime.device.type == "cpu" or progress.step % spec.log_every_steps == 0:
             self._check()
 
@@ -266,19 +267,19 @@ class _Training:
         """Take the newest step's numbers in. Raises NotFinite; nothing of that step is then saved."""
         if self.unchecked is None:
             return
-        examples, ids, numbers_coming = self.unchecked
+        step, examples, ids, on_their_way = self.unchecked
         self.unchecked = None
-        loss_sum, count, *values, norm = numbers_coming()
+        loss_sum, count, *values, norm = on_their_way()
         parts = dict(zip(self.gradients.part_names, values, strict=True))
         numbers = StepNumbers(examples, ids, loss_sum, count, parts, norm)
         # fp16: a gradient that overflows is the scaler's business: it skips the step and scales less.
         bad_norm = not math.isfinite(norm) and not self.scaler.is_enabled()
         if not math.isfinite(numbers.loss) or bad_norm:
-            line = {"kind": "error", "step": self.progress.step, "loss": numbers.loss, "grad_norm": norm}
+            line = {"kind": "error", "step": step, "loss": numbers.loss, "grad_norm": norm}
             self.context.log.write({**line, "ids": ids.tolist()})
-            raise step_not_finite(numbers, self.progress.step, self.context.pipeline)
+            raise step_not_finite(numbers, step, self.context.pipeline)
         self.meter.add(numbers)
-        step, every = self.progress.step, self.context.spec.train.log_every_steps
+        every = self.context.spec.train.log_every_steps
         self.context.reporter.advance(step, self.meter.status(numbers.loss))
         if step % every == 0:
             epoch = round(step / self.counts.steps_per_epoch, 4)

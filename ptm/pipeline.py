@@ -56,9 +56,9 @@ class Batch:
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
-        # Of other memory the CPU would wait for the copy.
-        pinned = value if value.device.type != "cpu" or value.is_pinned() else value.pin_memory()
-        return pinned.to(device, non_blocking=True)
+        if (value.device.type, device.type) == ("cpu", "cuda") and not value.is_pinned():
+            value = value.pin_memory()  # of other memory the CPU would wait for the copy
+        return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {name: _moved(inner, device) for name, inner in value.items()}
     return [_moved(inner, device) for inner in value] if isinstance(value, list) else value

@@ -1,10 +1,13 @@
 """What is minimised by labels alone, and sums over processes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from ptm.base.console import Silent
+from ptm.errors import ConfigError
 from ptm.objective import Supervised, TeacherOutputs, TrainBatch, all_counts, new_counts
 from ptm.pipeline import Batch
 
@@ -44,6 +47,26 @@ def test_the_loss_is_the_pipelines_own():
     assert objective.loss("model", TrainBatch(given)) == ("model", given)
     assert objective.module is None and objective.counts == {}
     assert objective.prepare(0, lambda: True, Silent())  # there is nothing to do, so nothing to stop
+
+
+def test_13_08_a_batch_is_its_tensors():
+    """By name and back: what is recorded reads copies of them."""
+    said = TeacherOutputs(outputs={"logits": torch.ones(2, 3)})
+    train = TrainBatch(batch(1, 2), (said, TeacherOutputs()))
+    tensors = train.tensors()
+    assert sorted(tensors) == ["inputs.x", "targets", "teacher.0.logits"]
+    other = train.with_tensors({name: tensor + 1 for name, tensor in tensors.items()})
+    assert other.batch.inputs["x"].tolist() == other.batch.targets.tolist() == [1, 1]
+    assert other.teacher_outputs[0].outputs["logits"].tolist() == [[2, 2, 2]] * 2
+    assert other.teacher_outputs[1] == TeacherOutputs() and other.batch.ids is train.batch.ids
+    unlabelled = TrainBatch(replace(batch(1), targets=None))
+    assert unlabelled.with_tensors(unlabelled.tensors()).batch.targets is None
+
+
+def test_13_08_what_is_no_tensor_cannot_be_recorded():
+    boxes = TrainBatch(replace(batch(1), targets=[{"boxes": torch.zeros(1, 4)}]))
+    with pytest.raises(ConfigError, match="passes over targets cannot be recorded"):
+        boxes.tensors()
 
 
 def test_all_of_a_batch_is_moved():

@@ -52,7 +52,7 @@ def _settings(
     elif runtime.precision != "fp32":
         yield "runtime.precision=fp32", ROUNDING
     if runtime.device.type == "cuda" and not spec.runtime.cuda_graphs:
-        yield "runtime.cuda_graphs=true", SAME
+        yield "runtime.cuda_graphs=true", ROUNDING
     if runtime.device.type == "cpu":
         for threads in sorted({1, max(1, core_count() // 2), core_count()} - {runtime.threads}):
             yield f"runtime.threads={threads}", ROUNDING

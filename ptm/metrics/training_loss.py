@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class TrainingLoss:
     focal_gamma: float = 0.0
     offsets: Tensor | None = None
     unlabelled: float = 0.0
+    # Itself on other devices: copied once, for a pass that is recorded cannot wait for a copy.
+    _elsewhere: dict[torch.device, TrainingLoss] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -64,7 +66,15 @@ class TrainingLoss:
         if self.weights is None and self.offsets is None and not self.focal_gamma:
             return supervised_loss(logits, targets, self.label_type, self.smoothing)
         loss = _weighted_yes_or_no if self.label_type == CLASSES.name else _weighted_class
-        return loss(self, logits, targets)
+        return loss(self._on(logits.device), logits, targets)
+
+    def _on(self, device: torch.device) -> TrainingLoss:
+        if device.type == "cpu":
+            return self
+        if device not in self._elsewhere:
+            weights, offsets = (t if t is None else t.to(device) for t in (self.weights, self.offsets))
+            self._elsewhere[device] = replace(self, weights=weights, offsets=offsets, _elsewhere={})
+        return self._elsewhere[device]
 
 
 def class_weights(
@@ -120,12 +130,12 @@ def _weighted_class(how: TrainingLoss, logits: Tensor, targets: Tensor) -> Tenso
     cross-entropy smooths it."""
     classes = logits.shape[-1]
     if how.offsets is not None:
-        logits = logits + how.offsets.to(logits.device)
+        logits = logits + how.offsets
     log_p = F.log_softmax(logits, dim=-1)
     share = F.one_hot(targets, classes).to(logits.dtype) if targets.ndim == 1 else targets
     share = share * (1 - how.smoothing) + how.smoothing / classes
     if how.weights is not None:
-        share = share * how.weights[1].to(logits.device)
+        share = share * how.weights[1]
     return -(share * _focus(log_p, how.focal_gamma) * log_p).sum()
 
 
@@ -135,8 +145,7 @@ def _weighted_yes_or_no(how: TrainingLoss, logits: Tensor, targets: Tensor) -> T
     yes = targets * (1 - how.smoothing) + how.smoothing / 2
     no = 1 - yes
     if how.weights is not None:
-        weights = how.weights.to(logits.device)
-        yes, no = yes * weights[1], no * weights[0]
+        yes, no = yes * how.weights[1], no * how.weights[0]
     terms = yes * _focus(log_yes, how.focal_gamma) * log_yes + no * _focus(log_no, how.focal_gamma) * log_no
     return -terms.mean(-1).sum()
 

@@ -55,6 +55,29 @@ def test_13_07_what_was_not_built_with_shards_is_refused_by_name(change, config)
     assert load_config(config, [change, "runtime.shard=none"])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "runtime.compile=true",
+        "runtime.shard=fsdp",
+        "train.gradient_checkpointing=true",
+        "data.long_texts=windows",
+    ],
+)
+def test_13_08_what_cannot_be_recorded_is_refused_by_name(change, config):
+    recorded = ["runtime.shard=none", "runtime.cuda_graphs=true"]
+    assert load_config(config, recorded).runtime.cuda_graphs
+    with pytest.raises(ConfigError) as caught:
+        load_config(config, [*recorded, change])
+    (said,) = (problem.what for problem in caught.value.problems)
+    assert said.startswith(change.partition("=")[0]) and "runtime.cuda_graphs" in said
+
+
+def test_13_08_passes_of_other_tasks_are_not_recorded(config):
+    with pytest.raises(ConfigError, match="cuda_graphs"):
+        load_config(config, ["task=masked-lm", "runtime.shard=none", "runtime.cuda_graphs=true"])
+
+
 def test_13_07_windows_weighed_by_a_learned_vector_are_not_sharded(config):
     """The vector that learned would not be the one that is read."""
     windows = ["data.long_texts=windows", "data.pool=learned"]
