@@ -53,7 +53,7 @@ bench: setup  ## ptm beside its peers, into benchmarks/results.md; ARGS=--quick:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/requirements.txt
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-bench-gpu: setup  ## on a GPU: speed, MFU, beside Trainer, kill and resume
+bench-gpu: setup  ## on a GPU: speed, MFU, beside Trainer, kill and resume, recipes for SST-2 and CIFAR-10
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 crash: N ?= 50

@@ -2,6 +2,8 @@
 
 import argparse
 import ast
+import itertools
+import json
 import sys
 from dataclasses import replace
 from importlib import import_module
@@ -18,6 +20,8 @@ import results  # noqa: E402
 from bench import measure  # noqa: E402
 from results import Run, doubts_of, is_final, ratio_lines, read_sections, section, write_results  # noqa: E402
 from workloads import Arm, Goal, Workload, workloads  # noqa: E402
+
+from ptm.config.load import load_config  # noqa: E402
 
 QUIET = Run(rate=100.0, eval_rate=400.0, accuracy=0.8, seconds=10.0, peak_bytes=10**9, others=0.0)
 WORK = Workload(
@@ -173,6 +177,41 @@ def test_13_08_without_a_gpu_it_says_so_and_measures_nothing(tmp_path, capsys, m
     monkeypatch.setattr(gpu, "cuda", lambda: "")
     assert gpu.main(["--output", str(tmp_path / "r.md")]) == gpu.NO_CUDA == 3
     assert "needs an NVIDIA GPU" in capsys.readouterr().err and not (tmp_path / "r.md").exists()
+
+
+def test_13_08_the_recipes_are_configs_that_ptm_takes(tmp_path):
+    """With files at hand, and without."""
+    for texts, images in (("", ""), (f"tsv:{tmp_path}", f"parquet:{tmp_path}")):
+        for recipe in gpu.recipes(texts, images, tmp_path / "runs"):
+            command, config, *rest = recipe.words
+            settings = [word for flag, word in itertools.pairwise(rest) if flag == "--set"]
+            spec = load_config(FOLDER.parent / config, settings)
+            assert spec.runtime.cuda_graphs and (spec.teacher is not None) == (command == "distill")
+            assert not texts or str(tmp_path) in spec.data.source
+            assert gpu.run_of(recipe).parent == tmp_path / "runs"
+
+
+@pytest.mark.slow
+def test_13_08_a_recipe_becomes_a_row(tmp_path):
+    """Also where a config expects more of itself, as it does of other images, and where it fails."""
+    made, run = [], tmp_path / "run"
+    few = (
+        "--set",
+        "data.max_train_examples=64",
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "expect={accuracy: '> 2'}",
+    )
+    recipe = gpu.Recipe(
+        "digits", ("finetune", "configs/digits_resnet.yaml", *few, "--output", str(run)), "0.9"
+    )
+    row = gpu.outcome(recipe, run, made.append)
+    accuracy = json.loads((run / "results.json").read_text())["metrics"]["accuracy"]
+    assert row.startswith(f"| digits | {accuracy:.4f} | 0.9 | 0.") and "digits_resnet.yaml" in row
+    assert made[0].startswith(f"digits: accuracy {accuracy:.4f} after 0.")
+    wrong = gpu.Recipe("none", ("finetune", "configs/none.yaml", "--output", str(run / "x")))
+    assert "none.yaml" in gpu.outcome(wrong, run / "x", made.append)
 
 
 @pytest.mark.parametrize("name", ["common", "ptm_run", "trainer", "transfer_loop", "inference"])

@@ -33,7 +33,8 @@ def spec_of(options: Any, folder: Path, **sections: str) -> Any:
         f"learning_rate: {options.learning_rate}, seed: {options.seed}{options.optimizer}}}"
     )
     runtime = (
-        f"runtime: {{device: {options.device}, threads: {options.threads}, precision: {options.precision}}}"
+        f"runtime: {{device: {options.device}, threads: {options.threads}, precision: {options.precision}, "
+        f"cuda_graphs: {str(getattr(options, 'cuda_graphs', False)).lower()}}}"
     )
     more = [f"{name}: {value}" for name, value in sections.items()]
     text = "\n".join([*head, train, runtime, f"output: {folder}/run", *more])
