@@ -20,6 +20,8 @@ def value_of(path):
     words = [word for word in schema.choices(here) if word != here.get("default")]
     if path[-1] == "labels_from":  # texts, unlike all other lists
         return ["x", "y"]
+    if here.get("default") is False:
+        return True
     return words[0] if words else next(VALUES[kind] for kind in VALUES if schema.accepts(here, kind))
 
 
