@@ -3,7 +3,7 @@
     python benchmarks/large.py --rows 1000 1000000 10000000 --folder FOLDER
     python benchmarks/large.py --images --rows 1000 200000 --folder FOLDER
 
-Texts: a CSV of that many sentences with two labels. Images: that many names of small PNGs, hard links of a few, in
+Texts: a CSV of that many sentences with two labels. Images: that many small PNGs, each with bytes of its own, in
 folders that are classes. A tiny model takes a few steps in a process of its own, with a cache that is empty at the
 first start; what is told is read of `/proc`: the peak of what is resident, and of that what no file holds.
 """
@@ -11,6 +11,7 @@ first start; what is told is read of `/proc`: the peak of what is resident, and 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -159,29 +160,23 @@ def write_images(folder: Path, rows: int) -> Path:
     from PIL import Image
 
     if not (folder / "data").exists():
-        (folder / "originals").mkdir(parents=True)
+        originals = []
         for number in range(200):
             pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
             pixels[:, :, number % 2] = 0
-            Image.fromarray(pixels).save(folder / "originals" / f"{number}.png")
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            originals.append(buffer.getvalue())
         for split, count in (("train", rows), ("eval", 100)):
             for number in range(count):
                 name = folder / "data" / split / ("red", "green")[number % 2] / f"{number // 10_000:03d}"
                 if number % 10_000 < 2:
                     name.mkdir(parents=True, exist_ok=True)
-                _link(
-                    folder / "originals" / f"{number % 100 + 100 * (split == 'eval')}.png",
-                    name / f"{number:08d}.png",
-                )
+                content = originals[number % 100 + 100 * (split == "eval")]
+                # What stands behind a PNG's end is not read.
+                (name / f"{number:08d}.png").write_bytes(content + f"{split} {number}".encode())
     data = {"source": f"imagefolder:{folder / 'data'}", "train": "train", "eval": "eval", "image_size": 8}
     return _write_config(folder, "image-classification", {"name": "resnet8", "weights": "none"}, data)
-
-
-def _link(original: Path, path: Path) -> None:
-    try:
-        os.link(original, path)
-    except OSError:  # a file takes only so many links
-        shutil.copyfile(original, path)
 
 
 def _write_config(folder: Path, task: str, model: dict[str, str], data: dict[str, Any]) -> Path:

@@ -38,6 +38,7 @@ _DATA = {
     "rows": "rows of {}",
     "pixels": "images of {} pixels",
     "files": "digests of {}",
+    "images": "images that were {}",
 }
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _OWN = re.compile(r"lock|(identity|about|facts)\.json")
@@ -148,6 +149,7 @@ class Entry:
     rows: str  # the file whose rows they are; "" of anything else
     pixels: str  # the size of the images whose pixels they are; "" of anything else
     files: str  # the files whose digests they are; "" of anything else
+    images: str  # what is known of images: "decoded whole", "opened"; "" of anything else
     split: str
     blocks_filled: int
     blocks: int

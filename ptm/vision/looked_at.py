@@ -52,13 +52,15 @@ class LookedAt:
         begun = time.perf_counter()
         look()
         if time.perf_counter() - begun > WORTH_KEEPING:
-            self.keep({"images": "opened", "data": source})
+            self.keep({"images": "opened once", "data": source})
 
     def keep(self, about: Mapping[str, Any]) -> None:
         """All of them could be decoded. Where that cannot be kept, they are looked at again next time."""
         if self.identity is not None:
             array_cache.save(
-                self.identity, about, array_cache.Content({"looked_at": np.ones(1, np.uint8)}, {})
+                self.identity,
+                {"split": "all", **about},
+                array_cache.Content({"looked_at": np.ones(1, np.uint8)}, {}),
             )
 
 

@@ -96,7 +96,7 @@ class ImagePipeline(Pipeline):
             reporter.end()
             problems += found
             if not found and time.perf_counter() - begun > WORTH_KEEPING:
-                looked.keep({"images": f"{len(rows)} decoded whole", "data": self._spec.data.source})
+                looked.keep({"images": "decoded whole", "split": split, "data": self._spec.data.source})
         return problems
 
     def set_workers(self, workers: int) -> bool:
