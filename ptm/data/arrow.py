@@ -2,7 +2,7 @@
 
 Texts are one run of UTF-8 with the places where each begins (Arrow's ``LargeString``); what has few different values,
 as labels do, is the number of each value (Arrow's ``Dictionary``). pyarrow itself is not needed, whose import takes
-longer than reading a small file. What is neither, lists of words say, stays a list.
+longer than reading a small file. Lists of these are in :mod:`ptm.data.arrow_lists`; what is nothing of it stays a list.
 """
 
 from __future__ import annotations

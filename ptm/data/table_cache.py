@@ -2,7 +2,7 @@
 
 They are found by the SHA-256 of the file's bytes, never by its name or date, and by all else that decides them: the
 kind of reader, its columns, how the file is said to be written, and ptm's own code. Tables with a column that is a list
-are not kept.
+of Python's are not kept.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from ptm.base import array_cache
 from ptm.data.arrow import Coded, Part, Texts
+from ptm.data.arrow_lists import Lists
 from ptm.data.text_format import TextFormat
 from ptm.errors import Problem
 
@@ -75,8 +76,12 @@ def kept(identity: Mapping[str, Any], path: Path, rows: Rows) -> Rows:
     return load(identity, path) or rows
 
 
-def _to_arrays(column: Sequence[Any], name: str, arrays: dict[str, np.ndarray]) -> str | None:
+def _to_arrays(column: Sequence[Any], name: str, arrays: dict[str, np.ndarray]) -> Any:
     """What it takes to make it again; None for what is not kept."""
+    if isinstance(column, Lists) and column.rows is None:
+        arrays[f"{name}.lists"] = column.starts
+        items = _to_arrays(column.items, f"{name}.items", arrays)
+        return None if items is None else {"items": items}
     if isinstance(column, Texts) and len(column.parts) == 1 and column.rows is None:
         (part,) = column.parts
         arrays |= {f"{name}.data": part.data, f"{name}.starts": part.starts, f"{name}.unseen": part.unseen}
@@ -88,15 +93,19 @@ def _to_arrays(column: Sequence[Any], name: str, arrays: dict[str, np.ndarray]) 
     return None
 
 
-def _from_arrays(arrays: Mapping[str, np.ndarray], values: Any, path: Path) -> Rows:
+def _column(arrays: Mapping[str, np.ndarray], name: str, kind: Any) -> Any:
     """The inverse."""
-    columns: dict[str, Sequence[Any]] = {}
-    for n, (name, digest) in enumerate(values["columns"].items()):
-        if digest:
-            data, starts, unseen = (arrays[f"c{n}.{part}"] for part in ("data", "starts", "unseen"))
-            columns[name] = Texts([Part(data, starts, unseen, str(digest))])
-        else:
-            columns[name] = Coded(arrays[f"c{n}.codes"], json.loads(arrays[f"c{n}.values"].tobytes()))
+    if isinstance(kind, dict):
+        return Lists(_column(arrays, f"{name}.items", kind["items"]), arrays[f"{name}.lists"])
+    if kind:
+        data, starts, unseen = (arrays[f"{name}.{part}"] for part in ("data", "starts", "unseen"))
+        return Texts([Part(data, starts, unseen, str(kind))])
+    return Coded(arrays[f"{name}.codes"], json.loads(arrays[f"{name}.values"].tobytes()))
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], values: Any, path: Path) -> Rows:
+    kinds = enumerate(values["columns"].items())
+    columns: dict[str, Sequence[Any]] = {name: _column(arrays, f"c{n}", kind) for n, (name, kind) in kinds}
     names, notes = values["label_names"], [Problem(**note) for note in values["notes"]]
     return Rows(
         columns,

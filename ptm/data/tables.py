@@ -26,7 +26,8 @@ from ptm.base import strict_json
 from ptm.base.files import file_digest
 from ptm.base.growing import Growing
 from ptm.data import table_cache
-from ptm.data.arrow import CHUNK, Builder, join, select
+from ptm.data.arrow import CHUNK, join, select
+from ptm.data.arrow_lists import RowBuilder
 from ptm.data.columns import closest_name, require_columns
 from ptm.data.partial import refuse_but
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
@@ -132,7 +133,7 @@ def read_parquet(path: Path, columns: Sequence[str], text_format: TextFormat = U
     import pyarrow
     import pyarrow.parquet
 
-    builders = {name: Builder() for name in columns}
+    builders = {name: RowBuilder() for name in columns}
     try:
         digest = file_digest(path)
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -174,7 +175,7 @@ class _Filled:
     """Columns that are filled row by row, and the number of each row in its file."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self._builders = {name: Builder() for name in columns}
+        self._builders = {name: RowBuilder() for name in columns}
         self._numbers = Growing("<i8")
 
     def extend(self, numbers: Sequence[int], rows: Sequence[Sequence[Any]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from ptm.config.spec import DataSpec
 from ptm.config.split_rules import has_columns
 from ptm.data.arrow import Texts, distinct, mapped
+from ptm.data.arrow_lists import Lists
 from ptm.data.attributes import attribute_roles, column_attributes, path_attributes
 from ptm.data.examples import Dataset, Examples, rare_labels
 from ptm.data.image_files import (
@@ -312,7 +313,7 @@ def _examples(
 ) -> Examples:
     """Raises DataError with what is wrong with texts and labels."""
     inputs = {role: table.columns[role] for role in columns}
-    if "words" in inputs:
+    if "words" in inputs and not isinstance(inputs["words"], Lists):
         inputs["words"] = mapped(inputs["words"], plain_words)
     gathered = Gathered()
     with gathered.of():

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ptm.config.data_section import LABEL
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec, RunSpec
+from ptm.data.arrow_lists import Lists
 from ptm.data.cutting import CONFIG_KEY, CutText, WordCut, cut_of, joined_words, learn_cut
 from ptm.data.examples import Dataset, Examples
 from ptm.data.input_lines import LeftOut
@@ -118,6 +119,8 @@ def build(spec: RunSpec, data: Dataset, *, model: ModelRef, complete: bool) -> T
 
 def _cut(examples: Examples, how: WordCut) -> Examples:
     """With texts cut into words."""
+    if isinstance(examples.columns["words"], Lists):
+        return examples
     rows = [how.cut(row) if isinstance(row, str) else row for row in examples.columns["words"]]
     return replace(examples, columns={**examples.columns, "words": rows})
 
