@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from ptm.training.recompute import Linear, source_of
 
 # What torch.compile puts in for a linear layer; None in a torch that has no such operation.
 OPERATION: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -53,33 +54,12 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     return _product(left, right, bias) if fits else torch.nn.functional.linear(left, right, bias)
 
 
-class _Linear(torch.autograd.Function):
-    """``x @ weight.T + bias`` and its gradients, all by oneDNN; fp32 [m, k], [n, k], [n]."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        needed = ctx.needs_input_grad
-        return (
-            _product(gradient, weight.t()) if needed[0] else None,
-            _product(gradient.t(), x.t()) if needed[1] else None,
-            gradient.sum(0) if needed[2] else None,
-        )
-
-
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """:func:`torch.nn.functional.linear` by oneDNN: fp32 [..., k], [n, k], [n] to [..., n]."""
     # Of rows that do not lie side by side (each text's first token) its gradient took 50 times as long.
     args = (x.reshape(-1, x.shape[-1]).contiguous(), weight, bias)
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args)
-    out = _Linear.apply(*args) if learns else _product(*args)
+    out = Linear.apply(*args, _product, source_of(x)) if learns else _product(*args)
     return out.view(*x.shape[:-1], weight.shape[0])
 
 

@@ -21,6 +21,7 @@ from ptm.base.limits import require_pool
 from ptm.base.seeds import mix
 from ptm.config.spec import RuntimeSpec
 from ptm.errors import ConfigError, PeerLost, listing
+from ptm.training import recompute
 from ptm.training.one_dnn import linear_where_it_pays, one_dnn_is_faster
 from ptm.training.replaced import Replaced
 from ptm.training.small_maps import convolution
@@ -41,6 +42,7 @@ class Runtime:
     small_maps: bool = False  # convolutions as small_maps.py computes them
     one_dnn: bool = False  # linear layers in fp32 by oneDNN (one_dnn.py)
     cuda_graphs: bool = False  # passes are recorded (cuda_graphs.py)
+    recompute: bool = False  # less is kept for the backward pass (recompute.py)
 
     @property
     def main(self) -> bool:
@@ -61,6 +63,8 @@ class Runtime:
         """What layers that gradient checkpointing computes again are to be computed in, so that they are as they were:
         all of :meth:`autocast` but what torch takes along by itself."""
         replacements: dict[Callable[..., Any], Callable[..., Any]] = {}
+        if self.recompute:
+            replacements |= recompute.REPLACEMENTS
         if self.small_maps:
             replacements[nn.functional.conv2d] = convolution
         if self.one_dnn and self.precision == "fp32":
@@ -259,6 +263,8 @@ def open_runtime(spec: RuntimeSpec) -> Iterator[Runtime]:
                 small_maps=other_ways,
                 one_dnn=other_ways and one_dnn_is_faster(),
                 cuda_graphs=spec.cuda_graphs and device.type == "cuda",
+                # FSDP takes weights away between a layer's passes, and so what to compute again from.
+                recompute=other_ways and spec.shard == "none",
             )
             if spec.precision == "auto":
                 # One for all: the slowest unit decides.

@@ -1,0 +1,267 @@
+"""Training on a CPU in less memory: what is cheap is computed again in the backward pass, in place of being kept.
+
+torch keeps what each operation needs for its own gradient. Of ``linear(gelu(x))`` that is x and gelu(x), of dropout a
+number of four bytes for each one bit, of attention with dropout three matrices a head. Kept here are x, a byte, and
+one matrix and a byte: the rest follows from them by the same operations, so that all results are the same bits.
+
+Nothing can follow from what has changed meanwhile: what is computed again comes from tensors that autograd keeps, which
+refuses those that were changed in place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # left [m, k], right [n, k], bias [n] to [m, n]
+
+_FEWEST_NUMBERS = 100_000  # a tensor below this saves less than the calls in Python cost (about 20 µs each)
+_DRAWN_AT_ONCE = 65_536  # 0.5 MB of random numbers, which stay in a core's own cache
+_PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have operations of their own
+
+
+class _Again:
+    """A tensor that is computed again by ``function``: once, for all layers that wait for it."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self._function = function
+        self._made: Tensor | None = None
+        self.waiting = 0
+
+    def make(self, *inputs: Tensor) -> Tensor:
+        made = self._function(*inputs) if self._made is None else self._made
+        self.waiting -= 1
+        self._made = made if self.waiting > 0 else None
+        return made
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The tensor that has it is what ``again`` makes of ``inputs``, as long as none of them was changed since:
+    ``versions``, of the tensor and its inputs."""
+
+    again: _Again
+    inputs: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+
+
+def _with_source(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    out = function(*inputs)
+    if out.requires_grad and type(out) is Tensor and out.numel() >= _FEWEST_NUMBERS:
+        out.ptm_source = _Source(_Again(function), inputs, _versions(out, *inputs))  # type: ignore[attr-defined]
+    return out
+
+
+def source_of(x: Tensor) -> _Source | None:
+    """How to compute a tensor again; None where nobody knows, or it is no longer what was computed."""
+    source: _Source | None = getattr(x, "ptm_source", None)
+    return source if source and source.versions == _versions(x, *source.inputs) else None
+
+
+def _versions(*tensors: Tensor) -> tuple[int, ...]:
+    return tuple(t._version for t in tensors)
+
+
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+    """:func:`torch.nn.functional.gelu`, whose result a linear layer need not keep."""
+    return _with_source(lambda x: F.gelu(x, approximate=approximate), input)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """:func:`torch.nn.functional.layer_norm`, whose result a linear layer need not keep."""
+    if weight is None or bias is None:
+        return F.layer_norm(input, normalized_shape, weight, bias, eps)
+    return _with_source(lambda x, w, b: F.layer_norm(x, normalized_shape, w, b, eps), input, weight, bias)
+
+
+class Linear(torch.autograd.Function):
+    """``product(x, weight, bias)`` and its gradients by the same product; [m, k], [n, k], [n] to [m, n]. With a source
+    x is computed again from that."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, product: Product, source: _Source | None
+    ) -> Tensor:
+        of_x, of_weight = ctx.needs_input_grad[:2]
+        kept: tuple[Tensor, ...] = (x,)
+        if source and of_weight:
+            kept = source.inputs
+            source.again.waiting += 1
+        # Not the source: what it names would be held beyond this layer's backward pass.
+        ctx.product, ctx.again, ctx.shape = product, source and source.again, x.shape
+        ctx.save_for_backward(weight if of_x else None, *(kept if of_weight else ()))
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *kept = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
+        d_x = ctx.product(gradient, weight.t(), None) if of_x else None
+        d_weight = None
+        if of_weight:
+            x = ctx.again.make(*kept).reshape(ctx.shape) if ctx.again else kept[0]
+            d_weight = ctx.product(gradient.t(), x.t(), None)
+        return d_x, d_weight, gradient.sum(0) if of_bias else None, None, None
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """:func:`torch.nn.functional.linear`, which computes its input again where that is known how."""
+    source = source_of(input)
+    if (
+        source is None
+        or torch.is_autocast_enabled("cpu")
+        or not (weight.is_contiguous() and weight.ndim == 2)
+    ):
+        return F.linear(input, weight, bias)
+    out: Tensor = Linear.apply(input.reshape(-1, input.shape[-1]), weight, bias, F.linear, source)
+    return out.view(*input.shape[:-1], weight.shape[0])
+
+
+class _Dropout(torch.autograd.Function):
+    """Keeps a byte a number: whether it is left."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        left = _drawn(x, p)
+        ctx.p = p
+        ctx.save_for_backward(left)
+        return _dropped(x, left, p)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (left,) = ctx.saved_tensors
+        return _dropped(gradient, left, ctx.p), None
+
+
+def _drawn(x: Tensor, p: float) -> Tensor:
+    """uint8, 1 where dropout leaves a number of ``x``: as ``bernoulli_(1 - p)`` draws it, which compares a number at a
+    time. Drawn by the thousand, and then compared, it takes three quarters of the time."""
+    left = torch.empty_like(x, dtype=torch.uint8)
+    flat = left.as_strided((left.numel(),), (1,)).view(torch.bool)  # as it lies in memory, in whichever order
+    drawn = torch.empty(min(_DRAWN_AT_ONCE, flat.numel()), dtype=torch.float64)
+    for part in flat.split(_DRAWN_AT_ONCE):
+        torch.lt(drawn[: part.numel()].uniform_(), 1 - p, out=part)
+    return left
+
+
+def _dropped(x: Tensor, left: Tensor, p: float) -> Tensor:
+    """``x``, 0 where it is not left, and else by 1 / (1 - p), rounded as torch rounds it."""
+    factor = torch.ones((), dtype=x.dtype).div_(1 - p).item()
+    return torch.mul(x, left).mul_(factor)
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """:func:`torch.nn.functional.dropout`, the same draws."""
+    if not (training and 0 < p < 1 and not inplace and _pays(input) and input.is_floating_point()):
+        return F.dropout(input, p, training, inplace)
+    done: Tensor = _Dropout.apply(input, p)
+    return done
+
+
+def _pays(x: Tensor) -> bool:
+    return (
+        type(x) is Tensor
+        and x.device.type == "cpu"
+        and x.numel() >= _FEWEST_NUMBERS
+        and x.requires_grad
+        and torch.is_grad_enabled()
+    )
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(q kᵀ scale + mask), dropout, times v: what torch computes where there is dropout (its function
+    ``_scaled_dot_product_attention_math``), operation by operation. [b, heads, n, d], [b, heads, m, d], [b, heads, m,
+    e] to [b, heads, n, e]; mask, of fp32, added to [b, heads, n, m]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, scale: float
+    ) -> Tensor:
+        (b, heads, n, d), m, root = q.shape, k.shape[2], math.sqrt(scale)
+        rows = (q * root).reshape(b * heads, n, d)
+        columns = (k.transpose(2, 3) * root).reshape(b * heads, d, m)
+        values = v.reshape(b * heads, m, -1)
+        scores = torch.bmm(rows, columns).view(b, heads, n, m)
+        if mask is not None:
+            scores.add_(mask)
+        shares = torch.ops.aten._safe_softmax(scores, -1)
+        left = _drawn(shares, p)
+        ctx.p, ctx.root = p, root
+        ctx.save_for_backward(rows, columns, values, shares, left)
+        return torch.bmm(_dropped(shares, left, p).view(b * heads, n, m), values).view(b, heads, n, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, columns, values, shares, left = ctx.saved_tensors
+        b, heads, n, m = shares.shape
+        gradient = gradient.reshape(b * heads, n, -1)
+        taken = _dropped(shares, left, ctx.p).view(b * heads, n, m)
+        d_values = torch.bmm(taken.transpose(1, 2), gradient)
+        del taken
+        d_taken = torch.bmm(gradient, values.transpose(1, 2)).view(b, heads, n, m)
+        d_shares = _dropped(d_taken, left, ctx.p)
+        d_scores = torch.ops.aten._softmax_backward_data(d_shares, shares, -1, shares.dtype)
+        d_scores = d_scores.view(b * heads, n, m)
+        d_q = torch.bmm(d_scores, columns.transpose(1, 2)).view(b, heads, n, -1).mul_(ctx.root)
+        d_k = torch.bmm(rows.transpose(1, 2), d_scores).view(b, heads, -1, m).mul_(ctx.root)
+        return d_q, d_k.transpose(2, 3), d_values.view(b, heads, m, -1), None, None, None
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """:func:`torch.nn.functional.scaled_dot_product_attention`, the same draws. Without dropout torch keeps little."""
+    factor = scale or query.shape[-1] ** -0.5
+    if not (
+        0 < dropout_p < 1
+        and not enable_gqa
+        and factor > 0
+        and all(type(t) is Tensor and t.dtype == torch.float32 and t.ndim == 4 for t in (query, key, value))
+        and query.shape[:2] == key.shape[:2] == value.shape[:2]
+        and (_pays(query) or _pays(key) or _pays(value))
+        and not torch.is_autocast_enabled("cpu")
+        and not (attn_mask is not None and (is_causal or attn_mask.requires_grad))
+    ):
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    if is_causal:
+        attn_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros(attn_mask.shape).masked_fill_(~attn_mask, -math.inf)
+    done: Tensor = _Attention.apply(query, key, value, attn_mask, dropout_p, factor)
+    return done
+
+
+REPLACEMENTS: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    F.gelu: gelu,
+    F.layer_norm: layer_norm,
+    F.linear: linear,
+    F.dropout: dropout,
+    F.scaled_dot_product_attention: attention,
+}
