@@ -89,12 +89,21 @@ def test_13_08_an_operation_in_no_fixed_order_is_refused_by_name():
 def test_torch_is_set_up_and_put_back_also_after_an_error():
     before = state()
     with pytest.raises(KeyError), open_runtime(RuntimeSpec(device="cpu", threads=1)) as runtime:
-        assert replace(runtime, small_maps=False, one_dnn=False) == CPU and runtime.main
+        assert replace(runtime, small_maps=False, one_dnn=False, recompute=False) == CPU and runtime.main
         assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
         torch.manual_seed(5)
         torch.rand(3)
         raise KeyError
     assert state() == before
+
+
+@pytest.mark.parametrize("setting", [{"compile": True}, {"shard": "fsdp"}])
+def test_13_02_nothing_is_computed_again_where_others_take_care_of_what_is_kept(setting):
+    spec = RuntimeSpec(device="cpu", threads=1)
+    with open_runtime(spec) as runtime:
+        assert runtime.recompute
+    with open_runtime(replace(spec, **setting)) as runtime:
+        assert not runtime.recompute
 
 
 def test_the_cores_are_the_threads_unless_the_config_says(monkeypatch):
