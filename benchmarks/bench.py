@@ -146,7 +146,7 @@ def _bf16() -> bool:
     return done.stdout.strip() == "True"
 
 
-def _positive(word: str) -> int:
+def positive(word: str) -> int:
     if not word.isascii() or not word.isdigit() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"{word!r}: expected a number from 1 on")
     return int(word)
@@ -159,15 +159,24 @@ def _some(word: str) -> str:
     return word
 
 
-def _texts(word: str) -> str:
+def texts(word: str) -> str:
+    return _folder_with(word, "tsv", ("train.tsv", "dev.tsv"))
+
+
+def images(word: str) -> str:
+    return _folder_with(word, "parquet", ("train.parquet", "test.parquet"))
+
+
+def _folder_with(word: str, expected: str, names: Sequence[str]) -> str:
     kind, _, folder = word.partition(":")
-    missing = [name for name in ("train.tsv", "dev.tsv") if not (Path(folder) / name).is_file()]
-    if kind != "tsv" or missing:
-        raise argparse.ArgumentTypeError(f"{word!r}: expected tsv:FOLDER with train.tsv and dev.tsv in it")
-    return f"tsv:{Path(folder).resolve()}"
+    if kind != expected or not all((Path(folder) / name).is_file() for name in names):
+        raise argparse.ArgumentTypeError(
+            f"{word!r}: expected {expected}:FOLDER with {' and '.join(names)} in it"
+        )
+    return f"{expected}:{Path(folder).resolve()}"
 
 
-def _replaceable(word: str) -> Path:
+def replaceable(word: str) -> Path:
     """Asked before anything is measured, not an hour later."""
     path = Path(word)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -183,13 +192,11 @@ def main(words: Sequence[str] | None = None) -> int:
     """0 where something was measured, 1 where every arm failed or was left out, 130 where it was interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small workloads, fewer rounds; never final")
-    parser.add_argument("--rounds", type=_positive, help="default: 3, with --quick 2")
-    parser.add_argument("--threads", type=_positive, default=1)
-    parser.add_argument(
-        "--texts", type=_texts, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
-    )
+    parser.add_argument("--rounds", type=positive, help="default: 3, with --quick 2")
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--texts", type=texts, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)")
     parser.add_argument("--only", type=_some, help=f"names of workloads: {','.join(NAMES)}")
-    parser.add_argument("--output", type=_replaceable, default=HERE / "results.md")
+    parser.add_argument("--output", type=replaceable, default=HERE / "results.md")
     options = parser.parse_args(words)
     options.bf16, rounds, cores = _bf16(), options.rounds or (2 if options.quick else 3), core_count()
     given = " ".join(words if words is not None else sys.argv[1:])

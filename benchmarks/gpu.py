@@ -31,7 +31,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from bench import measure  # noqa: E402
+from bench import images, measure, positive, replaceable, texts  # noqa: E402
 from results import beginning, section, without_folders, write_results  # noqa: E402
 from workloads import Arm, Goal, Workload, write_images  # noqa: E402
 
@@ -166,8 +166,8 @@ def outcome(recipe: Recipe, run: Path, tell: Callable[[str], None]) -> str:
     return f"| {recipe.name} | {accuracy:.4f} | {recipe.published} | {minutes:.1f} | {rate:,.0f} | {recipe.words[1]} |"
 
 
-def report(options: argparse.Namespace, gpu: str, folder: Path) -> dict[str, list[str]]:
-    """The sections, in the order in which they are measured; those for which no time was left say so."""
+def report(options: argparse.Namespace, gpu: str, folder: Path) -> None:
+    """Measure the sections one after the other, and write all of them after each."""
     text = options.texts or f"csv:{HERE.parent / 'configs' / 'samples'}"
     rows = f'{{source: "{text}", {SST2 if options.texts else ROWS}, max_train_examples: 6400}}'
     model, runtime = (
@@ -175,7 +175,7 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> dict[str, lis
         "{device: cuda, precision: bf16, cuda_graphs: true}",
     )
     train = "{epochs: 1, batch_size: 32, learning_rate: 5.0e-5, seed: 1}"
-    texts = config(folder, "text-classification", model=model, data=rows, train=train, runtime=runtime)
+    small = config(folder, "text-classification", model=model, data=rows, train=train, runtime=runtime)
     large = config(
         folder,
         "text-classification",
@@ -188,7 +188,7 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> dict[str, lis
         runtime=runtime,
     )
     write_images(folder / "images", 224, 1024)
-    images = config(
+    pictures = config(
         folder,
         "image-classification",
         model="{name: resnet50, weights: none}",
@@ -200,16 +200,20 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> dict[str, lis
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    def keep() -> None:
+        write_results(options.output, sections, f"ptm on {gpu}")
+
     sections = {"Speed": [""]}
     lines = sections["Speed"]
     lines += ["| | speed | arithmetic | MFU | a step | helps | doubts |", "|---|---|---|---|---|---|---|"]
     for name, path, noun in (
-        ("MiniLM, batch 32", texts, "tokens"),
+        ("MiniLM, batch 32", small, "tokens"),
         ("as large as BERT-base, batch 64", large, "tokens"),
-        ("ResNet-50, 224 pixels, batch 128", images, "images"),
+        ("ResNet-50, 224 pixels, batch 128", pictures, "images"),
     ):
         lines += speed(name, path, noun)
         tell(lines[-1])
+        keep()
     settings = {
         "task": "text-classification",
         "model": model,
@@ -245,8 +249,10 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> dict[str, lis
     if time.monotonic() < options.deadline:
         began, runs, missing = beginning("make bench-gpu"), *measure(beside, options.rounds)
         sections[beside.title] = section(beside, runs, missing, core_count(), began)
+        keep()
     if time.monotonic() < options.deadline:
-        sections[bits] = ["", killed_and_resumed(texts, folder)]
+        sections[bits] = ["", killed_and_resumed(small, folder)]
+        keep()
     table = sections["Recipes"] = [""]
     table += ["| | accuracy | published | minutes | examples/s | config |", "|---|---|---|---|---|---|"]
     for recipe in recipes(options.texts, options.images, folder / "runs"):
@@ -254,7 +260,7 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> dict[str, lis
             table.append(outcome(recipe, run_of(recipe), tell))
         else:
             table.append(f"| {recipe.name} | | {recipe.published} | | | no time was left |")
-    return sections
+        keep()
 
 
 def run_of(recipe: Recipe) -> Path:
@@ -264,13 +270,18 @@ def run_of(recipe: Recipe) -> Path:
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", default="", help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)")
     parser.add_argument(
-        "--images", default="", help="parquet:FOLDER with train.parquet and test.parquet (CIFAR-10)"
+        "--texts", type=texts, default="", help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--images",
+        type=images,
+        default="",
+        help="parquet:FOLDER with train.parquet and test.parquet (CIFAR-10)",
+    )
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--minutes", type=float, default=25.0, help="after which no further part begins")
-    parser.add_argument("--output", type=Path, default=HERE / "results_gpu.md")
+    parser.add_argument("--output", type=replaceable, default=HERE / "results_gpu.md")
     options = parser.parse_args(words)
     gpu = cuda()
     if not gpu:
@@ -282,7 +293,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return NO_CUDA
     options.deadline = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory(prefix="ptm-gpu-") as folder:
-        write_results(options.output, report(options, gpu, Path(folder)), f"ptm on {gpu}")
+        report(options, gpu, Path(folder))
     print(options.output)
     return 0
 

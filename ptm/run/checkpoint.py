@@ -22,6 +22,7 @@ from ptm.config.spec import RunSpec
 from ptm.errors import ModelError, StorageError
 from ptm.models import adapters
 from ptm.run.ownership import CHECKPOINT, foreign_in_checkpoint
+from ptm.training import eight_bit
 from ptm.training.averaging import WeightAverage
 from ptm.training.optim import StepCounts, state_numbers
 from ptm.training.progress import Progress
@@ -315,11 +316,15 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Its state, whole: of parameters that are spread over processes, all of these must ask."""
+    # Not its state_dict: in that of bitsandbytes some lie in a dictionary of their own.
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return {
         f"{index}.{key}": whole(value).detach().cpu().contiguous()
-        for index, entry in optimizer.state_dict()["state"].items()
-        for key, value in entry.items()
         if isinstance(value, Tensor)
+        else torch.tensor(value)  # bitsandbytes counts steps as Python does
+        for index, parameter in enumerate(parameters)
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor | int)
     }
 
 
@@ -329,23 +334,26 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         parameter = parameters[int(index)]
+        value: Any = tensor
         if tensor.shape == parameter.shape and tensor.dtype == parameter.dtype:
             # In the parameter's own memory layout (channels last): fused optimizers go by memory order.
-            tensor = torch.empty_like(parameter).copy_(placed_like(tensor, parameter))
-        elif tensor.dtype != torch.float32 or list(tensor.shape) != _state_shape(key, parameter):
+            value = torch.empty_like(parameter).copy_(placed_like(tensor, parameter))
+        elif (tensor.dtype, list(tensor.shape)) not in _state_forms(key, parameter):
             raise ValueError(f"{name} of the optimizer is {tensor.dtype} {list(tensor.shape)}")
-        state.setdefault(int(index), {})[key] = tensor
+        elif tensor.dtype == torch.int64:
+            value = int(tensor)
+        state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _state_shape(key: str, parameter: Tensor) -> list[int] | None:
-    """Of what an optimizer keeps that has not the shape of a parameter: steps, and Adafactor's rows and columns."""
+def _state_forms(key: str, parameter: Tensor) -> list[tuple[torch.dtype, list[int]] | None]:
+    """Type and shape of what an optimizer may keep by this name that is not like a parameter: steps, Adafactor's rows
+    and columns, moments in eight bits."""
     shape = list(parameter.shape)
-    return {
-        "step": [],
-        "row_var": [*shape[:-1], 1] if len(shape) > 1 else None,
-        "col_var": [*shape[:-2], 1, shape[-1]] if len(shape) > 1 else None,
-    }.get(key)
+    shapes = {"step": [], "row_var": [*shape[:-1], 1], "col_var": [*shape[:-2], 1, *shape[-1:]]}
+    known = key == "step" or (key in shapes and len(shape) > 1)
+    own = (torch.float32, shapes[key]) if known else None
+    return [own, eight_bit.state_forms(parameter.numel(), shape).get(key)]
 
 
 def _shown(size: int) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ptm.config.spec import ModelSpec, TrainSpec
 from ptm.errors import ConfigError
 from ptm.models.layers import layers_of
+from ptm.training import eight_bit
 
 
 def freeze(
@@ -143,17 +144,23 @@ def _layer_factors(
 def build_optimizer(groups: list[dict[str, Any]], spec: TrainSpec) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter, arXiv:1711.05101) or SGD with momentum, in one fused pass over the weights a step; or
     Adafactor (Shazeer & Stern, arXiv:1804.04235), for which torch has none: a mean of squared gradients a row and a
-    column in place of one a weight, no momentum, and a rate that is relative to a tensor's root mean square."""
+    column in place of one a weight, no momentum, and a rate that is relative to a tensor's root mean square; or AdamW
+    in eight bits (:mod:`ptm.training.eight_bit`). Raises ConfigError where the package of the last is not there."""
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.learning_rate, fused=True)
+    if spec.optimizer == eight_bit.NAME:
+        return eight_bit.adamw(groups, spec.learning_rate)
     if spec.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=spec.learning_rate, foreach=False)
     return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=spec.momentum, fused=True)
 
 
 def state_numbers(spec: TrainSpec, parameter: Tensor) -> int:
-    """How many numbers the optimizer keeps of a parameter: two moments, a momentum, none; or rows and columns."""
+    """How many numbers the optimizer keeps of a parameter: two moments, a momentum, none; or rows and columns. Those of
+    eight bits count as quarters."""
     size = parameter.numel()
+    if spec.optimizer == eight_bit.NAME:
+        return eight_bit.state_numbers(size)
     if spec.optimizer == "adafactor":
         return size if parameter.ndim < 2 else sum(size // max(1, n) for n in parameter.shape[-2:])
     return size * (2 if spec.optimizer == "adamw" else int(spec.momentum > 0))

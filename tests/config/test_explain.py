@@ -200,13 +200,13 @@ FILLED = "a text that is not empty"
         (
             "train.optimizer=adam",
             "train.optimizer is the text 'adam'",
-            "one of adamw, sgd, adafactor",
+            "one of adamw, sgd, adafactor, adamw8bit",
             "did you mean adamw?",
         ),
         (
             "train.optimizer={name: sgd}",
             "train.optimizer is a section with keys",
-            "one of adamw, sgd, adafactor",
+            "one of adamw, sgd, adafactor, adamw8bit",
             "",
         ),
         ("train.seed=-1", "train.seed is -1", "a whole number of at least 0 and below 4294967296", ""),
