@@ -255,7 +255,7 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> None:
         keep()
     table = sections["Recipes"] = [""]
     table += ["| | accuracy | published | minutes | examples/s | config |", "|---|---|---|---|---|---|"]
-    for recipe in recipes(options.texts, options.images, folder / "runs"):
+    for recipe in recipes(options.texts or "", options.images or "", folder / "runs"):
         if time.monotonic() < options.deadline:
             table.append(outcome(recipe, run_of(recipe), tell))
         else:
@@ -271,12 +271,11 @@ def run_of(recipe: Recipe) -> Path:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--texts", type=texts, default="", help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
+        "--texts", type=texts, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
     )
     parser.add_argument(
         "--images",
         type=images,
-        default="",
         help="parquet:FOLDER with train.parquet and test.parquet (CIFAR-10)",
     )
     parser.add_argument("--rounds", type=positive, default=3)
