@@ -270,9 +270,7 @@ def run_of(recipe: Recipe) -> Path:
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--texts", type=texts, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)"
-    )
+    parser.add_argument("--texts", type=texts, help="tsv:FOLDER with train.tsv and dev.tsv (sentence, label)")
     parser.add_argument(
         "--images",
         type=images,

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,8 +39,8 @@ def adamw(groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Opt
     """Over these groups. Raises ConfigError where the package is not there."""
     require_package(PACKAGE, EXTRA, "train.optimizer")
     with _nothing_fetched():
-        from bitsandbytes.optim import AdamW8bit
-    optimizer: torch.optim.Optimizer = AdamW8bit(groups, lr=learning_rate)
+        made: Any = import_module("bitsandbytes.optim").AdamW8bit
+    optimizer: torch.optim.Optimizer = made(groups, lr=learning_rate)
     return optimizer
 
 

@@ -106,14 +106,14 @@ def test_13_06_without_the_package_nothing_begins(spec, tmp_path, monkeypatch):
     assert extras.install("8bit") in str(caught.value) and not (tmp_path / "a").exists()
 
 
-def test_13_06_images_are_refused():
+def test_13_06_images_are_refused(tmp_path):
     text = (
         "version: 1\ntask: image-classification\nmodel: {name: resnet8, weights: none}\noutput: r\n"
         'data: {source: "builtin:digits", train: train, eval: test}\n'
         "train: {epochs: 1, learning_rate: 1e-3, optimizer: adamw8bit}\n"
     )
     with pytest.raises(ConfigError, match="text tasks"):
-        parse_config(text, "c")
+        parse_config(text, "c", base=tmp_path, cwd=tmp_path)
 
 
 @pytest.mark.slow
