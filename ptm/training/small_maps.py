@@ -87,7 +87,10 @@ def convolution(
         _Axis(*sizes)
         for sizes in zip(input.shape[2:], weight.shape[2:], strides, paddings, dilations, strict=True)
     )
-    if groups == 1 and 1 <= high.places * wide.places <= _MOST_PLACES and _fits(input, weight, bias):
+    # A kernel of one pixel is a product in oneDNN, too: 2 % of a step, and not torch's bits where nothing is gained.
+    one_pixel = high.kernel == wide.kernel == 1
+    small = not one_pixel and 1 <= high.places * wide.places <= _MOST_PLACES
+    if groups == 1 and small and _fits(input, weight, bias):
         plan = _plan(high, wide)
         if plan is not None:
             out: Tensor = _Product.apply(input, weight, bias, plan)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from tiny.object_detection import write_voc
 
-# torchvision's detectors have no loss when they are evaluated. Which negatives count is decided by rank, AdamW's first
-# steps take signs, and batch norms see two values each: of two processes the first step is the same to the bit, the
-# second loss to 2e-8, its gradient to 3e-3, and the third loss to 1.4e-3 (2.8e-4 with convolutions as torch has them).
-CHECK = {"training": True, "rtol": 1e-3, "third_step": 5e-3}
+# torchvision's detectors have no loss when they are evaluated. Which negatives count is decided by rank, and AdamW's
+# first steps take signs: the first step is the same to the bit in two processes, the third to 2e-4.
+CHECK = {"training": True, "rtol": 1e-3}
 
 
 def make(folder: Path) -> None:
