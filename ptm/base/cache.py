@@ -26,7 +26,7 @@ import numpy as np
 
 from ptm.base import files
 from ptm.base.regular import NotRegular, kind_of, open_descriptor, open_regular, read_bytes
-from ptm.errors import StorageError
+from ptm.errors import Problem, StorageError
 
 FORMAT = 1
 NAME_LENGTH = 32  # hexadecimal digits of the identity's digest
@@ -274,14 +274,20 @@ def _problems(crc_file: Path) -> list[str]:
     ]
 
 
-def prune(root: Path, limit: float, report: Callable[[str], None] = lambda line: None) -> int:
+def prune(
+    root: Path,
+    limit: float,
+    report: Callable[[str], None] = lambda line: None,
+    left: Callable[[Problem], None] = lambda problem: None,
+) -> int:
     """Remove stores that no run uses, those unused longest first, until ``limit`` bytes are left: the bytes freed.
 
-    ``report`` gets a line for each store that was removed, is in use, or holds what ptm did not write.
-    """
+    ``report`` gets a line for each store that was removed, is in use, or cannot be removed; ``left`` what cannot be,
+    and why, where more than ``limit`` bytes stay for it."""
     _clear_debris(root / DATA)
     stores = [entry for entry in entries(root) if _is_store(entry.path)]
     total, freed = sum(entry.bytes for entry in stores), 0
+    problems = []
     for entry in reversed(stores):
         if total - freed <= limit:
             break
@@ -289,6 +295,7 @@ def prune(root: Path, limit: float, report: Callable[[str], None] = lambda line:
             descriptor = open_descriptor(entry.path / "lock", os.O_RDWR)
         except OSError as error:
             report(f"{entry.name} cannot be removed: {error.strerror}")
+            problems.append(_not_removed(entry.path, f"its lock: {error.strerror}"))
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -303,9 +310,21 @@ def prune(root: Path, limit: float, report: Callable[[str], None] = lambda line:
                 report(f"removed {entry.name}: {entry.bytes / 1e6:.1f} MB, {what}")
             else:
                 report(f"{entry.name} is left: {problem}")
+                problems.append(_not_removed(entry.path, problem))
         finally:
             os.close(descriptor)
+    if total - freed > limit:
+        for problem in problems:
+            left(problem)
     return freed
+
+
+def _not_removed(path: Path, why: str) -> Problem:
+    return Problem(
+        f"cannot be removed: {why}",
+        where=str(path),
+        cure="change the permissions of the folder, or move away what is not ptm's, and prune again",
+    )
 
 
 def _remove(path: Path, *, being_made: bool = False) -> str | None:

@@ -67,6 +67,23 @@ def endless(path: Path) -> str | None:
     return None if nameless or stat.S_ISDIR(mode) else _kind(mode)
 
 
+def hindrance(path: Path) -> str | None:
+    """What keeps the file at ``path``, links followed, from being read, in words; None where it opens."""
+    if kind := endless(path):
+        return f"is {kind}, not a file"
+    try:
+        with path.open("rb"):
+            return None
+    except IsADirectoryError:
+        return "this is a folder, not a file"
+    except (FileNotFoundError, ValueError):  # a name with a NUL in it, too
+        if path.is_symlink():
+            return f"is a link to {os.path.realpath(path)}, which is not there"
+        return "there is no such file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
 def _kind(mode: int) -> str | None:
     if stat.S_ISREG(mode):
         return None

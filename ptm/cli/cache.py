@@ -91,8 +91,8 @@ def prune_stores(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Remove what was not used for longest, never what a run is using."""
-    from ptm.errors import ConfigError
+    """Remove what was not used for longest, never what a run is using; exit with 3 if something cannot be removed."""
+    from ptm.errors import ConfigError, StorageError, shorten
 
     if (to is None) != everything:
         what = "nothing says how much may stay" if to is None else "--to and --all contradict each other"
@@ -105,11 +105,14 @@ def prune_stores(
     from ptm.base.cache import prune
 
     lines: list[str] = []
-    freed = prune(_root(store), (to or 0.0) * 1e9, lines.append if json_ else echo)
-    if json_:
-        echo_json({"freed_bytes": freed, "lines": lines})
-    else:
+    left: list[Problem] = []
+    freed = prune(_root(store), (to or 0.0) * 1e9, lines.append if json_ else echo, left.append)
+    if not json_:
         echo(f"{freed / 1e6:.2f} MB freed")
+    elif not left:
+        echo_json({"freed_bytes": freed, "lines": lines})
+    if left:
+        raise StorageError(shorten(left, "stores"))
 
 
 def _root(store: Path | None) -> Path:

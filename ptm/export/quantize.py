@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+
+from ptm.errors import NotFinite
 
 _FEWEST = 1024  # numbers of a tensor that is worth storing in 16 bits
 
@@ -28,7 +31,7 @@ def dynamic_int8(content: bytes) -> bytes:
 
 def static_int8(content: bytes, batches: Sequence[Feeds]) -> bytes:
     """Weights in int8, a scale a channel, and what is computed in uint8, with scales that these batches show (Jacob et
-    al. 2018, arXiv:1712.05877)."""
+    al. 2018, arXiv:1712.05877). Raises NotFinite where what is computed of them has no range."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc,unused-ignore]
@@ -38,17 +41,44 @@ def static_int8(content: bytes, batches: Sequence[Feeds]) -> bytes:
         def get_next(self) -> Feeds | None:
             return next(self._batches, None)
 
-    with _files(content) as (model, output):
-        quantize_static(
-            model,
-            output,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-        )
-        return output.read_bytes()
+    with _files(content) as (model, output), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of what is refused below
+        try:
+            quantize_static(
+                model,
+                output,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8,
+            )
+        except AssertionError as error:  # so ONNX Runtime says that a scale is NaN
+            raise _without_range() from error
+        quantized = output.read_bytes()
+    _require_finite_scales(quantized)
+    return quantized
+
+
+def _require_finite_scales(content: bytes) -> None:
+    """NotFinite where a graph multiplies by infinity, which ONNX Runtime writes without a word."""
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    for tensor in onnx.load_from_string(content).graph.initializer:
+        scale = tensor.data_type == TensorProto.FLOAT and tensor.name.endswith("_scale")
+        if scale and not np.isfinite(numpy_helper.to_array(tensor)).all():
+            raise _without_range()
+
+
+def _without_range() -> NotFinite:
+    return NotFinite(
+        "what the network computes of the training examples overflows, so no scale of int8 is found for it",
+        where="--quantize int8",
+        expected="finite weights and finite activations",
+        cure="export without --quantize, or with --quantize bf16; where ptm eval tells of numbers that are not finite, "
+        "too, train again with a smaller learning rate",
+    )
 
 
 def stored_in_bf16(content: bytes) -> bytes:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ptm.base.extras import install
+from ptm.base.regular import hindrance
 from ptm.base.seeds import INIT, mix
 from ptm.config.spec import AdapterSpec, ModelSpec
 from ptm.errors import ConfigError, MissingDownload, ModelError, Problem
@@ -309,6 +310,8 @@ def _read(directory: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
 
     try:
         content = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        if what := hindrance(directory / WEIGHTS):
+            raise ValueError(f"{WEIGHTS}: {what}")
         tensors = load_file(directory / WEIGHTS)
         if content["peft_type"] != "LORA":
             raise ValueError(f"an adapter of the kind {str(content['peft_type'])[:40]}")

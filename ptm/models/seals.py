@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 
 from ptm.base.files import OF_A_MODEL, broken_seal
-from ptm.base.regular import endless, read_bytes
+from ptm.base.regular import endless, hindrance, read_bytes
 from ptm.errors import ModelError
 
 _SEAL = "manifest.json"
 _INDEX = ".index.json"  # of weights in several files
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which transformers looks for them
+CURE_OF_UNREADABLE = "put the file of weights in its place, readable for you: fetch or save it again"
 
 
 def require_intact(directory: Path) -> None:
@@ -43,6 +46,16 @@ def require_own_files(directory: Path) -> None:
             raise ModelError(f"is {kind}", where=entry, expected="a file of a model", cure="remove it")
         if entry.name.endswith(_INDEX):
             _require_names_within(entry)
+
+
+def require_weights(directory: Path) -> None:
+    """Raise ModelError where the folder of a text model has weights that cannot be read, saying why: transformers calls
+    each of them missing. Where there are none at all, it says so itself."""
+    places = [directory / f"{name}{end}" for name in _WEIGHTS for end in ("", _INDEX)]
+    there = [place for place in places if os.path.lexists(place)]
+    path = next((place for place in there if place.is_file()), there[0] if there else None)
+    if path is not None and (what := hindrance(path)):
+        raise ModelError(what, where=path, cure=CURE_OF_UNREADABLE)
 
 
 def _require_names_within(index: Path) -> None:

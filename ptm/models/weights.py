@@ -7,6 +7,7 @@ whole or not at all; only the output layer may be new, and only when the model i
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -18,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptm.base.regular import hindrance
 from ptm.errors import MOST_PROBLEMS, ModelError, Problem
-from ptm.models.seals import require_intact
+from ptm.models.seals import CURE_OF_UNREADABLE, require_intact
 
 PICKLE_SUFFIXES = (".pth", ".th", ".pt", ".bin", ".ckpt", ".tar")  # .pth.tar
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
@@ -108,9 +110,9 @@ def read_weights(path: Path) -> Weights:
             where=path,
             expected=f"a file that ends in {', '.join(SUFFIXES)}",
         )
-    if not path.is_file():
-        what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise ModelError(what, where=path, cure="correct the path of the weights")
+    if what := hindrance(path):
+        cure = CURE_OF_UNREADABLE if os.path.lexists(path) else "correct the path of the weights"
+        raise ModelError(what, where=path, cure=cure)
     require_intact(path.parent)
     content = _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
     weights = Weights(_strip_prefixes(_require_tensors(_unwrap(content), path)))

@@ -132,6 +132,8 @@ def find_origin(
     options, commit = _options(local, ref.revision), None
     if local:
         _require_plausible(_read_config(Path(place)), place)
+        if ref.weights == "default" and not ref.bare:
+            seals.require_weights(Path(place))
     with loading(ref.where):
         if not local:
             commit = hub.commit_of(place, ref.revision, local_files_only=options["local_files_only"])

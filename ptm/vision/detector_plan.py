@@ -12,6 +12,7 @@ from pathlib import Path
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
+from ptm.base.regular import hindrance
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec
 from ptm.errors import ConfigError, ModelError, Problem
@@ -237,8 +238,10 @@ def _named_weights(
         return None, False
     path = Path(weights).expanduser()
     if is_file_name(weights):
-        if not path.exists():
-            raise ModelError("there is no such file", where=path, cure="correct model.weights")
+        if not path.exists():  # a link to nothing, too
+            raise ModelError(
+                hindrance(path) or "there is no such file", where=path, cure="correct model.weights"
+            )
         return file_of_weights(path), False
     if architecture in YOLOX:
         raise ModelError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
+from ptm.base.regular import hindrance
 from ptm.config.model_ref import ModelRef, Role
 from ptm.errors import ModelError, listing
 from ptm.models.weights import file_of_weights, is_file_name
@@ -33,8 +34,10 @@ def named_weights(architecture: str, weights: str, role: Role) -> Path | Weights
         return None
     path = Path(weights).expanduser()
     if is_file_name(weights):
-        if not path.exists():
-            raise ModelError("there is no such file", where=path, cure=f"correct {role}.weights")
+        if not path.exists():  # a link to nothing, too
+            raise ModelError(
+                hindrance(path) or "there is no such file", where=path, cure=f"correct {role}.weights"
+            )
         return file_of_weights(path)
     if is_timm(architecture) and weights == "default":
         return timm_models.published_weights(architecture, role)

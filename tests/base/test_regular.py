@@ -1,5 +1,6 @@
 """Regular files are opened and nothing else; whatever else stands there is named."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from ptm.base.regular import (
     NotRegular,
     endless,
+    hindrance,
     kind_of,
     open_descriptor,
     open_regular,
@@ -107,3 +109,28 @@ def test_15_17_what_a_reader_would_wait_for(made, tmp_path):
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_text("x"), None),
+        (lambda path: path.mkdir(), "this is a folder, not a file"),
+        (lambda path: path.symlink_to("/nowhere/x"), "is a link to /nowhere/x, which is not there"),
+        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
+        (lambda path: os.mkfifo(path), "is a named pipe, not a file"),
+        (lambda path: None, "there is no such file"),
+    ],
+)
+def test_what_keeps_a_file_from_being_read_is_said(tmp_path, make, said):
+    make(tmp_path / "a")
+    assert hindrance(tmp_path / "a") == said
+
+
+def test_what_may_not_be_opened_and_names_that_no_file_has_are_said(tmp_path, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    assert hindrance(tmp_path / "a\0") == "there is no such file"
+    monkeypatch.setattr(type(tmp_path), "open", denied)
+    assert hindrance(tmp_path / "a") == "cannot be read: Permission denied"

@@ -1,6 +1,8 @@
 """``ptm cache``: what is stored, whether it is as it was written, what is removed."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from typer.testing import CliRunner
 from ptm.base.cache import root_directory
 from ptm.cli.app import app
 from ptm.distill.store import Field, Store
-from ptm.errors import ConfigError, ModelError
+from ptm.errors import ConfigError, ModelError, StorageError
 
 
 @pytest.fixture
@@ -66,6 +68,34 @@ def test_12_10_the_cache_as_json(root):
     assert json.loads(invoke("verify", "--store", root, "--json").stdout)["stores"][0]["problems"] == []
     freed = json.loads(invoke("prune", "--store", root, "--all", "--json").stdout)
     assert freed["freed_bytes"] == store["bytes"] and not list(root.iterdir())
+
+
+@pytest.mark.parametrize("cause", ["permissions", "somebody's file", "lock with two names"])
+def test_what_cannot_be_removed_is_named_and_is_an_error(root, monkeypatch, cause):
+    (path,) = root.iterdir()
+    if cause == "permissions":  # they bind no test that runs as root
+
+        def denied(*_, **__):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(Path, "unlink", denied)
+    elif cause == "lock with two names":
+        (root.parent / "other").hardlink_to(path / "lock")
+    else:
+        (path / "thesis.tex").write_text("years of work")
+    for words in (["--all"], ["--all", "--json"], ["--to", "0"]):
+        result = invoke("prune", "--store", root, *words)
+        assert isinstance(result.exception, StorageError) and path.is_dir()
+        (problem,) = result.exception.problems
+        assert problem.where == str(path) and problem.what.startswith("cannot be removed: ") and problem.cure
+        assert ("0.00 MB freed" in result.stdout) == ("--json" not in words)
+    assert invoke("prune", "--store", root, "--to", "1").exception is None  # as much may stay
+
+
+def test_what_a_run_uses_may_stay(root):
+    with Store(root, {"a": 1}, [np.array([0, 1]), np.array([2, 3])], {}):
+        result = invoke("prune", "--store", root, "--all")
+    assert result.exception is None and "is in use" in result.stdout
 
 
 def test_12_10_the_cache_is_where_other_caches_are(monkeypatch, tmp_path):

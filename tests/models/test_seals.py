@@ -1,5 +1,6 @@
 """The seal of a saved model: what is damaged is told, what somebody changed on purpose is read."""
 
+import errno
 import json
 import os
 
@@ -7,7 +8,7 @@ import pytest
 
 from ptm.base.files import seal
 from ptm.errors import ModelError
-from ptm.models.seals import require_intact, require_own_files
+from ptm.models.seals import require_intact, require_own_files, require_weights
 
 
 @pytest.fixture
@@ -136,3 +137,26 @@ def test_15_09_settings_that_were_not_there_are_damage(model, name):
     (model / name).write_text("{}")
     with pytest.raises(ModelError, match=f"{name} was not there when it was written"):
         require_intact(model)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing"])
+def test_weights_that_cannot_be_read_are_told_from_weights_that_are_not_there(tmp_path, kind):
+    weights = tmp_path / "model.safetensors"
+    require_weights(tmp_path)  # none at all: transformers says so
+    weights.mkdir() if kind == "folder" else weights.symlink_to(tmp_path / "absent")
+    with pytest.raises(ModelError, match=r"a folder, not a file|is a link to .*absent, which") as caught:
+        require_weights(tmp_path)
+    assert caught.value.problems[0].where == str(weights) and caught.value.problems[0].cure
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")  # which is what is loaded then
+    require_weights(tmp_path)
+
+
+def test_weights_without_permission_say_so(tmp_path, monkeypatch):
+    (tmp_path / "model.safetensors").touch()
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "open", denied)
+    with pytest.raises(ModelError, match="cannot be read: Permission denied"):
+        require_weights(tmp_path)

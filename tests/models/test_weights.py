@@ -115,6 +115,9 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.pth").mkdir()
     with pytest.raises(ModelError, match="folder"):
         read_weights(tmp_path / "folder.pth")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "absent")
+    with pytest.raises(ModelError, match=r"is a link to .*absent, which is not there"):
+        read_weights(tmp_path / "link.safetensors")
     with pytest.raises(ModelError, match=r"\.onnx"):
         read_weights(tmp_path / "model.onnx")
 

@@ -170,3 +170,18 @@ def test_15_15_a_tokenizer_that_lets_texts_grow_without_bound_is_refused(
                 origins.load_tokenizer(str(folder), {})
         else:
             origins.load_tokenizer(str(folder), {})
+
+
+def test_weights_that_are_a_folder_or_a_link_to_nothing_are_called_so(tiny_bert, tmp_path):
+    """transformers says that there are none."""
+    model = shutil.copytree(tiny_bert, tmp_path / "m")
+    weights = model / "model.safetensors"
+    weights.unlink()
+    weights.mkdir()
+    with pytest.raises(ModelError, match=r"model\.safetensors: this is a folder, not a file"):
+        origins.find_origin(ModelRef(name=str(model)), None)
+    weights.rmdir()
+    weights.symlink_to("/nowhere/x")
+    with pytest.raises(ModelError, match="is a link to /nowhere/x, which is not there"):
+        origins.find_origin(ModelRef(name=str(model)), None)
+    origins.find_origin(ModelRef(name=str(model), weights="none"), None)  # which needs none
