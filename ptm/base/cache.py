@@ -314,8 +314,8 @@ def prune(
         finally:
             os.close(descriptor)
     if total - freed > limit:
-        for problem in problems:
-            left(problem)
+        for kept in problems:
+            left(kept)
     return freed
 
 
