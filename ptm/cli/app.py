@@ -60,6 +60,7 @@ _COMPUTING = (
     "bench",
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_TEMPORARY = "No usable temporary directory"  # how Python says that none takes a file
 _COMPLETION = "_PTM_COMPLETE"  # the variable by which a shell asks what could follow
 _WrongUse: Any = typer.BadParameter.__mro__[2]  # whatever the library says of a command line
 
@@ -152,13 +153,36 @@ def _refused_by_the_system(error: OSError) -> StorageError:
     )
 
 
+_LAST_DATE = 253_402_300_799  # the end of the year 9999, in seconds since 1970
+
+
+def _require_source_date() -> None:
+    """A date for builds that are to be the same again: libraries that read it fail on anything else, deep inside."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= _LAST_DATE):
+        raise ConfigError(
+            f"SOURCE_DATE_EPOCH is {text[:40]!r}",
+            where="the environment",
+            expected="seconds since 1970, in digits",
+            cure="unset SOURCE_DATE_EPOCH, or SOURCE_DATE_EPOCH=$(date +%s)",
+        )
+
+
 def _full(error: OSError) -> StorageError:
-    """A write tells of a full disk without the name of the file."""
+    """A write tells of a full disk mostly without the name of the file."""
     return StorageError(
         f"a file cannot be written: {error.strerror}",
+        where=os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "",
         expected="a disk that takes the file",
-        cure=f"free some space, also in {gettempdir()} (TMPDIR), or choose another --output",
+        cure=f"free some space, also in {_temporary()} (TMPDIR), or choose another --output",
     )
+
+
+def _temporary() -> str:
+    try:
+        return gettempdir()
+    except OSError:  # there is none that takes a file
+        return os.environ.get("TMPDIR", "/tmp")
 
 
 def run(arguments: Sequence[str], launcher: Launcher | None = None) -> int:
@@ -178,6 +202,7 @@ def _run(arguments: Sequence[str], launcher: Launcher | None, *, as_json: bool) 
     try:
         try:
             _require_working_directory()
+            _require_source_date()
             if _COMPLETION in os.environ:
                 _prepare_completion()
             elif arguments and arguments[0] in _COMPUTING and not {"-h", "--help"} & set(arguments):
@@ -203,10 +228,11 @@ def _run(arguments: Sequence[str], launcher: Launcher | None, *, as_json: bool) 
         raise
     except BaseException as error:
         refusal = native_fault(error)
-        if refusal is None and isinstance(error, OSError) and error.filename is not None:
-            refusal = _refused_by_the_system(error)
-        elif refusal is None and isinstance(error, OSError) and error.errno in _FULL:
-            refusal = _full(error)
+        if refusal is None and isinstance(error, OSError):
+            if error.errno in _FULL or _NO_TEMPORARY in str(error):
+                refusal = _full(error)
+            elif error.filename is not None:
+                refusal = _refused_by_the_system(error)
         if refusal is not None:
             tell(refusal, launcher, as_json=as_json)
             return refusal.exit_code

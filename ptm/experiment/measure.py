@@ -7,6 +7,7 @@ written texts) counts as well.
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import subprocess
@@ -235,7 +236,9 @@ def _noise(path: Path, seed: int) -> Path:
     from PIL import Image
 
     pixels = np.random.default_rng(seed).integers(0, 256, (*SIDE, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path, compress_level=0)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG", compress_level=0)
+    path.write_bytes(content.getvalue())  # of a full disk Pillow may say nothing
     return path
 
 

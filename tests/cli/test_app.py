@@ -1,5 +1,6 @@
 """The command line as a shell sees it: exit codes, messages, what goes to which stream."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from helpers import text_spec
+from ptm.cli.app import run
 from ptm.config.load import dump_config
 
 pytestmark = pytest.mark.processes
@@ -236,3 +238,33 @@ def test_check_reads_the_data_when_asked(run_cli, tiny_bert, reviews, tmp_path):
     assert done.returncode == 3
     assert "no column 'review'" in done.stderr and "data.text" in done.stderr
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("value", ["soon", "", "-1", "1.5", "9" * 30])
+def test_a_date_for_builds_that_is_none_is_refused_before_anything_is_done(value, monkeypatch, capsys):
+    """Libraries that read it failed at the report, when all was trained."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+    assert run(["finetune", "nowhere.yaml"]) == 2
+    assert "SOURCE_DATE_EPOCH" in capsys.readouterr().err
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "315532800")
+    assert run(["finetune", "nowhere.yaml"]) == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.ENOSPC, "No space left on device", "/tmp/x"),
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']"),
+    ],
+)
+def test_a_full_disk_for_temporary_files_is_one_message(error, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("ptm.cli.app.app", fail)
+    monkeypatch.setattr("ptm.cli.app.gettempdir", fail)
+    assert run(["card", "run", "--check"]) == 3
+    said = capsys.readouterr().err
+    assert error.strerror in said and "TMPDIR" in said and "free some space" in said

@@ -1,6 +1,8 @@
 """``ptm card``: what it prints, and that its code runs."""
 
+import errno
 import json
+import os
 import re
 
 import pytest
@@ -22,10 +24,19 @@ def test_14_06_the_code_of_a_text_card_runs_and_says_what_predict_says(reviews_r
 
 
 @pytest.mark.processes
-def test_14_06_the_code_of_an_image_card_runs_and_what_it_says_otherwise_is_told(tmp_path, capsys):
+def test_14_06_the_code_of_an_image_card_runs_and_what_it_says_otherwise_is_told(
+    tmp_path, capsys, monkeypatch
+):
     train(image_spec(tmp_path / "r", epochs=1))
     assert run(["card", str(tmp_path / "r"), "--check", "--quiet"]) == 0
     assert "says what ptm predict says" in capsys.readouterr().out
+
+    def full(*_):  # what Pillow itself keeps to itself: the picture was then one that cannot be decoded
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    assert run(["card", str(tmp_path / "r"), "--check", "--quiet"]) == 3
+    assert "No space left on device" in (said := capsys.readouterr().err) and "TMPDIR" in said
 
 
 def test_14_06_the_code_of_somebody_is_never_run(reviews_run, tmp_path, capsys):
