@@ -12,7 +12,8 @@ _PARENT, _TIMES = 1, (11, 12)  # of /proc/PID/stat, behind the name
 
 
 class LoadMeter:
-    """How many cores others kept busy since this was made; those that a hypervisor took are among them."""
+    """How many cores others kept busy since this was made, of those that this process may run on; what a hypervisor
+    took is among them."""
 
     def __init__(self) -> None:
         self._begun, self._busy, self._own = time.monotonic(), _busy_seconds(), _own_seconds()
@@ -37,10 +38,14 @@ def _ticks() -> int:
 
 
 def _busy_seconds() -> float | None:
-    """Of all cores since the machine began."""
-    with suppress(OSError, ValueError, IndexError):
-        words = Path("/proc/stat").read_text(encoding="ascii", errors="replace").split("\n", 1)[0].split()
-        return sum(int(words[place]) for place in _BUSY) / _ticks()
+    """Of the cores that this process may run on, since the machine began: others disturb nothing."""
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        lines = Path("/proc/stat").read_text(encoding="ascii", errors="replace").splitlines()
+        cores = [words for words in map(str.split, lines) if words and words[0] in names]
+        if len(cores) < len(names):  # a container's own table, with numbers of its own: its first line has all
+            cores = [lines[0].split()]
+        return sum(int(words[place]) for words in cores for place in _BUSY) / _ticks()
     return None
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated, Any
@@ -189,12 +188,15 @@ def run(arguments: Sequence[str], launcher: Launcher | None = None) -> int:
     """Run the command; what went wrong is told. Returns the exit code."""
     as_json = json_requested(arguments)
     try:
-        # Who reads JSON is told of every end.
-        with end_in_order() if as_json else nullcontext():
+        # What is temporary is removed, and who reads JSON is told of every end.
+        with end_in_order():
             return _run(arguments, launcher, as_json=as_json)
     except Terminated as end:
         name, code = signal.Signals(end.number).name, 128 + end.number
-        print_failure([Problem(f"stopped by {name}")], code)
+        if as_json:
+            print_failure([Problem(f"stopped by {name}")], code)
+        else:
+            signal.raise_signal(end.number)  # who waits for this process is told as by any other
         return code
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -71,3 +73,23 @@ def test_15_08_a_command_that_is_ended_by_a_signal_prints_json_when_asked(
     assert error["exit_code"] == 128 + number
     assert error["problems"][0]["what"] == f"stopped by {number.name}"
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_13_05_a_command_that_is_ended_by_a_signal_leaves_no_temporary_folder(number, tmp_path):
+    """`ptm bench` left the one into which it writes a checkpoint. Who waits is told by the signal itself, as before."""
+    code = f"""
+import os, tempfile
+import ptm.experiment.runs
+from ptm.cli.app import run
+def measured(folder):
+    with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}) as place:
+        os.kill(os.getpid(), {int(number)})
+        print("still here")
+ptm.experiment.runs.list_runs = measured
+run(["runs", {str(tmp_path)!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-number, "", "")
+    assert list(tmp_path.iterdir()) == []
