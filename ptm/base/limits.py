@@ -15,13 +15,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ptm.errors import ModelError, PtmError, ResourceLimit
+from ptm.errors import ModelError, OutOfMemory, PtmError, ResourceLimit
 
 _OTHERS = 8  # threads of readers, allocators and Python itself, at most at a time
 _LATER = 12  # threads that a training starts beside its pool, for tokens, gradients, the report; 11 were seen
 _NO_THREAD = re.compile(
     r"can't start new thread|thread pool|Resource temporarily unavailable|os error 11\b", re.I
 )
+# What the loader of shared libraries says where their pages find no room (elf/dl-map-segments.h of glibc).
+_NOT_MAPPED = re.compile(r"failed to map segment|cannot (?:allocate memory|map zero-fill pages)", re.I)
 _LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -63,6 +65,8 @@ def native_fault(error: BaseException) -> PtmError | None:
     """What native code, or the system below it, gave up for, as a message of ptm; None for anything else."""
     text = str(error)
     panic = type(error).__name__ == "PanicException"  # of Rust, which Python knows no class of
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NOT_MAPPED.search(text)):
+        return _too_little(text)
     refused = isinstance(error, OSError) and error.filename is None and error.errno in _LIMITS
     if refused or (panic and _NO_THREAD.search(text)):
         return _too_few(None, None, text)
@@ -74,6 +78,17 @@ def native_fault(error: BaseException) -> PtmError | None:
         f"a library in native code gave up: {text.splitlines()[0] if text else 'no reason given'}",
         expected="files and values that it can use",
         cure="take another model or tokenizer; where these are sound, report it to the library",
+    )
+
+
+def _too_little(text: str) -> OutOfMemory:
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limit = "" if most == resource.RLIM_INFINITY else f"; ulimit -v is {most // 1024}"
+    found = next((line for line in text.splitlines() if _NOT_MAPPED.search(line)), text)
+    return OutOfMemory(
+        f"out of memory: {found.strip() or 'no more is given to this process'}{limit}",
+        expected="memory for torch, about 5 GB of addresses, and for the model and the data beside it",
+        cure="raise the limit (ulimit -v, the container's), end other processes, or take less data",
     )
 
 

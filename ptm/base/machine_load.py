@@ -43,8 +43,8 @@ def _busy_seconds() -> float | None:
         names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         lines = Path("/proc/stat").read_text(encoding="ascii", errors="replace").splitlines()
         cores = [words for words in map(str.split, lines) if words and words[0] in names]
-        if len(cores) < len(names):  # a container's own table, with numbers of its own: its first line has all
-            cores = [lines[0].split()]
+        if len(cores) < len(names):
+            cores = [lines[0].split()]  # all, in a container's own table, which has numbers of its own
         return sum(int(words[place]) for words in cores for place in _BUSY) / _ticks()
     return None
 

@@ -22,7 +22,10 @@ _ASKED = re.compile(
     r"(?:[Tt]ried to allocate|[Uu]nable to allocate) (?P<size>[\d.]+) ?(?P<unit>bytes|[KMGTPE]iB)"
 )
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+# The last is oneDNN's, whose kernels are programs that it writes into pages of their own.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|could not create a primitive$", re.IGNORECASE
+)
 _PER_PIXEL = 64  # channels that a first convolution makes of a pixel, at half the height and width, and their gradients
 _PER_TOKEN = 16  # tensors of a token's width in a layer that wait for the backward pass
 

@@ -50,6 +50,17 @@ FAULTS = [
     ),
     (OSError(errno.EAGAIN, "Resource temporarily unavailable"), 5, "Resource temporarily unavailable"),
     (PanicException("The global thread pool has not been initialized.: Os { code: 11 }"), 5, "thread pool"),
+    (
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        5,
+        "out of memory: libtorch_cpu.so",
+    ),
+    (
+        ImportError("\nREAD THIS\nOriginal error was: x.so: cannot allocate memory in TLS"),
+        5,
+        "x.so: cannot allocate",
+    ),
+    (MemoryError(), 5, "out of memory"),
     (PanicException("index out of bounds\nnote: backtrace"), 3, "native code gave up: index out of bounds"),
 ]
 

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification, GPT2Config, 
 
 from ptm.errors import ModelError, OutOfMemory
 from ptm.pipeline import Batch
-from ptm.training.memory import batch_memory, recompute_layers
+from ptm.training.memory import batch_memory, is_out_of_memory, recompute_layers
 
 NO_ROOM = "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: you tried to allocate 29800000000 bytes. Error code 12"  # noqa: E501
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
@@ -64,6 +64,12 @@ def test_15_15_what_was_too_large_is_named(name):
     assert cure in problem.cure
     assert f"train.micro_batch_size={n // 2} (the batch stays the same)" in problem.cure
     assert problem.cure.startswith("a smaller model") is (name == "model")
+
+
+def test_13_06_a_kernel_of_onednn_that_finds_no_room_is_out_of_memory():
+    """It was a traceback under `ulimit -v`."""
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
 
 
 def test_15_15_a_batch_of_one_cannot_become_smaller():
