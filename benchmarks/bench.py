@@ -29,7 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from results import Run, beginning, is_final, read_sections, section, write_results  # noqa: E402
+from results import TITLE, Run, beginning, is_final, read_sections, section, write_results  # noqa: E402
 from workloads import NAMES, Arm, Workload, workloads, write_images  # noqa: E402
 
 from ptm.base.machine_load import LoadMeter  # noqa: E402
@@ -177,10 +177,23 @@ def _folder_with(word: str, expected: str, names: Sequence[str]) -> str:
 
 
 def replaceable(word: str) -> Path:
-    """Asked before anything is measured, not an hour later."""
+    """Asked before anything is measured, not an hour later. Only results are replaced."""
     path = Path(word)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"cannot write {word!r}; expected a file in a folder that is there")
+    new = not path.exists()
+    try:
+        if not new and not path.is_file():
+            raise OSError
+        with path.open("a+b") as file:
+            file.seek(0)
+            begins = file.read(len(TITLE))
+        if new:
+            path.unlink()
+    except OSError:
+        raise argparse.ArgumentTypeError(
+            f"cannot write {word!r}; expected a file in a folder that is there"
+        ) from None
+    if begins not in (b"", TITLE.encode()):
+        raise argparse.ArgumentTypeError(f"{word!r} holds something else; expected results, or a new file")
     return path
 
 
@@ -212,7 +225,12 @@ def main(words: Sequence[str] | None = None) -> int:
                 sections[workload.title] = section(workload, runs, missing, cores, began)
                 write_results(options.output, sections)
     except KeyboardInterrupt:
-        print(f"interrupted; {options.output} has the workloads that were measured before", file=sys.stderr)
+        kept = (
+            f"{options.output} has the workloads that were measured before"
+            if measured
+            else "nothing was measured"
+        )
+        print(f"interrupted; {kept}", file=sys.stderr)
         return 130
     except subprocess.CalledProcessError as error:
         print(f"the teacher could not be trained: {_why(error.stderr.splitlines())}", file=sys.stderr)

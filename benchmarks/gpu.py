@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,7 +202,7 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> None:
         print(line, file=sys.stderr, flush=True)
 
     def keep() -> None:
-        write_results(options.output, sections, f"ptm on {gpu}")
+        write_results(options.output, sections, f"on {gpu}")
 
     sections = {"Speed": [""]}
     lines = sections["Speed"]
@@ -263,6 +264,12 @@ def report(options: argparse.Namespace, gpu: str, folder: Path) -> None:
         keep()
 
 
+def minutes(word: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?", word, re.ASCII) or float(word) == 0:
+        raise argparse.ArgumentTypeError(f"{word!r}: expected minutes above 0")
+    return float(word)
+
+
 def run_of(recipe: Recipe) -> Path:
     """The run directory."""
     return Path(recipe.words[-1])
@@ -277,7 +284,7 @@ def main(words: Sequence[str] | None = None) -> int:
         help="parquet:FOLDER with train.parquet and test.parquet (CIFAR-10)",
     )
     parser.add_argument("--rounds", type=positive, default=3)
-    parser.add_argument("--minutes", type=float, default=25.0, help="after which no further part begins")
+    parser.add_argument("--minutes", type=minutes, default=25.0, help="after which no further part begins")
     parser.add_argument("--output", type=replaceable, default=HERE / "results_gpu.md")
     options = parser.parse_args(words)
     gpu = cuda()

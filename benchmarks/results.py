@@ -21,6 +21,7 @@ RATIOS = (
     "Ratios are of examples a second in the training loop unless they say otherwise, within a round; more is better "
     "for ptm."
 )
+TITLE = "# ptm "  # with which the files of results begin
 IDLE = 0.1  # of the cores that others may take
 REPEATS = 3
 STEADY = 0.15  # how far repeats may lie apart
@@ -164,13 +165,11 @@ def read_sections(path: Path) -> dict[str, list[str]]:
     return sections
 
 
-def write_results(
-    path: Path, sections: Mapping[str, Sequence[str]], title: str = "ptm beside its peers"
-) -> None:
+def write_results(path: Path, sections: Mapping[str, Sequence[str]], title: str = "beside its peers") -> None:
     told = "These figures are final: the machine was left alone, and repeats agree."
     if not is_final(sections):
         told = "**Not all figures are final**: each section says why. Run it on a machine that does nothing else."
-    head = [f"# {title}", "", RATIOS, "", told, "", *machine()]
+    head = [f"{TITLE}{title}", "", RATIOS, "", told, "", *machine()]
     body = [line for name, lines in sections.items() for line in ("", f"## {name}", *lines)]
     path.write_text("\n".join([*head, *body, ""]), encoding="utf-8")
 

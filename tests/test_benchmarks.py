@@ -89,6 +89,9 @@ def test_13_01_why_an_arm_failed_is_its_error_not_a_line_of_the_way_there(tmp_pa
         (["--only", "text,nonsense"], "no workload nonsense; there are text,frozen,"),
         (["--output", "no_such_folder/x.md"], "cannot write 'no_such_folder/x.md'"),
         (["--output", "."], "cannot write '.'"),
+        (["--output", "/proc/x.md"], "cannot write '/proc/x.md'"),
+        (["--output", "/dev/null"], "cannot write '/dev/null'"),
+        (["--output", __file__], "holds something else"),
         (["--texts", "tsv:no_such_folder"], "expected tsv:FOLDER with train.tsv and dev.tsv"),
         (["--texts", "no_such_folder"], "expected tsv:FOLDER"),
         (["--rounds", "-1"], "expected a number from 1 on"),
@@ -135,6 +138,18 @@ def test_13_01_what_was_measured_before_an_interruption_stays_and_nothing_runs_o
     for pid in (tmp_path / "1.pids").read_text().split():
         status = Path(f"/proc/{pid}/status")
         assert not status.exists() or "zombie" in status.read_text()
+
+
+def test_13_01_an_interruption_before_the_first_figure_promises_none(tmp_path, monkeypatch, capsys):
+    assert commanded(tmp_path, monkeypatch, STOPS) == 130
+    assert "nothing was measured" in capsys.readouterr().err and not (tmp_path / "r.md").exists()
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "nan", "inf", "x"])
+def test_13_08_minutes_in_which_nothing_could_begin_are_refused(word, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--minutes", word])
+    assert "expected minutes above 0" in capsys.readouterr().err
 
 
 def test_13_01_where_nothing_was_measured_the_command_fails(tmp_path, monkeypatch, capsys):
