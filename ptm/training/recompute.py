@@ -6,6 +6,8 @@ one matrix and a byte: the rest follows from them by the same operations, so tha
 
 Nothing can follow from what has changed meanwhile: what is computed again comes from tensors that autograd keeps, which
 refuses those that were changed in place.
+
+Dropout draws here by itself, so that it costs a third of the time (:func:`_drawn`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from torch.nn import functional as F
 Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # left [m, k], right [n, k], bias [n] to [m, n]
 
 _FEWEST_NUMBERS = 100_000  # a tensor below this saves less than the calls in Python cost (about 20 µs each)
-_DRAWN_AT_ONCE = 65_536  # 0.5 MB of random numbers, which stay in a core's own cache
+_FEWEST_DRAWS = 10_000  # the same of dropout, which also saves time: 5 ns a number
+_DRAWN_AT_ONCE = 65_536  # 128 kB of random bits, which stay in a core's own cache
+_CHANCES = 2**16  # a draw of dropout is one of so many
 _PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have operations of their own
 
 
@@ -150,35 +154,47 @@ class _Dropout(torch.autograd.Function):
 
 
 def _drawn(x: Tensor, p: float) -> Tensor:
-    """uint8, 1 where dropout leaves a number of ``x``: as ``bernoulli_(1 - p)`` draws it, which compares a number at a
-    time. Drawn by the thousand, and then compared, it takes three quarters of the time."""
+    """uint8, 1 where dropout leaves a number of ``x``. torch draws 53 bits a number and makes a fraction of them (4.2
+    ns); sixteen are enough (1.0 ns): p is met within 1 / 131,072, and :func:`_dropped` divides by what it came to."""
     left = torch.empty_like(x, dtype=torch.uint8)
     flat = left.as_strided((left.numel(),), (1,)).view(torch.bool)  # as it lies in memory, in whichever order
-    drawn = torch.empty(min(_DRAWN_AT_ONCE, flat.numel()), dtype=torch.float64)
-    for part in flat.split(_DRAWN_AT_ONCE):
-        torch.lt(drawn[: part.numel()].uniform_(), 1 - p, out=part)
+    words = torch.empty(min(_DRAWN_AT_ONCE, flat.numel() + 3) // 4, dtype=torch.int64)
+    draws = words.view(torch.int16)  # from -32,768 on
+    bound = int(_share_left(p) * _CHANCES) - _CHANCES // 2
+    for part in flat.split(draws.numel()):
+        words[: (part.numel() + 3) // 4].random_(-(2**63), None)  # all 64 bits
+        torch.lt(draws[: part.numel()], bound, out=part)
     return left
 
 
+def _share_left(p: float) -> float:
+    return round((1 - p) * _CHANCES) / _CHANCES
+
+
 def _dropped(x: Tensor, left: Tensor, p: float) -> Tensor:
-    """``x``, 0 where it is not left, and else by 1 / (1 - p), rounded as torch rounds it."""
-    factor = torch.ones((), dtype=x.dtype).div_(1 - p).item()
+    """``x``, 0 where it is not left, and else divided by the share that is, rounded as torch rounds it."""
+    factor = torch.ones((), dtype=x.dtype).div_(_share_left(p)).item()
     return torch.mul(x, left).mul_(factor)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """:func:`torch.nn.functional.dropout`, the same draws."""
-    if not (training and 0 < p < 1 and not inplace and _pays(input) and input.is_floating_point()):
+    """:func:`torch.nn.functional.dropout`, of draws of its own."""
+    if not (training and _draws(p) and not inplace and _pays(input) and input.is_floating_point()):
         return F.dropout(input, p, training, inplace)
     done: Tensor = _Dropout.apply(input, p)
     return done
+
+
+def _draws(p: float) -> bool:
+    """Whether some are left, and some are not."""
+    return 0 < _share_left(p) < 1
 
 
 def _pays(x: Tensor) -> bool:
     return (
         type(x) is Tensor
         and x.device.type == "cpu"
-        and x.numel() >= _FEWEST_NUMBERS
+        and x.numel() >= _FEWEST_DRAWS
         and x.requires_grad
         and torch.is_grad_enabled()
     )
@@ -187,41 +203,54 @@ def _pays(x: Tensor) -> bool:
 class _Attention(torch.autograd.Function):
     """softmax(q kᵀ scale + mask), dropout, times v: what torch computes where there is dropout (its function
     ``_scaled_dot_product_attention_math``), operation by operation. [b, heads, n, d], [b, heads, m, d], [b, heads, m,
-    e] to [b, heads, n, e]; mask, of fp32, added to [b, heads, n, m]."""
+    e] to [b, heads, n, e]; mask, of fp32, added to [b, heads, n, m]. Of bf16, scores and softmax are fp32 and all other
+    products bf16, for which torch takes fp32 and up to five times as long."""
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, scale: float
     ) -> Tensor:
-        (b, heads, n, d), m, root = q.shape, k.shape[2], math.sqrt(scale)
-        rows = (q * root).reshape(b * heads, n, d)
-        columns = (k.transpose(2, 3) * root).reshape(b * heads, d, m)
-        values = v.reshape(b * heads, m, -1)
-        scores = torch.bmm(rows, columns).view(b, heads, n, m)
-        if mask is not None:
-            scores.add_(mask)
-        shares = torch.ops.aten._safe_softmax(scores, -1)
-        left = _drawn(shares, p)
-        ctx.p, ctx.root = p, root
-        ctx.save_for_backward(rows, columns, values, shares, left)
-        return torch.bmm(_dropped(shares, left, p).view(b * heads, n, m), values).view(b, heads, n, -1)
+        (b, heads, n, _), m = q.shape, k.shape[2]
+        rows, columns = _flat(q, math.sqrt(scale)), _flat(k, math.sqrt(scale))
+        with torch.autocast("cpu", enabled=False):
+            scores = torch.bmm(rows.float(), columns.float().transpose(1, 2)).view(b, heads, n, m)
+            if mask is not None:
+                scores.add_(mask)
+            shares = torch.softmax(scores, -1)
+            if mask is not None:
+                nothing = (mask == -math.inf).all(-1, keepdim=True)
+                if nothing.any():  # as torch: who may look at nothing gets 0, not NaN
+                    shares.masked_fill_(nothing, 0.0)
+            shares = shares.to(q.dtype)
+            left = _drawn(shares, p)
+            taken = _dropped(shares, left, p).view(b * heads, n, m)
+            out = torch.bmm(taken, _flat(v)).view(b, heads, n, -1)
+        ctx.p, ctx.scale = p, scale
+        ctx.save_for_backward(q, k, v, shares, left)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, columns, values, shares, left = ctx.saved_tensors
-        b, heads, n, m = shares.shape
-        gradient = gradient.reshape(b * heads, n, -1)
+        q, k, v, shares, left = ctx.saved_tensors
+        (b, heads, n, m), root = shares.shape, math.sqrt(ctx.scale)
+        gradient = _flat(gradient)
         taken = _dropped(shares, left, ctx.p).view(b * heads, n, m)
         d_values = torch.bmm(taken.transpose(1, 2), gradient)
         del taken
-        d_taken = torch.bmm(gradient, values.transpose(1, 2)).view(b, heads, n, m)
+        d_taken = torch.bmm(gradient, _flat(v).transpose(1, 2)).view(b, heads, n, m)
         d_shares = _dropped(d_taken, left, ctx.p)
         d_scores = torch.ops.aten._softmax_backward_data(d_shares, shares, -1, shares.dtype)
         d_scores = d_scores.view(b * heads, n, m)
-        d_q = torch.bmm(d_scores, columns.transpose(1, 2)).view(b, heads, n, -1).mul_(ctx.root)
-        d_k = torch.bmm(rows.transpose(1, 2), d_scores).view(b, heads, -1, m).mul_(ctx.root)
+        d_q = torch.bmm(d_scores, _flat(k, root)).view(b, heads, n, -1).mul_(root)
+        d_k = torch.bmm(_flat(q, root).transpose(1, 2), d_scores).view(b, heads, -1, m).mul_(root)
         return d_q, d_k.transpose(2, 3), d_values.view(b, heads, m, -1), None, None, None
+
+
+def _flat(x: Tensor, factor: float = 1.0) -> Tensor:
+    """[b, heads, n, d] to [b · heads, n, d], times a factor, as a product of matrices reads it fastest."""
+    flat = x.contiguous() if factor == 1 else torch.empty(x.shape, dtype=x.dtype).copy_(x).mul_(factor)
+    return flat.view(-1, *x.shape[2:])
 
 
 def attention(
@@ -235,16 +264,17 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """:func:`torch.nn.functional.scaled_dot_product_attention`, the same draws. Without dropout torch keeps little."""
+    """:func:`torch.nn.functional.scaled_dot_product_attention`, of draws of its own. Without dropout torch keeps little."""
     factor = scale or query.shape[-1] ** -0.5
     if not (
-        0 < dropout_p < 1
+        _draws(dropout_p)
         and not enable_gqa
         and factor > 0
-        and all(type(t) is Tensor and t.dtype == torch.float32 and t.ndim == 4 for t in (query, key, value))
+        and query.dtype in (torch.float32, torch.bfloat16)
+        and all(type(t) is Tensor and t.dtype == query.dtype and t.ndim == 4 for t in (query, key, value))
         and query.shape[:2] == key.shape[:2] == value.shape[:2]
         and (_pays(query) or _pays(key) or _pays(value))
-        and not torch.is_autocast_enabled("cpu")
+        and (query.dtype == torch.bfloat16) == torch.is_autocast_enabled("cpu")
         and not (attn_mask is not None and (is_causal or attn_mask.requires_grad))
     ):
         return F.scaled_dot_product_attention(

@@ -61,6 +61,18 @@ def require_same(some, others):
 @pytest.fixture(autouse=True)
 def small_tensors_too(monkeypatch):
     monkeypatch.setattr(recompute, "_FEWEST_NUMBERS", 1)
+    monkeypatch.setattr(recompute, "_FEWEST_DRAWS", 1)
+
+
+@pytest.fixture
+def draws_of_torch(monkeypatch):
+    """Dropout draws as torch does, number by number, so that all else can be compared bit by bit."""
+
+    def drawn(x, p):
+        return torch.empty_like(x, dtype=torch.uint8).bernoulli_(1 - p)
+
+    monkeypatch.setattr(recompute, "_drawn", drawn)
+    monkeypatch.setattr(recompute, "_share_left", lambda p: 1 - p)
 
 
 def kept_bytes(replacements, x=None):
@@ -89,7 +101,7 @@ def test_13_02_a_text_layer_keeps_two_thirds_at_most():
     [None, torch.arange(100).lt(70)[None, None, None], torch.zeros(4, 1, 100, 100).triu(1) - 1e4],
     ids=["none", "bool", "float"],
 )
-def test_13_02_layers_have_the_bits_of_torch(mask):
+def test_13_02_layers_have_the_bits_of_torch(draws_of_torch, mask):
     model = nn.Sequential(Layer(), Layer())
 
     def call(model, x):
@@ -101,26 +113,49 @@ def test_13_02_layers_have_the_bits_of_torch(mask):
 
 
 @pytest.mark.skipif(OPERATION is None, reason="this torch has no such operation of oneDNN")
-def test_13_02_layers_by_one_dnn_have_the_same_bits_with_and_without():
+def test_13_02_layers_by_one_dnn_have_the_same_bits_with_and_without(draws_of_torch):
     model = nn.Sequential(Layer(), Layer())
     require_same(gradients(model, {F.linear: linear_where_it_pays}), gradients(model, BY_ONE_DNN))
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-def test_13_02_under_autocast_nothing_else_is_computed(bf16):
-    model = nn.Sequential(Layer(), Layer())
+@pytest.mark.parametrize("causal", [False, True])
+def test_13_02_attention_in_bf16_is_that_of_torch_within_the_rounding_of_bf16(draws_of_torch, causal):
+    found = []
+    for function, kind in (
+        (F.scaled_dot_product_attention, torch.float32),
+        (recompute.attention, torch.bfloat16),
+    ):
+        parts = [numbers(2, 3, 200, 8, seed=n).bfloat16().to(kind).requires_grad_() for n in range(3)]
+        mask = None if causal else torch.arange(200).lt(130)[None, None, None]
+        torch.manual_seed(5)
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+            out = function(*parts, attn_mask=mask, dropout_p=0.2, is_causal=causal)
+        out.float().square().sum().backward()
+        found.append([out.detach(), *(part.grad for part in parts)])
+    for exact, own in zip(*found, strict=True):
+        assert own.dtype == torch.bfloat16 and own.shape == exact.shape
+        # Shares, what is mixed, its gradient, and that of the scores are each rounded, by 2^-8 at most.
+        assert (own - exact).norm() < 4 * 2**-8 * exact.norm()
 
-    def call(model, x):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return model(x).float()
 
-    require_same(gradients(model, {}, call), gradients(model, recompute.REPLACEMENTS, call))
+def test_13_02_who_may_look_at_nothing_gets_nothing(draws_of_torch):
+    found = []
+    for function in (F.scaled_dot_product_attention, recompute.attention):
+        parts = [numbers(2, 3, 20, 8, seed=n).requires_grad_() for n in range(3)]
+        mask = torch.ones(2, 1, 20, 20, dtype=torch.bool)
+        mask[1, 0, 4] = False
+        torch.manual_seed(5)
+        out = function(*parts, attn_mask=mask, dropout_p=0.2)
+        out.square().sum().backward()
+        found.append([out.detach(), *(part.grad for part in parts)])
+    require_same(*found)
+    assert torch.equal(found[1][0][1, :, 4], torch.zeros(3, 8))
 
 
-@pytest.mark.parametrize("shape", [(3,), (70_000,), (5, 7, 11)])
+@pytest.mark.parametrize("shape", [(3,), (70_001,), (5, 7, 11)])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.95])
-def test_13_02_dropout_draws_what_torch_draws(shape, kind, p):
+def test_13_02_dropout_is_torchs_but_for_the_draws(draws_of_torch, shape, kind, p):
     for x in (numbers(*shape).to(kind), numbers(*shape, 3).to(kind).transpose(0, -1)):
         found = []
         for function in (F.dropout, recompute.dropout):
@@ -128,11 +163,47 @@ def test_13_02_dropout_draws_what_torch_draws(shape, kind, p):
             torch.manual_seed(5)
             out = function(x, p)
             out.backward(numbers(*x.shape, seed=1).to(kind))
-            found.append([out.detach(), x.grad, torch.rand(2)])  # the generator stands where it would
+            found.append([out.detach(), x.grad])
         require_same(*found)
 
 
-def test_13_02_attention_that_looks_back_only_has_the_bits_of_torch():
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.9])
+def test_13_02_dropout_drops_the_share_it_should_and_keeps_the_mean(p):
+    torch.manual_seed(1)
+    x = torch.ones(1000, 1001, requires_grad=True)
+    out = recompute.dropout(x, p)
+    out.sum().backward()
+    share, error = (out == 0).float().mean().item(), (p * (1 - p) / x.numel()) ** 0.5
+    assert abs(share - p) < 5 * error + 2**-17
+    assert torch.equal(x.grad, out.detach())
+    assert abs(out.mean().item() - 1) < 5 * error / (1 - p) + 1e-5
+    # Neither rows nor columns nor neighbours know of each other.
+    dropped = (out.detach() == 0).float()
+    for axis in (0, 1):
+        spread = dropped.mean(axis).var().item() / (p * (1 - p) / x.shape[axis])
+        assert 0.8 < spread < 1.2
+    side = ((dropped[:, 1:] * dropped[:, :-1]).mean() - p * p).abs().item()
+    assert side < 5 * p / x.numel() ** 0.5
+
+
+def test_13_02_dropout_draws_the_same_from_the_same_seed_and_others_from_another():
+    x, found = numbers(300, 70).requires_grad_(), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(recompute.dropout(x, 0.3))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("p", [1e-7, 1 - 1e-7])
+def test_13_02_what_sixteen_bits_cannot_draw_goes_to_torch(p):
+    x, found = numbers(50).requires_grad_(), []
+    for function in (F.dropout, recompute.dropout):
+        torch.manual_seed(1)
+        found.append(function(x, p))
+    require_same(found[:1], found[1:])
+
+
+def test_13_02_attention_that_looks_back_only_has_the_bits_of_torch(draws_of_torch):
     found = []
     for function in (F.scaled_dot_product_attention, recompute.attention):
         parts = [numbers(2, 3, 20, 8, seed=n).requires_grad_() for n in range(3)]
@@ -144,7 +215,7 @@ def test_13_02_attention_that_looks_back_only_has_the_bits_of_torch():
 
 
 @pytest.mark.parametrize("trained", ["bias", "narrow", "query", "norms"])
-def test_13_02_layers_of_which_only_some_learn_have_the_bits_of_torch(trained):
+def test_13_02_layers_of_which_only_some_learn_have_the_bits_of_torch(draws_of_torch, trained):
     model = nn.Sequential(Layer(), Layer())
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trained in name)
@@ -152,7 +223,7 @@ def test_13_02_layers_of_which_only_some_learn_have_the_bits_of_torch(trained):
         require_same(gradients(model, {}, x=x), gradients(model, recompute.REPLACEMENTS, x=x))
 
 
-def test_13_02_layers_that_are_computed_again_as_a_whole_have_the_same_bits():
+def test_13_02_layers_that_are_computed_again_as_a_whole_have_the_same_bits(draws_of_torch):
     model = nn.Sequential(Layer(), Layer())
 
     def contexts():
