@@ -40,6 +40,7 @@ from ptm.training.progress import Progress
 from ptm.training.runtime import Coming, Runtime, batch_norms, coming
 from ptm.training.selection import Selection
 from ptm.training.sharded import share, weights_of, whole
+from ptm.training.used_rows import rows_model
 
 __all__ = ["RunContext", "Step", "StopRequested", "Trained", "evaluate", "train", "try_steps"]
 
@@ -104,7 +105,8 @@ class _Training:
         spec, pipeline, runtime = context.spec, context.pipeline, context.runtime
         self.model = pipeline.model
         optim.freeze(self.model, spec.model, pipeline.head, pipeline.embeddings, pipeline.new_parameters)
-        self.weights = weights_of(self.model, spec.runtime, runtime)
+        rows = rows_model(self.model, pipeline, spec, runtime)
+        self.weights = rows or weights_of(self.model, spec.runtime, runtime)
         trained = self.weights.model
         groups = optim.parameter_groups(
             trained, context.objective.module, spec.train, pipeline.head, pipeline.embeddings
@@ -245,6 +247,7 @@ class _Training:
             group["lr"] = group["peak"] * scale
         with memory_errors("the optimizer's state of this model", OTHER_MODEL):
             self.scaler.step(self.optimizer)
+        self.weights.stepped(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=not self.gradients.stay)
         return norm

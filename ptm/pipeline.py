@@ -89,6 +89,14 @@ def class_logits(output: Output) -> Tensor:
     return output.logits
 
 
+@dataclass(frozen=True)
+class ReadRows:
+    """``ids``, int64 [n], rising: the rows of the embedding ``module`` that training batches can ask for."""
+
+    module: str
+    ids: np.ndarray
+
+
 class EntityRow(TypedDict):
     """An entity in a text: ``start`` and ``end`` are characters of ``input`` where that is a text, else of its words
     with a blank between each two; ``score`` is the mean probability of its words' tags."""
@@ -235,6 +243,10 @@ class Pipeline(ABC):
     @abstractmethod
     def batches(self, split: Split, plan: Sequence[np.ndarray], epoch: int) -> Iterator[Batch]:
         """A batch for each array of ids in ``plan``, in that order, on the CPU. ``train`` is augmented."""
+
+    def read_rows(self) -> ReadRows | None:
+        """Which rows of the embeddings of words learn; None where any may, or where there are none."""
+        return None
 
     def set_workers(self, workers: int) -> bool:
         """Make training views in so many processes from the next plan on. False where none are used."""

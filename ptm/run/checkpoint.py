@@ -26,7 +26,7 @@ from ptm.training import eight_bit
 from ptm.training.averaging import WeightAverage
 from ptm.training.optim import StepCounts, state_numbers
 from ptm.training.progress import Progress
-from ptm.training.sharded import placed_like, whole
+from ptm.training.sharded import placed_like, whole_shape, whole_state
 
 FORMAT = 1
 _FORMER = ("best_metrics", "last_metrics")  # keys of state.json that nobody reads any more
@@ -319,7 +319,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     # Not its state_dict: in that of bitsandbytes some lie in a dictionary of their own.
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return {
-        f"{index}.{key}": whole(value).detach().cpu().contiguous()
+        f"{index}.{key}": whole_state(value, parameter).detach().cpu().contiguous()
         if isinstance(value, Tensor)
         else torch.tensor(value)  # bitsandbytes counts steps as Python does
         for index, parameter in enumerate(parameters)
@@ -335,7 +335,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
         index, _, key = name.partition(".")
         parameter = parameters[int(index)]
         value: Any = tensor
-        if tensor.shape == parameter.shape and tensor.dtype == parameter.dtype:
+        if tensor.shape == whole_shape(parameter) and tensor.dtype == parameter.dtype:
             # In the parameter's own memory layout (channels last): fused optimizers go by memory order.
             value = torch.empty_like(parameter).copy_(placed_like(tensor, parameter))
         elif (tensor.dtype, list(tensor.shape)) not in _state_forms(key, parameter):

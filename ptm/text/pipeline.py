@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ptm.config.spec import RunSpec
 from ptm.data.examples import Dataset, Examples
-from ptm.pipeline import Batch, Pipeline, Split
+from ptm.pipeline import Batch, Pipeline, ReadRows, Split
 from ptm.text import features
 from ptm.text.classifiers import Classifier
 from ptm.text.models import TextModel
@@ -23,6 +23,7 @@ from ptm.text.token_cache import encode_once
 from ptm.text.tokens import tokenizer_digest
 
 SPLITS: tuple[Split, ...] = ("train", "eval")
+_LOOKED_AT_ONCE = 1_000_000  # tokens: bounds the memory of what is mapped from a file
 MOST_UNKNOWN = 0.1  # fraction of unknown tokens above which a vocabulary does not fit the texts
 
 
@@ -172,6 +173,20 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         """Ids of the tokens of all texts of a split, as far as they are read, one text after the other, int32 [n]."""
         return self._encodings[split].ids
 
+    def rows_of_tokens(self) -> ReadRows | None:
+        """:meth:`read_rows` where a batch holds the tokens of its texts and of what fills up, and no others."""
+        table = self.model.get_input_embeddings()  # type: ignore[operator]
+        name = next((name for name, module in self.model.named_modules() if module is table), None)
+        fills = self._tokenizer.pad_token_id
+        if name is None or fills is None:
+            return None
+        used = np.zeros(table.num_embeddings, dtype=bool)
+        used[fills] = True
+        ids = self.tokens("train")
+        for start in range(0, len(ids), _LOOKED_AT_ONCE):
+            used[ids[start : start + _LOOKED_AT_ONCE]] = True
+        return ReadRows(name, np.flatnonzero(used))
+
     def graph_output(self, result: Any, mask: Tensor) -> Tensor:
         """The one tensor of the model's ``result`` that a graph of it gives: fp [batch, …]. ``mask``: int64 [batch,
         length], 1 where a token is none that fills up. A graph gives it as ``logits`` wherever the model is called."""
@@ -208,6 +223,9 @@ class ClassifierPipeline(TextPipeline[Classifier, EncodingT]):
         self.feature_names = features.feature_names(loaded.model)
         super().__init__(spec, data, loaded, encode, *settings)
         self._permutation = None if loaded.permutation is None else torch.from_numpy(loaded.permutation)
+
+    def read_rows(self) -> ReadRows | None:
+        return self.rows_of_tokens()
 
     def _in_data_order(self, logits: Tensor) -> Tensor:
         """fp32 [rows, classes], the classes as the data number them."""

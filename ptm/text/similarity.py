@@ -29,7 +29,7 @@ from ptm.data.label_columns import label_column
 from ptm.data.tabular import load_columns, load_dataset
 from ptm.errors import DataError, Problem, refuse
 from ptm.metrics.similarity import ALONE, NeighbourMetrics, RetrievalMetrics, ScoreMetrics
-from ptm.pipeline import Batch, Metrics, Output, Split
+from ptm.pipeline import Batch, Metrics, Output, ReadRows, Split
 from ptm.text import origins
 from ptm.text.encoders import LENGTH_FILE, Encoder, build_encoder, embed
 from ptm.text.models import trained_length
@@ -228,6 +228,9 @@ class TextSimilarity(TextPipeline[Encoder, Texts]):
             if others is not None:
                 batch.inputs["others"] = others(ids).tolist()
             yield batch
+
+    def read_rows(self) -> ReadRows | None:
+        return self.rows_of_tokens()
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
         targets = self._examples(split).targets

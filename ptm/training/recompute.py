@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # left [m, k], righ
 
 _FEWEST_NUMBERS = 100_000  # a tensor below this saves less than the calls in Python cost (about 20 µs each)
 _FEWEST_DRAWS = 10_000  # the same of dropout, which also saves time: 5 ns a number
-_DRAWN_AT_ONCE = 65_536  # 128 kB of random bits, which stay in a core's own cache
+_DRAWN_AT_ONCE = 262_144  # half a megabyte of random bits, which stay in a core's own cache
 _CHANCES = 2**16  # a draw of dropout is one of so many
 _PLAIN = (Tensor, torch.nn.Parameter)  # DTensors and the like have operations of their own
 
@@ -173,8 +174,12 @@ def _share_left(p: float) -> float:
 
 def _dropped(x: Tensor, left: Tensor, p: float) -> Tensor:
     """``x``, 0 where it is not left, and else divided by the share that is, rounded as torch rounds it."""
-    factor = torch.ones((), dtype=x.dtype).div_(_share_left(p)).item()
-    return torch.mul(x, left).mul_(factor)
+    return torch.mul(x, left).mul_(_factor(x.dtype, _share_left(p)))
+
+
+@cache
+def _factor(kind: torch.dtype, share: float) -> float:
+    return float(torch.ones((), dtype=kind).div_(share))
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -249,7 +254,7 @@ class _Attention(torch.autograd.Function):
 
 def _flat(x: Tensor, factor: float = 1.0) -> Tensor:
     """[b, heads, n, d] to [b · heads, n, d], times a factor, as a product of matrices reads it fastest."""
-    flat = x.contiguous() if factor == 1 else torch.empty(x.shape, dtype=x.dtype).copy_(x).mul_(factor)
+    flat = x.contiguous() if factor == 1 else torch.mul(x, factor, out=torch.empty(x.shape, dtype=x.dtype))
     return flat.view(-1, *x.shape[2:])
 
 
@@ -264,7 +269,7 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """:func:`torch.nn.functional.scaled_dot_product_attention`, of draws of its own. Without dropout torch keeps little."""
+    """:func:`torch.nn.functional.scaled_dot_product_attention`, of own draws. Without dropout torch keeps little."""
     factor = scale or query.shape[-1] ** -0.5
     if not (
         _draws(dropout_p)

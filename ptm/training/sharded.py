@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,6 +32,9 @@ class WholeModel:
 
     def training_mode(self) -> None:
         optim.training_mode(self.model)
+
+    def stepped(self, optimizer: torch.optim.Optimizer) -> None:
+        """The optimizer has made a step."""
 
     def collect(self) -> None:
         """Let the whole model have the weights, in all processes at once."""
@@ -101,6 +105,29 @@ def weights_of(model: nn.Module, spec: RuntimeSpec, runtime: Runtime) -> WholeMo
     return ShardedModel(model, runtime) if spec.shard == "fsdp" and runtime.ranks > 1 else WholeModel(model)
 
 
+@dataclass(frozen=True)
+class RowsOf:
+    """What a parameter has that is some rows of a whole (``ptm_rows``): which, int64 [n], and of how many."""
+
+    ids: Tensor
+    count: int
+
+
+def whole_shape(parameter: Tensor) -> torch.Size:
+    rows: RowsOf | None = getattr(parameter, "ptm_rows", None)
+    return parameter.shape if rows is None else torch.Size([rows.count, *parameter.shape[1:]])
+
+
+def whole_state(state: Tensor, parameter: Tensor) -> Tensor:
+    """What an optimizer keeps of a parameter, whole; of rows that are not trained zeros, as if they were."""
+    rows: RowsOf | None = getattr(parameter, "ptm_rows", None)
+    if rows is None or state.shape != parameter.shape:
+        return whole(state)
+    full = state.new_zeros(whole_shape(parameter))
+    full[rows.ids] = state
+    return full
+
+
 def whole(tensor: Any) -> Tensor:
     """All of a tensor that is spread over the processes, which ask for it together; of another, that tensor."""
     gather = getattr(tensor, "full_tensor", None)
@@ -123,7 +150,10 @@ def some_share_is_empty(tensor: Any) -> bool:
 
 
 def placed_like(tensor: Tensor, other: Any) -> Tensor:
-    """A whole tensor, spread over the processes as another is, if it is; all of them have it."""
+    """A whole tensor, which all processes have, as another is: spread over them, some of its rows, or all of it."""
+    rows: RowsOf | None = getattr(other, "ptm_rows", None)
+    if rows is not None:
+        return tensor[rows.ids]
     if not hasattr(other, "full_tensor"):
         return tensor
     from torch.distributed.tensor import distribute_tensor
