@@ -115,8 +115,9 @@ def rows_model(model: nn.Module, pipeline: Pipeline, spec: RunSpec, runtime: Run
     if read is None:
         return None
     full = model.get_submodule(read.module)
-    plain = type(full) is nn.Embedding and type(full.weight) is nn.Parameter
-    if not plain or not full.weight.requires_grad or full.max_norm or full.sparse or full.scale_grad_by_freq:
+    if not isinstance(full, nn.Embedding) or type(full) is not nn.Embedding:
+        return None
+    if not full.weight.requires_grad or full.max_norm or full.sparse or full.scale_grad_by_freq:
         return None
     owners = sum(p is full.weight for m in model.modules() for p in m._parameters.values())
     hooked = bool(full._forward_hooks or full._forward_pre_hooks)
