@@ -19,6 +19,8 @@ from ptm.run.ownership import (
     has_mark,
     is_lock,
     is_run,
+    lock_content,
+    owner,
     refuse_foreign_entries,
     refuse_inputs_below,
 )
@@ -258,16 +260,15 @@ def _locked(path: Path, *, keep_owner: bool = False) -> Iterator[None]:
             # for a moment after a kill and must not keep --resume waiting.
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             raise RunDirectoryError(
-                f"process {owner or 'unknown'} is writing this run",
+                f"process {owner(os.pread(descriptor, 64, 0))} is writing this run",
                 where=path,
                 cure="wait for it, stop it, or choose another --output",
             ) from None
         if not keep_owner:
             with files.storage_errors(path):
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                os.pwrite(descriptor, lock_content(os.getpid()), 0)
         yield
     finally:
         os.close(descriptor)

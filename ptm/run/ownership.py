@@ -29,6 +29,8 @@ from ptm.models.packages import is_package, package_path
 LOCK = ".lock"
 MARK = ".ptm-run"
 _MARK = b"ptm run directory, format 1: ptm --overwrite deletes what it wrote in here\n"
+# Runs that an earlier version made have the number alone.
+_OWNER = re.compile(rb"(ptm process )?(?P<number>[0-9]{1,20})\n")
 FILES = (
     LOCK,
     MARK,
@@ -91,8 +93,19 @@ def put_mark(path: Path) -> None:
     files.write_file(path / MARK, _MARK)
 
 
+def lock_content(process: int) -> bytes:
+    """What ptm writes into the lock of a run: digits alone are in locks of other programs, too."""
+    return b"ptm process %d\n" % process
+
+
+def owner(content: bytes) -> str:
+    """The number of the process in a lock; ``unknown`` where there is none."""
+    found = _OWNER.fullmatch(content)
+    return found["number"].decode() if found else "unknown"
+
+
 def is_lock(path: Path) -> bool:
-    """Whether a file is a lock of a run: a process number, or nothing. The lock must not be held by this process.
+    """Whether a file is a lock of a run: what ptm writes into one, or nothing. This process must not hold it.
 
     Closing a file gives up every lock that the process holds on it.
     """
@@ -101,7 +114,8 @@ def is_lock(path: Path) -> bool:
             content: bytes = file.read(64)
     except OSError:
         return False
-    return content.strip().isdigit() or not content.strip()
+    # Empty: a kill came between the making of the file and the writing.
+    return not content or (content.startswith(b"ptm ") and _OWNER.fullmatch(content) is not None)
 
 
 def _has_manifest(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Issue 15, line 4: --overwrite deletes what ptm wrote, in a directory that ptm made, and nothing else."""
 
 import json
+import os
 import resource
 import shutil
 from dataclasses import replace
@@ -430,3 +431,26 @@ def test_15_04_all_that_ptm_saves_is_known_as_its_own(tmp_path):
         "model/1_Pooling/notes.txt",
         "model/2_Pooling",
     ]
+
+
+@pytest.mark.parametrize("content", ["1234\n", "1234", " ", "ptm\n", "ptm process 12 and notes\n"])
+def test_a_lock_of_another_program_is_neither_written_nor_removed(tmp_path, content):
+    """A number of a process alone may be anybody's."""
+    (tmp_path / ".lock").write_text(content)
+    with pytest.raises(RunDirectoryError, match=r"not a run of ptm \(\.lock\)"):
+        _enter(tmp_path, "new")
+    assert (tmp_path / ".lock").read_text() == content
+
+
+@pytest.mark.parametrize("left", ["whole", "empty"])
+def test_a_lock_that_a_killed_start_left_is_ptm_s(tmp_path, left):
+    with open_run(tmp_path / "r", "task: a\n", "new") as directory:
+        content = (directory.path / ".lock").read_text()
+    assert content == f"ptm process {os.getpid()}\n"
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / ".lock").write_text(content if left == "whole" else "")
+    _enter(folder, "new")
+    assert is_run(folder)
+    (folder / ".lock").write_text("1234\n")  # as an earlier version wrote it
+    _enter(folder, "overwrite")
