@@ -10,10 +10,10 @@ import numpy as np
 
 from ptm.data.examples import Examples
 from ptm.errors import DataError, ModelError
+from ptm.text.pieces import in_batches
 from ptm.text.tokens import OverTokens, Tokens, no_limits, require_text
 
 SPECIAL = -1  # word number of a token that is no part of a text
-_CHUNK = 20_000  # texts tokenised at a time: bounds the memory of Python lists
 
 
 @dataclass(frozen=True)
@@ -92,25 +92,33 @@ def _encode(tokenizer: Any, examples: Examples) -> _Texts:
     texts: Sequence[str] = examples.columns["text"]
     require_text(texts, "text", examples)
     columns: dict[str, list[np.ndarray]] = {"ids": [], "words": [], "byte_ends": []}
-    lengths: list[int] = []
+    lengths, sizes = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
     special = tokenizer.all_special_ids
     next_word = 0
-    for start in range(0, len(texts), _CHUNK):
-        chunk = list(texts[start : start + _CHUNK])
-        encoded = tokenizer(chunk, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        for text, ids, encoding in zip(chunk, encoded["input_ids"], encoded.encodings or (), strict=True):
+    for batch in in_batches(tokenizer, texts):
+        encoded = tokenizer(
+            [piece for _, piece in batch],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        for (row, piece), ids, encoding in zip(
+            batch, encoded["input_ids"], encoded.encodings or (), strict=True
+        ):
             words = np.array([SPECIAL if w is None else w for w in encoding.word_ids], dtype=np.int32)
             words[np.isin(ids, special)] = SPECIAL  # a text may hold the words "[SEP]" or "[MASK]"
             columns["ids"].append(np.array(ids, dtype=np.int32))
             columns["words"].append(np.where(words == SPECIAL, SPECIAL, words + next_word))
-            columns["byte_ends"].append(_byte_ends(text, encoding))
+            columns["byte_ends"].append(_byte_ends(piece, encoding) + np.int32(sizes[row]))
             next_word += 1 + int(words.max(initial=0))
-            lengths.append(len(ids))
+            lengths[row] += len(ids)
+            sizes[row] += len(piece.encode())
     no_limits(getattr(tokenizer, "backend_tokenizer", None))
-    if min(lengths) == 0:
-        raise DataError("the tokenizer makes no token of this text", where=examples.where(lengths.index(0)))
+    if lengths.min() == 0:
+        where = examples.where(int(lengths.argmin()))
+        raise DataError("the tokenizer makes no token of this text", where=where)
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    sizes = np.array([len(text.encode()) for text in texts], dtype=np.int64)
     return _Texts(**{k: np.concatenate(v) for k, v in columns.items()}, starts=starts, sizes=sizes)
 
 

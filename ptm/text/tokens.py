@@ -16,6 +16,7 @@ from ptm.config.model_ref import ModelRef
 from ptm.data.examples import Examples
 from ptm.data.texts import text_problems
 from ptm.errors import ConfigError, DataError, ModelError, refuse
+from ptm.text.pieces import beginning, whole_texts
 from ptm.text.windows import LongTexts
 
 DEFAULT_MAX_LENGTH = 128
@@ -139,6 +140,8 @@ def tokenize(
     total = cut = 0
     for start in range(0, len(texts), _CHUNK):
         chunk = list(texts[start : start + _CHUNK])
+        if pairs is None:  # of a pair, how long both are decides what is cut of each
+            chunk = [beginning(tokenizer, text, max_length) for text in chunk]
         encoded = tokenizer(
             chunk,
             None if pairs is None else list(pairs[start : start + _CHUNK]),
@@ -175,25 +178,13 @@ def _tokenize_whole(tokenizer: Any, examples: Examples, long_texts: LongTexts) -
     pieces: list[np.ndarray] = []
     counts: list[int] = []
     longer = 0
-    for start in range(0, len(texts), _CHUNK):
-        encoded = tokenizer(
-            list(texts[start : start + _CHUNK]),
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_special_tokens_mask=True,
-            verbose=False,
-        )
-        for ids, special in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
-            if not ids:
-                raise DataError(
-                    "the tokenizer makes no token of this text", where=examples.where(len(counts))
-                )
-            own = long_texts.pieces(ids, special)
-            longer += len(ids) > long_texts.max_length
-            pieces += own
-            counts.append(len(own))
+    for ids, special in whole_texts(tokenizer, texts):
+        if not len(ids):
+            raise DataError("the tokenizer makes no token of this text", where=examples.where(len(counts)))
+        own = long_texts.pieces(ids, special)
+        longer += len(ids) > long_texts.max_length
+        pieces += own
+        counts.append(len(own))
     no_limits(getattr(tokenizer, "backend_tokenizer", None))
     starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces], dtype=np.int64)])
     windows = (
