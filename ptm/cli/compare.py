@@ -57,7 +57,8 @@ def compare(
 ) -> None:
     """Say how runs differ: in metrics, with a paired test, and in what they were made of."""
     from ptm.errors import ExpectationMissed, Problem
-    from ptm.experiment.compare import check_limit, compare_sides, read_side, worse_than
+    from ptm.experiment.compare import check_limit, compare_sides, worse_than
+    from ptm.experiment.side import read_side
 
     if fail_if_worse is not None:
         check_limit(fail_if_worse)

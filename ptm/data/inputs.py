@@ -7,8 +7,6 @@ mistake has the same message.
 from __future__ import annotations
 
 import os
-import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,27 +18,25 @@ import numpy as np
 from ptm.base.regular import endless
 from ptm.config.data_section import DataSpec
 from ptm.config.tasks import IMAGE_SOURCES, TABLE_SOURCES
-from ptm.data import tables
-from ptm.data.columns import naming_keys, require_columns
+from ptm.data.columns import naming_keys
 from ptm.data.conll import CONLL_SUFFIXES
 from ptm.data.entries import below
 from ptm.data.examples import Examples
 from ptm.data.given import Given, given_place, given_texts
 from ptm.data.image_files import contents, is_image_name
 from ptm.data.image_listing import IMAGE_SUFFIXES
-from ptm.data.input_lines import LeftOut, opened, text_lines
+from ptm.data.input_lines import LeftOut
+from ptm.data.input_rows import STANDARD_INPUT, File, Row, file_rows, gives
 from ptm.data.masks import mask_folders
 from ptm.data.packed import GZIP_SUFFIX, suffix_of
 from ptm.data.patterns import expanded
 from ptm.data.readers import FORMATS
-from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
+from ptm.data.separated import told
 from ptm.data.squad import seems_squad
-from ptm.data.text_folders import read_textfolder
-from ptm.data.text_format import LINES, ROWS, TextFormat
+from ptm.data.text_format import TextFormat
 from ptm.data.workbooks import WORKBOOK_SUFFIXES
 from ptm.errors import ConfigError, DataError, Problem
 
-STANDARD_INPUT = "-"
 TEXT_SUFFIXES = (".txt", ".text")
 # By suffix, as predictions know them: a .txt file is a text a line, unless it is named tsv:FILE.txt.
 _KINDS: Mapping[str, str] = {
@@ -55,12 +51,8 @@ _KINDS: Mapping[str, str] = {
     **dict.fromkeys(CONLL_SUFFIXES, "conll"),
     **dict.fromkeys(WORKBOOK_SUFFIXES, "xlsx"),
 }
-_SEPARATED: Mapping[str, Mapping[str, Any]] = {"csv": CSV, "tsv": TSV}
-_STREAMED = (*_SEPARATED, "json", "parquet", "text")  # the others are read whole
 
 Item = TypeVar("Item")
-# Where it stands, value a role, value a carried column.
-Row = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -68,15 +60,6 @@ class Typed:
     """Texts of the command line, in the place of a file."""
 
     texts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file, what it is read as, and how it is written."""
-
-    path: Path
-    kind: str
-    written: TextFormat
 
 
 @dataclass(frozen=True)
@@ -156,7 +139,7 @@ def text_inputs(
 
 
 def _source_pieces(
-    source: Typed | Given | _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None
+    source: Typed | Given | File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None
 ) -> Iterator[Inputs]:
     if isinstance(source, Given):
         yield _given(given_texts(source, columns), columns)
@@ -199,7 +182,7 @@ def _image_rows(source: Source, column: str, piece: int, left_out: LeftOut | Non
         path, stated = (path if path.is_dir() else path.parent), "text"
     kind = stated or _KINDS.get(path.suffix.lower(), "text")
     if kind != "text" and path.is_file():
-        file = _File(path, kind, TextFormat())
+        file = File(path, kind, TextFormat())
         named: list[Row] = []
         for row in _rows(file, {"image": column}, piece, left_out, []):
             with told(left_out):
@@ -242,7 +225,7 @@ def _existing(source: Path | str) -> Path:
     return path
 
 
-def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | None) -> _File:
+def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | None) -> File:
     """The file, once it is sure that it is of a kind that can hold the columns."""
     stated, path = _kind_and_path(source)
     kind: str | None = "text"
@@ -259,22 +242,10 @@ def _text_file(source: Path | str, columns: Mapping[str, str], data: DataSpec | 
         kind = "squad"
     if kind == "text":
         _require_one(columns, str(source))
-    elif (inputs := _gives(kind)) and not set(columns) <= set(inputs):
+    elif (inputs := gives(kind)) and not set(columns) <= set(inputs):
         holds, reads = " or ".join(inputs), " and ".join(columns)
         raise ConfigError(f"{kind}: holds {holds}, this run reads {reads}", where=str(source))
-    return _File(path, kind, written)
-
-
-def _gives(kind: str) -> tuple[str, ...]:
-    """The roles that a kind can give; () where columns have names, so that it can be any."""
-    return ("text",) if kind == "textfolder" else FORMATS[kind].inputs
-
-
-def _read_whole(path: Path, kind: str, columns: Mapping[str, str], written: TextFormat) -> tables.Table:
-    if kind == "textfolder":
-        return read_textfolder(path, None, columns, written)
-    form = FORMATS[kind]
-    return (form.texts or form.read)(path, columns, written)
+    return File(path, kind, written)
 
 
 def _require_one(columns: Mapping[str, str], where: str) -> None:
@@ -310,7 +281,7 @@ def _pieces(rows: Iterable[Row], roles: Sequence[str], piece: int) -> Iterator[I
 
 
 def _rows(
-    source: Typed | _File,
+    source: Typed | File,
     columns: Mapping[str, str],
     piece: int,
     left_out: LeftOut | None,
@@ -322,113 +293,4 @@ def _rows(
         yield from ((f"--text {n}", {role: text}, {}) for n, text in enumerate(source.texts, start=1))
         return
     with naming_keys(columns):
-        yield from _file_rows(source, columns, piece, left_out, notes)
-
-
-def _file_rows(
-    file: _File, columns: Mapping[str, str], piece: int, left_out: LeftOut | None, notes: list[Problem]
-) -> Iterator[Row]:
-    path, kind, written = file.path, file.kind, file.written
-    if str(path) == STANDARD_INPUT:
-        lines = text_lines(sys.stdin.buffer, "standard input", LINES, written, left_out)
-        yield from _of_lines(lines, "standard input", columns)
-    elif kind == "parquet":
-        yield from _of_parquet(path, columns, piece)
-    elif kind not in _STREAMED:
-        table = _read_whole(path, kind, columns, written)
-        notes += table.notes
-        for row in range(len(table)):
-            others = {name: cells[row] for name, cells in table.columns.items() if name not in columns}
-            yield table.where(row), {role: table.columns[role][row] for role in columns}, others
-    else:
-        with opened(path) as stream:
-            if kind == "text":
-                yield from _of_lines(text_lines(stream, path, LINES, written, left_out), path, columns)
-            elif kind in _SEPARATED:
-                lines = text_lines(stream, path, ROWS, written, left_out)
-                yield from _of_separated(lines, path, columns, _SEPARATED[kind], written, left_out, notes)
-            else:
-                lines = text_lines(stream, path, ROWS, written, left_out, ends="\n")
-                yield from _of_json(lines, path, columns, left_out)
-
-
-def _of_lines(lines: Iterable[str], name: object, columns: Mapping[str, str]) -> Iterator[Row]:
-    (role,) = columns
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield f"{name}:{number}", {role: line.rstrip("\r\n")}, {}
-
-
-def _of_separated(
-    lines: Iterable[str],
-    name: object,
-    columns: Mapping[str, str],
-    usual: Mapping[str, Any],
-    written: TextFormat,
-    left_out: LeftOut | None,
-    notes: list[Problem],
-) -> Iterator[Row]:
-    requested = list(dict.fromkeys(columns.values()))
-    rows = separated_rows(lines, name, requested, usual, written, left_out, notes)
-    _, header = next(rows)
-    used = {role: header.index(column) for role, column in columns.items()}
-    counts = Counter(header)
-    others = {
-        column: place
-        for place, column in enumerate(header)
-        if place not in used.values() and counts[column] == 1
-    }
-    for line, fields in rows:
-        values = {role: fields[place] for role, place in used.items()}
-        yield f"{name}:{line}", values, {column: fields[place] for column, place in others.items()}
-
-
-def _of_json(
-    lines: Iterable[str], name: object, columns: Mapping[str, str], left_out: LeftOut | None
-) -> Iterator[Row]:
-    requested = list(dict.fromkeys(columns.values()))
-    rows = 0
-    for place, record in tables.json_records(lines, name, requested, left_out):
-        rows += 1
-        values: dict[str, Any] = {}
-        with told(left_out):
-            values = {role: tables.require_unicode(record[column], place) for role, column in columns.items()}
-        if values:
-            yield place, values, _others(record, requested)
-    require_rows(rows, name)
-
-
-def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    requested = list(dict.fromkeys(columns.values()))
-    rows = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            require_columns(requested, schema.names, str(path))
-            simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
-            plain = [entry.name for entry in schema if any(is_(entry.type) for is_ in simple)]
-            names = list(dict.fromkeys([*requested, *plain]))
-            for batch in file.iter_batches(batch_size=piece, columns=names):
-                for record in batch.to_pylist():
-                    values = {role: record[column] for role, column in columns.items()}
-                    yield f"{path}, row {rows}", values, _others(record, requested)
-                    rows += 1
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"not a readable parquet file: {error}",
-            where=path,
-            cure="write it again; a file that was cut off cannot be mended",
-        ) from None
-    require_rows(rows, path)
-
-
-def _others(record: Mapping[str, Any], requested: Sequence[str]) -> dict[str, Any]:
-    """Columns that are not asked for and hold something that a table can show."""
-    return {
-        name: value
-        for name, value in record.items()
-        if name not in requested and (value is None or isinstance(value, str | int | float))
-    }
+        yield from file_rows(source, columns, piece, left_out, notes)

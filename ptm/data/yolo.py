@@ -26,8 +26,7 @@ from ptm.errors import DataError, Problem, listing, refuse
 
 SPLITS = ("train", "val", "test")
 NAME_FILES = ("classes.txt", "obj.names")
-_YAML = (".yaml", ".yml")
-_LIST = ".txt"
+_YAML, _LIST = (".yaml", ".yml"), ".txt"
 _IMAGES, _LABELS = "images", "labels"
 _NUMBERS = ("x", "y", "width", "height")
 _ALIASES = {"valid": "val", "validation": "val", "eval": "val"}
@@ -366,14 +365,12 @@ def _box(fields: Sequence[str], names: Mapping[int, str], size: tuple[int, int],
         )
     for name, field, value in zip(_NUMBERS, fields[1:], values, strict=True):
         if not 0 <= value <= 1:  # nor nan
-            pixels = value > 1
+            by_side = "divide pixels by the width or the height of the image"
             raise DataError(
                 f"{name} is {field[:60]!r}",
                 where=where,
                 expected="a fraction of the image's width or height, from 0 to 1",
-                cure="divide pixels by the width or the height of the image"
-                if pixels
-                else "correct the line",
+                cure=by_side if value > 1 else "correct the line",
             )
     x, y, width, height = values
     corners = (

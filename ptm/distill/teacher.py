@@ -137,18 +137,14 @@ class Teacher:
         return self._fields
 
     def _field(self, name: str, tensor: Tensor) -> Field:
-        classes = tensor.shape[-1]
+        classes, top, precision = tensor.shape[-1], self._spec.top_k, self._spec.store_precision
         if name == "logits":
-            if self._spec.top_k is not None and self._spec.top_k < classes:
-                return Field(
-                    name=f"top{self._spec.top_k}",
-                    shape=(self._spec.top_k + 1,),
-                    precision=self._spec.store_precision,
-                )
-            return Field(name=name, shape=(classes,), precision=self._spec.store_precision)
+            if top is not None and top < classes:
+                return Field(name=f"top{top}", shape=(top + 1,), precision=precision)
+            return Field(name=name, shape=(classes,), precision=precision)
         per_token = self._lengths is not None and tensor.ndim > 2  # [n, tokens, …]
         shape = tuple(tensor.shape[2:] if per_token else tensor.shape[1:])
-        return Field(name=name, shape=shape, per_token=per_token, precision=self._spec.store_precision)
+        return Field(name=name, shape=shape, per_token=per_token, precision=precision)
 
     @property
     def random_views(self) -> bool:

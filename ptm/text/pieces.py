@@ -86,8 +86,8 @@ def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
         inside = np.flatnonzero(special == 0)
         begin = 0 if number == 0 else int(inside[0])
         kept.append(slice(begin, None if number == len(parts) - 1 else int(inside[-1]) + 1))
-    ids, special = ([part[which][own] for part, own in zip(parts, kept, strict=True)] for which in (0, 1))
-    return np.concatenate(ids), np.concatenate(special)
+    cut = [(ids[own], special[own]) for (ids, special), own in zip(parts, kept, strict=True)]
+    return np.concatenate([ids for ids, _ in cut]), np.concatenate([special for _, special in cut])
 
 
 def beginning(tokenizer: Any, text: str, tokens: int, most: int = MOST) -> str:

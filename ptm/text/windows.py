@@ -45,7 +45,9 @@ class LongTexts:
         """What of it decides which tokens are read; "" where texts are cut, as they always were."""
         return {"cut": "", "head_tail": "head_tail"}.get(self.mode, f"windows {self.stride}")
 
-    def pieces(self, ids: Sequence[int], special: Sequence[int]) -> list[np.ndarray]:
+    def pieces(
+        self, ids: np.ndarray | Sequence[int], special: np.ndarray | Sequence[int]
+    ) -> list[np.ndarray]:
         """The token ids of a whole text as one or more pieces of at most ``max_length``, each with the special tokens
         that stand before and after the text. ``special``: 1 for these."""
         tokens, inside = np.asarray(ids, dtype=np.int32), np.flatnonzero(np.asarray(special) == 0)

@@ -277,7 +277,6 @@ class ImageClassification(ImagePipeline):
         saved.write(directory)
 
     def describe(self) -> dict[str, Any]:
-        splits = self._splits()
         return {
             **{
                 split: {
@@ -285,7 +284,7 @@ class ImageClassification(ImagePipeline):
                     **self._per_label(split),
                     "decoded_bytes_kept": self._decoded_bytes.get(split, 0),
                 }
-                for split in splits
+                for split in self._splits()
             },
             "preprocessing": {**asdict(self._plan.preprocessing), "augment": self._augmentation.name},
         }
@@ -337,11 +336,10 @@ class ImageClassification(ImagePipeline):
             fits, page = fits_view(preprocessing), self._reading.page
             look = partial(check_headers, images, examples.where, threads, fits, page)
             headers_looked_at(images, preprocessing, self._reading).once(look, self._spec.data.source)
-        view_maker = ImageViewMaker(
+        self._view_makers[split] = view_maker = ImageViewMaker(
             images, examples.where, preprocessing, augmentation, self._spec.train.seed, pixels, self._reading
         )
         gpu = runtime.device != "cpu" and torch.cuda.is_available()
-        self._view_makers[split] = view_maker
         self._loaders[split] = ViewLoader(view_maker, runtime.workers, pin_memory=gpu)
         return self._loaders[split]
 
@@ -377,10 +375,9 @@ def _refuse_other_outputs(plan: ClassifierPlan, label_type: LabelType, model: Mo
     """ModelError where a trained model gives classes and a number is asked for, or the other way round."""
     if plan.labels is None or label_type.named == bool(plan.labels):
         return
+    classes = f"its outputs are those of classes: {listing(plan.labels)}"
     raise ModelError(
-        f"its outputs are those of classes: {listing(plan.labels)}"
-        if plan.labels
-        else "its output is a number",
+        classes if plan.labels else "its output is a number",
         where=model.where,
         expected=f"a model trained with data.label_type: {label_type.name}",
         cure="correct the name of the model, or data.label_type",

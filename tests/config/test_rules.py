@@ -51,24 +51,6 @@ def test_what_must_hold_between_keys(text, overrides, where, what):
 
 
 @pytest.mark.parametrize(
-    ("source", "what", "cure"),
-    [
-        ("reviews.csv", "the source 'reviews.csv' does not say what it is", "write csv:reviews.csv"),
-        ("a/b.JSONL", "the source 'a/b.JSONL' does not say what it is", "write json:a/b.JSONL"),
-        ("data", "the source 'data' does not say what it is", "begin it with one of hub:, csv:, tsv:, json:"),
-        ("cvs:a", "unknown kind of source 'cvs:'", "did you mean csv:a"),
-        ("s3://x", "unknown kind of source 's3:'", "begin it with one of hub:, csv:"),
-        ("csv:", "csv: names nothing", "write csv:NAME"),
-        ("builtin:digits", "builtin: holds images, this is text-classification", "use hub:, csv:"),
-    ],
-)
-def test_a_source_that_is_none(source, what, cure):
-    problem = only(changed("source", f"  source: '{source}'"))
-    assert (problem.where, problem.what) == ("run.yaml:5:11", what)
-    assert problem.cure.startswith(cure)
-
-
-@pytest.mark.parametrize(
     ("override", "where", "cure"),
     [
         ('expect={acuracy: ">= 0.9"}', "expect", "did you mean accuracy?"),

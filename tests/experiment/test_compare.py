@@ -17,10 +17,11 @@ from ptm.cli import app
 from ptm.config.load import load_config
 from ptm.errors import ConfigError, PtmError, RunDirectoryError
 from ptm.experiment import compare
-from ptm.experiment.compare import check_limit, compare_sides, read_side, worse_than
+from ptm.experiment.compare import check_limit, compare_sides, worse_than
 from ptm.experiment.flips import MOST_FLIPS
 from ptm.experiment.outputs import require_report_file
 from ptm.experiment.runs import list_runs
+from ptm.experiment.side import read_side
 from ptm.report.comparison import PAGE_MARK, comparison_page
 from ptm.run.directory import RunDirectory
 

@@ -16,11 +16,12 @@ from ptm.errors import ConfigError, ExpectationMissed, Interrupted
 from ptm.experiment.batch import finished_before
 from ptm.experiment.batch_plan import plan_batch
 from ptm.experiment.check import check_inputs
-from ptm.experiment.compare import compare_sides, read_side
+from ptm.experiment.compare import compare_sides
 from ptm.experiment.control import run_with_control
 from ptm.experiment.reproduce import reproduce
 from ptm.experiment.runs import list_runs
 from ptm.experiment.scorecard import measure_scorecard
+from ptm.experiment.side import read_side
 from ptm.run.predictions import read_predictions
 from ptm.run.results import read_results
 from tiny.samples import sentences, write_csv
