@@ -21,7 +21,8 @@ from ptm.config.expressions import found
 from ptm.config.slices import BINS, EMPTY, LENGTH, bin_names, bin_of
 from ptm.config.spec import DataSpec
 from ptm.data import heif
-from ptm.data.arrow import mapped, rows_where
+from ptm.data.arrow import Texts, mapped, rows_where
+from ptm.data.arrow_values import empty_rows, stripped
 from ptm.data.examples import Examples
 from ptm.errors import DataError, Problem, refuse
 
@@ -54,15 +55,17 @@ def column_attributes(
         if role not in columns:
             continue
         key = role.partition(" ")[0]
-        texts = mapped(columns[role], _text)
-        for row in rows_where(texts, _is_missing if key == "slices" else operator.not_):
+        column = columns[role]
+        texts = stripped(column) if isinstance(column, Texts) else mapped(column, _text)
+        for row in _missing(texts, empty=key != "slices"):
             what = f"{name} holds no single value" if texts[row] is None else f"{name} is empty"
             problems.append(
                 Problem(what, where(row), f"a value for data.{key}", "fill it in, or remove the row")
             )
         if key == "slices":
             problems += _said_to_be_empty(texts, name, where)
-        attributes[name] = mapped(texts, lambda text: text or EMPTY)
+        plain = isinstance(texts, Texts) and not empty_rows(texts)
+        attributes[name] = texts if plain else mapped(texts, lambda text: text or EMPTY)
     refuse(problems)
     return attributes
 
@@ -76,8 +79,11 @@ def _said_to_be_empty(texts: Sequence[str | None], name: str, where: Callable[[i
     return [Problem(what, where(said[0]), "another value", "rename it, or leave the cell empty")]
 
 
-def _is_missing(text: str | None) -> bool:
-    return text is None
+def _missing(texts: Sequence[str | None], *, empty: bool) -> list[int]:
+    """The rows that hold no value; ``empty``: those without a character as well."""
+    if isinstance(texts, Texts):
+        return empty_rows(texts) if empty else []
+    return rows_where(texts, operator.not_ if empty else lambda text: text is None)
 
 
 def _text(value: Any) -> str | None:

@@ -19,6 +19,7 @@ from ptm.base.growing import Growing
 from ptm.base.seeds import finalised
 from ptm.data import pictures
 from ptm.data.arrow import Coded, Texts
+from ptm.data.arrow_values import value_keys
 from ptm.data.examples import Examples
 from ptm.data.file_column import Files
 from ptm.errors import Problem
@@ -92,8 +93,8 @@ def group_warning(
     """The same for what ``data.split_by`` holds together: of examples whose group stands in both."""
     if column is None or not all(column in side.attributes for side in (train, evaluation)):
         return []
-    seen = set(train.attributes[column])
-    rows = [row for row, value in enumerate(evaluation.attributes[column]) if value in seen]
+    groups, seen = (value_keys(side.attributes[column]) for side in (evaluation, train))
+    rows = np.flatnonzero(np.isin(groups, seen)).tolist()
     if not rows:
         return []
     what = (

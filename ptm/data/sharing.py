@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ptm.base import seeds
+from ptm.data.arrow_values import first_rows, value_numbers
 from ptm.errors import Problem
 
 # Stream of the draw behind held-out fractions and limits. It is not the run's seed: the rows are always the same.
@@ -59,17 +60,16 @@ def hold_out(
 def joined_groups(groups: np.ndarray, others: Sequence[str]) -> np.ndarray:
     """Rows of one group, and rows with equal ``others``, belong together, and so do those that are linked by a third
     row: for each row the number of the first one that it belongs to, int64 [n]."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    value = value_numbers(others)
+    linked = np.flatnonzero(value != value[groups])  # equal rows of different ``others``
+    if len(linked):
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
-    n = len(groups)
-    first: dict[str, int] = {}
-    linked = np.array([first.setdefault(value, row) for row, value in enumerate(others)], dtype=np.int64)
-    rows = np.tile(np.arange(n), 2)
-    links = coo_array((np.ones(2 * n, dtype=np.int8), (rows, np.concatenate([groups, linked]))), shape=(n, n))
-    _, component = connected_components(links, directed=False)
-    _, firsts = np.unique(component, return_index=True)
-    return np.asarray(firsts[component], dtype=np.int64)
+        n, links = int(value.max()) + 1, (value[linked], value[groups[linked]])
+        graph = coo_array((np.ones(len(linked), dtype=np.int8), links), shape=(n, n))
+        value = connected_components(graph, directed=False)[1].astype(np.int64)[value]
+    return first_rows(value)
 
 
 def share_problem(split: str, rows: int, of: int, fraction: float, split_by: str) -> Problem | None:
@@ -133,14 +133,46 @@ def _by_counts(
     np.add.at(counts, (group, stratum[remaining]), 1)
     counts[:, -1] = counts.sum(1)
     draw, most = _draw(len(strata))[firsts], len(firsts) - later - 1
-    missing, taken = aims.copy(), np.zeros(len(firsts), dtype=bool)
-    for place in np.tile(np.argsort(draw, kind="stable"), _PASSES):
-        other = missing + counts[place] * (1 if taken[place] else -1)
-        allowed = taken[place] or taken.sum() < most
-        if allowed and (other**2 / aims).sum() < (missing**2 / aims).sum():
-            taken[place], missing = not taken[place], other
+    order, missing, taken = np.argsort(draw, kind="stable"), aims, np.zeros(len(firsts), dtype=bool)
+    for _ in range(_PASSES):
+        before = taken.copy()
+        missing = _passed(order, counts, aims, missing, taken, most)
+        if np.array_equal(before, taken):  # and so it would stay
+            break
     if not taken.any() and most > 0:
-        distances = ((aims - counts) ** 2 / aims).sum(1)
+        distances = _distances(aims - counts, aims)
         taken[np.lexsort((draw, distances))[0]] = True
     rows: np.ndarray = taken[group]
     return rows
+
+
+def _passed(
+    order: np.ndarray, counts: np.ndarray, aims: np.ndarray, missing: np.ndarray, taken: np.ndarray, most: int
+) -> np.ndarray:
+    """What is missing after each group, in this order, was taken or given back in ``taken`` where that is better.
+
+    One decision hangs on all before it, but mostly many groups in a row change, or stay: so it is assumed that all of a
+    block do what the last one did, and they are judged at once, up to the first that does not."""
+    at, ahead, changing = 0, 1, True
+    while at < len(order):
+        places = order[at : at + ahead]
+        signs = np.where(taken[places], 1, -1)
+        steps, number = counts[places] * signs[:, None], np.full(len(places), taken.sum())
+        before = np.broadcast_to(missing, steps.shape)
+        if changing:
+            path = np.add.accumulate(np.concatenate([missing[None], steps]))
+            before, number = path[:-1], number - np.cumsum(signs) + signs
+        better = _distances(before + steps, aims) < _distances(before, aims)
+        as_assumed = (better & (taken[places] | (number < most))) == changing
+        right = len(places) if as_assumed.all() else int(as_assumed.argmin())
+        if changing and right:
+            taken[places[:right]] ^= True
+            missing = path[right]
+        at += right
+        changing, ahead = (changing, ahead * 2) if right == len(places) else (not changing, 1)
+    return missing
+
+
+def _distances(missing: np.ndarray, aims: np.ndarray) -> np.ndarray:
+    """Of each row from what should be, in relation to it."""
+    return np.asarray((missing**2 / aims).sum(1))

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptm.base import seeds
 from ptm.config.spec import DataSpec
+from ptm.data.arrow import distinct, numbers
 from ptm.data.attributes import with_slices
 from ptm.data.content import equal_groups, group_warning, leak_warning
 from ptm.data.examples import Dataset, Examples
@@ -203,14 +204,17 @@ def _strata(
 ) -> np.ndarray:
     """int64 [n]: of what a fraction is taken alike. DataError for a value that is too rare to stand on all sides."""
     if isinstance(data.stratify, str):
-        values, numbers = np.unique(np.array(examples.attributes[data.stratify]), return_inverse=True)
-        counts = np.bincount(numbers)
+        column = examples.attributes[data.stratify]
+        values = sorted({value for value, _, _ in distinct(column)})
+        number = {value: place for place, value in enumerate(values)}
+        rows_of = numbers(column, number.get)
+        counts = np.bincount(rows_of)
         refuse(
             (
                 Problem(
-                    f"{data.stratify} is {str(values[value])!r} in {counts[value]} of the examples, so that it cannot "
+                    f"{data.stratify} is {values[value]!r} in {counts[value]} of the examples, so that it cannot "
                     f"stand on {sides} sides",
-                    examples.where(int(np.flatnonzero(numbers == value)[0])),
+                    examples.where(int(np.flatnonzero(rows_of == value)[0])),
                     f"at least {sides} examples of each value",
                     "correct the value, or stratify by another column",
                 )
@@ -218,7 +222,7 @@ def _strata(
             ),
             noun="values",
         )
-        return numbers.astype(np.int64)
+        return rows_of
     if data.stratify is False or strata is None:
         return np.zeros(len(examples), dtype=np.int64)
     return strata(examples)

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptm.data.sharing import hold_out, joined_groups, share_out, share_problem
+from ptm.base import seeds
+from ptm.data.arrow import Builder
+from ptm.data.sharing import SELECT, hold_out, joined_groups, share_out, share_problem
 
 
 def alone(n):
@@ -64,3 +66,55 @@ def test_12_01_a_share_far_from_what_was_asked_for_is_told():
     assert share_problem("eval", 10, 100, 0.1, "user") is None
     told = share_problem("eval", 40, 100, 0.1, "user")
     assert "40 of 100 rows, 40% where 10% was asked for" in told.what and "'user'" in told.cure
+
+
+def one_by_one(strata, fraction, groups, passes=4):
+    """What ``share_out`` takes by counts of one share: each group by itself, as it was first written."""
+    _, stratum = np.unique(strata, return_inverse=True)
+    aims = fraction * np.append(np.bincount(stratum), len(stratum))
+    firsts, group = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(firsts), len(aims)))
+    np.add.at(counts, (group, stratum), 1)
+    counts[:, -1] = counts.sum(1)
+    draw = seeds.uniforms(SELECT, 0, np.arange(len(strata)), 1)[firsts, 0]
+    most, missing, taken = len(firsts) - 1, aims.copy(), np.zeros(len(firsts), dtype=bool)
+    for place in np.tile(np.argsort(draw, kind="stable"), passes):
+        other = missing + counts[place] * (1 if taken[place] else -1)
+        allowed = taken[place] or taken.sum() < most
+        if allowed and (other**2 / aims).sum() < (missing**2 / aims).sum():
+            taken[place], missing = not taken[place], other
+    if not taken.any() and most > 0:
+        taken[np.lexsort((draw, ((aims - counts) ** 2 / aims).sum(1)))[0]] = True
+    return np.flatnonzero(taken[group])
+
+
+@pytest.mark.parametrize("strata", [1, 2, 5, 9, 30])
+@pytest.mark.parametrize("rows_a_group", [1, 4, 25])
+def test_13_06_groups_that_are_judged_many_at_a_time_are_those_that_are_taken_one_by_one(
+    strata, rows_a_group
+):
+    random = np.random.default_rng(strata)
+    for n in (3, 40, 700):
+        groups = joined_groups(alone(n), [str(g) for g in random.integers(0, max(2, n // rows_a_group), n)])
+        numbers = random.integers(0, strata, n) * random.integers(0, 2, n)
+        for fraction in (0.01, 0.2, 0.9):
+            _, (taken,) = share_out(numbers, [fraction], groups, by_counts=True)
+            assert taken.tolist() == one_by_one(numbers, fraction, groups).tolist()
+
+
+def test_13_06_rows_are_linked_alike_however_a_column_is_laid_out():
+    random = np.random.default_rng(0)
+    names = [f"writer {number}" for number in random.integers(0, 150, 400)]
+    equal = np.arange(400)
+    equal[300:] = random.integers(0, 100, 100)
+    component = list(range(400))  # by brute force: every link until nothing changes
+    for _ in range(40):
+        for row in range(400):
+            for other in (int(equal[row]), names.index(names[row])):
+                component[row] = component[other] = min(component[row], component[other])
+    texts = Builder()
+    texts.extend(names)
+    coded = Builder()
+    coded.extend(names * 9)
+    for column in (names, texts.column(), coded.column().select(np.arange(400))):
+        assert joined_groups(equal, column).tolist() == component
