@@ -51,6 +51,13 @@ def entities(tags: Sequence[str | None], known: Mapping[str, tuple[str, str]]) -
     return spans
 
 
+def ends_are_named(known: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether tags say both where an entity begins and where it ends, as BIOES, BILOU and BMEWO do. ``known``: as for
+    :func:`entities`."""
+    places = {place for place, _ in known.values()}
+    return {"B", "E"} <= places or {"B", "S"} <= places
+
+
 def broken_entity(tags: Sequence[str], known: Mapping[str, tuple[str, str]]) -> tuple[int, str] | None:
     """The first word (from 0) of a sentence at which its tags by BIOES, BILOU or BMEWO contradict each other, and how;
     None where they do not, and for other schemes, in which any sequence of tags has a meaning.
@@ -58,8 +65,7 @@ def broken_entity(tags: Sequence[str], known: Mapping[str, tuple[str, str]]) -> 
     ``known``: as for :func:`entities`. Where single words have a tag of their own or entities a last one beside
     a first one, an entity of several words must have both its ends.
     """
-    places = {place for place, _ in known.values()}
-    if not {"B", "E"} <= places and not {"B", "S"} <= places:
+    if not ends_are_named(known):
         return None
     open_tag, open_kind = "", ""
     for index, tag in enumerate([*tags, OUTSIDE]):

@@ -203,6 +203,13 @@ class Coded(Column):
         return type(self)(self.codes[rows], self.values)
 
     @cached_property
+    def digest(self) -> str:
+        """SHA-256 that says which values these are."""
+        sha = hashlib.sha256(repr((self.codes.dtype.str, self.values)).encode())
+        sha.update(np.ascontiguousarray(self.codes).data)
+        return sha.hexdigest()
+
+    @cached_property
     def distinct(self) -> list[tuple[Any, int, int]]:
         """(value, rows that have it, the first of them) of those that occur, in the order of their first rows."""
         counts = np.bincount(self.codes, minlength=len(self.values))

@@ -5,7 +5,9 @@ Words are one column of texts, tags one of few values, so that neither is a Pyth
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Self, overload
 
@@ -47,6 +49,40 @@ class Lists(Column):
         place = row if self.rows is None else int(self.rows[row])
         found: list[Any] = self.items[int(self.starts[place]) : int(self.starts[place + 1])]
         return found
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Items of each list, int64 [n]."""
+        lengths = np.diff(self.starts)
+        return lengths if self.rows is None else np.asarray(lengths[self.rows])
+
+    def flat(self) -> Texts | Coded:
+        """The items of all lists, end to end."""
+        if self.rows is None:
+            return self.items
+        lengths = self.lengths
+        ends = np.cumsum(lengths)
+        places = np.repeat(self.starts[self.rows] - ends + lengths, lengths) + np.arange(lengths.sum())
+        return self.items.select(places)
+
+    def rows_of(self, items: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The rows in which these items of :meth:`flat` stand, int64 [items]."""
+        return np.asarray(np.searchsorted(np.cumsum(self.lengths), items, side="right"), dtype=np.int64)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 that says which lists these are."""
+        sha = hashlib.sha256(self.items.digest.encode())
+        sha.update(np.ascontiguousarray(self.starts, dtype="<i8").data)
+        if self.rows is not None:
+            sha.update(np.ascontiguousarray(self.rows, dtype="<i8").data)
+        return sha.hexdigest()
+
+    @property
+    def nbytes(self) -> int:
+        """Of the texts in UTF-8; of a selection about so many."""
+        total = self.items.nbytes if isinstance(self.items, Texts) else _coded_bytes(self.items)
+        return total if self.rows is None else total * len(self) // max(1, len(self.starts) - 1)
 
     def select(self, rows: np.ndarray) -> Self:
         return type(self)(self.items, self.starts, rows if self.rows is None else self.rows[rows])
@@ -98,6 +134,12 @@ class RowBuilder:
         if isinstance(items, Texts | Coded):
             return Lists(items, starts)
         return [list(items[a:b]) for a, b in pairwise(starts.tolist())]
+
+
+def _coded_bytes(items: Coded) -> int:
+    """Of all items as texts in UTF-8."""
+    sizes = [len(str(value).encode("utf-8", "surrogatepass")) for value in items.values]
+    return int(np.bincount(items.codes, minlength=len(sizes)) @ np.array(sizes, dtype=np.int64))
 
 
 def _is_plain(value: Any) -> bool:

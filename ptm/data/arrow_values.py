@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from ptm.base.growing import Growing, release
 from ptm.base.seeds import finalised
 from ptm.data.arrow import CHUNK, Builder, Coded, Part, Texts
+from ptm.data.arrow_lists import Lists
 
 _BLANK = 0x20  # the ASCII characters that ``str.strip`` takes away are not above it
 _BEYOND = 0x80  # the first byte that is not ASCII
@@ -37,6 +41,31 @@ def value_numbers(column: Sequence[str]) -> np.ndarray:
         there = [column.values[code] for code in np.unique(column.codes)]
         return np.asarray(value_numbers(there)[codes])
     return np.asarray(np.unique(value_keys(column), return_inverse=True)[1], dtype=np.int64)
+
+
+def occurrences(lists: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, int]]:
+    """(value, how often) of what stands in these lists, in the order in which they first occur."""
+    if not isinstance(lists, Lists):
+        yield from Counter(chain.from_iterable(lists)).items()
+        return
+    items = lists.flat()
+    if isinstance(items, Coded):
+        yield from ((value, count) for value, count, _ in items.distinct)
+        return
+    counts: Counter[str] = Counter()
+    for start in range(0, len(items), CHUNK):
+        counts.update(items[start : start + CHUNK])
+    yield from counts.items()
+
+
+def distinct_items(column: Sequence[Any]) -> list[tuple[Any, int, int]] | None:
+    """(item, how often, the first row with it), in the order of these, of lists of few different items; None for any
+    other column."""
+    items = column.flat() if isinstance(column, Lists) else None
+    if not isinstance(column, Lists) or not isinstance(items, Coded):
+        return None
+    rows = column.rows_of([first for _, _, first in items.distinct])
+    return [(item, count, int(row)) for (item, count, _), row in zip(items.distinct, rows, strict=True)]
 
 
 def first_rows(numbers: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from ptm.base.growing import Growing
 from ptm.base.seeds import finalised
 from ptm.data import pictures
 from ptm.data.arrow import Coded, Texts
+from ptm.data.arrow_lists import Lists
 from ptm.data.arrow_values import value_keys
 from ptm.data.examples import Examples
 from ptm.data.file_column import Files
@@ -31,6 +32,7 @@ _KEYS = 1_000_000  # looked up at a time
 _FORM = 1  # of the keys that are kept: another number where :func:`plain_text` or :func:`_hash64` changes
 _LEAST_FILES = 2000  # images whose keys are kept: 0.2 s to decode them
 _LEAST_BYTES = 10_000_000  # of texts whose keys are kept: 0.2 s to make them
+_LEAST_BYTES_OF_LISTS = 2_000_000  # of words, likewise
 
 
 def equal_groups(columns: Mapping[str, Sequence[Any]], page: int | None = None) -> np.ndarray:
@@ -176,7 +178,8 @@ def _column_keys(
         return np.ascontiguousarray(column.digests[:, :8]).view("<u8")[:, 0]
     if isinstance(column, Files) and isinstance(of_file, _Shown) and len(column) >= _LEAST_FILES:
         return _picture_keys(column, of_file)
-    if not isinstance(column, Texts) or column.nbytes < _LEAST_BYTES:
+    least = _LEAST_BYTES_OF_LISTS if isinstance(column, Lists) else _LEAST_BYTES
+    if not isinstance(column, Texts | Lists) or column.nbytes < least:
         return _keys(column, sizes, of_file)
     identity = {"keys of": column.digest, "unicode": unicodedata.unidata_version, "form": _FORM}
     present = array_cache.load(identity)

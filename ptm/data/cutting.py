@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from ptm.data.arrow_values import occurrences
+
 CONFIG_KEY = "word_cut"  # of a saved model's config.json
 _MOST_SUFFIXES = 40
 _PIECE = re.compile(r"\S+")
@@ -77,7 +79,7 @@ class WordCut:
         return spans
 
 
-def learn_cut(sentences: Iterable[Sequence[str]]) -> WordCut:
+def learn_cut(sentences: Sequence[Sequence[str]]) -> WordCut:
     """How the words of these sentences were cut from their texts.
 
     Punctuation is ``joined`` where it is more often the first or last character of a longer word than a word by
@@ -87,15 +89,15 @@ def learn_cut(sentences: Iterable[Sequence[str]]) -> WordCut:
     attached: Counter[str] = Counter()
     suffixes: Counter[str] = Counter()
     single = longer = 0
-    for word in (word for sentence in sentences for word in sentence):
+    for word, count in occurrences(sentences):
         if all(map(is_punctuation, word)):
-            alone.update(set(word))
+            alone.update(dict.fromkeys(word, count))
             continue
-        attached.update({c for c in (word[0], word[-1]) if is_punctuation(c)})
+        attached.update({c: count for c in (word[0], word[-1]) if is_punctuation(c)})
         if word[0] in "'’" and word[1:].isalpha() and len(word) <= 4:
-            suffixes[word] += 1
+            suffixes[word] += count
         if _IDEOGRAPH.search(word):
-            single, longer = single + (len(word) == 1), longer + (len(word) > 1)
+            single, longer = single + count * (len(word) == 1), longer + count * (len(word) > 1)
     return WordCut(
         joined="".join(sorted(c for c, count in attached.items() if count >= alone[c])),
         suffixes=tuple(suffix for suffix, _ in suffixes.most_common(_MOST_SUFFIXES)),

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptm.config.data_section import LABEL, DataSpec
-from ptm.data.arrow import distinct, mapped, rows_where
+from ptm.data.arrow import Coded, distinct, mapped, rows_where
+from ptm.data.arrow_lists import Lists
+from ptm.data.arrow_values import distinct_items
 from ptm.data.label_cells import (
     ANNOTATED_CURE,
     SEPARATOR,
@@ -71,7 +73,9 @@ def plain_labels(
             warnings += _may_be_several(table)
     elif kind == "tags":
         tables = [
-            _mapped(table, lambda cell: quoted_list(cell) if isinstance(cell, str) else cell)
+            table
+            if isinstance(table.columns["label"], Lists)
+            else _mapped(table, lambda cell: quoted_list(cell) if isinstance(cell, str) else cell)
             for table in tables
         ]
     unused: list[Problem] = []
@@ -258,16 +262,21 @@ def _renamed(table: Table, names: Mapping[str, str], numbered: bool) -> Table:
         names.get(name, names.get(str(place), name) if numbered else name)
         for place, name in enumerate(stored)
     )
-    changed = _mapped(
-        table, lambda cell: [renamed(c) for c in cell] if isinstance(cell, list) else renamed(cell)
-    )
-    return replace(changed, label_names=renamed_stored)
+    column = table.columns["label"]
+    if isinstance(column, Lists) and isinstance(column.items, Coded):
+        items = Coded(column.items.codes, [renamed(item) for item in column.items.values])
+        label: Sequence[Any] = Lists(items, column.starts, column.rows)
+    else:
+        label = mapped(
+            column, lambda cell: [*map(renamed, cell)] if isinstance(cell, list) else renamed(cell)
+        )
+    return replace(table, columns={**table.columns, "label": label}, label_names=renamed_stored)
 
 
 def _unused_spellings(names: Mapping[str, str], tables: Sequence[Table], numbered: bool) -> list[Problem]:
     """A warning for what ``data.label_map`` names and no row has. ``tables``: before it is applied."""
     there = {name for table in tables for name in table.label_names or ()}
-    cells = (cell for table in tables for cell, _, _ in distinct(table.columns["label"]))
+    cells = (cell for table in tables for cell in _cells(table.columns["label"]))
     for label in (label for cell in cells for label in _elements(cell)):
         if numbered or isinstance(label, str):
             there |= {str(label), label_name(label) or ""}
@@ -281,6 +290,11 @@ def _unused_spellings(names: Mapping[str, str], tables: Sequence[Table], numbere
             f"data.label_map names {listing(map(repr, unused))}, which no row has", cure="correct the key"
         )
     ]
+
+
+def _cells(column: Sequence[Any]) -> list[Any]:
+    items = distinct_items(column)
+    return [value for value, _, _ in (distinct(column) if items is None else items)]
 
 
 def _elements(cell: Any) -> Sequence[Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ptm.config.data_section import DataSpec
 from ptm.data.arrow import distinct
+from ptm.data.arrow_values import distinct_items
 from ptm.data.columns import yaml_text
 from ptm.data.label_spelling import Spelling, map_cure, spelling_warnings
 from ptm.data.labels import label_name, positions_used, unnamed
@@ -26,17 +28,26 @@ def found_labels(tables: Sequence[Table], labels: Sequence[str], kind: TargetKin
     first: dict[str, str] = {}
     for table in {table.digest: table for table in reversed(tables)}.values():  # train, if both are one file
         stored = table.label_names or ()
-        for cell, count, row in distinct(table.columns["label"]):
-            for label in kind.elements([cell]):
-                name = stored[label] if type(label) is int and 0 <= label < len(stored) else label_name(label)
-                if name is None:
-                    continue
-                rows[name] += count
-                raw.setdefault(name, Counter())[str(label)] += count
-                if name not in first:
-                    first[name] = table.where(row)
+        for label, count, row in _labels(table.columns["label"], kind):
+            name = stored[label] if type(label) is int and 0 <= label < len(stored) else label_name(label)
+            if name is None:
+                continue
+            rows[name] += count
+            raw.setdefault(name, Counter())[str(label)] += count
+            if name not in first:
+                first[name] = table.where(row)
     spellings = {name: Spelling(name, count, first[name]) for name, count in rows.items()}
     return [*spelling_warnings(labels, spellings), *_numbers_in_several_forms(raw, first)]
+
+
+def _labels(column: Sequence[Any], kind: TargetKind) -> Iterator[tuple[Any, int, int]]:
+    """(label, rows or words that have it, the first row): what is known to be the same once."""
+    items = None if kind.exclusive else distinct_items(column)
+    if items is None:
+        cells = distinct(column)
+        yield from ((label, count, row) for cell, count, row in cells for label in kind.elements([cell]))
+    else:
+        yield from items
 
 
 def _numbers_in_several_forms(raw: dict[str, Counter[str]], first: dict[str, str]) -> list[Problem]:
@@ -66,8 +77,8 @@ def matched_by_position(
     own: those of the source, and those of a trained model."""
     warnings = []
     for table in tables:
-        cells = [cell for cell, _, _ in distinct(table.columns["label"])]
-        numbers = positions_used(kind.elements(cells), labels, table.label_names)
+        found = [label for label, _, _ in _labels(table.columns["label"], kind)]
+        numbers = positions_used(found, labels, table.label_names)
         if not numbers:
             continue
         stored = table.label_names

@@ -6,11 +6,14 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ptm.config.label_types import CLASS, CLASSES, NUMBER
+from ptm.data.arrow_lists import Lists
+from ptm.data.arrow_values import distinct_items
 from ptm.data.label_cells import ANNOTATED_CURE, is_annotation, is_list, label_list, quoted_list
 from ptm.data.labels import discover_labels, encode_labels, untaught_classes
 from ptm.errors import DataError, Problem, refuse
@@ -29,7 +32,9 @@ class TargetKind:
     encode: Callable[[Sequence[Any], tuple[str, ...], tuple[str, ...] | None, Where], np.ndarray]
     strata: Callable[[np.ndarray], np.ndarray]  # int64 [n]: groups of which a fraction is held out alike
     untaught: Callable[[np.ndarray, tuple[str, ...]], list[str]]  # the classes that no example has
-    elements: Callable[[Sequence[Any]], Sequence[Any]]  # all labels in a column, one after the other
+    elements: Callable[
+        [Sequence[Any]], Sequence[Any]
+    ]  # all labels in a column, those known to be the same once
     named: bool = True  # whether there are label names
     exclusive: bool = False  # whether an example has exactly one class, its target
 
@@ -56,7 +61,9 @@ def encode_label_sets(
     values: Sequence[Any], labels: tuple[str, ...], stored_names: tuple[str, ...] | None, where: Where
 ) -> np.ndarray:
     """1 for each class that applies, else 0: float32 [n, classes]. Raises DataError naming rows that fit nothing."""
-    rows, numbers = _encode_flat(split_labels(values, where), labels, stored_names, where)
+    flat, sizes = _flat(split_labels(values, where))
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    numbers = encode_labels(flat, labels, stored_names, lambda index: where(int(rows[index])))
     targets = np.zeros((len(values), len(labels)), dtype=np.float32)
     targets[rows, numbers] = 1
     return targets
@@ -66,12 +73,21 @@ def encode_tags(
     values: Sequence[Any], labels: tuple[str, ...], stored_names: tuple[str, ...] | None, where: Where
 ) -> np.ndarray:
     """Class numbers of each row's tags: an array [n] of int64 arrays. Raises DataError naming rows and words."""
-    lists = _tag_lists(values, where)
-    _, numbers = _encode_flat(lists, labels, stored_names, where, name_place=True)
-    ends = np.cumsum([len(tags) for tags in lists])
-    targets = np.empty(len(lists), dtype=object)
-    for row, end in enumerate(ends):
-        targets[row] = numbers[end - len(lists[row]) : end]
+    flat: Sequence[Any]
+    if isinstance(values, Lists):
+        flat, sizes = values.flat(), values.lengths
+    else:
+        flat, sizes = _flat(_tag_lists(values, where))
+    ends = np.cumsum(sizes)
+
+    def place(index: int) -> str:
+        row = int(np.searchsorted(ends, index, side="right"))
+        return f"{where(row)}, tag {index - ends[row] + sizes[row] + 1}"
+
+    numbers = encode_labels(flat, labels, stored_names, place)
+    targets = np.empty(len(sizes), dtype=object)
+    for row, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
+        targets[row] = numbers[start:end]
     return targets
 
 
@@ -115,6 +131,9 @@ def _names_of_tags(values: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _of_tags(values: Sequence[Any]) -> list[Any]:
+    items = distinct_items(values)
+    if items is not None:  # each once
+        return [tag for tag, _, _ in items]
     return [tag for value in values for tag in _tags(value) or ()]
 
 
@@ -124,10 +143,9 @@ def _tenths(targets: np.ndarray) -> np.ndarray:
 
 
 def _rarest_tag(targets: np.ndarray) -> np.ndarray:
-    classes = 1 + max((int(tags.max()) for tags in targets if len(tags)), default=0)
-    present = np.zeros((len(targets), classes), dtype=bool)
-    for row, tags in enumerate(targets):
-        present[row, tags] = True
+    numbers = np.concatenate([np.empty(0, dtype=np.int64), *targets])
+    present = np.zeros((len(targets), 1 + int(numbers.max(initial=0))), dtype=bool)
+    present[np.repeat(np.arange(len(targets)), [len(tags) for tags in targets]), numbers] = True
     return rarest_label(present)
 
 
@@ -191,25 +209,10 @@ def _tag_lists(values: Sequence[Any], where: Where) -> list[list[Any]]:
     return [tags or [] for tags in lists]
 
 
-def _encode_flat(
-    lists: Sequence[Sequence[Any]],
-    labels: tuple[str, ...],
-    stored_names: tuple[str, ...] | None,
-    where: Where,
-    *,
-    name_place: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(row, class number) of each label of each list, int64 [labels in all]."""
-    sizes = [len(items) for items in lists]
-    rows = np.repeat(np.arange(len(lists)), sizes)
-    starts = np.cumsum([0, *sizes])
-
-    def place(index: int) -> str:
-        row = int(rows[index])
-        return where(row) + (f", tag {index - starts[row] + 1}" if name_place else "")
-
-    flat = [item for items in lists for item in items]
-    return rows, encode_labels(flat, labels, stored_names, place)
+def _flat(lists: Sequence[Sequence[Any]]) -> tuple[list[Any], np.ndarray]:
+    """All items end to end, and how many of them each list has."""
+    sizes = np.array([len(items) for items in lists], dtype=np.int64)
+    return [item for items in lists for item in items], sizes
 
 
 def _finite(value: Any) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptm.data.arrow import Texts, rows_where, seen
+from ptm.data.arrow_lists import Lists
 from ptm.data.label_cells import quoted_list
 from ptm.errors import Problem
 
@@ -40,10 +41,20 @@ def _is_no_text(value: Any) -> bool:
 
 def word_problems(sentences: Sequence[Any], where: Where) -> Iterator[Problem]:
     """The rows that are no list of words."""
-    for row, sentence in enumerate(sentences):
+    rows = _doubtful(sentences) if isinstance(sentences, Lists) else range(len(sentences))
+    for row in rows:
+        sentence = sentences[row]
         defect = _defect(sentence)
         if defect:
             yield Problem(defect, where(row), "a list of words", "correct or remove the row")
+
+
+def _doubtful(sentences: Lists) -> list[int]:
+    """The rows without words, and with one that is no text or shows nothing."""
+    words = sentences.flat()
+    unseen = words.unseen if isinstance(words, Texts) else rows_where(words, _is_no_text)
+    empty = np.flatnonzero(sentences.lengths == 0)
+    return [int(row) for row in np.union1d(empty, sentences.rows_of(unseen))]
 
 
 def input_problem(columns: Mapping[str, Sequence[Any]], row: int, where: Where) -> Problem | None:

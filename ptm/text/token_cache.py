@@ -8,7 +8,7 @@ texts that take no time to be tokenised: nothing is kept, and no file is made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import partial
@@ -20,6 +20,7 @@ import numpy as np
 
 from ptm.base import array_cache
 from ptm.data.arrow import Texts
+from ptm.data.arrow_lists import Lists
 from ptm.data.examples import Examples
 from ptm.text.tokens import tokenizer_digest
 from ptm.text.windows import LongTexts
@@ -98,7 +99,7 @@ def _content(examples: Examples) -> tuple[str, int] | None:
     sha, size = hashlib.sha256(), 0
     for role, column in examples.columns.items():
         sha.update(f"{role}\0{len(column)}\0".encode())
-        if isinstance(column, Texts):
+        if isinstance(column, Texts) or (isinstance(column, Lists) and _all_texts(column)):
             sha.update(column.digest.encode())
             size += column.nbytes
             continue
@@ -115,14 +116,29 @@ def _content(examples: Examples) -> tuple[str, int] | None:
             sha.update(np.array([len(text) for text in chunk], dtype="<i8").tobytes())
             sha.update(content)
             size += len(content)
-    targets = examples.targets
-    for row in targets if isinstance(targets, np.ndarray) and targets.dtype == object else [targets]:
+    for row in _target_arrays(examples.targets):
         array = np.empty(0) if row is None else np.ascontiguousarray(row)
         if array.dtype.hasobject:
             return None
         sha.update(f"{array.dtype.str}{array.shape}".encode())
         sha.update(array.tobytes())
     return sha.hexdigest(), size
+
+
+def _all_texts(lists: Lists) -> bool:
+    """Whether there is nothing but texts in them."""
+    items = lists.items
+    return isinstance(items, Texts) or all(type(value) is str for value in items.values)
+
+
+def _target_arrays(targets: Any) -> Iterable[Any]:
+    """What is hashed of targets: of an array a row (tags, answers) all of them end to end, and the size of each."""
+    if not isinstance(targets, np.ndarray) or targets.dtype != object:
+        return [targets]
+    if not all(isinstance(row, np.ndarray) and row.ndim == 1 and row.dtype == np.int64 for row in targets):
+        return list(targets)
+    sizes = np.array([len(row) for row in targets], dtype=np.int64)
+    return [sizes, np.concatenate([np.empty(0, dtype=np.int64), *targets])]
 
 
 def _as_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

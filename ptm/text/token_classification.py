@@ -75,16 +75,17 @@ def _load(data: DataSpec, labels: tuple[str, ...] | None, train: bool, *, unlabe
 
 def _require_as_many(examples: Examples) -> None:
     """A tag for each word, or DataError naming the rows."""
-    pairs = zip(examples.columns["words"], examples.targets, strict=True)
+    sentences = examples.columns["words"]
+    words = sentences.lengths if isinstance(sentences, Lists) else np.array([*map(len, sentences)])
+    tags = np.array([*map(len, examples.targets)])
     refuse(
         Problem(
-            f"{len(words)} words, {len(tags)} tags",
+            f"{words[row]} words, {tags[row]} tags",
             examples.where(row),
             "a tag for each word",
             "correct or remove the row",
         )
-        for row, (words, tags) in enumerate(pairs)
-        if len(words) != len(tags)
+        for row in np.flatnonzero(words != tags).tolist()
     )
 
 

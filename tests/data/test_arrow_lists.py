@@ -85,3 +85,19 @@ def test_13_06_lists_of_words_are_kept_and_not_read_again(kind, tmp_path, monkey
         )
         monkeypatch.setattr("ptm.base.strict_json.loads", None)
         monkeypatch.setattr("ptm.data.tables.RowBuilder", None)
+
+
+@pytest.mark.parametrize("distinct", [5, 3000])
+def test_13_06_items_of_lists_lie_end_to_end_and_know_their_rows(distinct):
+    random = np.random.default_rng(0)
+    rows = [[f"w{n}" for n in random.integers(0, distinct, size)] for size in random.integers(0, 5, 900)]
+    column, chosen = built(rows), np.array([7, 0, 7, 300, 899])
+    for lists, expected in ((column, rows), (select(column, chosen), [rows[row] for row in chosen])):
+        flat = [(row, item) for row, items in enumerate(expected) for item in items]
+        assert list(lists.flat()) == [item for _, item in flat]
+        assert lists.rows_of(np.arange(len(flat))).tolist() == [row for row, _ in flat]
+        assert lists.lengths.tolist() == [*map(len, expected)]
+    assert column.nbytes == sum(len(item) for row in rows for item in row)
+    digests = {column.digest, select(column, chosen).digest, select(column, chosen[::-1]).digest}
+    digests |= {built(rows[:-1]).digest, built([[*rows[0], *rows[1]], *rows[2:]]).digest}
+    assert len(digests) == 5 and built(rows[:400], rows[400:]).digest == column.digest

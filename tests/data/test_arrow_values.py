@@ -26,7 +26,7 @@ def layouts(values):
     yield Coded(np.array([there.index(value) for value in values], dtype="<u2"), [*there, "none has it"])
 
 
-@pytest.mark.parametrize("column", layouts(NAMES))
+@pytest.mark.parametrize("column", [*layouts(NAMES)], ids=["list", "texts", "parts", "coded"])
 def test_13_06_equal_values_have_one_number(column):
     firsts = [NAMES.index(name) for name in NAMES]
     numbers = value_numbers(column)

@@ -2,10 +2,13 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptm.data.arrow import select
+from ptm.data.arrow_lists import Lists, RowBuilder
 from ptm.data.cutting import WordCut, cut_of, joined_words, learn_cut
 
 CONLL = [
@@ -63,3 +66,19 @@ def test_10_30_how_texts_are_cut_is_saved_with_the_model():
     assert cut_of(SimpleNamespace(word_cut=cut.as_dict())) == cut
     assert cut_of(SimpleNamespace()) == WordCut()
     assert cut_of(SimpleNamespace(word_cut={"joined": 3, "suffixes": "x"})) == WordCut(joined="3")
+
+
+@pytest.mark.parametrize("distinct", [30, 4000])
+def test_13_06_the_cut_of_a_column_is_that_of_its_lists_word_by_word(distinct):
+    random, parts = (
+        np.random.default_rng(0),
+        ["'s", "’d", "n't", "e.g.", ",", "...", "--", "!?", "北京", "爱", "(a", "b)", "x"],
+    )
+    words = [*parts, *(f"w{n}{random.choice(parts)}" for n in range(distinct))]
+    rows = [[words[n] for n in random.integers(0, len(words), 6)] for _ in range(1000)]
+    builder = RowBuilder()
+    builder.extend(rows)
+    column, chosen = builder.column(), random.integers(0, 1000, 50)
+    assert isinstance(column, Lists)
+    assert learn_cut(column) == learn_cut(rows)
+    assert learn_cut(select(column, chosen)) == learn_cut([rows[row] for row in chosen])

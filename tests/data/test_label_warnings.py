@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ptm.config.spec import DataSpec
+from ptm.data.arrow_lists import Lists, RowBuilder
 from ptm.data.label_warnings import found_labels, matched_by_position, rare_positive, untaught_warning
 from ptm.data.tables import Table
 from ptm.data.targets import KINDS
@@ -88,3 +89,18 @@ def test_nothing_is_said_where_the_config_says_it_or_there_are_no_two_classes():
     rare = np.array([0, 1, 1, 1, 1])
     assert not rare_positive(rare, ("a", "b"), DataSpec(source="csv:d", positive_label="b"))
     assert not rare_positive(rare, ("a", "b", "c"), DATA) and not rare_positive(rare[:0], ("a", "b"), DATA)
+
+
+def test_13_06_tags_of_a_column_are_said_like_those_of_its_lists():
+    rows = [["O", "B-X"], [], ["b-x", "O", "o"], ["1", 1, 1.0, True, "01"], ["B-X", None, "None", "O"]]
+    builder = RowBuilder()
+    builder.extend(rows)
+    column = builder.column()
+    assert isinstance(column, Lists)
+    labels = KINDS["tags"].discover(rows)
+    for names in (None, ("B-X", "O")):
+        tables = [Table({"label": cells}, lambda row: f"row {row}", "a", names) for cells in (column, rows)]
+        ours, theirs = (found_labels([one], labels, KINDS["tags"]) for one in tables)
+        assert ours == theirs and len(ours) > 1
+        ours, theirs = (matched_by_position([one], ("B-X", "O"), KINDS["tags"], DATA, None) for one in tables)
+        assert ours == theirs

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptm.config.spec import DataSpec
+from ptm.data.arrow_lists import Lists
 from ptm.data.sharing import hold_out
 from ptm.data.tabular import load_dataset
 from ptm.errors import ConfigError, DataError
@@ -298,3 +299,30 @@ def test_folders_that_are_numbers_keep_their_names_when_a_split_lacks_some(image
     source = images("val/0/1.png", "val/2/1.png")
     data = load(source, {"image": "image"}, own=("0", "1", "2"), only_eval=True, eval="val")
     assert (data.labels, data.eval.targets.tolist()) == (("0", "1", "2"), [0, 2])
+
+
+def test_13_06_no_list_of_words_or_tags_is_made_where_they_are_as_they_should_be(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    words = [f"a word of many letters {number}" for number in range(200)]
+    for name, rows in (("train", 10_000), ("eval", 9_000)):
+        places = random.integers(0, 200, (rows, 10)).tolist()
+        records = [
+            {"words": [words[n] for n in some], "label": ["BbOO"[n % 4] for n in some]} for some in places
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    def read(**keys):
+        data = DataSpec(source=f"json:{tmp_path}", train="train", eval="eval", **keys)
+        return load_dataset(data, {"words": "words"}, tags=True)
+
+    made, item = [], Lists.__getitem__
+    monkeypatch.setattr(Lists, "__getitem__", lambda column, row: made.append(row) or item(column, row))
+    for keys in ({}, {"label_map": {"b": "B"}}, {"labels": ("O", "B", "b")}):
+        first = read(**keys)
+        made.clear()
+        second = read(**keys)
+        assert not made
+        assert first.labels == second.labels and first.warnings == second.warnings
+        assert first.train.columns["words"] == second.train.columns["words"]
+        pairs = zip(first.train.targets, second.train.targets, strict=True)
+        assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)

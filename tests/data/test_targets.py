@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ptm.config.spec import DataSpec
+from ptm.data.arrow_lists import Lists, RowBuilder
 from ptm.data.sharing import hold_out
 from ptm.data.tabular import load_dataset
 from ptm.data.targets import KINDS, encode_label_sets, encode_numbers, encode_tags, rarest_label
@@ -131,3 +132,25 @@ def test_11_01_a_decimal_comma_is_told_as_such():
     with pytest.raises(DataError) as caught:
         encode_numbers(["3,5", "x"], (), None, str)
     assert caught.value.problems[0].cure == "write decimals with a point in the whole column: 3.5, not 3,5"
+
+
+@pytest.mark.parametrize(
+    "tags", [["O", "B-X", "I-X"], [0, 1, 2, True], ["1", "01", 1, "x"], ["a", "A", "None", 3.0]]
+)
+def test_13_06_tags_of_a_column_are_what_they_are_list_by_list(tags):
+    random = np.random.default_rng(0)
+    rows = [[tags[n] for n in random.integers(0, len(tags), size)] for size in random.integers(0, 5, 60)]
+    builder = RowBuilder()
+    builder.extend(rows)
+    kind, column = KINDS["tags"], builder.column()
+    labels = kind.discover(rows)
+    assert isinstance(column, Lists) and kind.discover(column) == labels
+    ours, theirs = (kind.encode(values, labels, None, where) for values in (column, rows))
+    assert [one.tolist() for one in ours] == [one.tolist() for one in theirs]
+    assert kind.strata(ours).tolist() == kind.strata(theirs).tolist()
+    told = []
+    for values in (column, rows):
+        with pytest.raises(DataError) as caught:
+            kind.encode(values, (labels[0], "other"), None, where)
+        told.append(caught.value.problems)
+    assert told[0] == told[1] and ", tag " in told[0][0].where

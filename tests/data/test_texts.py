@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from ptm.data.arrow import select
+from ptm.data.arrow_lists import Lists, RowBuilder
 from ptm.data.texts import column_problems, plain_words, text_problems, word_problems
 
 
@@ -75,3 +77,17 @@ def test_printed_words_are_a_list_and_all_else_stays():
 def test_10_18_letters_that_show_nothing_are_no_text(blank):
     (problem,) = text_problems([blank, "a\ufe0f", "가"], "text", str)
     assert problem.where == "0"
+
+
+@pytest.mark.parametrize("more", [[], [f"w{n}" for n in range(3000)]], ids=["few words", "many words"])
+def test_13_06_defects_of_a_column_of_words_are_those_of_its_lists(more):
+    rows = [["a", "b"], [], ["\u200b", "a"], ["\u200b"], ["a", " "], ["", "b"], [*more, "x"], ["語"]]
+    if not more:
+        rows += [["a", 3], [None], [True, "b"]]
+    builder = RowBuilder()
+    builder.extend(rows)
+    column, chosen = builder.column(), [5, 0, 3, 3, 1]
+    assert isinstance(column, Lists)
+    assert list(word_problems(column, str)) == list(word_problems(rows, str))
+    picked = select(column, chosen)
+    assert list(word_problems(picked, str)) == list(word_problems([rows[n] for n in chosen], str))
