@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -255,26 +256,29 @@ def missing_cure(folder: Path) -> str:
     return "export with images, or put it there; or remove its entry and what is marked on it from the file"
 
 
-def _spellings(name: str) -> list[str]:
+def _spellings(name: str) -> Iterator[str]:
     """A file's name as it is written, then as programs write it: with backslashes, as an address (``%20`` for a blank,
     ``/data/local-files/?d=a/b.jpg``), with folders of another machine before it."""
+    if len(name) <= _LONGEST_PATH:
+        yield name  # most are there by it, and no other is made
     plain = name.replace("\\", "/")
     if "?" in plain or "://" in plain:
         with suppress(ValueError):  # no address
             address = urlsplit(plain)
             plain = next(iter(parse_qs(address.query).get("d", [])), address.path)
-    names = [name, plain, unquote(plain)]
+    names = [plain, unquote(plain)]
     for whole in (plain, unquote(plain)):
         # No path is longer, and each folder of it is one more name.
         parts = [part for part in whole[-_LONGEST_PATH:].split("/") if part not in ("", ".", "..")]
         names += ["/".join(parts[start:]) for start in range(len(parts))]
-    return list(dict.fromkeys(one for one in names if len(one) <= _LONGEST_PATH))
+    yield from dict.fromkeys(one for one in names if len(one) <= _LONGEST_PATH and one != name)
 
 
-def image_folders(folder: Path, path: Path) -> list[Path]:
+@lru_cache(8)  # the same for all images of a file
+def image_folders(folder: Path, path: Path) -> tuple[Path, ...]:
     """Where the images of a JSON file are looked for."""
     split = path.stem
     for prefix in _SKIP:
         split = split.removeprefix(prefix)
     places = (path.parent, folder, folder / "images", folder / split, folder / "images" / split)
-    return list(dict.fromkeys(places))
+    return tuple(dict.fromkeys(places))

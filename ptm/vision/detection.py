@@ -34,6 +34,7 @@ from ptm.vision.detector_plan import FIXED, YOLOX, DetectorPlan
 from ptm.vision.drawing import draw_boxes
 from ptm.vision.images import Fits, any_size, check_headers
 from ptm.vision.loader import ViewLoader
+from ptm.vision.looked_at import headers_read
 from ptm.vision.pipeline import ImagePipeline, apply_model, decided_data, laid_out
 from ptm.vision.saved import SavedDetector
 from ptm.vision.views import MEMORY_LIMIT
@@ -271,18 +272,23 @@ class ObjectDetection(ImagePipeline):
         examples, runtime = self._examples(split), self._spec.runtime
         threads = runtime.threads or torch.get_num_threads()
         images = examples.columns["image"]
-        check_headers(images, examples.where, threads, _size_check(self._plan), self._reading.page)
-        headers = [read_header(image, self._reading.page) for image in images]
+
+        def read() -> list[tuple[int, int, int]]:
+            check_headers(images, examples.where, threads, _size_check(self._plan), self._reading.page)
+            return [read_header(image, self._reading.page) for image in images]
+
+        fits = f"{self._plan.architecture} {self._plan.preprocessing}"
+        headers = headers_read(self._data, split, self._reading, fits, read)
         decoded = None
         self._decoded_bytes[split] = 0
-        if 3 * sum(width * height for width, height, _ in headers) <= MEMORY_LIMIT:
+        if 3 * int((headers[:, 0] * headers[:, 1]).sum()) <= MEMORY_LIMIT:
             decoded = decode_each(images, examples.where, threads, self._reading)
             self._decoded_bytes[split] = sum(pixels.nbytes for pixels in decoded)
         training = split == "train"
         view_maker = BoxViewMaker(
             images,
             examples.where,
-            upright_targets(examples, headers, self._drawn_on),
+            upright_targets(examples, headers.tolist(), self._drawn_on),
             self._augment if training else "none",
             self._spec.train.seed,
             decoded,

@@ -28,8 +28,10 @@ from ptm.vision.preprocessing import Preprocessing
 from ptm.vision.views import view_name
 
 WORTH_KEEPING = 1.0  # seconds that looking at all images took
+LEAST_IMAGES = 2000  # whose headers are kept: 0.4 s to read them
+Header = tuple[int, int, int]  # width, height as stored, EXIF's orientation
 _MODULES = (
-    *(Path(__file__).with_name(f"{name}.py") for name in ("images", "views")),
+    *(Path(__file__).with_name(f"{name}.py") for name in ("box_views", "images", "views")),
     *(Path(str(module.__file__)) for module in (image_reading, heif)),
 )
 
@@ -70,6 +72,26 @@ def headers_looked_at(images: Sequence[Any], preprocessing: Preprocessing, readi
         return LookedAt(None)
     how = view_name(preprocessing, Augmentation()) + reading.name
     return LookedAt({"headers of": images.digest, "how": how, **_made_by()})
+
+
+def headers_read(
+    data: Dataset, split: str, reading: ImageReading, fits: str, read: Callable[[], Sequence[Header]]
+) -> np.ndarray:
+    """What the headers of all images of a split say, int64 [n, 3]. ``read`` reads them, and raises what is wrong; of
+    many images it is asked once, and again where the data, or ``fits``, what they have to fit, are others."""
+    examples = {"train": data.train, "eval": data.eval, "test": data.test}[split]
+    assert examples is not None
+    of_images = looked_at(data, split, range(len(examples)), reading).identity
+    if of_images is None or len(examples) < LEAST_IMAGES:
+        return np.array(read(), dtype=np.int64).reshape(-1, 3)
+    identity = {**of_images, "headers": fits}
+    present = array_cache.load(identity)
+    headers = None if present is None else present.arrays.get("headers")
+    if headers is None or headers.shape != (len(examples), 3) or headers.dtype != np.dtype("<i8"):
+        headers = np.array(read(), dtype="<i8").reshape(-1, 3)
+        about = {"rows": "headers of images", "split": split}
+        array_cache.save(identity, about, array_cache.Content({"headers": headers}, {}))
+    return headers
 
 
 def looked_at(data: Dataset, split: str, rows: range, reading: ImageReading) -> LookedAt:

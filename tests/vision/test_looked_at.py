@@ -11,9 +11,10 @@ from ptm.base.console import Silent
 from ptm.data.examples import Dataset, Examples
 from ptm.data.image_listing import list_images
 from ptm.data.image_reading import AS_STORED, ImageReading
+from ptm.errors import DataError
 from ptm.vision import looked_at as looking
 from ptm.vision import pipeline as pipelines
-from ptm.vision.looked_at import looked_at
+from ptm.vision.looked_at import LEAST_IMAGES, headers_read, looked_at
 from ptm.vision.preprocessing import Preprocessing
 
 
@@ -139,3 +140,30 @@ def test_13_06_files_are_looked_at_once_wherever_they_lie(tmp_path, looks):
         files = list_images(tmp_path / place).hashed(tmp_path / place)
         assert Images(data(files), spec(), kept=("eval",)).unreadable_inputs(Silent(), 0, 1) == []
     assert looks == [3]
+
+
+def test_13_06_headers_of_many_images_are_read_once_for_what_they_have_to_fit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTM_CACHE", str(tmp_path / "cache"))
+    many, reads = [f"{number}.png" for number in range(LEAST_IMAGES)], []
+
+    def headers(images, fits="any", digest="a" * 64):
+        def read():
+            reads.append(fits)
+            return [(row % 7, 5, 1) for row in range(len(images))]
+
+        found = headers_read(data(images, digest), "train", AS_STORED, fits, read)
+        assert found.tolist() == [[row % 7, 5, 1] for row in range(len(images))]
+        return len(reads)
+
+    assert [headers(many), headers(many)] == [1, 1]
+    assert headers(many, fits="square") == 2, "the sizes that fit are others"
+    assert headers(many, digest="b" * 64) == 3, "the images are others"
+    assert [headers(many[:9]), headers(many[:9])] == [4, 5], "not worth it"
+    assert [headers(many, digest=None), headers(many, digest=None)] == [6, 7], "nobody knows which these are"
+
+    def refused():
+        raise DataError("not an image", where="3.png")
+
+    for _ in range(2):
+        with pytest.raises(DataError, match="not an image"):
+            headers_read(data(many), "eval", AS_STORED, "other", refused)
