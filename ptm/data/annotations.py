@@ -128,9 +128,11 @@ def _is_fraction(corners: Sequence[float]) -> bool:
     return broken and x1 < x2 and y1 < y2 and min(corners) >= 0 and max(corners) <= 1
 
 
-def digest_of(folder: Path, files: Sequence[Path]) -> str:
+def digest_of(folder: Path, files: Sequence[Path], place: Path | None = None) -> str:
+    """SHA-256 over names and bytes. ``place``: by whose name the digests of the files are remembered, one a split;
+    default: the first of them."""
     digest = hashlib.sha256()
-    contents, _ = digests_of_paths(files)
+    contents, _ = digests_of_paths(files, place)
     for path, content in zip(files, contents, strict=True):
         digest.update(os.fsencode(f"{_shown(path, folder)}\0") + content.tobytes())
     return digest.hexdigest()

@@ -56,9 +56,9 @@ def digests_of(place: Path, facts: np.ndarray, path_of: Callable[[int], Path]) -
     return digests
 
 
-def digests_of_paths(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`digests_of`, and the sizes in bytes, int64 [n]. They are remembered by the name of the first of them,
-    which tells the splits of a folder apart."""
+def digests_of_paths(files: Sequence[Path], place: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`digests_of`, and the sizes in bytes, int64 [n]. They are remembered by the name of ``place``, default
+    the first of them, which tells the splits of a folder apart."""
     facts = np.empty(len(files), dtype=FACTS)
     for row, path in enumerate(files):
         try:
@@ -66,7 +66,9 @@ def digests_of_paths(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=path) from None
     digests = (
-        digests_of(files[0], facts, files.__getitem__) if files else np.empty((0, DIGEST_BYTES), np.uint8)
+        digests_of(place or files[0], facts, files.__getitem__)
+        if files
+        else np.empty((0, DIGEST_BYTES), np.uint8)
     )
     return digests, facts["size"]
 

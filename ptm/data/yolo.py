@@ -87,7 +87,7 @@ def read_yolo(
     )
     table = BoxTable(
         annotations=tuple(rows),
-        digest=digest_of(layout.root, files),
+        digest=digest_of(layout.root, files, images[0]),  # the first file is that of all splits
         categories=tuple(dict.fromkeys(layout.names[number] for number in sorted(layout.names))),
         warnings=tuple(warnings),
     )

@@ -1,6 +1,7 @@
 """Digests of files are remembered as long as the files are the same, and never beyond."""
 
 import hashlib
+import io
 import multiprocessing
 import os
 import time
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ptm.base import array_cache, cache
 from ptm.data import file_digests
 from ptm.data.file_column import Files
 from ptm.data.image_files import read_imagefolder
 from ptm.data.image_listing import list_images
+from ptm.data.yolo import read_yolo
 
 COUNT = 300  # files: fewer are not worth keeping
 HOUR = 3600
@@ -209,3 +212,17 @@ def test_13_06_the_digest_of_the_data_is_the_same_from_the_cache(folder, later, 
     monkeypatch.setenv("PTM_HASH_ALL", "1")
     assert first.digest == second.digest == read_imagefolder(folder, None, "").digest
     assert len(was_read) == COUNT
+
+
+def test_13_06_no_split_of_yolo_forgets_the_digests_of_another(tmp_path, later, was_read):
+    for number in range(2 * COUNT):
+        path = tmp_path / f"yolo/images/{('train', 'val')[number % 2]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        Image.new("RGB", (4, 4), (number % 256, number // 256, 0)).save(content, "PNG")
+        path.write_bytes(content.getvalue())
+    (tmp_path / "yolo/data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    before = [read_yolo(tmp_path / "yolo", split, None).digest for split in ("train", "val")]
+    was_read.clear()
+    assert [read_yolo(tmp_path / "yolo", split, None).digest for split in ("train", "val")] == before
+    assert not was_read
