@@ -24,7 +24,7 @@ ROUNDING = 0.5  # pixels that a corner may lie outside its image; such a box is 
 LEAST_SIDE = 0.1  # pixels; what is smaller has no area
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Box:
     """One object. ``crowd``: COCO's ``iscrowd`` or VOC's ``difficult``: not learned, not counted when it is missed."""
 
@@ -35,7 +35,7 @@ class Box:
     mask: Mapping[str, Any] | None = None  # of an instance: see :mod:`ptm.data.instances`
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
     """One image and what is on it. ``size``: width, height in pixels, as the annotation says."""
 
