@@ -5,8 +5,11 @@ Messages name the packages themselves: what is installed in this way works wheth
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from ptm.errors import ConfigError
@@ -53,3 +56,21 @@ def require_package(package: str, extra: str, where: str = "") -> None:
             where=where or f"the extra {extra!r} of ptm",
             cure=install(extra),
         )
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """While open, bitsandbytes finds no package ``kernels``, through which it fetches a program from a hub and runs it,
+    and says nothing of that. It is imported for its optimizer, and by peft wherever it is installed."""
+    log = logging.getLogger("bitsandbytes")
+    level, present = log.level, sys.modules.get("kernels")
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # whose import then fails
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if present is None:
+            del sys.modules["kernels"]
+        else:
+            sys.modules["kernels"] = present

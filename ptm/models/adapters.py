@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptm.base.extras import install
+from ptm.base.extras import install, nothing_fetched
 from ptm.base.regular import hindrance
 from ptm.base.seeds import INIT, mix
 from ptm.config.spec import AdapterSpec, ModelSpec
@@ -118,7 +118,8 @@ def _layers_served(model: nn.Module, head: Sequence[str]) -> dict[str, bool]:
 
 def _usual_ends(model: nn.Module) -> tuple[str, ...] | None:
     """What peft gives an adapter in this architecture; None outside of transformers."""
-    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
+    with nothing_fetched():
+        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
 
     kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind is None:
@@ -145,7 +146,8 @@ def _servable(module: nn.Module) -> bool:
 
 
 def _config(spec: AdapterSpec, names: Sequence[str]) -> Any:
-    from peft import LoraConfig
+    with nothing_fetched():
+        from peft import LoraConfig
 
     # As a pattern, because peft takes an entry of a list as the end of a name, which could be the head's too.
     pattern = "|".join(re.escape(name) for name in names)
@@ -158,9 +160,10 @@ def _config(spec: AdapterSpec, names: Sequence[str]) -> Any:
 
 
 def _inject(model: nn.Module, config: Any) -> None:
-    from peft import inject_adapter_in_model
+    with nothing_fetched():
+        from peft import inject_adapter_in_model
 
-    inject_adapter_in_model(config, model)
+        inject_adapter_in_model(config, model)
 
 
 def has_adapter(model: nn.Module) -> bool:

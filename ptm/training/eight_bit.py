@@ -3,17 +3,13 @@ bitsandbytes."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from ptm.base.extras import install, require_package
+from ptm.base.extras import install, nothing_fetched, require_package
 from ptm.config.spec import TrainSpec
 from ptm.errors import Problem
 
@@ -38,7 +34,7 @@ def missing(train: TrainSpec) -> list[Problem]:
 def adamw(groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Optimizer:
     """Over these groups. Raises ConfigError where the package is not there."""
     require_package(PACKAGE, EXTRA, "train.optimizer")
-    with _nothing_fetched():
+    with nothing_fetched():
         made: Any = import_module("bitsandbytes.optim").AdamW8bit
     optimizer: torch.optim.Optimizer = made(groups, lr=learning_rate)
     return optimizer
@@ -60,21 +56,3 @@ def state_forms(size: int, shape: list[int]) -> dict[str, tuple[torch.dtype, lis
         forms[f"qmap{moment}"] = (torch.float32, [_LEVELS])
         forms[f"absmax{moment}"] = (torch.float32, [-(-size // BLOCK)])
     return forms
-
-
-@contextmanager
-def _nothing_fetched() -> Iterator[None]:
-    """While open, the package finds no ``kernels``, through which it fetches a program from a hub and runs it, and says
-    nothing of that."""
-    log = logging.getLogger(PACKAGE)
-    level, present = log.level, sys.modules.get("kernels")
-    sys.modules["kernels"] = None  # type: ignore[assignment]  # whose import then fails
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        if present is None:
-            del sys.modules["kernels"]
-        else:
-            sys.modules["kernels"] = present
