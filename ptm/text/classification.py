@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from ptm.metrics.training_loss import TrainingLoss
 from ptm.pipeline import Batch, Metrics, Output, Split, class_logits
 from ptm.text import features, origins, window_pool
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
+from ptm.text.first_token import first_token_alone
 from ptm.text.insight import STEPS, by_word, integrated_gradients
 from ptm.text.models import trained_length
 from ptm.text.pipeline import ClassifierPipeline
@@ -144,11 +146,13 @@ class TextClassification(ClassifierPipeline[Tokens]):
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "windows"}
         inside: dict[str, Tensor] = {}
-        if "windows" in batch.inputs and not model.training:
-            (logits,) = in_parts(lambda part: (model(**part).logits,), inputs)
-        else:
-            result, inside = features.run(self.model, model, inputs, requested)
-            logits = result.logits
+        inner = [name for name in requested if name != "pooler"]
+        with nullcontext() if inner else first_token_alone(model):
+            if "windows" in batch.inputs and not model.training:
+                (logits,) = in_parts(lambda part: (model(**part).logits,), inputs)
+            else:
+                result, inside = features.run(self.model, model, inputs, requested)
+                logits = result.logits
         if "windows" in batch.inputs:
             own: Any = self.model
             learned = getattr(own, window_pool.NAME, None)

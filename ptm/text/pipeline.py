@@ -24,6 +24,7 @@ from ptm.text.tokens import tokenizer_digest
 
 SPLITS: tuple[Split, ...] = ("train", "eval")
 _LOOKED_AT_ONCE = 1_000_000  # tokens: bounds the memory of what is mapped from a file
+_NEARLY_ALL = 0.95  # of a vocabulary: nothing is gained by leaving out the rest
 MOST_UNKNOWN = 0.1  # fraction of unknown tokens above which a vocabulary does not fit the texts
 
 
@@ -174,7 +175,8 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         return self._encodings[split].ids
 
     def rows_of_tokens(self) -> ReadRows | None:
-        """:meth:`read_rows` where a batch holds the tokens of its texts and of what fills up, and no others."""
+        """:meth:`read_rows` where a batch holds the tokens of its texts and of what fills up, and no others. None where
+        nearly all are used."""
         table = self.model.get_input_embeddings()  # type: ignore[operator]
         name = next((name for name, module in self.model.named_modules() if module is table), None)
         fills = self._tokenizer.pad_token_id
@@ -185,6 +187,8 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         ids = self.tokens("train")
         for start in range(0, len(ids), _LOOKED_AT_ONCE):
             used[ids[start : start + _LOOKED_AT_ONCE]] = True
+            if used.mean() > _NEARLY_ALL:
+                return None
         return ReadRows(name, np.flatnonzero(used))
 
     def graph_output(self, result: Any, mask: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ A few thousand texts hold a fraction of the words of a vocabulary, which in turn
 of all other rows is zero, so AdamW has their moments at zero and lets them decay, and SGD leaves them alone. So they
 need no gradient, no moments and no pass of the optimizer: the model that is trained has an embedding of the rows that
 are used, under the same name, and shares all else with the pipeline's own. That one stays whole. It gets the rows,
-and the decay of all others, whenever a run is evaluated, saved or over: to the bits that training all rows comes to.
+and the decay of all others, whenever a run is evaluated, saved or over: to the bits that training all rows comes to
+(with several threads to rounding: torch gives each a share of the norm of the gradients, and the shares are others).
 """
 
 from __future__ import annotations
