@@ -146,8 +146,9 @@ class TextClassification(ClassifierPipeline[Tokens]):
     def forward(self, model: nn.Module, batch: Batch, requested: Sequence[str] = ()) -> Output:
         inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "windows"}
         inside: dict[str, Tensor] = {}
-        inner = [name for name in requested if name != "pooler"]
-        with nullcontext() if inner else first_token_alone(model):
+        inner = any(name != "pooler" for name in requested)
+        # Asking for more does not change logits; in training it does, by dropout.
+        with nullcontext() if inner and model.training else first_token_alone(model, rest=inner):
             if "windows" in batch.inputs and not model.training:
                 (logits,) = in_parts(lambda part: (model(**part).logits,), inputs)
             else:

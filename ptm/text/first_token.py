@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _MODELS = (
@@ -24,14 +25,14 @@ _MODELS = (
 
 
 @contextmanager
-def first_token_alone(model: nn.Module) -> Iterator[None]:
+def first_token_alone(model: nn.Module, *, rest: bool = False) -> Iterator[None]:
     """While open, the last layer of a text classifier whose head reads the first token gives that one, [n, 1, width].
-    Of other models nothing changes."""
+    Of other models nothing changes. ``rest``: all tokens, the first with the bits that it has alone."""
     layer: Any = _last_layer(model)
     if layer is None:
         yield
         return
-    forward = partial(_first_of_layer, layer)
+    forward = partial(_all_of_layer if rest else _first_of_layer, layer)
     if not (layer.gradient_checkpointing and layer.training):
         with _instead(layer, "forward", forward):
             yield
@@ -97,3 +98,8 @@ def _first_of_layer(
     attended = layer.attention.output(mixed.transpose(1, 2).reshape(first.shape[0], 1, -1), first)
     made: Tensor = layer.feed_forward_chunk(attended)
     return made
+
+
+def _all_of_layer(layer: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    first = _first_of_layer(layer, hidden, *args, **kwargs)
+    return torch.cat([first, type(layer).forward(layer, hidden, *args, **kwargs)[:, 1:]], 1)

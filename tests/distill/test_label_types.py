@@ -33,11 +33,11 @@ def distilled(config, name, *changes):
 @pytest.mark.slow
 def test_a_student_learns_from_its_teacher(world, tmp_path):
     reporter = Saying()
-    results = run(
-        distilled(world, "student", "distill.ce_weight=0", "distill.kd_weight=1"), reporter=reporter
-    )
-    lines = [line for line in history(tmp_path / "student") if line["kind"] == "train"]
-    assert lines[-1]["parts"]["kd"] < lines[0]["parts"]["kd"]
+    only = ("distill.ce_weight=0", "distill.kd_weight=1", "train.epochs=24")
+    results = run(distilled(world, "student", *only), reporter=reporter)
+    losses = [line["parts"]["kd"] for line in history(tmp_path / "student") if line["kind"] == "train"]
+    quarter = len(losses) // 4  # of single batches some are harder than others
+    assert np.mean(losses[-quarter:]) < 0.8 * np.mean(losses[:quarter])
     assert results["teacher"]["metrics"]["loss"] < math.inf
     tags = world.stem == "token-classification"
     assert results["distill"]["store"]["used"] is not tags

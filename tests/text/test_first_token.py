@@ -63,6 +63,19 @@ def test_13_02_logits_and_gradients_are_the_same(family):
     assert "forward" not in vars(model.base_model.encoder.layer[-1])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_13_02_the_first_token_has_the_same_bits_beside_the_rest(family):
+    model, found = model_of(family).eval(), []
+    with torch.no_grad():
+        for rest in (False, True):
+            with first_token_alone(model, rest=rest):
+                found.append(model(**inputs(), output_hidden_states=rest))
+        usual = model(**inputs(), output_hidden_states=True)
+    assert torch.equal(found[0].logits, found[1].logits)
+    for own, states in zip(found[1].hidden_states, usual.hidden_states, strict=True):
+        torch.testing.assert_close(own, states, rtol=1e-4, atol=1e-6)
+
+
 def test_13_02_it_ends_with_an_error_too():
     model = model_of("bert")
     with pytest.raises(IndexError), first_token_alone(model):
