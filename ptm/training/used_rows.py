@@ -39,8 +39,10 @@ class _RowsEmbedding(nn.Module):
         places = torch.full((whole.num_embeddings,), len(ids))
         places[ids] = torch.arange(len(ids))
         self.register_buffer("places", places, persistent=False)
-        padding = whole.padding_idx
-        self.padding_idx = None if padding is None else int(places[padding])
+        fills = -1 if whole.padding_idx is None else int(places[whole.padding_idx])
+        self.padding_idx = (
+            fills if 0 <= fills < len(ids) else None
+        )  # a tokenizer may fill up with another token
 
     def forward(self, ids: Tensor) -> Tensor:
         places: Any = self.places

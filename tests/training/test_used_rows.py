@@ -157,6 +157,23 @@ def test_13_02_weights_that_stand_in_two_places_are_trained_whole(make, leave_ou
         assert used_rows.rows_model(pipeline.model, pipeline, spec, runtime) is None
 
 
+@pytest.mark.parametrize("fills", [None, "a row that is used", "another"])
+def test_13_02_what_fills_up_learns_as_in_the_whole_embedding(make, leave_out, fills):
+    leave_out(True)
+    spec = make(QUICK[0])
+    _, pipeline = of(spec)
+    table, ids = pipeline.model.get_input_embeddings(), pipeline.read_rows().ids
+    other = next(n for n in range(table.num_embeddings) if n not in ids)
+    table.padding_idx = None if fills is None else other if fills == "another" else int(ids[1])
+    with open_runtime(spec.runtime) as runtime:
+        rows = used_rows.rows_model(pipeline.model, pipeline, spec, runtime)
+    gradients = []
+    for module in (table, rows.model.get_input_embeddings()):
+        module(torch.from_numpy(ids)).square().sum().backward()
+        gradients.append(module.weight.grad)
+    assert torch.equal(gradients[0][ids], gradients[1])
+
+
 def test_13_02_only_the_embedding_and_what_contains_it_are_others(make, leave_out):
     leave_out(True)
     rows, pipeline = of(make(QUICK[0]))
