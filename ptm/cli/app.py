@@ -169,9 +169,10 @@ def _require_source_date() -> None:
 
 def _full(error: OSError) -> StorageError:
     """A write tells of a full disk mostly without the name of the file."""
+    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     return StorageError(
-        f"a file cannot be written: {error.strerror}",
-        where=os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "",
+        str(error.strerror) if place else f"a file cannot be written: {error.strerror}",
+        where=place,
         expected="a disk that takes the file",
         cure=f"free some space, also in {_temporary()} (TMPDIR), or choose another --output",
     )

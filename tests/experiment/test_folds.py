@@ -81,7 +81,7 @@ version: 1
 task: text-classification
 model: {{name: {tiny_bert}}}
 data: {{source: "csv:{tmp_path}", train: train.csv, eval: 20%, test: train.csv, labels: [negative, positive]}}
-train: {{epochs: 14, batch_size: 8, learning_rate: 3e-3, eval_every_steps: 1000}}
+train: {{epochs: 28, batch_size: 8, learning_rate: 3e-3, eval_every_steps: 1000}}
 runtime: {{device: cpu, threads: 1}}
 output: {tmp_path / "r"}
 """
