@@ -22,6 +22,7 @@ settings.load_profile("ptm")
 typer.main.get_command = typer.testing._get_command = cache(typer.main.get_command)
 sys.path.insert(0, str(Path(__file__).parent))  # tests import helpers.py and tiny/ as modules
 
+import tiny  # noqa: E402
 from tiny.samples import (  # noqa: E402
     POSITIONS,
     save_base,
@@ -51,6 +52,12 @@ def _teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PTM_CACHE", str(tmp_path_factory.mktemp("teachers")))
         yield
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Name of a config in configs/tiny/ → path of the config, with its data beside it; made when asked for."""
+    return cache(lambda name: tiny.prepare(name, tmp_path_factory.mktemp(name)))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,22 @@ def export_of(target: Path, output: Path, **options: Any) -> Path:
 def small_spec(output: Path, **changes: Any) -> RunSpec:
     """Six steps, a checkpoint every two and at the end."""
     return image_spec(output, epochs=1, save_every_steps=2, keep_checkpoints=3, **changes)
+
+
+def fetches_nothing(code: str, folder: Path) -> bool:
+    """Whether Python code ends well and in silence, and imports no package ``kernels`` though one is there: libraries
+    fetch a program from a hub through it, and run it."""
+    trap, mark = folder / "kernels", folder / "mark"
+    trap.mkdir()
+    (trap / "__init__.py").write_text(f"open({str(mark)!r}, 'w').write('imported')\n")
+    path = [str(folder), *filter(None, sys.path)]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (done.returncode, done.stdout, done.stderr) == (0, "", "") and not mark.exists()
 
 
 def copy_of(made: Path, target: Path) -> Path:

@@ -25,20 +25,6 @@ from ptm.pipeline import Pipeline, task_module
 from ptm.training import order
 from ptm.training.runtime import Runtime, batch_norms
 
-
-@pytest.fixture(scope="session")
-def worlds(tmp_path_factory):
-    """Config name → path of the config, with its data beside it; made when asked for."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = tiny.prepare(name, tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return get
-
-
 QUICK = ("text-classification", "text-classification-pairs", "text-classification-gpt2")  # a second each
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptm.data.packed import is_packed, unpacked
+from ptm.data.parquet import parquet_errors
 from ptm.data.separated import MAX_FIELD_CHARS, SEPARATOR_LINE, separated_rows
 from ptm.data.tables import json_records
 from ptm.data.text_folders import text_files
@@ -51,14 +52,11 @@ class Rows:
 def read_rows(path: Path, about: Guess) -> Rows:
     """All rows of a file, leniently: whoever trains on it is strict."""
     if about.kind == "parquet":
-        import pyarrow
         import pyarrow.parquet
 
-        try:
+        with parquet_errors(path):
             table = pyarrow.parquet.read_table(path)
             rows = table.to_pylist()
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"not a readable parquet file: {error}", where=path) from None
         return Rows(tuple(table.column_names), rows, [f"{path.name}, row {n}" for n in range(len(rows))])
     if about.kind == "xlsx":
         sheet = read_sheet(path, None)

@@ -12,11 +12,12 @@ from typing import Any
 from ptm.data import tables
 from ptm.data.columns import require_columns
 from ptm.data.input_lines import LeftOut, opened, text_lines
+from ptm.data.parquet import parquet_errors
 from ptm.data.readers import FORMATS
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
 from ptm.data.text_folders import read_textfolder
 from ptm.data.text_format import LINES, ROWS, TextFormat
-from ptm.errors import DataError, Problem
+from ptm.errors import Problem
 
 STANDARD_INPUT = "-"
 _SEPARATED: Mapping[str, Mapping[str, Any]] = {"csv": CSV, "tsv": TSV}
@@ -121,24 +122,17 @@ def _of_parquet(path: Path, columns: Mapping[str, str], piece: int) -> Iterator[
 
     requested = list(dict.fromkeys(columns.values()))
     rows = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            require_columns(requested, schema.names, str(path))
-            simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
-            plain = [entry.name for entry in schema if any(is_(entry.type) for is_ in simple)]
-            names = list(dict.fromkeys([*requested, *plain]))
-            for batch in file.iter_batches(batch_size=piece, columns=names):
-                for record in batch.to_pylist():
-                    values = {role: record[column] for role, column in columns.items()}
-                    yield f"{path}, row {rows}", values, _others(record, requested)
-                    rows += 1
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"not a readable parquet file: {error}",
-            where=path,
-            cure="write it again; a file that was cut off cannot be mended",
-        ) from None
+    with parquet_errors(path), pyarrow.parquet.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        require_columns(requested, schema.names, str(path))
+        simple = (pyarrow.types.is_string, pyarrow.types.is_integer, pyarrow.types.is_floating)
+        plain = [entry.name for entry in schema if any(is_(entry.type) for is_ in simple)]
+        names = list(dict.fromkeys([*requested, *plain]))
+        for batch in file.iter_batches(batch_size=piece, columns=names):
+            for record in batch.to_pylist():
+                values = {role: record[column] for role, column in columns.items()}
+                yield f"{path}, row {rows}", values, _others(record, requested)
+                rows += 1
     require_rows(rows, path)
 
 

@@ -29,6 +29,7 @@ from ptm.data import table_cache
 from ptm.data.arrow import CHUNK, join, select
 from ptm.data.arrow_lists import RowBuilder
 from ptm.data.columns import closest_name, require_columns
+from ptm.data.parquet import parquet_errors
 from ptm.data.partial import refuse_but
 from ptm.data.separated import CSV, TSV, require_rows, separated_rows, told
 from ptm.data.table_cache import LEAST_BYTES, Rows
@@ -130,11 +131,10 @@ def read_json(path: Path, columns: Sequence[str], text_format: TextFormat = USUA
 @_kept
 def read_parquet(path: Path, columns: Sequence[str], text_format: TextFormat = USUAL) -> Table:
     """Columns of a parquet file; class names come along when ``datasets`` wrote them into its metadata."""
-    import pyarrow
     import pyarrow.parquet
 
     builders = {name: RowBuilder() for name in columns}
-    try:
+    with parquet_errors(path):
         digest = file_digest(path)
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
@@ -142,12 +142,6 @@ def read_parquet(path: Path, columns: Sequence[str], text_format: TextFormat = U
             for batch in file.iter_batches(CHUNK, columns=list(columns)):
                 for name, builder in builders.items():
                     builder.extend(batch.column(name).to_pylist())
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"not a readable parquet file: {error}",
-            where=path,
-            cure="write it again; a file that was cut off cannot be mended",
-        ) from None
     values = {name: builder.column() for name, builder in builders.items()}
     require_rows(min(map(len, values.values())), path)
     names = None

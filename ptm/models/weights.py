@@ -126,6 +126,14 @@ def file_of_weights(path: Path) -> Path:
     return next((place for place in places if place.is_file()), path) if path.is_dir() else path
 
 
+def named_file(weights: str, key: str) -> Path:
+    """The file that the value of ``key`` means (:func:`is_file_name`). Raises ModelError where nothing is there."""
+    path = Path(weights).expanduser()
+    if not path.exists():  # a link to nothing, too
+        raise ModelError(hindrance(path) or "there is no such file", where=path, cure=f"correct {key}")
+    return file_of_weights(path)
+
+
 def is_file_name(weights: str) -> bool:
     """Whether the value of ``weights`` means a file (or the directory of a run), rather than a name."""
     return "/" in weights or Path(weights).suffix.lower() in SUFFIXES

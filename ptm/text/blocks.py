@@ -10,7 +10,7 @@ import numpy as np
 
 from ptm.data.examples import Examples
 from ptm.errors import DataError, ModelError
-from ptm.text.pieces import in_batches
+from ptm.text.pieces import encode_bare, in_batches
 from ptm.text.tokens import OverTokens, Tokens, no_limits, require_text
 
 SPECIAL = -1  # word number of a token that is no part of a text
@@ -96,13 +96,7 @@ def _encode(tokenizer: Any, examples: Examples) -> _Texts:
     special = tokenizer.all_special_ids
     next_word = 0
     for batch in in_batches(tokenizer, texts):
-        encoded = tokenizer(
-            [piece for _, piece in batch],
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
+        encoded = encode_bare(tokenizer, [piece for _, piece in batch])
         for (row, piece), ids, encoding in zip(
             batch, encoded["input_ids"], encoded.encodings or (), strict=True
         ):

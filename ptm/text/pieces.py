@@ -95,7 +95,7 @@ def beginning(tokenizer: Any, text: str, tokens: int, most: int = MOST) -> str:
     if len(text) <= most or getattr(tokenizer, "truncation_side", "right") != "right":
         return text
     first = next(in_pieces(tokenizer, text, most))
-    return first if len(_encode(tokenizer, [first])["input_ids"][0]) > tokens else text
+    return first if len(encode_bare(tokenizer, [first])["input_ids"][0]) > tokens else text
 
 
 def _safe_end(tokenizer: Any, text: str, first: int, last: int) -> int | None:
@@ -106,7 +106,7 @@ def _safe_end(tokenizer: Any, text: str, first: int, last: int) -> int | None:
     places = [begin + match.start() for match in _PLACE.finditer(text[begin : last + 1])]
     for place in islice((place for place in reversed(places) if place > first), _TRIES):
         left, right = text[max(0, place - _AROUND) : place], text[place : place + _AROUND]
-        encoded = _encode(tokenizer, [left + right, left, right])
+        encoded = encode_bare(tokenizer, [left + right, left, right])
         whole, before, after = encoded["input_ids"]
         words = encoded.encodings[0].word_ids
         border = len(before)
@@ -115,7 +115,8 @@ def _safe_end(tokenizer: Any, text: str, first: int, last: int) -> int | None:
     return None
 
 
-def _encode(tokenizer: Any, texts: list[str]) -> Any:
+def encode_bare(tokenizer: Any, texts: list[str]) -> Any:
+    """Whole texts without the special tokens around them."""
     return tokenizer(
         texts,
         add_special_tokens=False,

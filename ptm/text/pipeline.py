@@ -59,6 +59,8 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
 
     labels: tuple[str, ...] = ()
     read_columns: tuple[str, ...] = ("text", "text_pair")
+    # Whether training batches hold the tokens of their texts and of what fills up, and no others.
+    reads_its_tokens_alone = False
 
     def __init__(
         self,
@@ -174,9 +176,10 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
         """Ids of the tokens of all texts of a split, as far as they are read, one text after the other, int32 [n]."""
         return self._encodings[split].ids
 
-    def rows_of_tokens(self) -> ReadRows | None:
-        """:meth:`read_rows` where a batch holds the tokens of its texts and of what fills up, and no others. None where
-        nearly all are used."""
+    def read_rows(self) -> ReadRows | None:
+        """None as well where nearly all are used."""
+        if not self.reads_its_tokens_alone:
+            return None
         table = self.model.get_input_embeddings()  # type: ignore[operator]
         name = next((name for name, module in self.model.named_modules() if module is table), None)
         fills = self._tokenizer.pad_token_id
@@ -215,6 +218,8 @@ class TextPipeline(Pipeline, Generic[ModelT, EncodingT]):
 class ClassifierPipeline(TextPipeline[Classifier, EncodingT]):
     """A model with a score a label, of texts or of their words."""
 
+    reads_its_tokens_alone = True
+
     def __init__(
         self,
         spec: RunSpec,
@@ -227,9 +232,6 @@ class ClassifierPipeline(TextPipeline[Classifier, EncodingT]):
         self.feature_names = features.feature_names(loaded.model)
         super().__init__(spec, data, loaded, encode, *settings)
         self._permutation = None if loaded.permutation is None else torch.from_numpy(loaded.permutation)
-
-    def read_rows(self) -> ReadRows | None:
-        return self.rows_of_tokens()
 
     def _in_data_order(self, logits: Tensor) -> Tensor:
         """fp32 [rows, classes], the classes as the data number them."""

@@ -22,7 +22,7 @@ from ptm.data.input_lines import LeftOut
 from ptm.data.inputs import Source, text_inputs
 from ptm.data.questions import answer_texts, has_unanswerable, input_columns, load_questions
 from ptm.metrics.question_answering import AnswerMetrics, FoundAnswer
-from ptm.pipeline import Batch, Output, ReadRows, Split
+from ptm.pipeline import Batch, Output, Split
 from ptm.text import origins
 from ptm.text.answer_spans import ScoredWindow, best_answer, without_blanks
 from ptm.text.classifiers import PURPOSES, Classifier, build_classifier
@@ -100,6 +100,7 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
 
     per_example = False
     read_columns = ("question", "context")
+    reads_its_tokens_alone = True
 
     def __init__(
         self,
@@ -115,9 +116,6 @@ class QuestionAnswering(TextPipeline[Classifier, QuestionTokens]):
         super().__init__(spec, data, loaded, encode, max_length, *settings)
         self._no_answer, self._stride = no_answer, stride
         self.reads = f"questions with windows of their contexts, {max_length} tokens together"
-
-    def read_rows(self) -> ReadRows | None:
-        return self.rows_of_tokens()
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
         """In the inputs: ``possible``, bool [windows, tokens], the tokens that may begin or end an answer; ``windows``,

@@ -29,7 +29,7 @@ from ptm.data.label_columns import label_column
 from ptm.data.tabular import load_columns, load_dataset
 from ptm.errors import DataError, Problem, refuse
 from ptm.metrics.similarity import ALONE, NeighbourMetrics, RetrievalMetrics, ScoreMetrics
-from ptm.pipeline import Batch, Metrics, Output, ReadRows, Split
+from ptm.pipeline import Batch, Metrics, Output, Split
 from ptm.text import origins
 from ptm.text.encoders import LENGTH_FILE, Encoder, build_encoder, embed
 from ptm.text.models import trained_length
@@ -216,6 +216,8 @@ def _tokenize(tokenizer: Any, max_length: int, examples: Examples) -> Texts:
 class TextSimilarity(TextPipeline[Encoder, Texts]):
     """Pipeline of one encoder. Logits are the cosines of pairs, [n, 1], or the embeddings of single texts, [n, d]."""
 
+    reads_its_tokens_alone = True
+
     def __init__(self, spec: RunSpec, data: Dataset, *built: Any) -> None:
         super().__init__(spec, data, *built)
         self._classes = data.labels  # of single texts; the model itself has no labels
@@ -228,9 +230,6 @@ class TextSimilarity(TextPipeline[Encoder, Texts]):
             if others is not None:
                 batch.inputs["others"] = others(ids).tolist()
             yield batch
-
-    def read_rows(self) -> ReadRows | None:
-        return self.rows_of_tokens()
 
     def _batch(self, split: Split, ids: np.ndarray, epoch: int) -> Batch:
         targets = self._examples(split).targets

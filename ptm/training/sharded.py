@@ -102,7 +102,11 @@ class ShardedModel(WholeModel):
 
 def weights_of(model: nn.Module, spec: RuntimeSpec, runtime: Runtime) -> WholeModel:
     """What is trained of a model: it, or this process's share. One process has no others to share it with."""
-    return ShardedModel(model, runtime) if spec.shard == "fsdp" and runtime.ranks > 1 else WholeModel(model)
+    return ShardedModel(model, runtime) if shares_weights(spec, runtime) else WholeModel(model)
+
+
+def shares_weights(spec: RuntimeSpec, runtime: Runtime) -> bool:
+    return spec.shard == "fsdp" and runtime.ranks > 1
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ptm.config.spec import RunSpec
 from ptm.pipeline import Pipeline, ReadRows
 from ptm.training import optim
 from ptm.training.runtime import Runtime
-from ptm.training.sharded import RowsOf, WholeModel
+from ptm.training.sharded import RowsOf, WholeModel, shares_weights
 
 _FEWEST_NUMBERS = 1_000_000  # that are left out, below which a step gains less than a tenth of a millisecond
 _DECAYED_AT_ONCE = 131_072  # numbers, half a megabyte, which stay in a core's own cache for all steps
@@ -108,7 +108,7 @@ def rows_model(model: nn.Module, pipeline: Pipeline, spec: RunSpec, runtime: Run
     (of SGD's decay they have a momentum, Adafactor's rates are those of all rows), or too few would be left out."""
     train = spec.train
     averages = train.ema is not None or train.average_checkpoints is not None
-    shares = spec.runtime.shard == "fsdp" and runtime.ranks > 1
+    shares = shares_weights(spec.runtime, runtime)
     lets_be = train.optimizer == "adamw" or (train.optimizer == "sgd" and not train.weight_decay)
     if not lets_be or averages or shares or train.unfreeze_every or spec.runtime.compile:
         return None
@@ -118,7 +118,7 @@ def rows_model(model: nn.Module, pipeline: Pipeline, spec: RunSpec, runtime: Run
     if read is None:
         return None
     full = model.get_submodule(read.module)
-    if not isinstance(full, nn.Embedding) or type(full) is not nn.Embedding:
+    if type(full) is not nn.Embedding:
         return None
     if not full.weight.requires_grad or full.max_norm or full.sparse or full.scale_grad_by_freq:
         return None

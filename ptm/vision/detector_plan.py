@@ -12,11 +12,10 @@ from pathlib import Path
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
-from ptm.base.regular import hindrance
 from ptm.config.model_ref import ModelRef
 from ptm.config.spec import DataSpec
 from ptm.errors import ConfigError, ModelError, Problem
-from ptm.models.weights import file_of_weights, is_file_name
+from ptm.models.weights import is_file_name, named_file
 from ptm.vision import timm_models
 from ptm.vision.backbones import BackboneWeights, is_timm_backbone, missing_backbone, plan_backbone
 from ptm.vision.names import IMAGENET_MEAN, IMAGENET_STD, is_path, unknown_name
@@ -236,13 +235,8 @@ def _named_weights(
     """(weights, whether they are the backbone's alone)."""
     if weights == "none":
         return None, False
-    path = Path(weights).expanduser()
     if is_file_name(weights):
-        if not path.exists():  # a link to nothing, too
-            raise ModelError(
-                hindrance(path) or "there is no such file", where=path, cure="correct model.weights"
-            )
-        return file_of_weights(path), False
+        return named_file(weights, "model.weights"), False
     if architecture in YOLOX:
         raise ModelError(
             f"no weights of {architecture} can be fetched by name",

@@ -8,10 +8,9 @@ from pathlib import Path
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
-from ptm.base.regular import hindrance
 from ptm.config.model_ref import ModelRef, Role
 from ptm.errors import ModelError, listing
-from ptm.models.weights import file_of_weights, is_file_name
+from ptm.models.weights import is_file_name, named_file
 from ptm.vision import resnet_cifar, timm_models
 from ptm.vision.timm_models import TimmWeights, is_timm
 
@@ -32,13 +31,8 @@ def named_weights(architecture: str, weights: str, role: Role) -> Path | Weights
     """What ``weights`` means for a network; ModelError, naming ``weights`` of the ``role``, for what does not exist."""
     if weights == "none":
         return None
-    path = Path(weights).expanduser()
     if is_file_name(weights):
-        if not path.exists():  # a link to nothing, too
-            raise ModelError(
-                hindrance(path) or "there is no such file", where=path, cure=f"correct {role}.weights"
-            )
-        return file_of_weights(path)
+        return named_file(weights, f"{role}.weights")
     if is_timm(architecture) and weights == "default":
         return timm_models.published_weights(architecture, role)
     if is_timm(architecture) or architecture in resnet_cifar.NAMES:

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,17 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-from helpers import Saying, StopAt, evaluation, image_spec, last_state, run, text_spec, weights
+from helpers import (
+    Saying,
+    StopAt,
+    evaluation,
+    fetches_nothing,
+    image_spec,
+    last_state,
+    run,
+    text_spec,
+    weights,
+)
 from ptm.config.load import parse_config
 from ptm.config.spec import AdapterSpec, DistillSpec, TeacherSpec
 from ptm.errors import ConfigError, Interrupted, MissingDownload, ModelError
@@ -392,18 +400,8 @@ def test_what_does_not_go_with_it_is_refused_by_name(task, model, adapter, named
 )
 def test_15_07_no_program_is_fetched_for_an_adapter(tmp_path):
     """Where the packages bitsandbytes and ``kernels`` are installed, a program was fetched from a hub, and run."""
-    trap, mark = tmp_path / "kernels", tmp_path / "mark"
-    trap.mkdir()
-    (trap / "__init__.py").write_text(f"open({str(mark)!r}, 'w').write('imported')\n")
     code = (
         "from ptm.models.adapters import _config, _inject\nfrom ptm.config.spec import AdapterSpec\nimport torch\n"
         "model = torch.nn.Sequential(torch.nn.Linear(3, 3))\n_inject(model, _config(AdapterSpec(), ['0']))\n"
     )
-    path = [str(tmp_path), *filter(None, sys.path)]
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and not mark.exists()
+    assert fetches_nothing(code, tmp_path)

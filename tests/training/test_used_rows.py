@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-import tiny
 from helpers import StopAt, history, last_state, run, weights
 from ptm.config.load import load_config
 from ptm.errors import Interrupted
@@ -19,18 +18,6 @@ QUICK = ("text-classification", "text-classification-gpt2")
 READING = (*QUICK, *(f"text-classification-{n}" for n in ("pairs", "multilabel", "regression")))
 READING += ("token-classification", "question-answering", "text-similarity")
 OTHERS = ("masked-lm", "causal-lm", "translation", "translation-bert2bert", "image-classification")
-
-
-@pytest.fixture(scope="module")
-def worlds(tmp_path_factory):
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = tiny.prepare(name, tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return get
 
 
 @pytest.fixture
